@@ -1,0 +1,1 @@
+"""The gate that brings the analysts' repository in."""

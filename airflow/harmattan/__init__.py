@@ -1,0 +1,1 @@
+"""What runs inside Airflow's own processes: migration, routing, secrets, log addresses."""

@@ -1,0 +1,1 @@
+"""The backup stream: dump, encrypt, upload, catalogue, restore, drill."""

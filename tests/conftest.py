@@ -1,0 +1,97 @@
+"""Fixtures that every test may use: a real PostgreSQL server of the test run's own."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from psycopg import sql
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PG_BIN = Path("/usr/lib/postgresql/15/bin")
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class PostgresServer:
+    """A running PostgreSQL 15 on 127.0.0.1 with the superuser ``postgres``."""
+
+    port: int
+    password: str
+
+    def uri(self, database: str = "postgres") -> str:
+        """Return the superuser's connection URI of ``database``."""
+        return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/{database}"
+
+    def create_database(self) -> str:
+        """Create an empty database and return the superuser's URI of it."""
+        name = f"test_{secrets.token_hex(4)}"
+        with psycopg.connect(self.uri(), autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name))
+            )
+        return self.uri(name)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One server for the whole test run, in a directory of its own under /tmp."""
+    home = Path(tempfile.mkdtemp(prefix="harmattan-pg-", dir="/tmp"))
+    as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+    if os.geteuid() != 0:
+        as_postgres = []
+    password, port = secrets.token_urlsafe(12), free_port()
+    (home / "password").write_text(password)
+    if as_postgres:
+        shutil.chown(home, "postgres", "postgres")
+        shutil.chown(home / "password", "postgres", "postgres")
+    subprocess.run(
+        [*as_postgres, PG_BIN / "initdb", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8",
+         "--auth=scram-sha-256", "--username=postgres", f"--pwfile={home / 'password'}",
+         home / "data"],
+        check=True, capture_output=True, cwd=home,
+    )  # fmt: skip
+    server = subprocess.Popen(
+        [*as_postgres, PG_BIN / "postgres", "-D", home / "data", "-p", str(port),
+         "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={home}",
+         "-c", "fsync=off", "-c", "max_connections=100"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=home,
+    )  # fmt: skip
+    try:
+        found = PostgresServer(port, password)
+        for _ in range(200):
+            if server.poll() is not None:
+                pytest.fail(f"PostgreSQL ended with {server.returncode}; its data is in {home}")
+            try:
+                psycopg.connect(found.uri(), connect_timeout=2).close()
+                break
+            except psycopg.OperationalError:
+                subprocess.run(["sleep", "0.1"], check=True)
+        yield found
+    finally:
+        server.terminate()
+        server.wait(30)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def database(postgres: PostgresServer) -> str:
+    """The superuser's URI of an empty database of this test's own."""
+    return postgres.create_database()
