@@ -1,0 +1,73 @@
+# The front door. `make up` and `make test` are all that a first look needs.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+PYTHON := .venv/bin/python
+UV := .venv/bin/uv
+NOMAD = $(shell command -v nomad || echo .tools/nomad)
+# Debian's packages that the tests call beside what the platform itself needs.
+TEST_PACKAGES := postgresql-15 openssh-server openssh-client git gnupg zstd shellcheck chromium
+
+.PHONY: help
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+.venv/installed: requirements/dev.txt pyproject.toml
+	@scripts/setup.sh
+	@touch $@
+
+.PHONY: setup
+setup: .venv/installed ## Install the locked Python packages into .venv
+
+.PHONY: up
+up: setup ## Bring everything up on this machine and run the main job once
+	@$(PYTHON) -m scripts.up
+
+.PHONY: status
+status: setup ## Tell how everything is; exit 1 if anything is not well
+	@$(PYTHON) -m scripts.status
+
+.PHONY: down
+down: setup ## Stop everything and keep the data
+	@$(PYTHON) -m scripts.down
+
+.PHONY: clean
+clean: setup ## Remove everything that was made here: data, secrets, images, tools
+	@$(PYTHON) -m scripts.down --clean
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.PHONY: deploy
+deploy: setup ## Deploy to the cluster of NOMAD_ADDR: make deploy VARS="a.hcl b.hcl"
+	@$(PYTHON) -m scripts.deploy $(foreach file,$(VARS),--var-file $(file))
+
+.PHONY: drill
+drill: setup ## Hold a restore drill now and show its report
+	@$(PYTHON) -m scripts.restore_drill
+
+.PHONY: test
+test: setup packages ## Run all tests: unit, integration, end to end (brings the platform up)
+	@$(PYTHON) -m pytest -m "not soak"
+
+.PHONY: soak
+soak: setup packages ## Run the long rounds: many restarts, many kills
+	@$(PYTHON) -m pytest -m soak --timeout 7200
+
+.PHONY: packages
+packages:
+	@scripts/packages.sh $(TEST_PACKAGES)
+
+.PHONY: lint
+lint: setup ## Check style, types, shell scripts and job files
+	@scripts/packages.sh shellcheck
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy
+	@shellcheck .ci/run $$(git ls-files '*.sh')
+	@$(PYTHON) -m scripts.tools nomad
+	@$(NOMAD) fmt -check -recursive nomad vault-policies
+
+.PHONY: lock
+lock: setup ## Write the lock files anew from pyproject.toml
+	@for extra in airflow backup local dev; do \
+	  $(UV) pip compile --quiet --upgrade --generate-hashes --no-emit-index-url \
+	    --python-version 3.11 --extra $$extra --custom-compile-command "make lock" \
+	    pyproject.toml --output-file requirements/$$extra.txt || exit 1; done

@@ -1,0 +1,1 @@
+"""What several DAGs share. Airflow takes no DAGs from here (.airflowignore)."""

@@ -1,0 +1,88 @@
+"""The commits that Airflow reads: what the platform makes of a push for the pipelines' bundle.
+
+Its tree holds the analysts' ``pipelines/*.yaml`` as plain files and one file of ours, so nothing
+that analysts can execute ever reaches the workers that may read source databases.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from delivery import limits
+
+if TYPE_CHECKING:
+    from delivery.git import Git
+
+LIVE = "refs/heads/live"
+
+# Airflow's discovery opens files only that hold the words "dag" and "airflow".
+DAGS_PY = b'''"""One Airflow DAG a pipeline file. Written by the platform, not by the analysts."""
+
+from pathlib import Path
+
+from ingest.dags import pipeline_dags
+
+globals().update(pipeline_dags(Path(__file__).parent / "pipelines"))
+'''
+_README = b"""Nothing was delivered yet: the first sound push replaces this file.
+"""
+# Fixed, so that a mirror made anew begins with the same commit.
+_BIRTH = "0 +0000"
+
+
+def first_commit(git: Git, name: str) -> str:
+    """Write the commit that ``live`` begins with and return its id.
+
+    ``name`` is "pipelines" or "analysts": both can be cloned before the first push.
+    """
+    if name == "pipelines":
+        tree = _tree(git, [("100644", "blob", _blob(git, DAGS_PY), b"dags.py")])
+    else:
+        tree = _tree(git, [("100644", "blob", _blob(git, _README), b"README")])
+    return _commit(git, tree, None, "Begin with nothing", _BIRTH)
+
+
+def derive(analysts: Git, pipelines: Git, commit: str, parent: str) -> str:
+    """Return the pipelines' commit that stands for the analysts' ``commit``.
+
+    ``parent`` is the pipelines' live; it is returned itself if the files are the same. The same
+    input makes the same commit id on any machine.
+    """
+    listing = analysts.run("ls-tree", "-r", "-l", "-z", "--full-tree", commit)
+    files = []
+    for entry in limits.entries(listing):
+        if limits.is_pipeline(entry.path):
+            content = analysts.run("cat-file", "blob", entry.object_id)
+            name = entry.path.removeprefix(b"pipelines/")
+            files.append(("100644", "blob", _blob(pipelines, content), name))
+    top = [("100644", "blob", _blob(pipelines, DAGS_PY), b"dags.py")]
+    if files:
+        top.append(("040000", "tree", _tree(pipelines, files), b"pipelines"))
+    tree = _tree(pipelines, top)
+    if tree == pipelines.text("rev-parse", "--verify", f"{parent}^{{tree}}"):
+        return parent
+    date = analysts.text("show", "--no-patch", "--format=%ct", commit)
+    return _commit(pipelines, tree, parent, f"Deliver {commit}", f"{date} +0000")
+
+
+def _blob(git: Git, content: bytes) -> str:
+    return git.run("hash-object", "-w", "--stdin", "--no-filters", stdin=content).decode().strip()
+
+
+def _tree(git: Git, items: list[tuple[str, str, str, bytes]]) -> str:
+    listing = b"".join(f"{m} {k} {i}\t".encode() + name + b"\0" for m, k, i, name in items)
+    return git.run("mktree", "-z", stdin=listing).decode().strip()
+
+
+def _commit(git: Git, tree: str, parent: str | None, message: str, date: str) -> str:
+    who = {
+        f"GIT_{role}_{part}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for part, value in (("NAME", "Harmattan"), ("EMAIL", "dag-sync@harmattan.invalid"),
+                            ("DATE", date if date.startswith("@") else f"@{date}"))
+    }  # fmt: skip
+    parents = ["-p", parent] if parent else []
+    made = git.run(
+        "commit-tree", tree, *parents, "-F", "-", stdin=f"{message}\n".encode(), environ=who
+    )
+    return made.decode().strip()

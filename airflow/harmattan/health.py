@@ -1,0 +1,90 @@
+"""``python -m harmattan.health PORT SIGN COMMAND…``: run an Airflow process, answer for it.
+
+The DAG processor, the triggerer and the worker have no HTTP health check of their own, and Nomad's
+services take no command as a check. This small process starts one of them, passes signals on, and
+answers ``GET /health`` with 200 while its last sign of life is fresh, else 503. SIGN says where to
+look for it: ``job:TYPE`` in Airflow's table of jobs, ``file:PATH`` at the file's time.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import ClassVar
+
+import psycopg2
+
+DATABASE_URI = Path("/secrets/database_uri")
+# A sign comes every 5 s ([scheduler] job_heartbeat_sec, harmattan.worker); six missed are a fault.
+FRESH = 30
+QUERY = """
+SELECT count(*) > 0 FROM job
+WHERE job_type = %s AND state = 'running' AND hostname = %s
+  AND latest_heartbeat > now() - %s * interval '1 second'
+"""
+
+
+def file_is_fresh(path: Path) -> bool:
+    """Tell whether ``path`` was touched in the last 30 s."""
+    return path.exists() and time.time() - path.stat().st_mtime < FRESH
+
+
+def job_is_fresh(job_type: str) -> bool:
+    """Tell whether a job of ``job_type`` on this host wrote its heartbeat in the last 30 s."""
+    uri = DATABASE_URI.read_text().replace("postgresql+psycopg2:", "postgresql:")
+    hostname = os.environ.get("HARMATTAN_NODE") or socket.getfqdn()
+    connection = psycopg2.connect(uri, connect_timeout=3)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(QUERY, (job_type, hostname, FRESH))
+            row = cursor.fetchone()
+            return bool(row and row[0])
+    finally:
+        connection.close()
+
+
+class Health(BaseHTTPRequestHandler):
+    """Answers ``GET /health``."""
+
+    sign: ClassVar[str]
+
+    def do_GET(self) -> None:
+        """Answer 200 or 503; a database that does not answer is 503 too."""
+        try:
+            kind, _, name = self.sign.partition(":")
+            fresh = file_is_fresh(Path(name)) if kind == "file" else job_is_fresh(name)
+        except psycopg2.Error as error:
+            self.log_error("%s", type(error).__name__)
+            fresh = False
+        if self.path != "/health":
+            self.send_error(404)
+        elif fresh:
+            self.send_response(200)
+            self.end_headers()
+        else:
+            self.send_error(503, "no sign of life in the last 30 seconds")
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Say nothing of each check."""
+
+
+def main() -> None:
+    """Start the command and serve until it ends; exit with its exit code."""
+    port, Health.sign, *command = sys.argv[1:]
+    process = subprocess.Popen(command)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: process.send_signal(received))
+    server = ThreadingHTTPServer(("", int(port)), Health)
+    Thread(target=server.serve_forever, daemon=True).start()
+    sys.exit(process.wait())
+
+
+if __name__ == "__main__":
+    main()

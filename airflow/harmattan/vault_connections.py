@@ -1,0 +1,37 @@
+"""Connections for pipelines, read from Vault at task run time with the workload's own identity."""
+
+from __future__ import annotations
+
+import hvac.exceptions
+import requests
+from airflow.providers.hashicorp.secrets.vault import VaultBackend
+from airflow.sdk.exceptions import AirflowSecretsBackendAccessDenied
+
+
+class VaultConnections(VaultBackend):
+    """The provider's Vault backend, with one difference: a Vault that fails says so.
+
+    Airflow takes any error of a backend for "not there", asks the next one and ends with "conn_id
+    isn't defined" (sdk/execution_time/context.py). Only a refusal is passed on to the task, so a
+    Vault that is down or denies is raised as one.
+    """
+
+    def get_conn_value(self, conn_id: str, team_name: str | None = None) -> str | None:
+        """Return the connection ``conn_id`` as a URI, ``None`` if Vault holds no such path.
+
+        Raises :class:`AirflowSecretsBackendAccessDenied` when Vault cannot be asked or denies.
+        """
+        paths = ", ".join(f"{self.mount_point}/{path}/{conn_id}" for path in self.connections_path)
+        try:
+            return super().get_conn_value(conn_id, team_name)
+        except hvac.exceptions.Forbidden:
+            raise AirflowSecretsBackendAccessDenied(
+                f"Vault denies this worker the connection {conn_id!r} ({paths}). "
+                "HINT: Ask the platform team whether this connection is meant for your tasks."
+            ) from None
+        except (hvac.exceptions.VaultError, requests.RequestException) as error:
+            raise AirflowSecretsBackendAccessDenied(
+                f"Vault did not answer when asked for the connection {conn_id!r} ({paths}): "
+                f"{type(error).__name__}. HINT: The connection may well be defined; the task can "
+                "be run again when the platform team has Vault back."
+            ) from None

@@ -1,0 +1,182 @@
+"""The pipeline file: the contract between analysts and the engine.
+
+Only keys that this version acts on are accepted; an unknown one is an error, never ignored.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from ingest import document, names, schedule
+from ingest.errors import ContractError, Problem
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydantic_core import ErrorDetails
+
+STAGING_SUFFIX = "_staging"
+RESERVED_SCHEMAS = frozenset({"ops", "public", "information_schema"})
+_FILE_STEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")  # it becomes a DAG id and a URL part
+
+
+def _check_schema(text: str) -> str:
+    names.check_length(text, names.MAX_BYTES - len(STAGING_SUFFIX))
+    if text in RESERVED_SCHEMAS or text.startswith("pg_") or text.endswith(STAGING_SUFFIX):
+        raise ValueError(
+            f"expected a schema of the pipeline's own: not {', '.join(sorted(RESERVED_SCHEMAS))},"
+            f" pg_… or …{STAGING_SUFFIX}"
+        )
+    return text
+
+
+def _check_schedule(text: str) -> str:
+    schedule.check(text)
+    return text
+
+
+def _check_table(text: str) -> str:
+    names.parse(text)
+    return text
+
+
+ConnectionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,200}$")]
+_STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class TableRule(BaseModel):
+    """Which tables, and how they are loaded."""
+
+    model_config = _STRICT
+
+    name: Annotated[str, AfterValidator(_check_table)] = Field(
+        description='schema.table, schema."Quoted Table" or a pattern such as schema.*',
+        examples=["public.employees", "public.*"],
+    )
+    load: Literal["full"] = Field(
+        default="full", description="full: the published table is replaced by a whole copy"
+    )
+
+    @property
+    def table(self) -> names.TableName:
+        """``name``, parsed."""
+        return names.parse(self.name)
+
+
+class Pipeline(BaseModel):
+    """One pipeline file: the tables of one source and where they are published."""
+
+    model_config = ConfigDict(**_STRICT, title="Harmattan pipeline file")
+
+    source: ConnectionId = Field(description="connection id of the source database")
+    warehouse: ConnectionId = Field(
+        default="warehouse", description="connection id of the warehouse"
+    )
+    published_schema: Annotated[
+        str, Field(pattern=r"^[a-z_][a-z0-9_]*$"), AfterValidator(_check_schema)
+    ] = Field(alias="schema", description="schema of the warehouse that readers see")
+    schedule: Annotated[str, AfterValidator(_check_schedule)] = Field(
+        description="five cron fields in UTC, or a preset such as @daily",
+        examples=["0 2 * * *"],
+    )
+    owner: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.@-]{0,99}$")] = Field(
+        description="who answers for this pipeline"
+    )
+    tables: Annotated[tuple[TableRule, ...], Field(min_length=1, strict=False)]
+
+    @property
+    def staging_schema(self) -> str:
+        """Where rows land before they are published."""
+        return self.published_schema + STAGING_SUFFIX
+
+
+def read(file: Path) -> Pipeline:
+    """Read and check one pipeline file; raise ContractError with every fault of it."""
+    if file.suffix != ".yaml" or not _FILE_STEM.fullmatch(file.stem):
+        raise ContractError(
+            (Problem(file, 1, "the file's name", "expected letters, digits, _ or -, then .yaml"),)
+        )
+    found = document.read(file)
+    if not isinstance(found.value, dict):
+        problem = f"expected keys such as source and tables, found {_show(found.value)}"
+        raise ContractError((Problem(file, found.line(()), "the file", problem),))
+    try:
+        pipeline = Pipeline.model_validate(found.value)
+    except ValidationError as error:
+        faults = error.errors(include_url=False)
+        inside = any(fault["loc"][:1] == ("tables",) and fault["loc"][1:] for fault in faults)
+        problems = [
+            _problem(found, fault)
+            for fault in faults
+            if not (inside and fault["type"] == "too_short")  # only for want of sound items
+        ]
+        raise ContractError(tuple(sorted(problems, key=lambda fault: fault.line))) from None
+    _check_repeats(found, pipeline)
+    return pipeline
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a pipeline file, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Pipeline.model_json_schema(by_alias=True),
+    }
+
+
+def _check_repeats(found: document.Document, pipeline: Pipeline) -> None:
+    seen: dict[names.TableName, int] = {}
+    for place, rule in enumerate(pipeline.tables):
+        first = seen.setdefault(rule.table, place)
+        if first != place:
+            key = ("tables", place, "name")
+            message = f"expected each name once, found {rule.name} in tables[{first}] too"
+            raise ContractError(
+                (Problem(found.file, found.line(key), document.show(key), message),)
+            )
+
+
+def _problem(found: document.Document, fault: ErrorDetails) -> Problem:
+    key = tuple(fault["loc"])
+    context, value = fault.get("ctx", {}), _show(fault["input"])
+    match fault["type"]:
+        case "extra_forbidden":
+            known = Pipeline if len(key) == 1 else TableRule
+            fields = [field.alias or name for name, field in known.model_fields.items()]
+            message = f"expected one of the keys {', '.join(fields)}, found an unknown key"
+        case "missing":
+            message = "expected this key, found none"
+        case "literal_error":
+            message = f"expected {context['expected']}, found {value}"
+        case "string_pattern_mismatch":
+            message = f"expected text like {context['pattern']}, found {value}"
+        case "value_error":
+            message = f"{context['error']}, found {value}"
+        case "too_short":
+            message = "expected at least one table, found none"
+        case "model_type":
+            message = f"expected keys such as name, found {value}"
+        case "tuple_type":
+            message = f"expected a list of tables, found {value}"
+        case "string_type":
+            message = f"expected text, found {value}: put it in quotes"
+        case _:
+            message = f"{fault['msg']}, found {value}"
+    return Problem(found.file, found.line(key), document.show(key), message)
+
+
+def _show(value: object) -> str:
+    """Return a stranger's value on one short line."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "true" if value else "false"
+        case dict():
+            return "keys"
+        case list():
+            return "a list"
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."  # noqa: PLR2004 - a line of a terminal

@@ -1,0 +1,107 @@
+"""The one error family of this package.
+
+A message names the object, what was expected and what was found; ``HINT:`` says how to go on.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import psycopg
+
+_COPY_COLUMN = re.compile(r"^COPY .+, line (\d+), column (.+?)(?:: |$)", re.MULTILINE)
+
+# By SQLSTATE, the longest prefix first; see PostgreSQL's appendix "Error Codes".
+_HINTS = (
+    ("42501", "Grant the connection's role what it lacks; the README lists the rights."),
+    ("25006", "The server is read-only, perhaps a standby: point the connection at the primary."),
+    ("53100", "The server's disk is full: make room, then run again. Published data is intact."),
+    ("55P03", "Another session holds the table: find it in pg_locks, or run again later."),
+    ("57014", "A statement_timeout or an operator ended the statement: raise it for this role."),
+    ("2BP01", "Drop or change the objects that depend on the table, then run again."),
+    ("42P01", "The table went away during the run: run again."),
+    (
+        "22",
+        "A value does not fit its type in the warehouse: compare both sides' versions and types.",
+    ),
+    ("23", "The rows break a key that the source declares: look for a corrupt index there."),
+    ("53", "The server is out of a resource: run again when it has room."),
+    ("57P", "The server was shut down: run again when it is back."),
+    ("08", "The connection was lost: run again when the server is back."),
+)
+_LOST = "The connection was lost: run again when the server is back. Published data is intact."
+
+
+class IngestError(Exception):
+    """What went wrong, and how to go on. Published data is as it was before."""
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message, hint)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\nHINT: {self.hint}"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One fault of a pipeline file: its line (from 1), its key, and what is wrong there."""
+
+    file: Path
+    line: int
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.key}: {self.message}"
+
+
+class ContractError(IngestError):
+    """A pipeline file breaks the format; ``problems`` has every fault of it, in file order."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        super().__init__(
+            "\n".join(str(problem) for problem in problems),
+            hint="Mend the file; `ingest schema` prints the format, `ingest check FILE` tries it.",
+        )
+
+
+class UnknownTableError(IngestError):
+    """A caller asked for a table that the pipeline does not load."""
+
+
+class UnknownConnectionError(IngestError):
+    """A connection id is not defined, or what it holds is no PostgreSQL connection."""
+
+
+class DatabaseError(IngestError):
+    """The source or the warehouse refused a statement, or was not there."""
+
+
+class RunFailedError(IngestError):
+    """Some tables of a pipeline failed; the others were published."""
+
+
+def from_postgres(
+    error: psycopg.Error, *, side: str, table: str, column: str | None = None
+) -> DatabaseError:
+    """Turn what ``side`` ("source hr" or "warehouse") said about ``table`` into our error."""
+    state = error.sqlstate or ""
+    hint = next((text for prefix, text in _HINTS if state.startswith(prefix)), None)
+    if hint is None:
+        hint = "The server's log has more about it." if state else _LOST
+    where = f"table {table}"
+    copied = _COPY_COLUMN.search(error.diag.context or "")
+    if copied:
+        where += f", column {copied[2]}, row {copied[1]}"
+    elif column or error.diag.column_name:
+        where += f", column {column or error.diag.column_name}"
+    said = error.diag.message_primary or str(error).strip() or type(error).__name__
+    return DatabaseError(f"{side}: {where}: expected to go through, found: {said}", hint=hint)

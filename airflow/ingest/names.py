@@ -1,0 +1,75 @@
+"""Table names and patterns as analysts write them, by PostgreSQL's own rules of identifiers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+MAX_BYTES = 63  # NAMEDATALEN - 1: PostgreSQL cuts a longer name without a word
+_PART = r'"(?:[^"\0]|"")+"|[^\W\d][\w$]*'
+_NAME = re.compile(rf'(?P<schema>{_PART})\.(?P<table>"(?:[^"\0]|"")+"|[\w$*]+)')
+
+
+@dataclass(frozen=True)
+class TableName:
+    """One table, or with ``pattern`` all tables of ``schema`` whose names match ``table``."""
+
+    schema: str
+    table: str
+    pattern: bool = False
+
+    def matches(self, schema: str, table: str) -> bool:
+        """Return whether this names the table; ``*`` in a pattern stands for any characters."""
+        if schema != self.schema:
+            return False
+        if not self.pattern:
+            return table == self.table
+        wanted = ".*".join(re.escape(piece) for piece in self.table.split("*"))
+        return re.fullmatch(wanted, table, re.DOTALL) is not None
+
+
+def parse(text: str) -> TableName:
+    """Read ``schema.table``, ``schema."Table"`` or ``schema.pre*``.
+
+    Without quotes a name folds to lower case (ASCII letters only, as PostgreSQL does in UTF-8)
+    and ``*`` is a wildcard; within them every character stands for itself.
+
+    Raises ValueError, saying what was expected.
+    """
+    found = _NAME.fullmatch(text)
+    if found is None:
+        raise ValueError('expected schema.table, schema."Table" or a pattern such as schema.*')
+    schema, table = _unquote(found["schema"]), _unquote(found["table"])
+    pattern = "*" in found["table"] and not found["table"].startswith('"')
+    if not pattern and not found["table"].startswith('"') and found["table"][0] in "0123456789$":
+        raise ValueError("expected quotes around a name that does not begin with a letter")
+    for part in (schema, table):
+        check_length(part)
+    return TableName(schema, table, pattern)
+
+
+def display(schema: str, table: str) -> str:
+    """Return ``schema.table`` with quotes where SQL and :func:`parse` need them."""
+    return f"{_quote(schema)}.{_quote(table)}"
+
+
+def check_length(name: str, limit: int = MAX_BYTES) -> None:
+    """Raise ValueError if ``name`` is not text of at most ``limit`` bytes in UTF-8."""
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise ValueError("expected valid Unicode, found a lone surrogate") from None
+    if size > limit:
+        raise ValueError(f"expected a name of at most {limit} bytes, found {size}")
+
+
+def _unquote(part: str) -> str:
+    if part.startswith('"'):
+        return part[1:-1].replace('""', '"')
+    return "".join(letter.lower() if letter.isascii() else letter for letter in part)
+
+
+def _quote(part: str) -> str:
+    if re.fullmatch(r"[a-z_][a-z0-9_$]*", part):
+        return part
+    return '"' + part.replace('"', '""') + '"'

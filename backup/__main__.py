@@ -1,0 +1,271 @@
+"""The command line: one function a verb."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from pydantic import TypeAdapter
+from rich.console import Console
+from rich.table import Table
+
+from backup.catalogue import Backup, Catalogue, Newest
+from backup.connection import PostgresUri
+from backup.console import App, command
+from backup.crypt import private_key
+from backup.deadline import parse_duration, time_limit
+from backup.drill import run_drill
+from backup.dump import run_backup
+from backup.errors import WrongUse
+from backup.registry import load_registry
+from backup.report import drill_table, human_age, human_bytes
+from backup.restore import restore as restore_backup
+from backup.restore import verify as verify_backup
+from backup.settings import B2_KEY, DRILL_KEY, Settings
+from backup.store import open_store
+
+if TYPE_CHECKING:
+    from backup.manifest import Manifest
+
+HELP = """Encrypted off-site backups of PostgreSQL databases, and the proof that they restore.
+
+Exit codes: 0 done, 1 failed, 2 wrong use or wrong settings (nothing was started).
+
+\b
+Settings, from the environment:
+  BACKUP_SECRETS_DIR   directory of the secret files (see below)
+  BACKUP_B2_REALM      "production" or the URL of a B2 endpoint
+  BACKUP_BUCKET        name of the bucket
+  BACKUP_PREFIX        environment, the first folder in the bucket, such as local
+  BACKUP_SCRATCH       directory for restores and drills (default: the temporary directory)
+  BACKUP_PG_BIN        PostgreSQL's programs (default: /usr/lib/postgresql/15/bin)
+  BACKUP_REGISTRY      list of databases (default: databases.toml in the package)
+  BACKUP_PART_MINIMUM  smallest part of an upload (default: 16MiB)
+
+\b
+Secret files, each needed by some verbs only:
+  database_uri     run: the source, postgresql://user:password@host/database
+  recipients.asc   run: public keys, armoured; the dump is encrypted to all of them
+  b2.json          all: {"key_id": "...", "key": "..."}
+  drill_key.asc    drill, restore, verify: a private key, armoured, without a passphrase
+  b2_results.json  drill, if b2.json cannot write: a key for <prefix>/drills/
+"""
+
+app = App(
+    help=HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # its tracebacks print local variables
+)
+out = Console()
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Timeout = Annotated[str, typer.Option(help="End the run after this long: 90s, 15m, 4h.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Parallel jobs of pg_restore.")]
+Scope = Annotated[list[str] | None, typer.Argument(help="Databases; all if none is named.")]
+KeyFile = Annotated[
+    Path | None, typer.Option(help="Private key to decrypt with (default: drill_key.asc).")
+]
+
+
+class Owners(StrEnum):
+    """What becomes of owners and privileges in a restore."""
+
+    KEEP = "keep"
+    SKIP = "skip"
+
+
+def _settings() -> Settings:
+    return Settings.from_environment(os.environ)
+
+
+def _key_file(settings: Settings, given: Path | None) -> Path:
+    return given or settings.secret_path(DRILL_KEY)
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, indent=2))
+
+
+@app.command()
+@command
+def run(
+    name: Annotated[str, typer.Argument(help="Database, as the registry calls it.")],
+    timeout: Timeout = "4h",
+    as_json: Json = False,
+) -> None:
+    """Back up one database: dump, compress, encrypt and upload in one pass, manifest last."""
+    settings = _settings()
+    database = load_registry(settings.registry).get(name)
+    with time_limit(parse_duration(timeout)):
+        manifest = run_backup(settings, database)
+    if as_json:
+        typer.echo(manifest.to_json().decode())
+
+
+@app.command("list")
+@command
+def list_backups(names: Scope = None, as_json: Json = False) -> None:
+    """List complete backups, oldest first. Needs no right to read objects."""
+    settings = _settings()
+    databases = load_registry(settings.registry).select(names or [])
+    with open_store(settings, settings.b2_key(B2_KEY)) as store:
+        catalogue = Catalogue(store, settings.prefix)
+        found = [backup for each in databases for backup in catalogue.backups(each.name)]
+    if as_json:
+        _print_json(TypeAdapter(list[Backup]).dump_python(found, mode="json"))
+        return
+    table = Table("database", "id", "size", "age")
+    now = datetime.now(UTC)
+    for backup in found:
+        size, age = human_bytes(backup.size), human_age(backup.age_seconds(now))
+        table.add_row(backup.database, backup.id, size, age)
+    out.print(table)
+
+
+@app.command()
+@command
+def status(names: Scope = None, as_json: Json = False) -> None:
+    """Show the newest backup of each database; exit 1 if one has none. Needs no right to read."""
+    settings = _settings()
+    databases = load_registry(settings.registry).select(names or [])
+    now = datetime.now(UTC)
+    with open_store(settings, settings.b2_key(B2_KEY)) as store:
+        catalogue = Catalogue(store, settings.prefix)
+        newest = [catalogue.newest(each.name, now) for each in databases]
+    if as_json:
+        _print_json(TypeAdapter(list[Newest]).dump_python(newest, mode="json"))
+    else:
+        table = Table("database", "newest backup", "size", "age")
+        for row in newest:
+            size, age = human_bytes(row.size), human_age(row.age_seconds)
+            table.add_row(row.database, row.backup_id or "none", size, age)
+        out.print(table)
+    if any(row.backup_id is None for row in newest):
+        raise typer.Exit(1)
+
+
+def _find(settings: Settings, names: list[str], identifier: str | None) -> Manifest:
+    databases = load_registry(settings.registry).select(names)
+    with open_store(settings, settings.b2_key(B2_KEY)) as store:
+        catalogue = Catalogue(store, settings.prefix)
+        return catalogue.manifest(catalogue.find(databases, identifier))
+
+
+@app.command()
+@command
+def show(identifier: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+    """Print the manifest of one backup as JSON."""
+    typer.echo(_find(_settings(), [], identifier).to_json().decode())
+
+
+@app.command()
+@command
+def verify(
+    identifier: Annotated[str, typer.Argument(metavar="ID")],
+    key_file: KeyFile = None,
+    timeout: Timeout = "4h",
+) -> None:
+    """Download one backup and check size, SHA-256, and that it decrypts and unpacks."""
+    settings = _settings()
+    with time_limit(parse_duration(timeout)):
+        manifest = _find(settings, [], identifier)
+        with (
+            private_key(_key_file(settings, key_file), settings.scratch) as ring,
+            open_store(settings, settings.b2_key(B2_KEY)) as store,
+        ):
+            verify_backup(store, manifest, ring, scratch=settings.scratch)
+    typer.echo(f"backup {identifier} of {manifest.database} is whole")
+
+
+def _target(into_env: str | None, into_file: Path | None) -> PostgresUri:
+    if (into_env is None) == (into_file is None):
+        raise WrongUse(
+            "the target is needed once",
+            hint="Give either --into-env with a variable's name or --into-file with a path.",
+        )
+    if into_env is not None:
+        if not os.environ.get(into_env):
+            raise WrongUse(
+                f"environment variable {into_env} is not set",
+                hint="Put the target's URI in it; give its name here, not the URI.",
+            )
+        return PostgresUri(os.environ[into_env], f"environment variable {into_env}")
+    try:
+        return PostgresUri(str(into_file and into_file.read_text()).strip(), str(into_file))
+    except OSError as error:
+        raise WrongUse(
+            f"file {into_file} cannot be read: {error.strerror}",
+            hint="Write the target's URI to it, readable by you alone.",
+        ) from error
+
+
+@app.command()
+@command
+def restore(  # noqa: PLR0917 - typer calls it by keyword
+    name: Annotated[str, typer.Argument(help="Database, as the registry calls it.")],
+    identifier: Annotated[
+        str | None, typer.Option("--id", help="Backup to restore (default: the newest).")
+    ] = None,
+    into_env: Annotated[
+        str | None, typer.Option(help="Environment variable that holds the target's URI.")
+    ] = None,
+    into_file: Annotated[Path | None, typer.Option(help="File with the target's URI.")] = None,
+    jobs: Jobs = 2,
+    owners: Annotated[
+        Owners, typer.Option(help="Keep owners and privileges, or own everything yourself.")
+    ] = Owners.KEEP,
+    key_file: KeyFile = None,
+    timeout: Timeout = "4h",
+) -> None:
+    """Restore a backup into an empty database.
+
+    The target's URI holds a password and so is never an argument, which every user of the host
+    could read: name an environment variable or a file that holds it. The plain dump is on the
+    scratch disk while it is loaded.
+    """
+    settings = _settings()
+    target = _target(into_env, into_file)
+    with time_limit(parse_duration(timeout)):
+        manifest = _find(settings, [name], identifier)
+        with (
+            private_key(_key_file(settings, key_file), settings.scratch) as ring,
+            open_store(settings, settings.b2_key(B2_KEY)) as store,
+        ):
+            restore_backup(
+                store, manifest, ring, target,
+                scratch=settings.scratch, pg_bin=settings.pg_bin,
+                jobs=jobs, owners=owners.value,
+            )  # fmt: skip
+    typer.echo(f"restored {manifest.id} of {name} into {target.database()}")
+
+
+@app.command()
+@command
+def drill(
+    names: Scope = None, jobs: Jobs = 2, timeout: Timeout = "4h", as_json: Json = False
+) -> None:
+    """Restore the newest backup of each database into a throwaway server and compare all rows.
+
+    Exit 1 if one of them is not equal; the others are drilled all the same. The report goes to
+    <prefix>/drills/ in the bucket. Must not run as root.
+    """
+    settings = _settings()
+    databases = load_registry(settings.registry).select(names or [])
+    with time_limit(parse_duration(timeout)):
+        report = run_drill(settings, databases, jobs)
+    if as_json:
+        typer.echo(report.model_dump_json(indent=2))
+    else:
+        out.print(drill_table(report))
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

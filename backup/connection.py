@@ -1,0 +1,86 @@
+"""Connections to PostgreSQL that never put a credential where another process can read it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import pq
+
+from backup.errors import BackupError, WrongUse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONNECT_TIMEOUT = 15  # seconds; a server that does not answer must not hold the job for its 4 hours
+INHERITED = ("PATH", "LANG", "LC_ALL", "HOME", "TMPDIR", "TZ")
+
+
+def plain_environment() -> dict[str, str]:
+    """Return what a child may inherit: nothing that could redirect or reveal a connection."""
+    return {name: os.environ[name] for name in INHERITED if name in os.environ}
+
+
+@dataclass(frozen=True)
+class PostgresUri:
+    """A libpq connection string that does not show itself in a traceback or a log."""
+
+    uri: str = field(repr=False)
+    origin: str
+
+    def options(self) -> Iterator[tuple[str, str | None, str]]:
+        """Yield keyword, environment variable and value of each option that the URI sets."""
+        try:
+            parsed = pq.Conninfo.parse(self.uri.encode())
+        except psycopg.Error:
+            # libpq's own message repeats the string, password and all.
+            raise WrongUse(
+                f"{self.origin} holds no PostgreSQL connection URI",
+                hint="Give postgresql://user:password@host:port/database, specials %-encoded.",
+            ) from None
+        for option in parsed:
+            if option.val is not None:
+                variable = option.envvar.decode() if option.envvar else None
+                yield option.keyword.decode(), variable, option.val.decode()
+
+    def environment(self) -> dict[str, str]:
+        """Return a child's environment: libpq's variables, which only the same user can read."""
+        found = {variable: value for _, variable, value in self.options() if variable}
+        found.setdefault("PGCONNECT_TIMEOUT", str(CONNECT_TIMEOUT))
+        return plain_environment() | found
+
+    def database(self) -> str:
+        """Return the name of the database."""
+        for keyword, _, value in self.options():
+            if keyword == "dbname":
+                return value
+        raise WrongUse(
+            f"{self.origin} names no database",
+            hint="End the URI with the database's name, as in postgresql://host/name.",
+        )
+
+    def connect(self, purpose: str) -> psycopg.Connection[tuple[Any, ...]]:
+        """Open a connection in autocommit mode, with no time limit of the server's own on it."""
+        database = self.database()
+        try:
+            connection = psycopg.connect(
+                self.uri,
+                autocommit=True,
+                connect_timeout=CONNECT_TIMEOUT,
+                application_name=f"harmattan-{purpose}",
+            )
+        except psycopg.OperationalError as error:
+            raise BackupError(
+                f"no connection to database {database}: {one_line(error)}",
+                hint="Look whether the server is up, reachable from here and knows the role.",
+            ) from error
+        connection.execute("SET statement_timeout = 0")
+        connection.execute("SET idle_in_transaction_session_timeout = 0")
+        return connection
+
+
+def one_line(error: psycopg.Error) -> str:
+    """Return the first line of a server's message: what follows may show values of rows."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

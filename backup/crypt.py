@@ -1,0 +1,148 @@
+"""OpenPGP by ``gpg`` itself, in keyrings of its own that hold only the keys at hand.
+
+The backup host knows public keys only, so it can decrypt nothing. Keyrings live in private
+directories and are removed with them.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backup.connection import plain_environment
+from backup.errors import BackupError, WrongUse
+from backup.pipeline import ChildFailed, Pipeline, Stage, run_tool
+from backup.scratch import private_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+GPG = ("gpg", "--no-options", "--batch", "--no-tty", "--quiet", "--with-colons")
+CAPABILITIES = 11  # the field's place in gpg's colon format (doc/DETAILS)
+VALUE = 9
+
+
+@dataclass(frozen=True)
+class Key:
+    """A primary key: its fingerprint, and whether gpg would encrypt to it today."""
+
+    fingerprint: str
+    encrypts: bool
+
+
+@dataclass(frozen=True)
+class Keyring:
+    """A GnuPG home of this run's own."""
+
+    home: Path
+    keys: tuple[Key, ...]
+
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """The fingerprints of all keys in it."""
+        return tuple(key.fingerprint for key in self.keys)
+
+    def encrypt_stage(self) -> Stage:
+        """Return the stage that encrypts to every key of the ring.
+
+        Without gpg's own compression, which is six times slower than the encryption and would
+        find nothing to save after zstd. ``trust-model always``: the ring holds what Vault gave.
+        """
+        recipients = [f"--recipient={fingerprint}" for fingerprint in self.fingerprints]
+        argv = [
+            *GPG, "--homedir", str(self.home), "--no-autostart", "--trust-model=always",
+            "--compress-algo=none", *recipients, "--output=-", "--encrypt",
+        ]  # fmt: skip
+        return Stage(argv, plain_environment())
+
+    def decrypt_stage(self) -> Stage:
+        """Return the stage that decrypts its input with the ring's private key."""
+        argv = [*GPG, "--homedir", str(self.home), "--status-fd=2", "--output=-", "--decrypt"]
+        return Stage(argv, plain_environment())
+
+
+def parse_keys(colons: str) -> tuple[Key, ...]:
+    """Return the primary keys in gpg's ``--with-colons`` listing of public or secret keys.
+
+    gpg writes a capability in upper case when the key as a whole can be used for it, so an ``E``
+    is missing from a key that is expired, revoked, or can only sign.
+    """
+    keys: list[Key] = []
+    capabilities: str | None = None
+    for line in colons.splitlines():
+        fields = line.split(":")
+        if fields[0] in ("pub", "sec"):
+            capabilities = fields[CAPABILITIES]
+        elif fields[0] == "fpr" and capabilities is not None:
+            keys.append(Key(fields[VALUE], "E" in capabilities))
+            capabilities = None
+    return tuple(keys)
+
+
+@contextmanager
+def _imported(armoured: Path, scratch: Path, listing: str) -> Iterator[Keyring]:
+    with private_directory(scratch, "gpg") as home:
+        environment = plain_environment()
+        try:
+            run_tool([*GPG, "--homedir", home, "--import", armoured], environment)
+            colons = run_tool([*GPG, "--homedir", home, listing], environment)
+        except ChildFailed as error:
+            raise WrongUse(
+                f"keys in {armoured} cannot be imported ({error.message})",
+                hint="Render the file as the output of gpg --armor --export.",
+            ) from error
+        try:
+            yield Keyring(home, parse_keys(colons))
+        finally:
+            with suppress(BackupError):  # the agent that gpg starts for private keys
+                run_tool(["gpgconf", "--homedir", home, "--kill", "gpg-agent"], environment)
+
+
+@contextmanager
+def recipients(armoured: Path, scratch: Path) -> Iterator[Keyring]:
+    """Yield a ring of the public keys in ``armoured``, each of which can be encrypted to now."""
+    with _imported(armoured, scratch, "--list-keys") as ring:
+        useless = [key.fingerprint for key in ring.keys if not key.encrypts]
+        if not ring.keys or useless:
+            raise WrongUse(
+                f"{armoured} holds no key that can be encrypted to"
+                if not ring.keys
+                else f"key {useless[0]} in {armoured} is expired, revoked or cannot encrypt",
+                hint="Put a valid public key with an encryption subkey there.",
+            )
+        yield ring
+
+
+@contextmanager
+def private_key(armoured: Path, scratch: Path) -> Iterator[Keyring]:
+    """Yield a ring of the private key in ``armoured``, which must need no passphrase."""
+    with _imported(armoured, scratch, "--list-secret-keys") as ring:
+        if not ring.keys:
+            raise WrongUse(
+                f"{armoured} holds no private key",
+                hint="Render the file as the output of gpg --armor --export-secret-keys.",
+            )
+        yield ring
+
+
+def decrypt(ring: Keyring, encrypted: Path, plain: Path | None, made_for: tuple[str, ...]) -> None:
+    """Decrypt and decompress ``encrypted`` into ``plain``, or only test that it can be done.
+
+    gpg writes plaintext before it finds tampering, so nothing in ``plain`` counts until this
+    returns: it raises :class:`BackupError` unless every child ended well and gpg says that what
+    it read was indeed encrypted.
+    """
+    unpack = ["zstd", "-q", "-d", "-c"] if plain else ["zstd", "-q", "-t"]
+    stages = [ring.decrypt_stage(), Stage(unpack, plain_environment())]
+    hint = f"The object is damaged, or the key at hand is none of {', '.join(made_for)}."
+    with (
+        encrypted.open("rb") as source,
+        plain.open("xb") if plain else open(os.devnull, "wb") as sink,
+        Pipeline(stages, source=source, sink=sink, hint=hint) as pipeline,
+    ):
+        pipeline.finish()
+        if "[GNUPG:] DECRYPTION_OKAY" not in pipeline.stderr(0):
+            raise BackupError(f"{encrypted.name} is not an encrypted file", hint=hint)

@@ -1,0 +1,73 @@
+"""A bound on every run, and a clean end when the job is stopped."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from backup.errors import WrongUse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+class Stopped(BaseException):
+    """The run was told to end, or its time is over.
+
+    Not an ``Exception``: b2sdk turns those into errors of its own that it then retries.
+    """
+
+
+def parse_duration(text: str) -> int:
+    """Return the seconds in ``90s``, ``15m`` or ``4h``."""
+    found = re.fullmatch(r"([1-9][0-9]*)([smh])", text)
+    if not found:
+        raise WrongUse(
+            f"duration {text!r} is not understood",
+            hint="Give a whole number and a unit, such as 90s, 15m or 4h.",
+        )
+    return int(found[1]) * UNITS[found[2]]
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise :class:`Stopped` in the main thread when ``seconds`` are over.
+
+    Limits nest: what was left of the outer one goes on afterwards.
+    """
+
+    def ring(signum: int, frame: FrameType | None) -> None:
+        raise Stopped(f"the time limit of {seconds:g} seconds is over")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    started = time.monotonic()
+    outer, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        if outer:
+            left = outer - (time.monotonic() - started)
+            signal.setitimer(signal.ITIMER_REAL, max(left, 0.001))
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Turn SIGTERM (what Nomad sends) and SIGINT into :class:`Stopped`, so that clean-up runs."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise Stopped(f"stopped by {signal.Signals(signum).name}")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,81 @@
+"""The commit marker of a backup: without its manifest an object in the bucket is no backup."""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003 - pydantic needs it at run time
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from backup.errors import BackupError
+
+
+class TableRows(BaseModel):
+    """One user table and its rows in the dump's own snapshot."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_name: str
+    table: str
+    rows: int = Field(ge=0)
+
+
+class StoredDump(BaseModel):
+    """The encrypted dump in the bucket. Large files have no SHA-1 in B2, so the SHA-256 is ours."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    file_id: str
+    size: int = Field(gt=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Source(BaseModel):
+    """What the database was like when it was dumped."""
+
+    model_config = ConfigDict(frozen=True)
+
+    server_version: int = Field(description="server_version_num, such as 150018")
+    encoding: str
+    collate: str
+    ctype: str
+    size: int = Field(ge=0, description="bytes on the server, indexes included")
+    roles: tuple[str, ...] = Field(description="owners, and roles named in grants and policies")
+
+
+class Manifest(BaseModel):
+    """All that is known about one backup. A later field gets a default, a new meaning a version."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: Literal[1] = 1
+    id: str
+    database: str
+    dump: StoredDump
+    started: datetime = Field(description="UTC, when the snapshot was taken")
+    finished: datetime
+    source: Source
+    pg_dump_version: str
+    tables: tuple[TableRows, ...]
+    recipients: tuple[str, ...] = Field(description="fingerprints of the keys it is encrypted to")
+    program_version: str
+
+    def to_json(self) -> bytes:
+        """Return the manifest as it is stored."""
+        return self.model_dump_json(indent=2).encode()
+
+
+def parse_manifest(name: str, data: bytes) -> Manifest:
+    """Return the manifest in ``data``, read from the object ``name``."""
+    try:
+        return Manifest.model_validate_json(data)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}"
+            for fault in error.errors()
+        )
+        raise BackupError(
+            f"manifest {name} cannot be used ({faults})",
+            hint="It is damaged or of a later version of this program; try another backup.",
+        ) from error

@@ -1,0 +1,191 @@
+"""A chain of child processes whose truth is told: no end of stream before all ended well."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Self
+
+from backup.errors import BackupError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+PIPE_BYTES = 1 << 20  # Linux's own limit for a user; 16 times fewer switches than the default
+EXIT_SECONDS = 60  # from the end of the stream to the end of every child
+TERM_SECONDS = 3  # for pg_dump to cancel its query on the server
+STDERR_TAIL = 8192
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One program of the chain. ``argv`` is world-readable and so never holds a secret."""
+
+    argv: Sequence[str | os.PathLike[str]]
+    environment: Mapping[str, str] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """The program's name."""
+        return os.path.basename(self.argv[0])
+
+
+class ChildFailed(BackupError):  # noqa: N818 - as Stopped, it says what happened
+    """A child of the chain did not end with 0."""
+
+
+def last_words(text: str) -> str:
+    """Return the last lines a child wrote, without those that can show values of rows."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(("DETAIL:", "CONTEXT:", "[GNUPG:]"))]
+    return " / ".join(line[:300] for line in told[-3:])
+
+
+class Pipeline:
+    """Children joined by pipes, each in a process group of its own, none outliving the block.
+
+    Their standard errors are kept in memory. Should this process be killed, the broken pipes end
+    the children from the last to the first.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        *,
+        source: IO[bytes] | None = None,
+        sink: IO[bytes] | None = None,
+        hint: str,
+    ) -> None:
+        """Prepare a chain from ``source`` (or nothing) to ``sink`` (or :meth:`read`)."""
+        self.stages = stages
+        self.source = source
+        self.sink = sink
+        self.hint = hint
+        self.children: list[subprocess.Popen[bytes]] = []
+        self.errors: list[IO[bytes]] = []
+
+    def __enter__(self) -> Self:
+        try:
+            upstream: IO[bytes] | int = self.source or subprocess.DEVNULL
+            for stage in self.stages:
+                upstream = self._start(stage, upstream)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def _start(self, stage: Stage, upstream: IO[bytes] | int) -> IO[bytes] | int:
+        is_last = stage is self.stages[-1]
+        errors = os.fdopen(os.memfd_create(stage.name), "w+b")
+        self.errors.append(errors)
+        try:
+            child = subprocess.Popen(
+                stage.argv,
+                stdin=upstream,
+                stdout=self.sink if is_last and self.sink else subprocess.PIPE,
+                stderr=errors,
+                env=stage.environment,
+                process_group=0,
+                bufsize=0,
+            )
+        except OSError as error:
+            raise ChildFailed(
+                f"program {stage.argv[0]} cannot be started: {error.strerror}",
+                hint="Install it, or point BACKUP_PG_BIN at the directory of PostgreSQL's.",
+            ) from error
+        self.children.append(child)
+        # Only the two children may hold a pipe between them, or its end would never be seen.
+        if not isinstance(upstream, int) and upstream is not self.source:
+            upstream.close()
+        if child.stdout is None:
+            return subprocess.DEVNULL
+        with suppress(OSError):  # a busy user may have no pipe pages left; then it is only slower
+            fcntl.fcntl(child.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        return child.stdout
+
+    def read(self, size: int) -> bytes:
+        """Return up to ``size`` bytes of the last child's output, ``b""`` only after all is well.
+
+        Raises :class:`ChildFailed` instead of reporting the end of a stream that is cut short.
+        """
+        stream = self.children[-1].stdout
+        assert stream is not None  # noqa: S101 - a chain with a sink is never read
+        data = os.read(stream.fileno(), size)
+        if not data:
+            self.finish()
+        return data
+
+    def finish(self) -> None:
+        """Wait for every child and raise :class:`ChildFailed` unless each ended with 0."""
+        for child in self.children:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(None if self.sink else EXIT_SECONDS)
+        failed = [
+            f"{stage.name} {self._ending(child)}: {last_words(self.stderr(number)) or 'no message'}"
+            for number, (stage, child) in enumerate(zip(self.stages, self.children, strict=True))
+            if child.returncode != 0
+        ]
+        if failed:
+            raise ChildFailed("; ".join(failed), hint=self.hint)
+
+    @staticmethod
+    def _ending(child: subprocess.Popen[bytes]) -> str:
+        code = child.returncode
+        if code is None:
+            return "did not end"
+        return f"ended with {code}" if code > 0 else f"was ended by {signal.Signals(-code).name}"
+
+    def stderr(self, number: int) -> str:
+        """Return the tail of what the child ``number`` wrote on its standard error."""
+        errors = self.errors[number]
+        errors.seek(0, os.SEEK_END)
+        errors.seek(max(0, errors.tell() - STDERR_TAIL))
+        return errors.read().decode(errors="replace")
+
+    def kill(self) -> None:
+        """End every child that still runs: politely, then by force."""
+        for force in (signal.SIGTERM, signal.SIGKILL):
+            alive = [child for child in self.children if child.poll() is None]
+            for child in alive:
+                with suppress(ProcessLookupError):
+                    os.killpg(child.pid, force)
+            until = time.monotonic() + TERM_SECONDS
+            for child in alive:
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(max(0.0, until - time.monotonic()))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the children and let go of what was theirs."""
+        self.kill()
+        for child in self.children:
+            if child.stdout is not None:
+                child.stdout.close()
+        for errors in self.errors:
+            errors.close()
+
+
+def run_tool(argv: Sequence[str | os.PathLike[str]], environment: Mapping[str, str]) -> str:
+    """Run one program to its end and return what it wrote on its standard output.
+
+    Raises :class:`ChildFailed` if it does not end with 0.
+    """
+    hint = "Look at the message of the program."
+    parts = []
+    with Pipeline([Stage(argv, environment)], hint=hint) as pipeline:
+        while part := pipeline.read(PIPE_BYTES):
+            parts.append(part)
+    return b"".join(parts).decode(errors="replace")

@@ -1,0 +1,109 @@
+"""What the job gives the program: settings by environment, secrets as files in a directory."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import (
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+)
+
+from backup.errors import WrongUse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX = "BACKUP_"
+DATABASE_URI = "database_uri"
+B2_KEY = "b2.json"
+B2_RESULTS_KEY = "b2_results.json"
+RECIPIENTS = "recipients.asc"
+DRILL_KEY = "drill_key.asc"
+
+
+class B2Key(BaseModel):
+    """A B2 application key, as the file ``b2.json`` holds it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    key_id: str = Field(min_length=1)
+    key: SecretStr = Field(min_length=1)
+
+
+class Settings(BaseModel):
+    """The plain settings; each field is the environment variable ``BACKUP_<FIELD>``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    secrets_dir: Path
+    b2_realm: str = Field(pattern=r"^(production|https?://\S+)$")
+    bucket: str = Field(min_length=6)
+    prefix: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    scratch: Path = Field(default_factory=lambda: Path(tempfile.gettempdir()))
+    pg_bin: Path = Path("/usr/lib/postgresql/15/bin")
+    registry: Path = Path(__file__).with_name("databases.toml")
+    part_minimum: ByteSize = Field(default=ByteSize(16 << 20), ge=5_000_000)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Settings:
+        """Read the settings, or raise one :class:`WrongUse` that names everything that is wrong."""
+        given = {
+            field: environ[name]
+            for field in cls.model_fields
+            if environ.get(name := PREFIX + field.upper())
+        }
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            faults = "; ".join(
+                f"{PREFIX}{str(fault['loc'][0]).upper()} "
+                + ("is not set" if fault["type"] == "missing" else f"is wrong: {fault['msg']}")
+                for fault in error.errors()
+            )
+            raise WrongUse(
+                f"settings are incomplete: {faults}",
+                hint="Set them in the job's env block; `backup --help` lists them all.",
+            ) from None
+
+    def secret(self, name: str) -> str:
+        """Return the text of one secret file without the newline that a template leaves."""
+        path = self.secret_path(name)
+        try:
+            text = path.read_text().strip()
+        except OSError as error:
+            raise WrongUse(
+                f"secret file {path} cannot be read: {error.strerror}",
+                hint="Let the job's Vault template render it, readable by the task's user.",
+            ) from error
+        if not text:
+            raise WrongUse(
+                f"secret file {path} is empty",
+                hint="Look whether its path in Vault holds a value for this environment.",
+            )
+        return text
+
+    def secret_path(self, name: str) -> Path:
+        """Return where the secret file ``name`` is expected."""
+        return self.secrets_dir / name
+
+    def b2_key(self, name: str = B2_KEY) -> B2Key:
+        """Return the B2 application key that the secret file ``name`` holds."""
+        try:
+            return B2Key.model_validate_json(self.secret(name))
+        except ValidationError as error:
+            faults = ", ".join(
+                f"{'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}"
+                for fault in error.errors(include_input=False, include_context=False)
+            )
+            raise WrongUse(
+                f"secret file {self.secret_path(name)} is no B2 key ({faults})",
+                hint='Render it as JSON of the form {"key_id": "...", "key": "..."}.',
+            ) from None

@@ -1,0 +1,177 @@
+"""One view of the source for everything that is taken from it, and the lock around it."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import sql
+
+from backup.connection import one_line
+from backup.errors import BackupError
+from backup.manifest import Source, TableRows
+from backup.tables import count_rows, list_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from backup.connection import PostgresUri
+    from backup.tables import Table
+
+LOCK_WAIT = "5min"  # behind somebody's ALTER TABLE; longer and the run should fail and say so
+LOCK_BATCH = 100
+
+SOURCE = """
+SELECT current_setting('server_version_num')::int, pg_encoding_to_char(encoding),
+       datcollate, datctype, pg_database_size(oid)
+FROM pg_database WHERE datname = current_database()
+"""
+# Owners, grantees and policies' roles. The first superuser is never in pg_shdepend, so the owners
+# of relations are added. Roles named pg_* exist everywhere.
+ROLES = """
+SELECT DISTINCT r.rolname FROM pg_roles r
+WHERE r.rolname !~ '^pg_' AND (
+  r.oid IN (SELECT refobjid FROM pg_shdepend
+            WHERE refclassid = 'pg_authid'::regclass
+              AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database()))
+  OR r.oid IN (SELECT c.relowner FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+               WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'))
+ORDER BY 1
+"""
+HOLDER = """
+SELECT a.pid, a.backend_start, coalesce(a.client_addr::text, 'this host')
+FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+  AND (l.classid::bigint << 32) | l.objid::bigint = %s
+"""
+
+
+def lock_key(name: str) -> int:
+    """Return the advisory lock's key of the database ``name``: a signed 64-bit number."""
+    digest = hashlib.sha256(f"harmattan.backup:{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+@contextmanager
+def exclusive(uri: PostgresUri, name: str) -> Iterator[None]:
+    """Hold the lock of the database ``name`` on its own server, or raise at once.
+
+    On the server and not on this host, because a forced job may run on another host.
+    """
+    with uri.connect("backup-lock") as connection:
+        row = connection.execute("SELECT pg_try_advisory_lock(%s)", [lock_key(name)]).fetchone()
+        if row != (True,):
+            holder = connection.execute(HOLDER, [lock_key(name)]).fetchone()
+            since = f" (from {holder[2]} since {holder[1]:%Y-%m-%d %H:%M:%S%z})" if holder else ""
+            raise BackupError(
+                f"a backup of {name} is already running{since}",
+                hint="Wait for it to end, or stop its allocation if it hangs.",
+            )
+        yield
+
+
+class Snapshot:
+    """An exported snapshot with its tables locked, and the counting of rows beside the dump.
+
+    The counting has a connection of its own in the same snapshot: an error in it must not end the
+    transaction that holds the snapshot and the locks.
+    """
+
+    def __init__(
+        self, uri: PostgresUri, identifier: str, tables: Sequence[Table], source: Source
+    ) -> None:
+        self.identifier = identifier
+        self.source = source
+        self._counting = uri.connect("backup-count")
+        # Rows that a policy hides must make the run fail, not be left out.
+        self._counting.execute("SET row_security = off")
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="count")
+        self._counts = self._worker.submit(self._count, tables)
+
+    def _count(self, tables: Sequence[Table]) -> tuple[TableRows, ...]:
+        self._counting.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        self._counting.execute(
+            sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(self.identifier))
+        )
+        return tuple(count_rows(self._counting, tables))
+
+    def check(self) -> None:
+        """Raise at once if the counting has failed already."""
+        if self._counts.done():
+            self.rows()
+
+    def rows(self) -> tuple[TableRows, ...]:
+        """Wait for the counting beside the dump and return its result."""
+        try:
+            return self._counts.result()
+        except psycopg.Error as error:
+            raise BackupError(
+                f"rows could not be counted: {one_line(error)}",
+                hint="Grant the backup role pg_read_all_data; with row security also BYPASSRLS.",
+            ) from error
+
+    def close(self) -> None:
+        """End the counting, finished or not."""
+        if not self._counts.done():
+            with suppress(psycopg.Error):
+                self._counting.cancel_safe(timeout=5)
+        self._worker.shutdown(cancel_futures=True)
+        self._counting.close()
+
+
+@contextmanager
+def exported_snapshot(uri: PostgresUri, check_server: Callable[[int], None]) -> Iterator[Snapshot]:
+    """Open a snapshot that pg_dump can share, and count its tables beside what follows.
+
+    ``check_server`` is told server_version_num and raises before anything is read. The tables are
+    locked (ACCESS SHARE, as pg_dump does) before it starts: TRUNCATE ignores snapshots, and must
+    not come between the count and the dump.
+    """
+    with uri.connect("backup-snapshot") as connection:
+        check_server(connection.info.server_version)
+        try:
+            connection.execute(f"SET lock_timeout = '{LOCK_WAIT}'")
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            tables = list_tables(connection)
+            for start in range(0, len(tables), LOCK_BATCH):
+                batch = [
+                    sql.SQL("ONLY {}").format(sql.Identifier(*table))
+                    for table in tables[start : start + LOCK_BATCH]
+                ]
+                connection.execute(
+                    sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(sql.SQL(", ").join(batch))
+                )
+            source = _describe(connection)
+            identifier = str(_one(connection, "SELECT pg_export_snapshot()")[0])
+        except psycopg.Error as error:
+            raise BackupError(
+                f"no snapshot of database {uri.database()}: {one_line(error)}",
+                hint="Grant the backup role pg_read_all_data, or run again if tables changed.",
+            ) from error
+        snapshot = Snapshot(uri, identifier, tables, source)
+        try:
+            yield snapshot
+        finally:
+            snapshot.close()
+
+
+def _one(connection: psycopg.Connection[tuple[Any, ...]], query: str) -> tuple[Any, ...]:
+    row = connection.execute(query).fetchone()
+    assert row is not None  # noqa: S101 - each of these queries gives one row
+    return row
+
+
+def _describe(connection: psycopg.Connection[tuple[Any, ...]]) -> Source:
+    version, encoding, collate, ctype, size = _one(connection, SOURCE)
+    roles = tuple(name for (name,) in connection.execute(ROLES))
+    return Source(
+        server_version=version,
+        encoding=encoding,
+        collate=collate,
+        ctype=ctype,
+        size=size,
+        roles=roles,
+    )

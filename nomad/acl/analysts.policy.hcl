@@ -1,0 +1,4 @@
+# The analysts: see what runs and read its logs, nothing else.
+namespace "default" {
+  capabilities = ["list-jobs", "read-job", "read-logs"]
+}

@@ -1,0 +1,22 @@
+# The platform team: runs, plans, forces and reads every job; no management of ACLs.
+namespace "default" {
+  policy       = "read"
+  capabilities = ["submit-job", "dispatch-job", "scale-job", "alloc-lifecycle"]
+}
+
+agent {
+  policy = "read"
+}
+
+node {
+  policy = "read"
+}
+
+operator {
+  policy = "read"
+}
+
+# The jobs name host volumes; reading and writing them is the job's right, not the person's.
+host_volume "*" {
+  policy = "write"
+}

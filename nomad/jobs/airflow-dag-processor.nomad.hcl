@@ -1,0 +1,221 @@
+# Airflow's DAG processor, one job a bundle: airflow-dag-processor-pipelines reads what the platform
+# makes of the analysts' YAML, airflow-dag-processor-analysts their Python.
+
+variable "datacenters" {
+  type        = list(string)
+  description = "Where the job may run."
+  default     = ["*"]
+}
+
+variable "environment" {
+  type        = string
+  description = "The prefix of every path in Vault, such as production."
+
+  validation {
+    condition     = regex_replace(var.environment, "^[a-z][a-z0-9-]*$", "") == ""
+    error_message = "The environment must be lower-case letters, digits and hyphens."
+  }
+}
+
+variable "vault_mount" {
+  type        = string
+  description = "The KV v2 engine that holds the platform's secrets."
+  default     = "secret"
+}
+
+variable "airflow_image" {
+  type        = string
+  description = "The Airflow image, pinned by a content tag or a digest."
+
+  validation {
+    condition     = regex_replace(var.airflow_image, "^.+(:[^:/@]+|@sha256:[0-9a-f]{64})$", "") == "" && regex_replace(var.airflow_image, ":latest$", "") == var.airflow_image
+    error_message = "The image must be pinned by a tag other than latest, or by a digest."
+  }
+}
+
+variable "dag_mirror_url" {
+  type        = string
+  description = "Where the job dag-mirror stands, such as git://10.0.0.5:9418"
+
+  validation {
+    condition     = regex_replace(var.dag_mirror_url, "^(https?|git|ssh)://[^ ]+[^/ ]$", "") == ""
+    error_message = "An address is a URL without a slash at its end."
+  }
+}
+
+variable "bundle" {
+  type        = string
+  description = "The bundle that this job parses."
+
+  validation {
+    condition     = contains(["pipelines", "analysts"], var.bundle)
+    error_message = "The bundle is pipelines or analysts."
+  }
+}
+
+locals {
+  secrets = "${var.vault_mount}/data/${var.environment}"
+  bundles = [
+    for name in ["pipelines", "analysts"] : {
+      name      = name
+      classpath = "airflow.providers.git.bundles.git.GitDagBundle"
+      kwargs    = { repo_url = "${var.dag_mirror_url}/${name}.git", tracking_ref = "live", refresh_interval = 30 }
+    }
+  ]
+}
+
+job "airflow-dag-processor" {
+  id          = "airflow-dag-processor-${var.bundle}"
+  name        = "airflow-dag-processor-${var.bundle}"
+  datacenters = var.datacenters
+  type        = "service"
+
+  update {
+    max_parallel      = 1
+    health_check      = "checks"
+    min_healthy_time  = "10s"
+    healthy_deadline  = "8m" # includes the wait for a migration
+    progress_deadline = "15m"
+    auto_revert       = true
+  }
+
+  group "dag-processor" {
+    # A process that fails at once is tried again here, and from then on with growing pauses: the
+    # cluster may come back in any order, so nothing gives up for good.
+    restart {
+      attempts = 3
+      interval = "5m"
+      delay    = "15s"
+      mode     = "fail"
+    }
+
+    reschedule {
+      delay          = "15s"
+      delay_function = "exponential"
+      max_delay      = "5m"
+      unlimited      = true
+    }
+
+    network {
+      port "health" {
+        to = 8974
+      }
+    }
+
+    service {
+      name     = "airflow-dag-processor-${var.bundle}"
+      provider = "nomad"
+      port     = "health"
+
+      check {
+        type     = "http"
+        path     = "/health"
+        interval = "10s"
+        timeout  = "5s"
+
+        check_restart {
+          limit = 6 # a minute of a stale heartbeat
+          grace = "120s"
+        }
+      }
+    }
+
+    # Waits for the migration, never migrates: only airflow-migrate may change the schema.
+    task "wait-for-migration" {
+      driver = "docker"
+      user   = "50000:50000"
+
+      lifecycle {
+        hook    = "prestart"
+        sidecar = false
+      }
+
+      vault {
+        role = "airflow-dag-processor-${var.bundle}"
+        env  = false
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/database_uri"
+        data                 = "{{ with secret \"${local.secrets}/airflow/database/dag-processor\" }}{{ .Data.data.uri }}{{ end }}"
+        uid                  = 50000
+        gid                  = 50000
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      env {
+        AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD = "cat /secrets/database_uri"
+      }
+
+      config {
+        image      = var.airflow_image
+        force_pull = false
+        # A first migration takes a minute; one of a large installation may take ten.
+        args     = ["airflow", "db", "check-migrations", "--migration-wait-timeout", "900"]
+        cap_drop = ["all"]
+      }
+
+      resources {
+        cpu        = 200
+        memory     = 256 # importing Airflow's models
+        memory_max = 512
+      }
+    }
+
+    # Root with three capabilities, so that the children that import strangers' code run as another
+    # user, who can read neither this process's files nor its memory (harmattan.dag_processor).
+    task "dag-processor" {
+      driver       = "docker"
+      user         = "root"
+      kill_timeout = "30s"
+
+      vault {
+        role = "airflow-dag-processor-${var.bundle}"
+        env  = false
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/database_uri"
+        data                 = "{{ with secret \"${local.secrets}/airflow/database/dag-processor\" }}{{ .Data.data.uri }}{{ end }}"
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "restart"
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/fernet_key"
+        data                 = "{{ with secret \"${local.secrets}/airflow/fernet\" }}{{ .Data.data.key }}{{ end }}"
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "restart"
+      }
+
+      env {
+        AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD         = "cat /secrets/database_uri"
+        AIRFLOW__CORE__FERNET_KEY_CMD                   = "cat /secrets/fernet_key"
+        AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST  = jsonencode(local.bundles)
+        AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH = "/opt/airflow/bundles"
+      }
+
+      config {
+        image      = var.airflow_image
+        force_pull = false
+        args = [
+          "python", "-m", "harmattan.health", "8974", "job:DagProcessorJob",
+          "python", "-m", "harmattan.dag_processor", "--bundle-name", var.bundle,
+        ]
+        ports    = ["health"]
+        cap_drop = ["all"]
+        cap_add  = ["setuid", "setgid", "kill"]
+      }
+
+      resources {
+        cpu        = 300
+        memory     = 512 # 160 MB at rest, and the child that imports Airflow anew
+        memory_max = 1024
+      }
+    }
+  }
+}

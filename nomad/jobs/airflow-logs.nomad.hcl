@@ -1,0 +1,171 @@
+# Task logs, on every node that has the volume: served to the UI, and deleted when they are old.
+# Apart from the workers, so that a log can be read after its worker is gone, and so that no worker
+# holds the key that signs the requests.
+
+variable "datacenters" {
+  type        = list(string)
+  description = "Where the job may run."
+  default     = ["*"]
+}
+
+variable "environment" {
+  type        = string
+  description = "The prefix of every path in Vault, such as production."
+
+  validation {
+    condition     = regex_replace(var.environment, "^[a-z][a-z0-9-]*$", "") == ""
+    error_message = "The environment must be lower-case letters, digits and hyphens."
+  }
+}
+
+variable "vault_mount" {
+  type        = string
+  description = "The KV v2 engine that holds the platform's secrets."
+  default     = "secret"
+}
+
+variable "airflow_image" {
+  type        = string
+  description = "The Airflow image, pinned by a content tag or a digest."
+
+  validation {
+    condition     = regex_replace(var.airflow_image, "^.+(:[^:/@]+|@sha256:[0-9a-f]{64})$", "") == "" && regex_replace(var.airflow_image, ":latest$", "") == var.airflow_image
+    error_message = "The image must be pinned by a tag other than latest, or by a digest."
+  }
+}
+
+variable "log_port" {
+  type        = number
+  description = "The port of the log server on each node; Airflow knows one for all."
+  default     = 8793
+
+  validation {
+    condition     = var.log_port > 0 && var.log_port < 65536
+    error_message = "A port is a number from 1 to 65535."
+  }
+}
+
+variable "log_days" {
+  type        = number
+  description = "How many days a log is kept."
+  default     = 30
+
+  validation {
+    condition     = var.log_days > 0
+    error_message = "Logs are kept for at least a day."
+  }
+}
+
+locals {
+  secrets = "${var.vault_mount}/data/${var.environment}"
+}
+
+job "airflow-logs" {
+  datacenters = var.datacenters
+  type        = "system"
+
+  group "logs" {
+    restart {
+      attempts = 3
+      interval = "5m"
+      delay    = "15s"
+      mode     = "delay" # a system job has no other node to go to
+    }
+
+    network {
+      port "http" {
+        static = var.log_port
+        to     = 8793
+      }
+    }
+
+    # Task logs outlive the allocation; the job airflow-logs serves and grooms them.
+    volume "logs" {
+      type   = "host"
+      source = "airflow-logs"
+    }
+
+    service {
+      name     = "airflow-logs"
+      provider = "nomad"
+      port     = "http"
+
+      check {
+        type     = "tcp"
+        interval = "10s"
+        timeout  = "2s"
+
+        check_restart {
+          limit = 6 # a minute of silence
+          grace = "60s"
+        }
+      }
+    }
+
+    task "serve" {
+      driver = "docker"
+      user   = "50000:50000"
+
+      vault {
+        role = "airflow-logs"
+        env  = false
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/api_secret_key"
+        data                 = "{{ with secret \"${local.secrets}/airflow/api\" }}{{ .Data.data.secret_key }}{{ end }}"
+        uid                  = 50000
+        gid                  = 50000
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "restart"
+      }
+
+      env {
+        AIRFLOW__API__SECRET_KEY_CMD = "cat /secrets/api_secret_key"
+      }
+
+      config {
+        image      = var.airflow_image
+        force_pull = false
+        args       = ["python", "-m", "airflow.utils.serve_logs.core"]
+        ports      = ["http"]
+        cap_drop   = ["all"]
+      }
+
+      volume_mount {
+        volume      = "logs"
+        destination = "/var/log/airflow"
+        read_only   = true
+      }
+
+      resources {
+        cpu        = 50
+        memory     = 192
+        memory_max = 384
+      }
+    }
+
+    task "groom" {
+      driver = "docker"
+      user   = "50000:50000"
+
+      config {
+        image      = var.airflow_image
+        force_pull = false
+        args       = ["python", "-m", "harmattan.groom", "/var/log/airflow", "${var.log_days}"]
+        cap_drop   = ["all"]
+      }
+
+      volume_mount {
+        volume      = "logs"
+        destination = "/var/log/airflow"
+      }
+
+      resources {
+        cpu    = 50
+        memory = 64 # the standard library only
+      }
+    }
+  }
+}

@@ -1,0 +1,118 @@
+# The schema of Airflow's database: brought to the image's version once, before anything else runs.
+# Batch: run it again with each new image; with an unchanged schema it only looks.
+
+variable "datacenters" {
+  type        = list(string)
+  description = "Where the job may run."
+  default     = ["*"]
+}
+
+variable "environment" {
+  type        = string
+  description = "The prefix of every path in Vault, such as production."
+
+  validation {
+    condition     = regex_replace(var.environment, "^[a-z][a-z0-9-]*$", "") == ""
+    error_message = "The environment must be lower-case letters, digits and hyphens."
+  }
+}
+
+variable "vault_mount" {
+  type        = string
+  description = "The KV v2 engine that holds the platform's secrets."
+  default     = "secret"
+}
+
+variable "airflow_image" {
+  type        = string
+  description = "The Airflow image, pinned by a content tag or a digest."
+
+  validation {
+    condition     = regex_replace(var.airflow_image, "^.+(:[^:/@]+|@sha256:[0-9a-f]{64})$", "") == "" && regex_replace(var.airflow_image, ":latest$", "") == var.airflow_image
+    error_message = "The image must be pinned by a tag other than latest, or by a digest."
+  }
+}
+
+locals {
+  secrets = "${var.vault_mount}/data/${var.environment}"
+}
+
+job "airflow-migrate" {
+  datacenters = var.datacenters
+  type        = "batch"
+
+  group "migrate" {
+    restart {
+      attempts = 10 # the database may come minutes later than this job
+      interval = "30m"
+      delay    = "15s"
+      mode     = "fail"
+    }
+
+    # A migration that still fails needs a person, not another node.
+    reschedule {
+      attempts  = 0
+      unlimited = false
+    }
+
+    task "migrate" {
+      driver       = "docker"
+      user         = "50000:50000"
+      kill_timeout = "5m" # a migration that is killed half-way needs a person
+
+      vault {
+        role = "airflow-migrate"
+        env  = false
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/database_uri"
+        data                 = "{{ with secret \"${local.secrets}/airflow/database/migrate\" }}{{ .Data.data.uri }}{{ end }}"
+        uid                  = 50000
+        gid                  = 50000
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/fernet_key"
+        data                 = "{{ with secret \"${local.secrets}/airflow/fernet\" }}{{ .Data.data.key }}{{ end }}"
+        uid                  = 50000
+        gid                  = 50000
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/admin.json"
+        data                 = "{{ with secret \"${local.secrets}/airflow/admin\" }}{{ .Data.data | toJSON }}{{ end }}"
+        uid                  = 50000
+        gid                  = 50000
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      env {
+        AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD = "cat /secrets/database_uri"
+        AIRFLOW__CORE__FERNET_KEY_CMD           = "cat /secrets/fernet_key"
+        HARMATTAN_ADMIN_FILE                    = "/secrets/admin.json"
+      }
+
+      config {
+        image      = var.airflow_image
+        force_pull = false
+        args       = ["python", "-m", "harmattan.migrate"]
+        cap_drop   = ["all"]
+      }
+
+      resources {
+        cpu        = 500
+        memory     = 512 # all models and the FAB application
+        memory_max = 1024
+      }
+    }
+  }
+}

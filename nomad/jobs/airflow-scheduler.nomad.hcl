@@ -1,0 +1,244 @@
+# Airflow's scheduler: decides what runs and hands it to the workers' queues.
+
+variable "datacenters" {
+  type        = list(string)
+  description = "Where the job may run."
+  default     = ["*"]
+}
+
+variable "environment" {
+  type        = string
+  description = "The prefix of every path in Vault, such as production."
+
+  validation {
+    condition     = regex_replace(var.environment, "^[a-z][a-z0-9-]*$", "") == ""
+    error_message = "The environment must be lower-case letters, digits and hyphens."
+  }
+}
+
+variable "vault_mount" {
+  type        = string
+  description = "The KV v2 engine that holds the platform's secrets."
+  default     = "secret"
+}
+
+variable "airflow_image" {
+  type        = string
+  description = "The Airflow image, pinned by a content tag or a digest."
+
+  validation {
+    condition     = regex_replace(var.airflow_image, "^.+(:[^:/@]+|@sha256:[0-9a-f]{64})$", "") == "" && regex_replace(var.airflow_image, ":latest$", "") == var.airflow_image
+    error_message = "The image must be pinned by a tag other than latest, or by a digest."
+  }
+}
+
+variable "airflow_url" {
+  type        = string
+  description = "Where people and workers reach the webserver, such as https://airflow.example.org"
+
+  validation {
+    condition     = regex_replace(var.airflow_url, "^(https?|git|ssh)://[^ ]+[^/ ]$", "") == ""
+    error_message = "An address is a URL without a slash at its end."
+  }
+}
+
+variable "scheduler_count" {
+  type        = number
+  description = "How many schedulers; two or more share the work and stand in for each other."
+  default     = 1
+
+  validation {
+    condition     = var.scheduler_count > 0
+    error_message = "At least one scheduler is needed."
+  }
+}
+
+variable "redis_address" {
+  type        = string
+  description = "HOST:PORT of the job redis."
+
+  validation {
+    condition     = regex_replace(var.redis_address, "^[^:/ ]+:[0-9]+$", "") == ""
+    error_message = "The address of Redis is HOST:PORT."
+  }
+}
+
+locals {
+  secrets = "${var.vault_mount}/data/${var.environment}"
+}
+
+job "airflow-scheduler" {
+  datacenters = var.datacenters
+  type        = "service"
+
+  update {
+    max_parallel      = 1
+    health_check      = "checks"
+    min_healthy_time  = "10s"
+    healthy_deadline  = "8m" # includes the wait for a migration
+    progress_deadline = "15m"
+    auto_revert       = true
+  }
+
+  group "scheduler" {
+    count = var.scheduler_count
+
+    # A process that fails at once is tried again here, and from then on with growing pauses: the
+    # cluster may come back in any order, so nothing gives up for good.
+    restart {
+      attempts = 3
+      interval = "5m"
+      delay    = "15s"
+      mode     = "fail"
+    }
+
+    reschedule {
+      delay          = "15s"
+      delay_function = "exponential"
+      max_delay      = "5m"
+      unlimited      = true
+    }
+
+    network {
+      port "health" {
+        to = 8974
+      }
+    }
+
+    service {
+      name     = "airflow-scheduler"
+      provider = "nomad"
+      port     = "health"
+
+      check {
+        type     = "http"
+        path     = "/health"
+        interval = "10s"
+        timeout  = "5s"
+
+        check_restart {
+          limit = 6 # a minute of a stale heartbeat
+          grace = "120s"
+        }
+      }
+    }
+
+    # Waits for the migration, never migrates: only airflow-migrate may change the schema.
+    task "wait-for-migration" {
+      driver = "docker"
+      user   = "50000:50000"
+
+      lifecycle {
+        hook    = "prestart"
+        sidecar = false
+      }
+
+      vault {
+        role = "airflow-scheduler"
+        env  = false
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/database_uri"
+        data                 = "{{ with secret \"${local.secrets}/airflow/database/scheduler\" }}{{ .Data.data.uri }}{{ end }}"
+        uid                  = 50000
+        gid                  = 50000
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      env {
+        AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD = "cat /secrets/database_uri"
+      }
+
+      config {
+        image      = var.airflow_image
+        force_pull = false
+        # A first migration takes a minute; one of a large installation may take ten.
+        args     = ["airflow", "db", "check-migrations", "--migration-wait-timeout", "900"]
+        cap_drop = ["all"]
+      }
+
+      resources {
+        cpu        = 200
+        memory     = 256 # importing Airflow's models
+        memory_max = 512
+      }
+    }
+
+    task "scheduler" {
+      driver       = "docker"
+      user         = "50000:50000"
+      kill_timeout = "60s" # it gives its runs up for another scheduler to adopt
+
+      vault {
+        role = "airflow-scheduler"
+        env  = false
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/database_uri"
+        data                 = "{{ with secret \"${local.secrets}/airflow/database/scheduler\" }}{{ .Data.data.uri }}{{ end }}"
+        uid                  = 50000
+        gid                  = 50000
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "restart"
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/fernet_key"
+        data                 = "{{ with secret \"${local.secrets}/airflow/fernet\" }}{{ .Data.data.key }}{{ end }}"
+        uid                  = 50000
+        gid                  = 50000
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "restart"
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/jwt_secret"
+        data                 = "{{ with secret \"${local.secrets}/airflow/jwt\" }}{{ .Data.data.secret }}{{ end }}"
+        uid                  = 50000
+        gid                  = 50000
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "restart"
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/redis_url"
+        data                 = "{{ with secret \"${local.secrets}/redis/scheduler\" }}redis://scheduler:{{ .Data.data.password }}@${var.redis_address}/0{{ end }}"
+        uid                  = 50000
+        gid                  = 50000
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "restart"
+      }
+
+      env {
+        AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD = "cat /secrets/database_uri"
+        AIRFLOW__CORE__FERNET_KEY_CMD           = "cat /secrets/fernet_key"
+        AIRFLOW__API_AUTH__JWT_SECRET_CMD       = "cat /secrets/jwt_secret"
+        AIRFLOW__CELERY__BROKER_URL_CMD         = "cat /secrets/redis_url"
+        AIRFLOW__CELERY__RESULT_BACKEND_CMD     = "cat /secrets/redis_url"
+        AIRFLOW__CORE__EXECUTION_API_SERVER_URL = "${var.airflow_url}/execution/"
+      }
+
+      config {
+        image      = var.airflow_image
+        force_pull = false
+        args       = ["airflow", "scheduler"]
+        ports      = ["health"]
+        cap_drop   = ["all"]
+      }
+
+      resources {
+        cpu        = 300
+        memory     = 512 # 245 MB at rest
+        memory_max = 1024
+      }
+    }
+  }
+}

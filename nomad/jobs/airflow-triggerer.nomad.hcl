@@ -1,0 +1,203 @@
+# Airflow's triggerer: waits on behalf of deferred tasks, thousands in one process.
+
+variable "datacenters" {
+  type        = list(string)
+  description = "Where the job may run."
+  default     = ["*"]
+}
+
+variable "environment" {
+  type        = string
+  description = "The prefix of every path in Vault, such as production."
+
+  validation {
+    condition     = regex_replace(var.environment, "^[a-z][a-z0-9-]*$", "") == ""
+    error_message = "The environment must be lower-case letters, digits and hyphens."
+  }
+}
+
+variable "vault_mount" {
+  type        = string
+  description = "The KV v2 engine that holds the platform's secrets."
+  default     = "secret"
+}
+
+variable "airflow_image" {
+  type        = string
+  description = "The Airflow image, pinned by a content tag or a digest."
+
+  validation {
+    condition     = regex_replace(var.airflow_image, "^.+(:[^:/@]+|@sha256:[0-9a-f]{64})$", "") == "" && regex_replace(var.airflow_image, ":latest$", "") == var.airflow_image
+    error_message = "The image must be pinned by a tag other than latest, or by a digest."
+  }
+}
+
+locals {
+  secrets = "${var.vault_mount}/data/${var.environment}"
+}
+
+job "airflow-triggerer" {
+  datacenters = var.datacenters
+  type        = "service"
+
+  update {
+    max_parallel      = 1
+    health_check      = "checks"
+    min_healthy_time  = "10s"
+    healthy_deadline  = "8m" # includes the wait for a migration
+    progress_deadline = "15m"
+    auto_revert       = true
+  }
+
+  group "triggerer" {
+    # A process that fails at once is tried again here, and from then on with growing pauses: the
+    # cluster may come back in any order, so nothing gives up for good.
+    restart {
+      attempts = 3
+      interval = "5m"
+      delay    = "15s"
+      mode     = "fail"
+    }
+
+    reschedule {
+      delay          = "15s"
+      delay_function = "exponential"
+      max_delay      = "5m"
+      unlimited      = true
+    }
+
+    network {
+      port "health" {
+        to = 8974
+      }
+    }
+
+    # Task logs outlive the allocation; the job airflow-logs serves and grooms them.
+    volume "logs" {
+      type   = "host"
+      source = "airflow-logs"
+    }
+
+    service {
+      name     = "airflow-triggerer"
+      provider = "nomad"
+      port     = "health"
+
+      check {
+        type     = "http"
+        path     = "/health"
+        interval = "10s"
+        timeout  = "5s"
+
+        check_restart {
+          limit = 6 # a minute of a stale heartbeat
+          grace = "120s"
+        }
+      }
+    }
+
+    # Waits for the migration, never migrates: only airflow-migrate may change the schema.
+    task "wait-for-migration" {
+      driver = "docker"
+      user   = "50000:50000"
+
+      lifecycle {
+        hook    = "prestart"
+        sidecar = false
+      }
+
+      vault {
+        role = "airflow-triggerer"
+        env  = false
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/database_uri"
+        data                 = "{{ with secret \"${local.secrets}/airflow/database/triggerer\" }}{{ .Data.data.uri }}{{ end }}"
+        uid                  = 50000
+        gid                  = 50000
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      env {
+        AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD = "cat /secrets/database_uri"
+      }
+
+      config {
+        image      = var.airflow_image
+        force_pull = false
+        # A first migration takes a minute; one of a large installation may take ten.
+        args     = ["airflow", "db", "check-migrations", "--migration-wait-timeout", "900"]
+        cap_drop = ["all"]
+      }
+
+      resources {
+        cpu        = 200
+        memory     = 256 # importing Airflow's models
+        memory_max = 512
+      }
+    }
+
+    task "triggerer" {
+      driver       = "docker"
+      user         = "50000:50000"
+      kill_timeout = "30s" # its triggers are taken up by the next triggerer
+
+      vault {
+        role = "airflow-triggerer"
+        env  = false
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/database_uri"
+        data                 = "{{ with secret \"${local.secrets}/airflow/database/triggerer\" }}{{ .Data.data.uri }}{{ end }}"
+        uid                  = 50000
+        gid                  = 50000
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "restart"
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/fernet_key"
+        data                 = "{{ with secret \"${local.secrets}/airflow/fernet\" }}{{ .Data.data.key }}{{ end }}"
+        uid                  = 50000
+        gid                  = 50000
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "restart"
+      }
+
+      env {
+        AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD = "cat /secrets/database_uri"
+        AIRFLOW__CORE__FERNET_KEY_CMD           = "cat /secrets/fernet_key"
+        AIRFLOW__CORE__HOSTNAME_CALLABLE        = "harmattan.address.node"
+        HARMATTAN_NODE                          = "${attr.unique.network.ip-address}"
+      }
+
+      config {
+        image      = var.airflow_image
+        force_pull = false
+        args = [
+          "python", "-m", "harmattan.health", "8974", "job:TriggererJob",
+          "airflow", "triggerer", "--skip-serve-logs",
+        ]
+        ports    = ["health"]
+        cap_drop = ["all"]
+      }
+
+      volume_mount {
+        volume      = "logs"
+        destination = "/var/log/airflow"
+      }
+
+      resources {
+        cpu        = 200
+        memory     = 384 # two processes: the triggerer and the one that runs the triggers
+        memory_max = 768
+      }
+    }
+  }
+}

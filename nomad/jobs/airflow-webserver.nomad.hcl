@@ -1,0 +1,246 @@
+# Airflow's api-server: the UI, the REST API, and the Execution API that workers talk to.
+
+variable "datacenters" {
+  type        = list(string)
+  description = "Where the job may run."
+  default     = ["*"]
+}
+
+variable "environment" {
+  type        = string
+  description = "The prefix of every path in Vault, such as production."
+
+  validation {
+    condition     = regex_replace(var.environment, "^[a-z][a-z0-9-]*$", "") == ""
+    error_message = "The environment must be lower-case letters, digits and hyphens."
+  }
+}
+
+variable "vault_mount" {
+  type        = string
+  description = "The KV v2 engine that holds the platform's secrets."
+  default     = "secret"
+}
+
+variable "airflow_image" {
+  type        = string
+  description = "The Airflow image, pinned by a content tag or a digest."
+
+  validation {
+    condition     = regex_replace(var.airflow_image, "^.+(:[^:/@]+|@sha256:[0-9a-f]{64})$", "") == "" && regex_replace(var.airflow_image, ":latest$", "") == var.airflow_image
+    error_message = "The image must be pinned by a tag other than latest, or by a digest."
+  }
+}
+
+variable "airflow_url" {
+  type        = string
+  description = "Where people and workers reach the webserver, such as https://airflow.example.org"
+
+  validation {
+    condition     = regex_replace(var.airflow_url, "^(https?|git|ssh)://[^ ]+[^/ ]$", "") == ""
+    error_message = "An address is a URL without a slash at its end."
+  }
+}
+
+variable "webserver_count" {
+  type        = number
+  description = "How many api-servers; each node takes one, as the port is fixed."
+  default     = 1
+
+  validation {
+    condition     = var.webserver_count > 0
+    error_message = "At least one api-server is needed."
+  }
+}
+
+variable "webserver_port" {
+  type        = number
+  description = "The port that the api-server has on its node."
+  default     = 8080
+
+  validation {
+    condition     = var.webserver_port > 0 && var.webserver_port < 65536
+    error_message = "A port is a number from 1 to 65535."
+  }
+}
+
+locals {
+  secrets = "${var.vault_mount}/data/${var.environment}"
+}
+
+job "airflow-webserver" {
+  datacenters = var.datacenters
+  type        = "service"
+
+  update {
+    max_parallel      = 1
+    health_check      = "checks"
+    min_healthy_time  = "10s"
+    healthy_deadline  = "8m" # includes the wait for a migration
+    progress_deadline = "15m"
+    auto_revert       = true
+  }
+
+  group "webserver" {
+    count = var.webserver_count
+
+    # A process that fails at once is tried again here, and from then on with growing pauses: the
+    # cluster may come back in any order, so nothing gives up for good.
+    restart {
+      attempts = 3
+      interval = "5m"
+      delay    = "15s"
+      mode     = "fail"
+    }
+
+    reschedule {
+      delay          = "15s"
+      delay_function = "exponential"
+      max_delay      = "5m"
+      unlimited      = true
+    }
+
+    network {
+      port "http" {
+        static = var.webserver_port
+        to     = 8080
+      }
+    }
+
+    service {
+      name     = "airflow-webserver"
+      provider = "nomad"
+      port     = "http"
+
+      # Alive; that its parts are well is what `make status` reads from the answer's body.
+      check {
+        type     = "http"
+        path     = "/api/v2/monitor/health"
+        interval = "10s"
+        timeout  = "5s"
+
+        check_restart {
+          limit = 6 # a minute of silence
+          grace = "120s"
+        }
+      }
+    }
+
+    # Waits for the migration, never migrates: only airflow-migrate may change the schema.
+    task "wait-for-migration" {
+      driver = "docker"
+      user   = "50000:50000"
+
+      lifecycle {
+        hook    = "prestart"
+        sidecar = false
+      }
+
+      vault {
+        role = "airflow-webserver"
+        env  = false
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/database_uri"
+        data                 = "{{ with secret \"${local.secrets}/airflow/database/webserver\" }}{{ .Data.data.uri }}{{ end }}"
+        uid                  = 50000
+        gid                  = 50000
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      env {
+        AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD = "cat /secrets/database_uri"
+      }
+
+      config {
+        image      = var.airflow_image
+        force_pull = false
+        # A first migration takes a minute; one of a large installation may take ten.
+        args     = ["airflow", "db", "check-migrations", "--migration-wait-timeout", "900"]
+        cap_drop = ["all"]
+      }
+
+      resources {
+        cpu        = 200
+        memory     = 256 # importing Airflow's models
+        memory_max = 512
+      }
+    }
+
+    task "webserver" {
+      driver       = "docker"
+      user         = "50000:50000"
+      kill_timeout = "30s" # open requests end
+
+      vault {
+        role = "airflow-webserver"
+        env  = false
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/database_uri"
+        data                 = "{{ with secret \"${local.secrets}/airflow/database/webserver\" }}{{ .Data.data.uri }}{{ end }}"
+        uid                  = 50000
+        gid                  = 50000
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "restart"
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/fernet_key"
+        data                 = "{{ with secret \"${local.secrets}/airflow/fernet\" }}{{ .Data.data.key }}{{ end }}"
+        uid                  = 50000
+        gid                  = 50000
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "restart"
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/jwt_secret"
+        data                 = "{{ with secret \"${local.secrets}/airflow/jwt\" }}{{ .Data.data.secret }}{{ end }}"
+        uid                  = 50000
+        gid                  = 50000
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "restart"
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/api_secret_key"
+        data                 = "{{ with secret \"${local.secrets}/airflow/api\" }}{{ .Data.data.secret_key }}{{ end }}"
+        uid                  = 50000
+        gid                  = 50000
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "restart"
+      }
+
+      env {
+        AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD = "cat /secrets/database_uri"
+        AIRFLOW__CORE__FERNET_KEY_CMD           = "cat /secrets/fernet_key"
+        AIRFLOW__API_AUTH__JWT_SECRET_CMD       = "cat /secrets/jwt_secret"
+        AIRFLOW__API__SECRET_KEY_CMD            = "cat /secrets/api_secret_key"
+        AIRFLOW__API__BASE_URL                  = var.airflow_url
+      }
+
+      config {
+        image      = var.airflow_image
+        force_pull = false
+        args       = ["airflow", "api-server", "--host", "0.0.0.0", "--port", "8080", "--proxy-headers"]
+        ports      = ["http"]
+        cap_drop   = ["all"]
+      }
+
+      resources {
+        cpu        = 300
+        memory     = 512 # 260 MB at rest; the FAB views and the API's schemas take the rest
+        memory_max = 1024
+      }
+    }
+  }
+}

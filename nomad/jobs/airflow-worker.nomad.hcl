@@ -1,0 +1,313 @@
+# Celery workers, one job a queue: airflow-worker-ingest runs the pipelines and may read the source
+# connections, airflow-worker-analysts runs the analysts' Python and may read what they are given.
+
+variable "datacenters" {
+  type        = list(string)
+  description = "Where the job may run."
+  default     = ["*"]
+}
+
+variable "environment" {
+  type        = string
+  description = "The prefix of every path in Vault, such as production."
+
+  validation {
+    condition     = regex_replace(var.environment, "^[a-z][a-z0-9-]*$", "") == ""
+    error_message = "The environment must be lower-case letters, digits and hyphens."
+  }
+}
+
+variable "vault_mount" {
+  type        = string
+  description = "The KV v2 engine that holds the platform's secrets."
+  default     = "secret"
+}
+
+variable "airflow_image" {
+  type        = string
+  description = "The Airflow image, pinned by a content tag or a digest."
+
+  validation {
+    condition     = regex_replace(var.airflow_image, "^.+(:[^:/@]+|@sha256:[0-9a-f]{64})$", "") == "" && regex_replace(var.airflow_image, ":latest$", "") == var.airflow_image
+    error_message = "The image must be pinned by a tag other than latest, or by a digest."
+  }
+}
+
+variable "airflow_url" {
+  type        = string
+  description = "Where people and workers reach the webserver, such as https://airflow.example.org"
+
+  validation {
+    condition     = regex_replace(var.airflow_url, "^(https?|git|ssh)://[^ ]+[^/ ]$", "") == ""
+    error_message = "An address is a URL without a slash at its end."
+  }
+}
+
+variable "dag_mirror_url" {
+  type        = string
+  description = "Where the job dag-mirror stands, such as git://10.0.0.5:9418"
+
+  validation {
+    condition     = regex_replace(var.dag_mirror_url, "^(https?|git|ssh)://[^ ]+[^/ ]$", "") == ""
+    error_message = "An address is a URL without a slash at its end."
+  }
+}
+
+variable "redis_address" {
+  type        = string
+  description = "HOST:PORT of the job redis."
+
+  validation {
+    condition     = regex_replace(var.redis_address, "^[^:/ ]+:[0-9]+$", "") == ""
+    error_message = "The address of Redis is HOST:PORT."
+  }
+}
+
+variable "vault_url" {
+  type        = string
+  description = "Where workers reach Vault at task run time."
+
+  validation {
+    condition     = regex_replace(var.vault_url, "^(https?|git|ssh)://[^ ]+[^/ ]$", "") == ""
+    error_message = "An address is a URL without a slash at its end."
+  }
+}
+
+variable "queue" {
+  type        = string
+  description = "The queue that this job's workers serve."
+
+  validation {
+    condition     = contains(["ingest", "analysts"], var.queue)
+    error_message = "The queue is ingest or analysts."
+  }
+}
+
+variable "worker_count" {
+  type        = number
+  description = "How many workers of this queue."
+  default     = 1
+
+  validation {
+    condition     = var.worker_count > 0
+    error_message = "At least one worker is needed."
+  }
+}
+
+variable "worker_concurrency" {
+  type        = number
+  description = "How many tasks a worker runs at once."
+  default     = 4
+
+  validation {
+    condition     = var.worker_concurrency > 0
+    error_message = "At least one task at a time is needed."
+  }
+}
+
+variable "worker_memory" {
+  type        = number
+  description = "Memory of a worker in MB: 300 at rest, and 150 for each task at once."
+  default     = 1024
+
+  validation {
+    condition     = var.worker_memory >= 512
+    error_message = "A worker needs at least 512 MB."
+  }
+}
+
+variable "worker_kill_timeout" {
+  type        = string
+  description = "How long a stopped worker may finish its tasks; the client's max_kill_timeout caps it."
+  default     = "10m"
+}
+
+# Each queue has the one bundle that its tasks come from, and a user of its own, so that one pool
+# cannot write over the other's logs on the volume that they share.
+locals {
+  bundle = { ingest = "pipelines", analysts = "analysts" }[var.queue]
+  user   = { ingest = 50000, analysts = 50008 }[var.queue]
+  # Names of the pool's own for all that Celery keeps in Redis; redis.nomad.hcl allows no others.
+  celery = {
+    control_exchange      = var.queue
+    control_queue_expires = null
+    event_exchange        = "${var.queue}.celeryev"
+  }
+  bundles = [{
+    name      = local.bundle
+    classpath = "airflow.providers.git.bundles.git.GitDagBundle"
+    kwargs    = { repo_url = "${var.dag_mirror_url}/${local.bundle}.git", tracking_ref = "live", refresh_interval = 30 }
+  }]
+  secrets = "${var.vault_mount}/data/${var.environment}"
+}
+
+job "airflow-worker" {
+  id          = "airflow-worker-${var.queue}"
+  name        = "airflow-worker-${var.queue}"
+  datacenters = var.datacenters
+  type        = "service"
+
+  update {
+    max_parallel      = 1
+    health_check      = "checks"
+    min_healthy_time  = "10s"
+    healthy_deadline  = "8m" # includes the wait for a migration
+    progress_deadline = "15m"
+    auto_revert       = true
+  }
+
+  group "worker" {
+    count = var.worker_count
+
+    # A process that fails at once is tried again here, and from then on with growing pauses: the
+    # cluster may come back in any order, so nothing gives up for good.
+    restart {
+      attempts = 3
+      interval = "5m"
+      delay    = "15s"
+      mode     = "fail"
+    }
+
+    reschedule {
+      delay          = "15s"
+      delay_function = "exponential"
+      max_delay      = "5m"
+      unlimited      = true
+    }
+
+    network {
+      port "health" {
+        to = 8974
+      }
+    }
+
+    # Task logs outlive the allocation; the job airflow-logs serves and grooms them.
+    volume "logs" {
+      type   = "host"
+      source = "airflow-logs"
+    }
+
+    service {
+      name     = "airflow-worker-${var.queue}"
+      provider = "nomad"
+      port     = "health"
+
+      check {
+        type     = "http"
+        path     = "/health"
+        interval = "10s"
+        timeout  = "5s"
+
+        check_restart {
+          limit = 6 # a minute without a sign from Celery's consumer
+          grace = "120s"
+        }
+      }
+    }
+
+    # Waits for the api-server, through which a task learns what to run.
+    task "wait-for-webserver" {
+      driver = "docker"
+      user   = "${local.user}:50000"
+
+      lifecycle {
+        hook    = "prestart"
+        sidecar = false
+      }
+
+      config {
+        image      = var.airflow_image
+        force_pull = false
+        args       = ["python", "-m", "harmattan.wait", "${var.airflow_url}/api/v2/monitor/health"]
+        cap_drop   = ["all"]
+      }
+
+      resources {
+        cpu    = 50
+        memory = 64 # the standard library only
+      }
+    }
+
+    # No database, no JWT secret, no Fernet key: what a task needs it asks of the api-server with the
+    # token that came with it, and connections of Vault.
+    task "worker" {
+      driver = "docker"
+      user   = "${local.user}:50000"
+      # SIGTERM is Celery's warm shutdown: take nothing new, finish what runs.
+      kill_signal  = "SIGTERM"
+      kill_timeout = var.worker_kill_timeout
+
+      vault {
+        role = "airflow-worker-${var.queue}"
+        env  = false
+      }
+
+      # The token that VaultConnections logs in with; Nomad renews the file.
+      identity {
+        name = "vault_default"
+        aud  = ["vault.io"]
+        file = true
+        ttl  = "1h"
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/redis_url"
+        data                 = "{{ with secret \"${local.secrets}/redis/worker-${var.queue}\" }}redis://worker-${var.queue}:{{ .Data.data.password }}@${var.redis_address}/0{{ end }}"
+        uid                  = local.user
+        gid                  = local.user
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "restart"
+      }
+
+      env {
+        AIRFLOW__CELERY__BROKER_URL_CMD                             = "cat /secrets/redis_url"
+        AIRFLOW__CELERY__RESULT_BACKEND_CMD                         = "cat /secrets/redis_url"
+        AIRFLOW__CORE__EXECUTION_API_SERVER_URL                     = "${var.airflow_url}/execution/"
+        AIRFLOW__CORE__HOSTNAME_CALLABLE                            = "harmattan.address.node"
+        HARMATTAN_NODE                                              = "${attr.unique.network.ip-address}"
+        AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST              = jsonencode(local.bundles)
+        AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH             = "/tmp/bundles"
+        AIRFLOW__CELERY__EXTRA_CELERY_CONFIG                        = jsonencode(local.celery)
+        AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__UNACKED_KEY       = "${var.queue}.unacked"
+        AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__UNACKED_INDEX_KEY = "${var.queue}.unacked_index"
+        AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__UNACKED_MUTEX_KEY = "${var.queue}.unacked_mutex"
+        AIRFLOW__WORKERS__SECRETS_BACKEND                           = "harmattan.vault_connections.VaultConnections"
+        AIRFLOW__WORKERS__SECRETS_BACKEND_KWARGS = jsonencode({
+          url              = var.vault_url
+          auth_type        = "jwt"
+          auth_mount_point = "jwt-nomad"
+          jwt_role         = "airflow-worker-${var.queue}"
+          jwt_token_path   = "/secrets/nomad_vault_default.jwt"
+          mount_point      = var.vault_mount
+          connections_path = "${var.environment}/connections/${var.queue}"
+          variables_path   = null
+          config_path      = null
+        })
+      }
+
+      config {
+        image      = var.airflow_image
+        force_pull = false
+        args = [
+          "python", "-m", "harmattan.health", "8974", "file:/tmp/worker-heartbeat",
+          "python", "-m", "harmattan.worker", "/tmp/worker-heartbeat",
+          "--queues", var.queue, "--concurrency", "${var.worker_concurrency}",
+        ]
+        ports    = ["health"]
+        cap_drop = ["all"]
+      }
+
+      volume_mount {
+        volume      = "logs"
+        destination = "/var/log/airflow"
+      }
+
+      resources {
+        cpu        = 500
+        memory     = var.worker_memory
+        memory_max = var.worker_memory * 2
+      }
+    }
+  }
+}

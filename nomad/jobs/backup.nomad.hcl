@@ -1,0 +1,174 @@
+# One backup job a database: `nomad job run -var database=hr …` registers backup-hr, with a log and a
+# failure domain of its own. scripts/deploy.py does so for every entry of backup/databases.toml.
+
+variable "datacenters" {
+  type        = list(string)
+  description = "Where the job may run."
+  default     = ["*"]
+}
+
+variable "environment" {
+  type        = string
+  description = "The prefix of every path in Vault, such as production."
+
+  validation {
+    condition     = regex_replace(var.environment, "^[a-z][a-z0-9-]*$", "") == ""
+    error_message = "The environment must be lower-case letters, digits and hyphens."
+  }
+}
+
+variable "vault_mount" {
+  type        = string
+  description = "The KV v2 engine that holds the platform's secrets."
+  default     = "secret"
+}
+
+variable "backup_image" {
+  type        = string
+  description = "The backup image, pinned by a content tag or a digest."
+
+  validation {
+    condition     = regex_replace(var.backup_image, "^.+(:[^:/@]+|@sha256:[0-9a-f]{64})$", "") == "" && regex_replace(var.backup_image, ":latest$", "") == var.backup_image
+    error_message = "The image must be pinned by a tag other than latest, or by a digest."
+  }
+}
+
+variable "b2_realm" {
+  type        = string
+  description = "Backblaze's realm: production, or the URL of an endpoint."
+  default     = "production"
+
+  validation {
+    condition     = regex_replace(var.b2_realm, "^(production|https?://[^ ]+)$", "") == ""
+    error_message = "The realm is production or a URL."
+  }
+}
+
+variable "b2_bucket" {
+  type        = string
+  description = "The bucket of all backups."
+
+  validation {
+    condition     = regex_replace(var.b2_bucket, "^[a-zA-Z0-9-]{6,63}$", "") == ""
+    error_message = "A bucket's name is 6 to 63 letters, digits and hyphens."
+  }
+}
+
+variable "database" {
+  type        = string
+  description = "The database, as backup/databases.toml calls it."
+
+  validation {
+    condition     = regex_replace(var.database, "^[a-z][a-z0-9_]{0,39}$", "") == ""
+    error_message = "A database's name is lower-case letters, digits and underscores."
+  }
+}
+
+variable "database_path" {
+  type        = string
+  description = "Where Vault holds the database's URI, behind the environment's prefix."
+}
+
+variable "backup_schedule" {
+  type        = string
+  description = "When it runs: cron, UTC."
+}
+
+variable "backup_timeout" {
+  type        = string
+  description = "The longest that one backup may take."
+  default     = "4h"
+}
+
+locals {
+  secrets = "${var.vault_mount}/data/${var.environment}"
+}
+
+job "backup" {
+  id          = "backup-${var.database}"
+  name        = "backup-${var.database}"
+  datacenters = var.datacenters
+  type        = "batch"
+
+  periodic {
+    crons            = [var.backup_schedule]
+    time_zone        = "UTC"
+    prohibit_overlap = true # and the program takes a lock, for runs that are forced
+  }
+
+  group "backup" {
+    # A source or B2 that was away for a moment gets two more chances within the hour.
+    restart {
+      attempts = 2
+      interval = "1h"
+      delay    = "5m"
+      mode     = "fail"
+    }
+
+    reschedule {
+      attempts  = 0
+      unlimited = false
+    }
+
+    task "backup" {
+      driver       = "docker"
+      user         = "50001:50001"
+      kill_timeout = "90s" # cancelling the unfinished upload is bounded at 60 s
+
+      vault {
+        role = "backup-${var.database}"
+        env  = false
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/database_uri"
+        data                 = "{{ with secret \"${local.secrets}/${var.database_path}\" }}{{ .Data.data.uri }}{{ end }}"
+        uid                  = 50001
+        gid                  = 50001
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/b2.json"
+        data                 = "{{ with secret \"${local.secrets}/backup/b2/writer\" }}{{ .Data.data | toJSON }}{{ end }}"
+        uid                  = 50001
+        gid                  = 50001
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/recipients.asc"
+        data                 = "{{ with secret \"${local.secrets}/backup/recipients\" }}{{ .Data.data.armor }}{{ end }}"
+        uid                  = 50001
+        gid                  = 50001
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      env {
+        BACKUP_SECRETS_DIR = "/secrets"
+        BACKUP_B2_REALM    = var.b2_realm
+        BACKUP_BUCKET      = var.b2_bucket
+        BACKUP_PREFIX      = var.environment
+      }
+
+      config {
+        image      = var.backup_image
+        force_pull = false
+        args       = ["run", var.database, "--timeout", var.backup_timeout]
+        cap_drop   = ["all"]
+      }
+
+      resources {
+        cpu        = 500 # zstd takes what is free
+        memory     = 384 # flat: 200 MB of parts on their way, and zstd's windows
+        memory_max = 768
+      }
+    }
+  }
+}

@@ -1,0 +1,224 @@
+# Brings the analysts' repository in every five minutes. Three tasks, and what each may do is its
+# point: fetch has the network and the deploy key but runs nothing of what it fetches; judge runs it
+# and has neither network, identity nor secrets; publish writes the mirror and believes only Nomad's
+# word that judge ended well.
+
+variable "datacenters" {
+  type        = list(string)
+  description = "Where the job may run."
+  default     = ["*"]
+}
+
+variable "environment" {
+  type        = string
+  description = "The prefix of every path in Vault, such as production."
+
+  validation {
+    condition     = regex_replace(var.environment, "^[a-z][a-z0-9-]*$", "") == ""
+    error_message = "The environment must be lower-case letters, digits and hyphens."
+  }
+}
+
+variable "vault_mount" {
+  type        = string
+  description = "The KV v2 engine that holds the platform's secrets."
+  default     = "secret"
+}
+
+variable "airflow_image" {
+  type        = string
+  description = "The Airflow image, pinned by a content tag or a digest."
+
+  validation {
+    condition     = regex_replace(var.airflow_image, "^.+(:[^:/@]+|@sha256:[0-9a-f]{64})$", "") == "" && regex_replace(var.airflow_image, ":latest$", "") == var.airflow_image
+    error_message = "The image must be pinned by a tag other than latest, or by a digest."
+  }
+}
+
+variable "analysts_remote" {
+  type        = string
+  description = "The analysts' repository, such as ssh://git@git.example.org/analytics/dags.git"
+
+  validation {
+    condition     = regex_replace(var.analysts_remote, "^(https?|git|ssh)://[^ ]+[^/ ]$", "") == ""
+    error_message = "An address is a URL without a slash at its end."
+  }
+}
+
+variable "analysts_branch" {
+  type        = string
+  description = "The branch that is delivered."
+  default     = "main"
+}
+
+locals {
+  secrets = "${var.vault_mount}/data/${var.environment}"
+}
+
+job "dag-sync" {
+  datacenters = var.datacenters
+  type        = "batch"
+
+  periodic {
+    crons            = ["*/5 * * * *"]
+    time_zone        = "UTC"
+    prohibit_overlap = true
+  }
+
+  group "dag-sync" {
+    # The next round is five minutes away: a failed one is not repeated.
+    restart {
+      attempts = 0
+      mode     = "fail"
+    }
+
+    reschedule {
+      attempts  = 0
+      unlimited = false
+    }
+
+    volume "incoming" {
+      type   = "host"
+      source = "dag-incoming"
+    }
+
+    volume "mirror" {
+      type   = "host"
+      source = "dag-mirror"
+    }
+
+    task "fetch" {
+      driver = "docker"
+      user   = "50000:50000"
+
+      lifecycle {
+        hook    = "prestart"
+        sidecar = false
+      }
+
+      vault {
+        role = "dag-sync"
+        env  = false
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/deploy_key"
+        data                 = "{{ with secret \"${local.secrets}/delivery/remote\" }}{{ .Data.data.deploy_key }}{{ end }}"
+        uid                  = 50000
+        gid                  = 50000
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/known_hosts"
+        data                 = "{{ with secret \"${local.secrets}/delivery/remote\" }}{{ .Data.data.known_hosts }}{{ end }}"
+        uid                  = 50000
+        gid                  = 50000
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      env {
+        DELIVERY_REMOTE           = var.analysts_remote
+        DELIVERY_BRANCH           = var.analysts_branch
+        DELIVERY_KNOWN_HOSTS_FILE = "/secrets/known_hosts"
+      }
+
+      config {
+        image      = var.airflow_image
+        force_pull = false
+        args       = ["python", "-m", "delivery", "fetch"]
+        cap_drop   = ["all"]
+      }
+
+      volume_mount {
+        volume      = "incoming"
+        destination = "/incoming"
+      }
+
+      # To see what was judged already; only publish writes here.
+      volume_mount {
+        volume      = "mirror"
+        destination = "/mirror"
+        read_only   = true
+      }
+
+      resources {
+        cpu        = 200
+        memory     = 256 # git unpacks at most 1 GiB, in pieces
+        memory_max = 512
+      }
+    }
+
+    # Process 1 is the platform's, as root with three capabilities; the analysts' code is imported
+    # by its children as another user.
+    task "judge" {
+      driver       = "docker"
+      user         = "root"
+      kill_timeout = "10s"
+
+      config {
+        image        = var.airflow_image
+        force_pull   = false
+        args         = ["python", "-m", "delivery", "judge"]
+        network_mode = "none"
+        cap_drop     = ["all"]
+        cap_add      = ["setuid", "setgid", "kill"]
+        security_opt = ["no-new-privileges"]
+        pids_limit   = 256 # the children's own limit is 64 a user
+      }
+
+      volume_mount {
+        volume      = "incoming"
+        destination = "/incoming"
+        read_only   = true
+      }
+
+      resources {
+        cpu        = 500
+        memory     = 512
+        memory_max = 2048 # a child may take 1 GiB of address space
+      }
+    }
+
+    task "publish" {
+      driver = "docker"
+      user   = "50000:50000"
+
+      lifecycle {
+        hook = "poststop"
+      }
+
+      # Lets it read this job's allocations (nomad/acl/dag-sync-publish.policy.hcl), no more.
+      identity {
+        env  = false
+        file = true
+      }
+
+      config {
+        image      = var.airflow_image
+        force_pull = false
+        args       = ["python", "-m", "delivery", "publish"]
+        cap_drop   = ["all"]
+      }
+
+      volume_mount {
+        volume      = "incoming"
+        destination = "/incoming"
+      }
+
+      volume_mount {
+        volume      = "mirror"
+        destination = "/mirror"
+      }
+
+      resources {
+        cpu    = 200
+        memory = 256
+      }
+    }
+  }
+}

@@ -1,0 +1,168 @@
+# The monthly proof: the newest backup of every database is restored into a throwaway PostgreSQL and
+# compared with its manifest. `nomad job periodic force restore-drill` holds one now.
+
+variable "datacenters" {
+  type        = list(string)
+  description = "Where the job may run."
+  default     = ["*"]
+}
+
+variable "environment" {
+  type        = string
+  description = "The prefix of every path in Vault, such as production."
+
+  validation {
+    condition     = regex_replace(var.environment, "^[a-z][a-z0-9-]*$", "") == ""
+    error_message = "The environment must be lower-case letters, digits and hyphens."
+  }
+}
+
+variable "vault_mount" {
+  type        = string
+  description = "The KV v2 engine that holds the platform's secrets."
+  default     = "secret"
+}
+
+variable "backup_image" {
+  type        = string
+  description = "The backup image, pinned by a content tag or a digest."
+
+  validation {
+    condition     = regex_replace(var.backup_image, "^.+(:[^:/@]+|@sha256:[0-9a-f]{64})$", "") == "" && regex_replace(var.backup_image, ":latest$", "") == var.backup_image
+    error_message = "The image must be pinned by a tag other than latest, or by a digest."
+  }
+}
+
+variable "b2_realm" {
+  type        = string
+  description = "Backblaze's realm: production, or the URL of an endpoint."
+  default     = "production"
+
+  validation {
+    condition     = regex_replace(var.b2_realm, "^(production|https?://[^ ]+)$", "") == ""
+    error_message = "The realm is production or a URL."
+  }
+}
+
+variable "b2_bucket" {
+  type        = string
+  description = "The bucket of all backups."
+
+  validation {
+    condition     = regex_replace(var.b2_bucket, "^[a-zA-Z0-9-]{6,63}$", "") == ""
+    error_message = "A bucket's name is 6 to 63 letters, digits and hyphens."
+  }
+}
+
+variable "drill_schedule" {
+  type        = string
+  description = "When it runs: cron, UTC."
+  default     = "0 6 1 * *"
+}
+
+variable "drill_timeout" {
+  type        = string
+  description = "The longest that a drill of all databases may take."
+  default     = "8h"
+}
+
+locals {
+  secrets = "${var.vault_mount}/data/${var.environment}"
+}
+
+job "restore-drill" {
+  datacenters = var.datacenters
+  type        = "batch"
+
+  periodic {
+    crons            = [var.drill_schedule]
+    time_zone        = "UTC"
+    prohibit_overlap = true
+  }
+
+  group "restore-drill" {
+    # A drill that failed is a finding: it is looked at, not repeated until it passes.
+    restart {
+      attempts = 0
+      mode     = "fail"
+    }
+
+    reschedule {
+      attempts  = 0
+      unlimited = false
+    }
+
+    # Disk of this node, for the plaintext of one database at a time; removed on any exit.
+    volume "scratch" {
+      type   = "host"
+      source = "backup-scratch"
+    }
+
+    task "drill" {
+      driver       = "docker"
+      user         = "50001:50001"
+      kill_timeout = "30s" # the throwaway server stops and the scratch directory is removed
+
+      vault {
+        role = "restore-drill"
+        env  = false
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/b2.json"
+        data                 = "{{ with secret \"${local.secrets}/backup/b2/drill\" }}{{ .Data.data | toJSON }}{{ end }}"
+        uid                  = 50001
+        gid                  = 50001
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/b2_results.json"
+        data                 = "{{ with secret \"${local.secrets}/backup/b2/drill-results\" }}{{ .Data.data | toJSON }}{{ end }}"
+        uid                  = 50001
+        gid                  = 50001
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/drill_key.asc"
+        data                 = "{{ with secret \"${local.secrets}/backup/drill-key\" }}{{ .Data.data.armor }}{{ end }}"
+        uid                  = 50001
+        gid                  = 50001
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      env {
+        BACKUP_SECRETS_DIR = "/secrets"
+        BACKUP_B2_REALM    = var.b2_realm
+        BACKUP_BUCKET      = var.b2_bucket
+        BACKUP_PREFIX      = var.environment
+        BACKUP_SCRATCH     = "/scratch"
+      }
+
+      config {
+        image      = var.backup_image
+        force_pull = false
+        args       = ["drill", "--timeout", var.drill_timeout]
+        cap_drop   = ["all"]
+      }
+
+      volume_mount {
+        volume      = "scratch"
+        destination = "/scratch"
+      }
+
+      resources {
+        cpu        = 1000
+        memory     = 1024 # a PostgreSQL server and pg_restore's jobs
+        memory_max = 4096
+      }
+    }
+  }
+}

@@ -1,0 +1,115 @@
+# PostgreSQL with the three sources, Airflow's database and the warehouse.
+# It exists on one machine only; a real institution has its own.
+
+variable "environment" {
+  type        = string
+  description = "The prefix of every path in Vault, such as production."
+
+  validation {
+    condition     = regex_replace(var.environment, "^[a-z][a-z0-9-]*$", "") == ""
+    error_message = "The environment must be lower-case letters, digits and hyphens."
+  }
+}
+
+variable "vault_mount" {
+  type        = string
+  description = "The KV v2 engine that holds the platform's secrets."
+  default     = "secret"
+}
+
+variable "local_image" {
+  type        = string
+  description = "The local image, pinned by a content tag or a digest."
+
+  validation {
+    condition     = regex_replace(var.local_image, "^.+(:[^:/@]+|@sha256:[0-9a-f]{64})$", "") == "" && regex_replace(var.local_image, ":latest$", "") == var.local_image
+    error_message = "The image must be pinned by a tag other than latest, or by a digest."
+  }
+}
+
+locals {
+  secrets = "${var.vault_mount}/data/${var.environment}"
+}
+
+job "local-postgres" {
+  type = "service"
+
+  update {
+    health_check     = "checks"
+    min_healthy_time = "1s"
+    healthy_deadline = "2m"
+  }
+
+  group "postgres" {
+    restart {
+      attempts = 3
+      interval = "5m"
+      delay    = "5s"
+      mode     = "delay"
+    }
+
+    network {
+      port "postgres" {
+        static = 15432
+        to     = 5432
+      }
+    }
+
+    volume "data" {
+      type   = "host"
+      source = "local-postgres"
+    }
+
+    service {
+      name     = "local-postgres"
+      provider = "nomad"
+      port     = "postgres"
+
+      check {
+        type     = "tcp"
+        interval = "5s"
+        timeout  = "2s"
+      }
+    }
+
+    task "postgres" {
+      driver       = "docker"
+      user         = "50002:50002"
+      kill_timeout = "30s"
+
+      vault {
+        role = "local-postgres"
+        env  = false
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/superuser_password"
+        data                 = "{{ with secret \"${local.secrets}/local/postgres\" }}{{ .Data.data.password }}{{ end }}"
+        uid                  = 50002
+        gid                  = 50002
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      config {
+        image      = var.local_image
+        force_pull = false
+        args       = ["postgres.sh", "/secrets/superuser_password"]
+        ports      = ["postgres"]
+        cap_drop   = ["all"]
+      }
+
+      volume_mount {
+        volume      = "data"
+        destination = "/var/lib/harmattan/postgres"
+      }
+
+      resources {
+        cpu        = 200
+        memory     = 256
+        memory_max = 1024
+      }
+    }
+  }
+}

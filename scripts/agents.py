@@ -1,0 +1,168 @@
+"""The two agents of the one-machine platform, Vault and Nomad: started, initialised, unsealed."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import Any
+
+import hvac
+import requests
+
+import nomad
+from scripts import processes
+from scripts.console import OperatorError, step
+from scripts.local import ADDRESS, HOME, NOMAD_ADDR, ROOT, SECRETS, VAULT_ADDR, VOLUMES, kept
+from scripts.shell import run
+from scripts.tools import NOMAD, VAULT, ensure
+
+# The host volumes that the jobs name, and the user of the image that writes each.
+HOST_VOLUMES = {
+    "airflow-logs": 50000,
+    "dag-incoming": 50000,
+    "dag-mirror": 50000,
+    "backup-scratch": 50001,
+    "redis": 50003,
+    "local-b2": 50002,
+    "local-git": 50002,
+    "local-postgres": 50002,
+}
+
+# AWS_CA_BUNDLE kills Nomad's fingerprinter, and nothing else of the operator's shell is needed.
+_ENVIRONMENT = {"HOME": str(HOME), "LANG": "C.UTF-8"}
+
+
+def vault_client(token: str | None = None) -> hvac.Client:
+    """Return a client of the local Vault; ``token`` defaults to the root token of its set-up."""
+    if token is None and (SECRETS / "vault.json").exists():
+        token = kept("vault")["root_token"]
+    return hvac.Client(url=VAULT_ADDR, token=token, timeout=30)
+
+
+def nomad_client(token: str | None = None) -> nomad.Nomad:
+    """Return a client of the local Nomad; ``token`` defaults to the platform team's."""
+    if token is None and (SECRETS / "nomad-platform.json").exists():
+        token = kept("nomad-platform")
+    return nomad.Nomad(address=NOMAD_ADDR, token=token, timeout=30, verify=True)
+
+
+def start_vault() -> None:
+    """Start Vault, initialise it the first time and unseal it with the locally kept key."""
+    if not processes.find("vault"):
+        with step("start Vault"):
+            (HOME / "vault").mkdir(parents=True, exist_ok=True, mode=0o700)
+            processes.start(
+                "vault",
+                [ensure(VAULT), "server", f"-config={ROOT}/nomad/agents/vault-local.hcl"],
+                environment=_ENVIRONMENT,
+            )
+    processes.wait_for("vault", lambda: _answers(f"{VAULT_ADDR}/v1/sys/seal-status"))
+    client = vault_client()
+    if not client.sys.is_initialized():
+        with step("initialise Vault"):
+            # One key share: this machine holds it anyway. Production keeps several, apart.
+            kept("vault", lambda: client.sys.initialize(secret_shares=1, secret_threshold=1))
+    if client.sys.is_sealed():
+        client.sys.submit_unseal_keys(kept("vault")["keys"])
+    processes.wait_for("vault", lambda: _answers(f"{VAULT_ADDR}/v1/sys/health"))
+
+
+def start_nomad() -> None:
+    """Start the Nomad agent, bootstrap its ACLs the first time and set its policies."""
+    if not processes.find("nomad"):
+        with step("start Nomad"):
+            data = HOME / "nomad"
+            data.mkdir(parents=True, exist_ok=True, mode=0o700)
+            (HOME / "volumes.hcl").write_text(_host_volumes())
+            processes.start(
+                "nomad",
+                [ensure(NOMAD), "agent", f"-config={ROOT}/nomad/agents/local.hcl",
+                 f"-config={HOME}/volumes.hcl", f"-data-dir={data}"],
+                environment=_ENVIRONMENT,
+            )  # fmt: skip
+    processes.wait_for("nomad", _has_leader)
+    bootstrap = kept("nomad-bootstrap", _bootstrap)
+    _set_policies(nomad_client(bootstrap))
+    _node("drain", "-disable", "-self", "-yes")
+    # The node is ready once its drivers were looked at; a job placed earlier would wait anyway.
+    processes.wait_for("nomad", _node_is_ready)
+
+
+def drain(timeout: float) -> None:
+    """Stop every job in good order, for at most ``timeout`` seconds; they come back with Nomad."""
+    _node("drain", "-enable", "-self", "-yes", f"-deadline={timeout:.0f}s", timeout=timeout + 60)
+
+
+def _node(*words: str, timeout: float = 60) -> None:
+    run(
+        "nomad-node",
+        [ensure(NOMAD), "node", *words],
+        environment={"NOMAD_ADDR": NOMAD_ADDR, "NOMAD_TOKEN": kept("nomad-bootstrap")},
+        timeout=timeout,
+    )
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5).ok
+    except requests.ConnectionError:
+        return False
+
+
+def _has_leader() -> bool:
+    try:
+        answer = requests.get(f"{NOMAD_ADDR}/v1/status/leader", timeout=5)
+    except requests.ConnectionError:
+        return False
+    return answer.ok and ADDRESS in answer.text
+
+
+def _node_is_ready() -> bool:
+    nodes = nomad_client().nodes.get_nodes()
+    return any(node["Status"] == "ready" and node["Drivers"]["docker"]["Healthy"] for node in nodes)
+
+
+def _bootstrap() -> str:
+    answer = requests.post(f"{NOMAD_ADDR}/v1/acl/bootstrap", timeout=30)
+    if not answer.ok:
+        raise OperatorError(
+            "Nomad's ACLs were bootstrapped before, and the token is not in .local/secrets",
+            "Put the token back, or remove the local platform with `make clean`.",
+        )
+    return str(answer.json()["SecretID"])
+
+
+def _set_policies(client: nomad.Nomad) -> None:
+    policies: dict[str, dict[str, Any]] = {
+        "platform": {},
+        "analysts": {},
+        "dag-sync-publish": {
+            "JobACL": {
+                "Namespace": "default",
+                "JobID": "dag-sync",
+                "Group": "dag-sync",
+                "Task": "publish",
+            }
+        },
+    }
+    for name, attached in policies.items():
+        rules = (ROOT / f"nomad/acl/{name}.policy.hcl").read_text()
+        client.acl.create_policy(name, {"Name": name, "Rules": rules, **attached})
+    for name in ("platform", "analysts"):
+        token = {"Name": name, "Type": "client", "Policies": [name]}
+        kept(f"nomad-{name}", partial(_create_token, client, token))
+
+
+def _create_token(client: nomad.Nomad, token: dict[str, Any]) -> str:
+    return str(client.acl.create_token(token)["SecretID"])
+
+
+def _host_volumes() -> str:
+    blocks = []
+    for name, user in HOST_VOLUMES.items():
+        path = VOLUMES / name
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(0o700)
+        os.chown(path, user, user)
+        blocks.append(f'  host_volume "{name}" {{\n    path = "{path}"\n  }}\n')
+    return "client {\n" + "\n".join(blocks) + "}\n"

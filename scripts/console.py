@@ -1,0 +1,50 @@
+"""What the operators' commands say: steps with their times, errors with a way out."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class OperatorError(Exception):
+    """A step that cannot go on; ``hint`` is the way out, a full sentence."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+@contextmanager
+def step(title: str) -> Iterator[None]:
+    """Say that ``title`` starts, and how long it took when it ends, in seconds."""
+    console.print(f"[cyan]…[/] {title}")
+    started = time.monotonic()
+    try:
+        yield
+    except BaseException:
+        console.print(f"[red]✗[/] {title} [dim]({time.monotonic() - started:.0f} s)[/]")
+        raise
+    console.print(f"[green]✓[/] {title} [dim]({time.monotonic() - started:.0f} s)[/]")
+
+
+def command(main: Callable[[], None]) -> None:
+    """Run a command's ``main``: exit 0 when done, 1 with one clear error when it failed."""
+    try:
+        main()
+    except OperatorError as error:
+        console.print(f"[red]error:[/] {error}", markup=True)
+        console.print(f"[yellow]HINT:[/] {error.hint}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        console.print("[red]error:[/] interrupted")
+        console.print("[yellow]HINT:[/] Run the same command again: every step can be repeated.")
+        sys.exit(130)

@@ -1,0 +1,210 @@
+#!.venv/bin/python
+"""Deploy the platform's jobs with ``nomad job run``, in their order, and wait until each is well.
+
+Every file of nomad/jobs runs as it is: once, or once a bundle, queue or database. What differs
+between environments comes from one variables file (nomad/vars).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+import tomllib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated
+
+import nomad.api.exceptions
+import typer
+
+import nomad
+from scripts.console import OperatorError, command, console, step
+from scripts.local import ROOT
+from scripts.tools import NOMAD, find
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+NomadErrors = nomad.api.exceptions.BaseNomadException
+JOBS = ROOT / "nomad/jobs"
+REGISTRY = ROOT / "backup/databases.toml"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One ``nomad job run``: the file, the job's id and the variables of its own."""
+
+    file: Path
+    id: str
+    variables: dict[str, str] = field(default_factory=dict)
+
+
+def job(name: str, suffix: str = "", **variables: str) -> Deployment:
+    """Return the deployment of nomad/jobs/NAME.nomad.hcl."""
+    return Deployment(JOBS / f"{name}.nomad.hcl", name + suffix, variables)
+
+
+def platform() -> Iterator[Deployment]:
+    """Yield all jobs of the platform, in the order in which they are run."""
+    yield job("redis")
+    yield job("dag-mirror")
+    yield job("airflow-migrate")
+    yield job("airflow-logs")
+    yield job("airflow-webserver")
+    yield job("airflow-scheduler")
+    for bundle in ("pipelines", "analysts"):
+        yield job("airflow-dag-processor", f"-{bundle}", bundle=bundle)
+    yield job("airflow-triggerer")
+    for queue in ("ingest", "analysts"):
+        yield job("airflow-worker", f"-{queue}", queue=queue)
+    yield job("dag-sync")
+    for entry in tomllib.loads(REGISTRY.read_text())["database"]:
+        yield job(
+            "backup",
+            f"-{entry['name']}",
+            database=entry["name"],
+            database_path=entry["vault_path"],
+            backup_schedule=entry["schedule"],
+        )
+    yield job("restore-drill")
+
+
+def stand_ins() -> list[Deployment]:
+    """Return the jobs that stand in, on one machine, for what a real cluster already has."""
+    folder = ROOT / "nomad/local"
+    return [
+        Deployment(folder / f"{name}.nomad.hcl", name)
+        for name in ("local-postgres", "local-b2", "local-git")
+    ]
+
+
+def run(
+    deployment: Deployment, variable_files: Sequence[Path], environment: dict[str, str]
+) -> None:
+    """Hand ``deployment`` to Nomad without waiting; an unchanged job stays as it is.
+
+    Raises :class:`OperatorError` with Nomad's words when it is refused.
+    """
+    variables = [f"-var={name}={value}" for name, value in deployment.variables.items()]
+    files = [f"-var-file={path}" for path in variable_files]
+    # One file of variables serves all jobs, so a job is given some that it does not declare;
+    # a test holds that each variable of the file is declared by some job.
+    done = subprocess.run(
+        [str(find(NOMAD)), "job", "run", "-detach", "-hcl2-strict=false", *files, *variables,
+         str(deployment.file)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=120,
+        check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise OperatorError(
+            f"Nomad refused {deployment.id}:\n{(done.stderr or done.stdout).strip()}",
+            f"Mend {deployment.file.relative_to(ROOT)} or its variables and deploy again.",
+        )
+
+
+@dataclass(frozen=True)
+class Health:
+    """How a job is: ``state`` is what Nomad calls it, ``well`` whether that is as it should be."""
+
+    id: str
+    state: str
+    well: bool
+    failed: bool = False
+
+
+def health(client: nomad.Nomad, job_id: str) -> Health:
+    """Ask Nomad how a job is; a job that never ran or was stopped is not well."""
+    try:
+        found = client.job.get_job(job_id)
+    except nomad.api.exceptions.URLNotFoundNomadException:
+        return Health(job_id, "absent", well=False)
+    if found["Stop"]:
+        return Health(job_id, "stopped", well=False)
+    if found.get("Periodic"):
+        return Health(job_id, f"periodic {found['Periodic']['Specs'][0]}", well=True)
+    allocations = client.job.get_allocations(job_id)
+    current = [each for each in allocations if each["JobVersion"] == found["Version"]]
+    wanted = sum(group["Count"] for group in found["TaskGroups"])
+    if found["Type"] == "batch":
+        states = {each["ClientStatus"] for each in current}
+        if "complete" in states:
+            return Health(job_id, "complete", well=True)
+        live = states & {"pending", "running"}
+        return Health(
+            job_id, "running" if live else "failed", False, failed=bool(current) and not live
+        )
+    running = [each for each in current if each["ClientStatus"] == "running"]
+    well = [each for each in running if _checks_pass(client, each)]
+    return Health(job_id, f"{len(well)}/{wanted} healthy", well=len(well) == wanted)
+
+
+def _checks_pass(client: nomad.Nomad, allocation: dict[str, object]) -> bool:
+    answer = client.client.allocation.request(str(allocation["ID"]), "checks", method="get").json()
+    return all(check["Status"] == "success" for check in (answer or {}).values())
+
+
+def wait(client: nomad.Nomad, job_ids: Sequence[str], *, timeout: float = 600) -> None:
+    """Wait until every job is well, at most ``timeout`` seconds.
+
+    Raises :class:`OperatorError` that names those that are not.
+    """
+    deadline = time.monotonic() + timeout
+    waiting = list(job_ids)
+    while waiting:
+        states = [health(client, job_id) for job_id in waiting]
+        waiting = [state.id for state in states if not state.well]
+        failed = [state for state in states if state.failed]
+        if failed or time.monotonic() > deadline:
+            what = ", ".join(f"{state.id} is {state.state}" for state in states if not state.well)
+            raise OperatorError(
+                f"not every job is well after {timeout:.0f} s: {what}",
+                f"Ask Nomad why: nomad job status {waiting[0]}",
+            )
+        if waiting:
+            time.sleep(1)
+
+
+app = typer.Typer(add_completion=False, help=__doc__)
+
+
+@app.command(epilog="Exit codes: 0 every job is well, 1 one is not, 2 wrong use.")
+def main(
+    variables: Annotated[
+        list[Path],
+        typer.Option("--var-file", help="nomad/vars/production.hcl, and a file of image tags."),
+    ],
+    only: Annotated[
+        list[str] | None, typer.Argument(help="Job ids; all of the platform if none is named.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the jobs.")] = 900,
+) -> None:
+    """Deploy with the environment's NOMAD_ADDR and NOMAD_TOKEN (and NOMAD_CACERT for TLS)."""
+
+    def work() -> None:
+        client = nomad.Nomad(
+            address=os.environ.get("NOMAD_ADDR", "http://127.0.0.1:4646"),
+            token=os.environ.get("NOMAD_TOKEN"),
+            verify=os.environ.get("NOMAD_CACERT") or True,
+            timeout=30,
+        )
+        wanted = [each for each in platform() if not only or each.id in only]
+        if only and (unknown := set(only) - {each.id for each in wanted}):
+            raise OperatorError(
+                f"there is no job {', '.join(sorted(unknown))}",
+                "The jobs are: " + ", ".join(each.id for each in platform()),
+            )
+        for deployment in wanted:
+            run(deployment, [path.resolve() for path in variables], {})
+            console.print(f"[green]✓[/] {deployment.id}")
+        with step("wait until every job is well"):
+            wait(client, [each.id for each in wanted], timeout=timeout)
+
+    command(work)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,91 @@
+#!.venv/bin/python
+"""Stop the local platform and keep its data; with ``--clean`` remove everything it made."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from typing import Annotated
+
+import typer
+
+from scripts import agents, engine, processes
+from scripts.console import command, step
+from scripts.images import LABEL
+from scripts.local import HOME, TOOLS
+from scripts.shell import run
+
+# How long the jobs may take to stop; a worker would finish its tasks for longer than that.
+STOP_TIMEOUT = 120.0
+
+
+def leftover_containers() -> list[str]:
+    """Return the ids of containers of this platform's images, running or not."""
+    if not engine.running():
+        return []
+    answer = subprocess.run(
+        ["docker", "ps", "--all", "--quiet", "--filter", f"label={LABEL}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return answer.stdout.split()
+
+
+def stop() -> None:
+    """Stop jobs, agents and the Docker engine if it was started here."""
+    if processes.find("nomad"):
+        with step("drain this node and stop Nomad"):
+            agents.drain(STOP_TIMEOUT)
+            processes.stop("nomad")
+    if containers := leftover_containers():
+        with step(f"stop {len(containers)} containers"):
+            run("docker-stop", ["docker", "stop", "--time=20", *containers], timeout=STOP_TIMEOUT)
+            run("docker-rm", ["docker", "rm", "--force", *containers], timeout=STOP_TIMEOUT)
+    if processes.find("vault"):
+        with step("stop Vault"):
+            processes.stop("vault")
+
+
+def clean() -> None:
+    """Remove what the platform made: images, data, secrets, tools. Packages stay installed."""
+    if engine.running():
+        answer = run("docker-images", ["docker", "images", "--quiet", f"--filter=label={LABEL}"])
+        if tags := sorted(set(answer.split())):
+            with step(f"remove {len(tags)} images"):
+                run("docker-rmi", ["docker", "rmi", "--force", *tags])
+    processes.stop("dockerd")
+    with step("remove data, secrets and tools"):
+        for mount in sorted(_mounts(), reverse=True):
+            subprocess.run(["umount", "--lazy", mount], timeout=30, check=False)
+        shutil.rmtree(HOME, ignore_errors=True)
+        shutil.rmtree(TOOLS, ignore_errors=True)
+
+
+def _mounts() -> list[str]:
+    with open("/proc/mounts") as file:
+        return [line.split()[1] for line in file if line.split()[1].startswith(f"{HOME}/")]
+
+
+app = typer.Typer(add_completion=False, help=__doc__)
+
+
+@app.command()
+def main(
+    *, remove: Annotated[bool, typer.Option("--clean", help="Remove everything it made.")] = False
+) -> None:
+    """Stop the local platform."""
+
+    def work() -> None:
+        stop()
+        if remove:
+            clean()
+        else:
+            processes.stop("dockerd")
+
+    command(work)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,251 @@
+"""The platform's main job, done once on real input: DAGs delivered and run, backups made, a drill.
+
+Each step looks first whether its result is there, so a second run finds it and changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import requests
+
+from scripts import status
+from scripts.console import OperatorError, console, step
+from scripts.credentials import GIT_PORT, ssh_key
+from scripts.local import ADDRESS, ROOT, VARIABLES
+from scripts.variables import read_variables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from scripts.access import Access
+
+ENDED = {"success", "failed"}
+TEMPLATE = ROOT / "airflow/analysts-template"
+
+
+def main_job(platform: Access) -> None:
+    """Deliver, ingest, back up and drill, whatever of it has not been done."""
+    with analysts_checkout() as checkout:
+        push_template(platform, checkout)
+    run_dags(platform)
+    back_up(platform)
+    hold_drill(platform)
+
+
+def analysts_checkout() -> AbstractContextManager[Checkout]:
+    """Return a context with the analysts' repository as one of them would have it."""
+    return Checkout()
+
+
+class Checkout(TemporaryDirectory[str]):
+    """A clone of the analysts' remote in a directory of its own, with their SSH key."""
+
+    def __enter__(self) -> Checkout:  # type: ignore[override]
+        """Clone; an empty remote gives an empty checkout."""
+        super().__enter__()
+        self.home = Path(self.name)
+        key = self.home / "key"
+        key.touch(mode=0o600)
+        key.write_text(ssh_key("analysts").private)
+        (self.home / "known_hosts").write_text(f"[{ADDRESS}]:{GIT_PORT} {ssh_key('host').public}\n")
+        self.tree = self.home / "analysts"
+        remote = str(read_variables(VARIABLES)["analysts_remote"])
+        self.git("clone", "--quiet", remote, str(self.tree), cwd=self.home)
+        return self
+
+    def git(self, *words: str, cwd: Path | None = None) -> str:
+        """Run git as the analyst; raises :class:`OperatorError` with its words when it fails."""
+        ssh = f"ssh -i {self.home}/key -o IdentitiesOnly=yes -o BatchMode=yes -o ConnectTimeout=10"
+        done = subprocess.run(
+            ["git", *words],
+            cwd=cwd or self.tree,
+            env={
+                **os.environ,
+                "GIT_SSH_COMMAND": f"{ssh} -o UserKnownHostsFile={self.home}/known_hosts",
+                "GIT_AUTHOR_NAME": "An analyst",
+                "GIT_AUTHOR_EMAIL": "analyst@localhost",
+                "GIT_COMMITTER_NAME": "An analyst",
+                "GIT_COMMITTER_EMAIL": "analyst@localhost",
+            },
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise OperatorError(
+                f"git {words[0]} of the analysts' repository failed: {done.stderr.strip()}",
+                "Look at the job local-git: nomad alloc logs -job local-git",
+            )
+        return done.stdout.strip()
+
+    def commit_and_push(self, message: str) -> str:
+        """Commit everything in the tree, push it as ``main`` and return the commit."""
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", message)
+        self.git("push", "--quiet", "origin", "HEAD:refs/heads/main")
+        return self.git("rev-parse", "HEAD")
+
+
+def push_template(platform: Access, checkout: Checkout) -> None:
+    """Push the template into an empty remote and wait until the gate has let it through."""
+    if checkout.git("ls-remote", "--heads", "origin", "main"):
+        commit = checkout.git("rev-parse", "origin/main")
+    else:
+        with step("push the analysts' template"):
+            shutil.copytree(TEMPLATE, checkout.tree, dirs_exist_ok=True)
+            commit = checkout.commit_and_push("Start from the template")
+    if live(platform) != commit:
+        with step("let the DAG gate judge it"):
+            force(platform, "dag-sync")
+            _wait_until(lambda: live(platform) == commit, "the push to be live", 240)
+
+
+def live(platform: Access) -> str:
+    """Return the commit of the analysts that is live."""
+    answer = subprocess.run(
+        ["git", "ls-remote", f"{platform.values['DAG_MIRROR_URL']}/analysts.git", "live"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    return answer.stdout.split("\t")[0]
+
+
+def run_dags(platform: Access) -> None:
+    """Wait for the template's DAGs and run each that never succeeded, pipelines first."""
+    pipelines = [f"ingest_{file.stem}" for file in sorted((TEMPLATE / "pipelines").glob("*.yaml"))]
+    wanted = [*pipelines, "school_report"]
+    missing = [dag_id for dag_id in wanted if not _exists(platform, dag_id)]
+    if missing:
+        with step(f"wait until Airflow has parsed {', '.join(missing)}"):
+            _wait_until(lambda: all(_exists(platform, each) for each in missing), "them", 240)
+    run(platform, [dag_id for dag_id in pipelines if not _succeeded(platform, dag_id)])
+    run(platform, [dag_id for dag_id in ("school_report",) if not _succeeded(platform, dag_id)])
+
+
+def _exists(platform: Access, dag_id: str) -> bool:
+    try:
+        found = platform.airflow(f"dags/{dag_id}")
+    except requests.HTTPError as error:
+        if error.response.status_code == requests.codes.not_found:
+            return False
+        raise
+    return not found["is_stale"]
+
+
+def _succeeded(platform: Access, dag_id: str) -> bool:
+    runs = platform.airflow(f"dags/{dag_id}/dagRuns", params={"state": "success", "limit": 1})
+    return bool(runs["total_entries"])
+
+
+def run(platform: Access, dag_ids: Sequence[str], *, timeout: float = 300) -> None:
+    """Trigger the DAGs together and wait for success; ``timeout`` is in seconds."""
+    if not dag_ids:
+        return
+    with step(f"run {', '.join(dag_ids)}"):
+        started = {
+            dag_id: platform.airflow(
+                f"dags/{dag_id}/dagRuns", method="POST", json={"logical_date": None}
+            )["dag_run_id"]
+            for dag_id in dag_ids
+        }
+        paths = [f"dags/{dag_id}/dagRuns/{run_id}" for dag_id, run_id in started.items()]
+        _wait_until(
+            lambda: all(platform.airflow(path)["state"] in ENDED for path in paths),
+            "the runs to end",
+            timeout,
+        )
+        for path in paths:
+            if platform.airflow(path)["state"] != "success":
+                raise OperatorError(
+                    f"the run {path} failed",
+                    f"Read its log in the UI at {platform.values['AIRFLOW_URL']}.",
+                )
+
+
+def back_up(platform: Access) -> None:
+    """Force the backup job of every database without a fresh backup, and wait for all."""
+    stale = [row.name for row in status.backups(platform) if not row.well]
+    if not stale:
+        return
+    with step(f"back up {', '.join(stale)}"):
+        children = [force(platform, f"backup-{name}") for name in stale]
+        for child in children:
+            finish(platform, child, timeout=300)
+
+
+def hold_drill(platform: Access) -> None:
+    """Force the restore drill unless the newest one proved every database."""
+    if all(row.well for row in status.drill(platform)):
+        return
+    with step("hold a restore drill"):
+        finish(platform, force(platform, "restore-drill"), timeout=600)
+
+
+def force(platform: Access, job_id: str) -> str:
+    """Start a periodic job now and return the id of the job that Nomad made for it.
+
+    Two launches in one second would share a name, so it waits for a new one.
+    """
+    before = set(_children(platform, job_id))
+    platform.nomad.job.periodic_job(job_id)
+    made: list[str] = []
+
+    def appeared() -> bool:
+        made[:] = sorted(set(_children(platform, job_id)) - before)
+        return bool(made)
+
+    _wait_until(appeared, f"a launch of {job_id}", 30)
+    return made[-1]
+
+
+def _children(platform: Access, job_id: str) -> Iterator[str]:
+    for found in platform.nomad.jobs.get_jobs(prefix=f"{job_id}/periodic-"):
+        yield found["ID"]
+
+
+def finish(platform: Access, child: str, *, timeout: float) -> None:
+    """Wait until a launch of a periodic job ended; raises :class:`OperatorError` if it failed."""
+
+    def states() -> list[str]:
+        return [each["ClientStatus"] for each in platform.nomad.job.get_allocations(child)]
+
+    _wait_until(
+        lambda: bool(states()) and not {"pending", "running"} & set(states()), child, timeout
+    )
+    if "complete" not in states():
+        raise OperatorError(f"{child} failed", f"Read its log: nomad alloc logs -job {child}")
+
+
+def _wait_until(done: Callable[[], bool], what: str, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while not done():
+        if time.monotonic() > deadline:
+            raise OperatorError(
+                f"waited {timeout:.0f} s in vain for {what}", "Ask `make status` what is not well."
+            )
+        time.sleep(1)
+
+
+def summary(platform: Access) -> bool:
+    """Print how everything is and how to log in; return whether it is all well."""
+    found = status.gather(platform)
+    status.show(found)
+    values = platform.values
+    console.print(f"[bold]Airflow[/]  {values['AIRFLOW_URL']}  user admin, password:")
+    console.print("         .venv/bin/python -m scripts.show airflow-admin")
+    console.print(f"[bold]Nomad[/]    {values['NOMAD_ADDR']}  token:")
+    console.print("         .venv/bin/python -m scripts.show nomad-platform")
+    console.print(f"[dim]{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC[/]")
+    return found.well

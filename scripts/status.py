@@ -1,0 +1,237 @@
+#!.venv/bin/python
+"""Tell how everything is: jobs, Airflow, pipelines, the DAG gate, backups, the last drill."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import requests
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from backup.catalogue import Catalogue
+from backup.errors import BackupError
+from backup.registry import load_registry
+from backup.report import DrillReport, human_age, human_bytes
+from backup.settings import B2_KEY
+from backup.store import open_store
+from scripts import access, deploy
+from scripts.console import command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scripts.access import Access
+
+# A daily backup and two hours for it to run late; a monthly drill and three days.
+BACKUP_FRESH = timedelta(hours=26)
+DRILL_FRESH = timedelta(days=34)
+MARKS = {True: "[green]✓[/]", False: "[red]✗[/]"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing and how it is."""
+
+    name: str
+    state: str
+    well: bool
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Status:
+    """All rows, by section."""
+
+    sections: dict[str, list[Row]]
+
+    @property
+    def well(self) -> bool:
+        """Whether every row is well and no section is empty."""
+        return all(rows and all(row.well for row in rows) for rows in self.sections.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for ``--json``."""
+        sections = {name: [asdict(row) for row in rows] for name, rows in self.sections.items()}
+        return {"well": self.well, **sections}
+
+
+def gather(platform: Access) -> Status:
+    """Ask every part; one that does not answer is a row that is not well, never an exception."""
+    parts: dict[str, Callable[[Access], list[Row]]] = {
+        "jobs": jobs,
+        "airflow": airflow,
+        "pipelines": pipelines,
+        "delivery": delivery,
+        "backups": backups,
+        "drill": drill,
+    }
+    return Status({name: _ask(part, platform) for name, part in parts.items()})
+
+
+def _ask(part: Callable[[Access], list[Row]], platform: Access) -> list[Row]:
+    try:
+        return part(platform)
+    except (
+        requests.RequestException,
+        BackupError,
+        subprocess.SubprocessError,
+        OSError,
+        KeyError,
+        deploy.NomadErrors,
+    ) as error:
+        return [Row(part.__name__, f"no answer: {error}", well=False)]
+
+
+def jobs(platform: Access) -> list[Row]:
+    """Return every job of the platform, and on one machine its stand-ins."""
+    wanted = list(deploy.platform())
+    if platform.environment == access.LOCAL:
+        wanted = deploy.stand_ins() + wanted
+    states = [deploy.health(platform.nomad, each.id) for each in wanted]
+    return [Row(state.id, state.state, state.well) for state in states]
+
+
+def airflow(platform: Access) -> list[Row]:
+    """Return Airflow's own parts, from the body of an answer that is 200 either way."""
+    found = platform.airflow("monitor/health")
+    return [
+        Row(name, str(part["status"]), well=part["status"] == "healthy")
+        for name, part in found.items()
+    ]
+
+
+def pipelines(platform: Access) -> list[Row]:
+    """Return each DAG with the state and the rows of its newest run that ended."""
+    rows = []
+    for dag in platform.airflow("dags", params={"limit": 500, "exclude_stale": True})["dags"]:
+        dag_id = dag["dag_id"]
+        runs = platform.airflow(
+            f"dags/{dag_id}/dagRuns", params={"limit": 1, "order_by": "-run_after"}
+        )["dag_runs"]
+        if not runs:
+            rows.append(Row(dag_id, "never ran", well=False))
+            continue
+        state = runs[0]["state"]
+        details = {"run": runs[0]["dag_run_id"], "ended": runs[0]["end_date"]}
+        if state == "success" and dag_id.startswith("ingest_"):
+            details["rows"] = _rows_loaded(platform, dag_id, runs[0]["dag_run_id"])
+        rows.append(Row(dag_id, state, state in {"success", "running", "queued"}, details))
+    errors = platform.airflow("importErrors", params={"limit": 100})["import_errors"]
+    return rows + [Row(error["filename"], "does not import", well=False) for error in errors]
+
+
+def _rows_loaded(platform: Access, dag_id: str, run_id: str) -> int:
+    path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/load/xcomEntries/return_value"
+    value = platform.airflow(path, params={"deserialize": True})["value"]
+    tables = value if isinstance(value, dict) else json.loads(value)
+    return sum(int(rows) for rows in tables.values())
+
+
+def delivery(platform: Access) -> list[Row]:
+    """Return the commit that each bundle of the mirror has live."""
+    rows = []
+    for bundle in ("pipelines", "analysts"):
+        url = f"{platform.values['DAG_MIRROR_URL']}/{bundle}.git"
+        answer = subprocess.run(
+            ["git", "ls-remote", url, "refs/heads/live"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+        commit = answer.stdout.split("\t")[0]
+        rows.append(Row(bundle, commit[:12] or answer.stderr.strip(), well=bool(commit)))
+    return rows
+
+
+def backups(platform: Access) -> list[Row]:
+    """Return the newest backup of every database of the registry, with size and age."""
+    now = datetime.now(UTC)
+    with platform.backups() as settings, open_store(settings, settings.b2_key(B2_KEY)) as store:
+        catalogue = Catalogue(store, settings.prefix)
+        databases = load_registry(settings.registry).database
+        newest = [catalogue.newest(each.name, now) for each in databases]
+    rows = []
+    for found in newest:
+        if found.backup_id is None or found.age_seconds is None:
+            rows.append(Row(found.database, "no backup", well=False))
+            continue
+        rows.append(
+            Row(
+                found.database,
+                f"{human_bytes(found.size)}, {human_age(found.age_seconds)} old",
+                found.age_seconds < BACKUP_FRESH.total_seconds(),
+                {"id": found.backup_id, "bytes": found.size, "age_seconds": found.age_seconds},
+            )
+        )
+    return rows
+
+
+def drill(platform: Access) -> list[Row]:
+    """Return what the newest drill said of each database."""
+    with platform.backups() as settings, open_store(settings, settings.b2_key(B2_KEY)) as store:
+        kept = sorted(store.list(f"{settings.prefix}/drills"), key=lambda each: each.name)
+        if not kept:
+            return [Row("restore-drill", "never held", well=False)]
+        report = DrillReport.model_validate_json(store.get(kept[-1].name, kept[-1].file_id))
+        databases = {each.name for each in load_registry(settings.registry).database}
+    age = datetime.now(UTC) - report.finished
+    rows = [
+        Row(
+            result.database,
+            result.verdict
+            + (f", restored in {result.restore_seconds:.1f} s" if result.restore_seconds else ""),
+            result.verdict == "equal" and age < DRILL_FRESH,
+            result.model_dump(mode="json"),
+        )
+        for result in report.databases
+    ]
+    missing = databases - {result.database for result in report.databases}
+    return rows + [Row(name, "not drilled", well=False) for name in sorted(missing)]
+
+
+def show(status: Status) -> None:
+    """Print one table a section."""
+    console = Console()
+    for section, rows in status.sections.items():
+        table = Table("", section, "state", box=None, title_justify="left", pad_edge=False)
+        table.columns[1].min_width = 34
+        if any("rows" in row.details for row in rows):
+            table.add_column("rows", justify="right")
+        for row in rows:
+            loaded = [f"{row.details['rows']:,}"] if "rows" in row.details else []
+            table.add_row(MARKS[row.well], row.name, row.state, *loaded)
+        console.print(table)
+        console.print()
+
+
+app = typer.Typer(add_completion=False, help=__doc__)
+
+
+@app.command(epilog="Exit codes: 0 everything is well, 1 something is not, 2 wrong use.")
+def main(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object for programs.")] = False,
+) -> None:
+    """Tell how everything is; of this machine's platform, or of the one that NOMAD_ADDR names."""
+
+    def work() -> None:
+        status = gather(access.from_environment())
+        if as_json:
+            print(json.dumps(status.to_json(), indent=2))
+        else:
+            show(status)
+        if not status.well:
+            sys.exit(1)
+
+    command(work)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,163 @@
+#!.venv/bin/python
+"""Set Vault up for the platform: KV engine, Nomad's JWT login, a policy and a role for each job.
+
+The same program for one machine and for production, where it takes an address and a token and
+creates no secret values. It can be run as often as you like: it writes what vault-policies/ says.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Annotated, Any
+
+import hvac
+import hvac.exceptions
+import jinja2
+import requests
+import typer
+
+from scripts.console import OperatorError, command, console
+from scripts.local import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+POLICIES = ROOT / "vault-policies"
+REGISTRY = ROOT / "backup/databases.toml"
+AUTH_MOUNT = "jwt-nomad"
+
+
+@dataclass(frozen=True)
+class Role:
+    """A job's JWT role: which job (and task of it) may log in, and the policy text that it gets."""
+
+    job: str
+    task: str | None
+    policy: str
+
+
+def roles(folder: Path, secrets: str, databases: list[str]) -> Iterator[Role]:
+    """Render the roles that ``folder``/roles.toml declares.
+
+    ``secrets`` is the KV mount and prefix as a policy spells it (``secret/data/production``).
+    """
+    render = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False).from_string  # noqa: S701
+    for entry in tomllib.loads((folder / "roles.toml").read_text())["role"]:
+        each = entry.get("each", {})
+        if each == "databases":
+            each = {"database": databases}
+        for values in product(*each.values()):
+            names = {"secrets": secrets, **dict(zip(each, values, strict=True))}
+            job = render(entry["job"]).render(names)
+            text = (folder / f"{entry.get('policy', job)}.hcl").read_text()
+            yield Role(job, entry.get("task"), render(text).render(names) + "\n")
+
+
+def databases_in_registry() -> list[str]:
+    """Return the names of the databases that are backed up."""
+    return [entry["name"] for entry in tomllib.loads(REGISTRY.read_text())["database"]]
+
+
+def role_settings(role: Role, namespace: str) -> dict[str, Any]:
+    """Return what Vault's ``auth/<mount>/role/<name>`` takes for ``role``."""
+    claims = {"nomad_namespace": namespace, "nomad_job_id": role.job}
+    if role.task:
+        claims["nomad_task"] = role.task
+    return {
+        "role_type": "jwt",
+        "bound_audiences": ["vault.io"],  # what Nomad's vault block puts into an identity
+        "bound_claims": claims,
+        "user_claim": "/nomad_job_id",
+        "user_claim_json_pointer": True,
+        "claim_mappings": {
+            "nomad_namespace": "nomad_namespace",
+            "nomad_job_id": "nomad_job_id",
+            "nomad_task": "nomad_task",
+        },
+        "token_type": "service",
+        "token_policies": [role.job],
+        # Nomad renews it for as long as the task lives; a stopped task's token ends with it.
+        "token_period": "30m",
+        "token_explicit_max_ttl": 0,
+    }
+
+
+def set_up(
+    client: hvac.Client,
+    *,
+    mount: str,
+    environment: str,
+    jwks_url: str,
+    namespace: str = "default",
+    folders: tuple[Path, ...] = (POLICIES,),
+) -> list[str]:
+    """Write the engine, the login, every policy and every role; return the roles' names."""
+    if f"{mount}/" not in client.sys.list_mounted_secrets_engines()["data"]:
+        client.sys.enable_secrets_engine("kv", path=mount, options={"version": "2"})
+    if f"{AUTH_MOUNT}/" not in client.sys.list_auth_methods()["data"]:
+        client.sys.enable_auth_method("jwt", path=AUTH_MOUNT)
+    client.auth.jwt.configure(
+        jwks_url=jwks_url, jwt_supported_algs=["RS256", "EdDSA"], path=AUTH_MOUNT
+    )
+    written = []
+    for folder in folders:
+        for role in roles(folder, f"{mount}/data/{environment}", databases_in_registry()):
+            client.sys.create_or_update_policy(role.job, role.policy)
+            client.write_data(
+                f"auth/{AUTH_MOUNT}/role/{role.job}", data=role_settings(role, namespace)
+            )
+            written.append(role.job)
+    return written
+
+
+app = typer.Typer(add_completion=False, help=__doc__)
+
+
+@app.command(
+    epilog="The token is read from VAULT_TOKEN. Exit codes: 0 done, 1 failed, 2 wrong use."
+)
+def main(
+    environment: Annotated[str, typer.Option(help="The prefix of every path, such as production.")],
+    jwks_url: Annotated[
+        str, typer.Option(help="Where Vault reads Nomad's keys: https://…/.well-known/jwks.json")
+    ],
+    address: Annotated[str, typer.Option(envvar="VAULT_ADDR", help="Vault's address.")],
+    mount: Annotated[
+        str, typer.Option(help="The KV v2 engine; made if it is not there.")
+    ] = "secret",
+    namespace: Annotated[str, typer.Option(help="The Nomad namespace of the jobs.")] = "default",
+) -> None:
+    """Set Vault up for the platform; creates no secret values."""
+
+    def work() -> None:
+        if not (token := os.environ.get("VAULT_TOKEN")):
+            raise OperatorError(
+                "VAULT_TOKEN is not set",
+                "Export a token that may write policies, auth methods and mounts.",
+            )
+        client = hvac.Client(url=address, token=token, timeout=30)
+        try:
+            names = set_up(
+                client,
+                mount=mount,
+                environment=environment,
+                jwks_url=jwks_url,
+                namespace=namespace,
+            )
+        except (hvac.exceptions.VaultError, requests.RequestException) as error:
+            raise OperatorError(
+                f"Vault at {address} did not take the set-up: {error}",
+                "Check the address, that Vault is unsealed, and the token's rights.",
+            ) from None
+        for name in names:
+            console.print(f"[green]✓[/] policy and role {name}")
+
+    command(work)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,251 @@
+"""Strangers' code, for real: another user, real bounds, Airflow's own import."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+UID = 50009
+COMMIT = "a" * 40
+ALLOC = "11111111-2222-3333-4444-555555555555"
+# What a judge's container has left, Docker's `cap_drop = ["all"]` and three added.
+THREE_CAPS = ["setpriv", "--bounding-set=-all,+setuid,+setgid,+kill", "--no-new-privs"]
+
+GOOD = """
+from datetime import datetime
+from airflow.sdk import dag, task
+from shared.names import SCHOOL
+
+@dag(dag_id="{id}", schedule="@daily", start_date=datetime(2026, 1, 1), tags=[SCHOOL])
+def build():
+    @task
+    def count():
+        return 1
+    count()
+
+build()
+"""
+BARE = 'from airflow.sdk import DAG\nwith DAG("{id}", schedule=None):\n    pass\n'
+# Each file speaks for itself, so one import of Airflow judges them all.
+BAD = {
+    "dags/import_error.py": ("import airflow, dag_nothing\n", "ModuleNotFoundError.*dag_nothing"),
+    "dags/syntax.py": ("# airflow dag\ndef (:\n", "SyntaxError"),
+    "dags/exits.py": ("# airflow dag\nimport sys\nsys.exit(0)\n", "SystemExit"),
+    "dags/exits_hard.py": ("# airflow dag\nimport os\nos._exit(0)\n", "an early exit"),
+    "dags/crashes.py": ("# airflow dag\nimport os\nos.kill(os.getpid(), 11)\nos.abort()\n",
+                        "by signal 6"),
+    "dags/loops.py": (
+        "# airflow dag\nwhile True:\n    pass\n",
+        "^airflow.sdk.exceptions.AirflowTaskTimeout: .* after 2.0s"),
+    "dags/loops_deaf.py": (
+        "# airflow dag\nimport signal\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)\n"
+        "while True:\n    pass\n", "took longer than"),
+    "dags/memory.py": ("# airflow dag\nx = bytearray(3 * 2**30)\n", "MemoryError"),
+    "dags/bomb.py": (
+        "# airflow dag\nimport os\nwhile True:\n    os.fork()\n",
+        "BlockingIOError|longer than|early",
+    ),
+    "dags/daemon.py": (
+        "# airflow dag\nimport os, time\nif os.fork() == 0:\n    os.setsid()\n"
+        "    if os.fork() == 0:\n        time.sleep(1000)\n    os._exit(0)\n"
+        "raise RuntimeError('left')\n",
+        "RuntimeError: left"),
+    "dags/kills.py": ("# airflow dag\nimport os\nos.kill({process_1}, 9)\n", "PermissionError"),
+    "dags/writes.py": (
+        "# airflow dag\nfrom pathlib import Path\n"
+        "(Path(__file__).parent / 'x.py').write_text('')\n", "PermissionError"),
+    "dags/reads_key.py": (
+        "# airflow dag\nopen({secret!r}).read()\n", "PermissionError"),
+    "dags/environment.py": (
+        "# airflow dag\nimport os\n"
+        "assert 'NOMAD_ALLOC_ID' not in os.environ\n"
+        "status = open('/proc/thread-self/status').read()\n"
+        "raise RuntimeError(f'{os.getresuid()} {os.getgroups()} {os.environ.get(\"S3CRET\")} '\n"
+        "                   + status.split('NoNewPrivs:')[1].split()[0]\n"
+        "                   + status.split('CapPrm:')[1].split()[0])\n",
+        r"\(50009, 50009, 50009\) \[\] None 10{16}"),
+    "dags/timetable.py": (
+        "from airflow.sdk import DAG\nfrom airflow.timetables.base import Timetable\n"
+        "class Mine(Timetable):\n"
+        "    def infer_manual_data_interval(self, *, run_after): ...\n"
+        "    def next_dagrun_info(self, *, last_automated_data_interval, restriction): ...\n"
+        "with DAG('mine', schedule=Mine()):\n    pass\n", "is not registered"),
+    "dags/reserved.py": (BARE.format(id="ingest_hr"), "ids that begin with ingest_ are for"),
+    "dags/twice_a.py": (BARE.format(id="twice"), ""),
+    "dags/twice_b.py": (BARE.format(id="twice"), "'twice' is defined in dags/twice_a.py already"),
+    "dags/escapes.py": (
+        "# airflow dag\nraise RuntimeError('\\x1b[31mred\\u202e' + 'x' * 9000)\n",
+        "^RuntimeError: \\[31mredx+…$"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def stage(place: Path, stranger_python: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Lay a tree as fetch does and judge it, as process 1 with three capabilities."""
+
+    def judge(
+        files: dict[str, str], *flags: str, prefix: list[str] = THREE_CAPS, **more: str
+    ) -> subprocess.CompletedProcess[str]:
+        run = place / "incoming" / ALLOC
+        for name, content in files.items():
+            path = run / "tree" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+        (run / "tree").mkdir(parents=True, exist_ok=True)
+        value = {"commit": COMMIT, "previous": "", "judged": False, "refused": []}
+        (run / "candidate.json").write_text(json.dumps(value))
+        (place / "alloc" / "data").mkdir(parents=True, exist_ok=True)
+        (place / "alloc" / "data").chmod(0o777)
+        (place / "local").mkdir(exist_ok=True)
+        return subprocess.run(
+            [*prefix, sys.executable, "-m", "delivery", "judge", *flags],
+            env={
+                "PATH": os.environ["PATH"],
+                "S3CRET": "seen",
+                "NOMAD_ALLOC_ID": ALLOC,
+                "NOMAD_ALLOC_DIR": str(place / "alloc"),
+                "NOMAD_TASK_DIR": str(place / "local"),
+                "DELIVERY_INCOMING": str(place / "incoming"),
+                "DELIVERY_PYTHON": str(stranger_python),
+                "DELIVERY_FILE_SECONDS": "2",
+                **more,
+            },
+            capture_output=True, text=True, check=False, timeout=300,
+        )  # fmt: skip
+
+    return judge
+
+
+def findings(place: Path) -> list[dict[str, Any]]:
+    value = json.loads((place / "alloc" / "data" / "findings.json").read_text())
+    assert value["commit"] == COMMIT
+    return value["findings"]  # type: ignore[no-any-return]
+
+
+def as_another_user(python: Path) -> list[str]:
+    """Return what starts the rest of a command (after its interpreter) as user 50011."""
+    drop = ["setpriv", "--reuid=50011", "--regid=50011", "--clear-groups"]
+    again = "import os, sys; os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+    return [*drop, str(python), "-c", again]
+
+
+def strangers() -> list[str]:
+    return subprocess.run(
+        ["ps", "-o", "pid=,args=", "-u", str(UID)], capture_output=True, text=True, check=False
+    ).stdout.splitlines()
+
+
+def test_every_bad_file_is_named_with_its_reason_and_nothing_of_it_lives_on(
+    stage: Any, place: Path
+) -> None:
+    secret = place / "secret"
+    secret.write_text("key")
+    secret.chmod(0o600)
+    files = {
+        name: text.replace("{process_1}", str(os.getpid())).replace("{secret!r}", repr(str(secret)))
+        for name, (text, _) in BAD.items()
+    }
+    files["shared/names.py"] = 'SCHOOL = "Cape Coast"\n'
+    files["dags/good.py"] = GOOD.format(id="good")
+    files["dags/no_dag.py"] = "# airflow dag\nTEN = 10\n"
+    done = stage(files)
+    assert done.returncode == 1, done.stderr
+    assert strangers() == []
+    found: dict[str, list[str]] = {}
+    for finding in findings(place):
+        found.setdefault(finding["file"], []).append(
+            "\n".join([finding["message"], *finding["trace"]])
+        )
+    expected = {name: reason for name, (_, reason) in BAD.items() if reason}
+    assert set(found) == set(expected), done.stderr
+    for name, reason in expected.items():
+        assert any(re.search(reason, said, re.MULTILINE) for said in found[name]), found[name]
+    assert "\x1b" not in done.stderr
+    assert "\u202e" not in done.stderr
+    assert not (place / "incoming" / ALLOC / "tree" / "dags" / "x.py").exists()
+
+
+def test_a_sound_tree_is_sound_and_shared_modules_import(stage: Any, place: Path) -> None:
+    files = {
+        "shared/names.py": 'SCHOOL = "Cape Coast"\n',
+        "dags/one.py": GOOD.format(id="one"),
+        "dags/two.py": GOOD.format(id="two"),
+        "README.md": "airflow dag",
+        "airflow/__init__.py": "raise RuntimeError('shadows')",
+    }
+    done = stage(files)
+    assert done.returncode == 0, done.stderr
+    assert "files=2" in done.stderr
+    assert "dags=2" in done.stderr
+    assert findings(place) == []
+
+
+def test_output_without_end_is_cut_and_refused(stage: Any, place: Path) -> None:
+    files = {"dags/loud.py": "# airflow dag\nwhile True:\n    print('x' * 10000)\n"}
+    done = stage(files, DELIVERY_FILE_SECONDS="60")
+    assert done.returncode == 1, done.stderr
+    assert [f["message"] for f in findings(place)] == ["the check printed more than is taken"]
+    assert len(done.stderr) < 20_000
+
+
+def test_a_check_killed_from_inside_is_no_verdict(stage: Any, place: Path) -> None:
+    done = stage({"dags/kills.py": "# airflow dag\nimport os\nos.kill(-1, 9)\n"})
+    assert done.returncode == 4, done.stderr
+    assert findings(place)[0]["file"] == "dags/kills.py"
+    assert strangers() == []
+
+
+def test_what_was_judged_before_ends_before_airflow_is_imported(stage: Any, place: Path) -> None:
+    run = place / "incoming" / ALLOC
+    run.mkdir(parents=True)
+    done = stage({}, prefix=["sh", "-c", (
+        f"""sed -i 's/"judged": false/"judged": true/' {run}/candidate.json; exec "$@" """
+    ), "sh"], DELIVERY_PYTHON="/nonexistent")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "nothing new" in done.stderr
+
+
+def test_a_sandbox_that_does_not_start_is_no_verdict(stage: Any) -> None:
+    done = stage({"dags/a.py": "# airflow dag"}, DELIVERY_PYTHON="/nonexistent/python")
+    assert done.returncode == 4, done.stderr
+    assert "HINT: Run the task as root" in done.stderr
+
+
+def test_without_root_it_refuses_to_start(stage: Any, stranger_python: Path) -> None:
+    as_other = as_another_user(stranger_python)
+    done = stage({}, prefix=as_other)
+    assert done.returncode == 2, done.stderr
+    assert "--same-user" in done.stderr
+
+
+def test_code_one_trusts_is_judged_without_root(stage: Any, stranger_python: Path) -> None:
+    as_other = as_another_user(stranger_python)
+    files = {"shared/names.py": "SCHOOL = 'x'\n", "dags/a.py": GOOD.format(id="a")}
+    done = stage(files, "--same-user", prefix=as_other)
+    assert done.returncode == 0, done.stderr
+    done = stage({"dags/b.py": "# airflow dag\n1 / 0\n"}, "--same-user", prefix=as_other)
+    assert done.returncode == 1, done.stderr
+
+
+def test_a_check_that_takes_too_long_as_a_whole_is_no_verdict(stage: Any, place: Path) -> None:
+    done = stage({"dags/a.py": "# airflow dag\n"}, DELIVERY_JUDGE_SECONDS="1")
+    assert done.returncode == 4, done.stderr
+    assert findings(place)[0]["message"] == "the check took longer than its time bound"
+
+
+def test_pipeline_files_are_checked_by_the_engine(stage: Any, place: Path) -> None:
+    done = stage({"pipelines/hr.yaml": "this is: [not a pipeline\n"})
+    assert done.returncode == 1, done.stderr
+    (finding,) = findings(place)
+    assert finding["message"] == "the pipeline files do not pass"
+    assert any("pipelines/hr.yaml" in line for line in finding["trace"])

@@ -1,0 +1,32 @@
+"""The school's databases, loaded, changed and loaded again: the warehouse equals the source."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from tests.school.load import DATABASES, TABLES, load
+from tests.school.mutate import mutate
+
+if TYPE_CHECKING:
+    from tests.airflow.ingest.conftest import World
+
+
+@pytest.mark.parametrize("name", DATABASES)
+def test_every_column_of_every_table_is_the_same_before_and_after_a_day(
+    world: World, name: str
+) -> None:
+    with psycopg.connect(world.source_admin) as connection:
+        load(connection, name, 0.01, 1)
+    world.at_source()
+    tables = {table.name for table in TABLES[name]}
+    for seed in (1, 2):
+        loaded = {found.table: found.rows for found in world.run().loaded}
+        assert set(loaded) == {f"raw_hr.{table}" for table in tables}
+        for table in tables:
+            world.assert_same(f"public.{table}", f"raw_hr.{table}")
+            assert loaded[f"raw_hr.{table}"] > 0
+        with psycopg.connect(world.source_admin) as connection:
+            mutate(connection, name, seed)

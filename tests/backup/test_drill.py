@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+import os
+
+import psycopg
+import pytest
+
+from backup import dump
+from backup.dump import run_backup
+from tests.backup.conftest import House, OpenPgpKey, make_database
+
+
+def add_to_registry(house: House, name: str) -> None:
+    fields = make_database(name).model_dump(mode="json")
+    entry = "\n".join(f"{field} = {json.dumps(value)}" for field, value in fields.items())
+    with house.settings.registry.open("a") as registry:
+        registry.write(f"[[database]]\n{entry}\n")
+
+
+def test_a_drill_proves_a_backup_and_keeps_its_report(house: House, drill_key: OpenPgpKey) -> None:
+    with psycopg.connect(house.source, autocommit=True) as connection:
+        connection.execute("CREATE ROLE drilled_reader")
+        connection.execute("GRANT SELECT ON people TO drilled_reader")
+        connection.execute("CREATE POLICY mine ON empty TO drilled_reader USING (true)")
+        run_backup(house.settings, house.database)
+        connection.execute("DROP OWNED BY drilled_reader")
+        connection.execute("DROP ROLE drilled_reader")
+    house.use_key("listFiles", "readFiles", "writeFiles")
+    house.secret("drill_key.asc", drill_key.private)
+    ended = house.run("drill", "--json", unprivileged=True)
+    assert ended.returncode == 0, ended.stderr
+    report = json.loads(ended.stdout)
+    (result,) = report["databases"]
+    assert (result["database"], result["verdict"]) == ("hr", "equal")
+    assert (result["tables_compared"], result["rows_compared"]) == (5, 699)
+    assert result["restore_seconds"] > 0
+    assert result["backup_age_seconds"] > 0
+    (name,) = [name for name in house.names() if name.startswith("local/drills/")]
+    assert name.endswith(".json")
+    left = {path.name for path in house.settings.scratch.iterdir()}
+    assert left == {"databases.toml", "secrets"}
+
+
+def test_a_database_that_fails_does_not_stop_the_others(backed_up: House) -> None:
+    settings = backed_up.settings
+    entry = settings.registry.read_text()
+    settings.registry.write_text("")
+    add_to_registry(backed_up, "absent")
+    with settings.registry.open("a") as registry:
+        registry.write(entry)
+    ended = backed_up.run("drill", "--json", unprivileged=True)
+    assert ended.returncode == 1
+    absent, hr = json.loads(ended.stdout)["databases"]
+    assert (absent["verdict"], hr["verdict"]) == ("failed", "equal")
+    assert "no backup at all of absent" in absent["findings"][0]
+    assert not [name for name in backed_up.names() if "drills" in name], "the key may only read"
+
+
+def test_a_dump_without_its_rows_is_found_and_told_by_a_key_for_results(
+    house: House, drill_key: OpenPgpKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = dump.dump_stages
+
+    def schema_only(*arguments: object) -> tuple[object, ...]:
+        first, *others = honest(*arguments)  # type: ignore[arg-type]
+        argv = [*first.argv, "--exclude-table-data=people"]
+        return (type(first)(argv, first.environment), *others)
+
+    monkeypatch.setattr(dump, "dump_stages", schema_only)
+    run_backup(house.settings, house.database)
+    house.read()
+    house.secret("drill_key.asc", drill_key.private)
+    key = house.endpoint.create_key(
+        "results", ["listBuckets", "writeFiles"], house.bucket, "local/drills/"
+    )
+    house.secret("b2_results.json", json.dumps({"key_id": key.key_id, "key": key.key}))
+    ended = house.run("drill", unprivileged=True)
+    assert ended.returncode == 1
+    assert [name for name in house.names() if name.startswith("local/drills/")]
+    assert "different" in ended.stdout
+    assert "500 expected" in ended.stdout
+
+
+def test_a_drill_as_root_is_told_why_not(backed_up: House) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can try")
+    ended = backed_up.run("drill", "--json")
+    assert ended.returncode == 1
+    (result,) = json.loads(ended.stdout)["databases"]
+    assert "runs as root" in result["findings"][0]

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from backup.connection import PostgresUri
+from backup.dump import check_versions, pg_dump_version, run_backup
+from backup.errors import BackupError, WrongUse
+from backup.manifest import Manifest
+from backup.snapshot import exclusive
+from tests.backup.conftest import PASSWORD, House, add_megabytes, contents, descendants, eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def slow(house: House) -> Iterator[House]:
+    """The environment with a source of 24 MB and an endpoint that takes its time for a part."""
+    add_megabytes(house.source, 24)
+    house.endpoint.set_faults(
+        {"operation": "upload_part", "kind": "delay", "seconds": 0.7, "count": 100}
+    )
+    yield house
+    house.endpoint.set_faults()
+
+
+def program(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def child_of(pid: int, name: str) -> int:
+    found = [child for child in descendants(pid) if program(child) == name]
+    return found[0] if found else 0
+
+
+def test_a_backup_is_an_object_and_then_its_manifest(house: House) -> None:
+    add_megabytes(house.source, 12)
+    manifest = run_backup(house.settings, house.database)
+    object_name, manifest_name = house.names()
+    assert object_name == manifest.dump.name == f"local/hr/{manifest.id}.dump.zst.gpg"
+    assert manifest_name == f"local/hr/{manifest.id}.manifest.json"
+    stored = {version.file_name: version for version, _ in house.bucket.ls(recursive=True)}
+    assert stored[object_name].size == manifest.dump.size > 12 << 20
+    assert stored[object_name].upload_timestamp <= stored[manifest_name].upload_timestamp
+    counted = {f"{table.schema_name}.{table.table}": table.rows for table in manifest.tables}
+    assert counted == {name: len(rows) for name, rows in contents(house.source).items()}
+    assert manifest.source.server_version // 10_000 == 15
+    assert manifest.source.roles == ("postgres",)
+    assert len(manifest.recipients) == 2
+
+
+def test_the_manifest_in_the_bucket_tells_of_the_object_beside_it(
+    house: House, tmp_path: Path
+) -> None:
+    manifest = run_backup(house.settings, house.database)
+    house.bucket.download_file_by_name(manifest.dump.name).save_to(tmp_path / "dump")
+    house.bucket.download_file_by_name(house.names()[1]).save_to(tmp_path / "manifest")
+    assert Manifest.model_validate_json((tmp_path / "manifest").read_bytes()) == manifest
+    digest = hashlib.sha256((tmp_path / "dump").read_bytes()).hexdigest()
+    assert digest == manifest.dump.sha256
+
+
+def test_nothing_is_left_on_the_disk(house: House) -> None:
+    before = set(house.settings.scratch.rglob("*"))
+    run_backup(house.settings, house.database)
+    assert set(house.settings.scratch.rglob("*")) == before
+
+
+def test_rows_that_come_during_the_dump_are_in_neither_count_nor_dump(slow: House) -> None:
+    run = slow.start("run", "hr", "--json")
+    eventually(slow.unfinished)
+    with psycopg.connect(slow.source, autocommit=True) as connection:
+        connection.execute("INSERT INTO empty VALUES (1)")
+        connection.execute("CREATE TABLE late (id int)")
+    slow.endpoint.set_faults()
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == 0, err
+    counted = {table["table"]: table["rows"] for table in json.loads(out)["tables"]}
+    assert counted["empty"] == 0
+    assert "late" not in counted
+
+
+@pytest.mark.parametrize("victim", ["pg_dump", "gpg"])
+def test_a_killed_child_leaves_no_backup(slow: House, victim: str) -> None:
+    run = slow.start("run", "hr")
+    eventually(slow.unfinished)
+    os.kill(child_of(run.pid, victim), signal.SIGKILL)
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert f"{victim} was ended by SIGKILL" in err
+    assert (slow.names(), slow.unfinished()) == ([], [])
+
+
+def test_a_stopped_run_leaves_no_backup_and_no_child(slow: House) -> None:
+    run = slow.start("run", "hr")
+    eventually(slow.unfinished)
+    children = descendants(run.pid)
+    run.terminate()
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert "stopped by SIGTERM" in err
+    assert (slow.names(), slow.unfinished()) == ([], [])
+    assert not [child for child in children if program(child)]
+
+
+def test_a_run_over_its_time_leaves_no_backup(slow: House) -> None:
+    run = slow.run("run", "hr", "--timeout", "2s")
+    assert run.returncode == 1
+    assert "time limit of 2 seconds" in run.stderr
+    assert (slow.names(), slow.unfinished()) == ([], [])
+
+
+def test_no_secret_is_in_an_argument_or_a_log(slow: House) -> None:
+    b2_key = slow.use_key("listFiles", "writeFiles")
+    run = slow.start("run", "hr")
+    eventually(slow.unfinished)
+    seen = {}
+    for pid in [run.pid, *descendants(run.pid)]:
+        seen[program(pid)] = Path(f"/proc/{pid}/cmdline").read_text()
+    slow.endpoint.set_faults()
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == 0, err
+    assert {"pg_dump", "zstd", "gpg"} <= seen.keys()
+    for secret in (PASSWORD, b2_key):
+        assert secret not in "".join(seen.values()) + out + err
+
+
+def test_two_runs_at_once_are_one(house: House) -> None:
+    uri = PostgresUri(house.settings.secret("database_uri"), "the test")
+    with exclusive(uri, "hr"):
+        with pytest.raises(BackupError, match="hr is already running"):
+            run_backup(house.settings, house.database)
+        assert house.names() == []
+    run_backup(house.settings, house.database)
+
+
+@pytest.mark.parametrize(
+    ("pg_dump", "server", "fits"),
+    [
+        ("15.18", 150018, True),
+        ("17.2", 150018, True),
+        ("15.18", 160001, False),
+        ("9.6.24", 150018, False),
+        ("18beta1", 170000, True),
+        ("?", 150018, False),
+    ],
+)
+def test_a_pg_dump_older_than_the_server_is_refused(pg_dump: str, server: int, fits: bool) -> None:
+    if fits:
+        check_versions(pg_dump, server)
+        return
+    with pytest.raises(BackupError, match="older than the server") as caught:
+        check_versions(pg_dump, server)
+    assert "PG_MAJOR" in caught.value.hint
+
+
+def test_the_version_is_the_programs_own(house: House) -> None:
+    assert pg_dump_version(house.settings.pg_bin).startswith("15.")
+
+
+def test_an_old_pg_dump_starts_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backup.dump.pg_dump_version", lambda _: "14.1")
+    with pytest.raises(BackupError, match=r"pg_dump 14\.1 is older"):
+        run_backup(house.settings, house.database)
+    assert house.names() == []
+
+
+@pytest.mark.parametrize("name", ["database_uri", "b2.json", "recipients.asc"])
+def test_a_missing_secret_is_named_before_anything_starts(house: House, name: str) -> None:
+    (house.settings.secrets_dir / name).unlink()
+    with pytest.raises(WrongUse, match=name):
+        run_backup(house.settings, house.database)
+    assert house.names() == []
+
+
+def test_a_table_that_the_role_may_not_read_fails_the_run(house: House) -> None:
+    with psycopg.connect(house.source, autocommit=True) as connection:
+        connection.execute("ALTER TABLE people ENABLE ROW LEVEL SECURITY")
+    with pytest.raises(BackupError, match="row-level security"):
+        run_backup(house.settings, house.database)
+    assert house.names() == []

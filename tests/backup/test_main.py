@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog
+from typer.testing import CliRunner
+
+from backup.__main__ import app
+from backup.dump import run_backup
+from tests.backup.conftest import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from click.testing import Result
+
+    from tests.backup.conftest import House, OpenPgpKey
+
+VERBS = ("run", "list", "status", "show", "verify", "restore", "drill")
+
+
+def test_help_names_verbs_settings_secrets_and_exit_codes() -> None:
+    text = CliRunner().invoke(app, ["--help"]).output
+    for word in (*VERBS, "BACKUP_BUCKET", "drill_key.asc", "2 wrong use"):
+        assert word in text
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb: str) -> None:
+    assert CliRunner().invoke(app, [verb, "--help"]).exit_code == 0
+
+
+@pytest.fixture
+def run(empty_house: House) -> Iterator[Callable[..., Result]]:
+    """Run the command line in this process, with the house's settings and nothing else."""
+
+    def invoke(*arguments: str, **environment: str) -> Result:
+        return CliRunner().invoke(app, arguments, env=empty_house.environment() | environment)
+
+    yield invoke
+    structlog.reset_defaults()
+
+
+def test_wrong_use_ends_with_2(run: Callable[..., Result]) -> None:
+    for line in (
+        "run",
+        "run payroll",
+        "run hr --timeout soon",
+        "fly",
+        "restore hr",
+        "restore hr --into-env NOT_SET",
+        "restore hr --into-file /nowhere",
+        "restore hr --into-env A --into-file /b",
+    ):
+        assert run(*line.split(), A="postgresql://h/d").exit_code == 2, line
+
+
+def test_an_error_is_json_with_a_hint_where_nobody_watches(empty_house: House) -> None:
+    ended = empty_house.run("run", "hr", BACKUP_BUCKET="")
+    assert ended.returncode == 2
+    told = json.loads(ended.stderr)
+    assert "BACKUP_BUCKET is not set" in told["event"]
+    assert told["hint"].endswith(".")
+
+
+def test_a_uri_that_cannot_be_read_is_not_shown(
+    house: House, run: Callable[..., Result], drill_key: OpenPgpKey
+) -> None:
+    house.secret("drill_key.asc", drill_key.private)
+    run_backup(house.settings, house.database)
+    house.read()
+    ended = run("restore", "hr", "--into-env", "TARGET", TARGET="postgres//u:hush@h/d")
+    assert ended.exit_code == 2
+    assert "hush" not in ended.output
+
+
+def test_a_run_a_list_a_status_a_manifest_and_a_check(
+    house: House, run: Callable[..., Result], drill_key: OpenPgpKey
+) -> None:
+    assert run("status").exit_code == 1
+    ended = run("run", "hr", "--json")
+    assert ended.exit_code == 0, ended.output
+    manifest = json.loads(ended.stdout)
+    events = [json.loads(line)["event"] for line in ended.stderr.splitlines()]
+    assert events == ["backup started", "backup done"]
+    (listed,) = json.loads(run("list", "hr", "--json").stdout)
+    assert (listed["id"], listed["size"]) == (manifest["id"], manifest["dump"]["size"])
+    ended = run("status", "--json")
+    assert ended.exit_code == 0
+    (newest,) = json.loads(ended.stdout)
+    assert newest["backup_id"] == manifest["id"]
+    assert newest["age_seconds"] < 60
+    assert run("list").exit_code == 0
+    house.read()
+    house.secret("drill_key.asc", drill_key.private)
+    assert json.loads(run("show", manifest["id"]).stdout) == manifest
+    assert "is whole" in run("verify", manifest["id"]).stdout
+    assert run("show", "20260101T000000Z-00000000").exit_code == 1
+
+
+def test_the_image_holds_the_package_and_no_tests() -> None:
+    dockerfile = (ROOT / "backup" / "Dockerfile").read_text()
+    assert "COPY backup/*.py backup/databases.toml" in dockerfile
+    assert "--require-hashes" in dockerfile
+    assert "USER 50001" in dockerfile
+    assert "--mount" not in dockerfile.replace("no RUN --mount", "")

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backup.pipeline import ChildFailed, Pipeline, Stage, last_words, run_tool
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ENVIRONMENT = {"PATH": os.environ["PATH"]}
+
+
+def shell(script: str) -> Stage:
+    return Stage(["sh", "-c", script], ENVIRONMENT)
+
+
+def read_all(pipeline: Pipeline) -> bytes:
+    parts = []
+    while part := pipeline.read(1 << 16):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def test_the_stream_is_what_the_last_child_writes() -> None:
+    with Pipeline([shell("seq 100000"), shell("tac")], hint="") as pipeline:
+        assert read_all(pipeline).split() == [b"%d" % n for n in range(100_000, 0, -1)]
+
+
+@pytest.mark.parametrize(
+    ("scripts", "told"),
+    [
+        (["echo half; exit 3", "cat", "cat"], "sh ended with 3"),
+        (["echo half; kill -9 $$", "cat", "cat"], "was ended by SIGKILL"),
+        (["seq 9", "cat; echo lost >&2; exit 1", "cat"], "ended with 1: lost"),
+        (["seq 9", "cat", "cat; exit 2"], "ended with 2"),
+        (["seq 9", "exec >&-; sleep 0.2; exit 7"], "ended with 7"),
+    ],
+)
+def test_a_child_that_fails_is_told_instead_of_the_end(scripts: list[str], told: str) -> None:
+    with (
+        Pipeline([shell(script) for script in scripts], hint="") as pipeline,
+        pytest.raises(ChildFailed, match=told),
+    ):
+        read_all(pipeline)
+
+
+def test_an_error_kills_every_child_and_what_it_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backup.pipeline.TERM_SECONDS", 0.2)
+    with (
+        pytest.raises(RuntimeError),
+        Pipeline([shell("trap '' TERM; sleep 60 & sleep 60"), shell("cat")], hint="") as chain,
+    ):
+        groups = [child.pid for child in chain.children]
+        raise RuntimeError
+    until = time.monotonic() + 5
+    for group in groups:
+        with pytest.raises(ProcessLookupError):
+            while time.monotonic() < until:
+                os.killpg(group, 0)
+
+
+def test_a_program_that_is_not_there_is_named() -> None:
+    with pytest.raises(ChildFailed, match="/nowhere/pg_dump cannot be started"):
+        run_tool(["/nowhere/pg_dump"], ENVIRONMENT)
+
+
+def test_a_chain_into_a_file_ends_when_the_file_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    with path.open("wb") as sink, Pipeline([shell("seq 3")], sink=sink, hint="") as pipeline:
+        pipeline.finish()
+    assert path.read_text() == "1\n2\n3\n"
+
+
+def test_values_of_rows_are_left_out_of_messages() -> None:
+    text = "pg_restore: error: duplicate key\nDETAIL:  Key (name)=(Ama) exists.\nCONTEXT:  COPY Ama"
+    assert last_words(text) == "pg_restore: error: duplicate key"
+
+
+def test_reading_takes_no_more_memory_than_a_pipe() -> None:
+    script = "import sys; [sys.stdout.buffer.write(bytes(1 << 20)) for _ in range(64)]"
+    with Pipeline([Stage([sys.executable, "-c", script], ENVIRONMENT)], hint="") as pipeline:
+        total = 0
+        while part := pipeline.read(1 << 20):
+            assert len(part) <= 1 << 20
+            total += len(part)
+    assert total == 64 << 20

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import backup
+from backup.errors import WrongUse
+from backup.registry import check_cron, load_registry
+from backup.settings import Settings
+from tests.backup.conftest import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ENTRY = """
+[[database]]
+name = "{name}"
+server = "sources"
+vault_path = "backup/databases/{path}"
+schedule = "{schedule}"
+retention = "daily"
+expected_size = "1GB"
+"""
+
+
+def entry(name: str = "hr", path: str = "hr", schedule: str = "0 1 * * *") -> str:
+    return ENTRY.format(name=name, path=path, schedule=schedule)
+
+
+def test_the_registry_of_the_package_is_sound() -> None:
+    registry = load_registry(Settings.model_fields["registry"].default)
+    names = [database.name for database in registry.database]
+    assert names == ["hr", "records", "service_desk", "airflow", "warehouse"]
+    schedules = {database.schedule for database in registry.database}
+    assert len(schedules) == len(names), "two dumps at once share the servers"
+
+
+def test_the_program_has_the_version_of_the_project() -> None:
+    assert f'version = "{backup.__version__}"' in (ROOT / "pyproject.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (entry() + entry(path="other"), "the name 'hr' twice"),
+        (entry() + entry("hr2"), "the vault_path 'backup/databases/hr' twice"),
+        (entry(schedule="0 25 * * *"), "'25' where 0 to 23 may stand"),
+        (entry(schedule="@daily"), "has 1 fields, not 5"),
+        (entry("drills"), "kept for the program's own folder"),
+        (entry("Human Resources"), "name"),
+        (entry() + 'colour = "red"', "colour"),
+        ("[[database]\n", "not TOML"),
+        ("", "database"),
+    ],
+)
+def test_what_is_wrong_in_a_registry_is_named(tmp_path: Path, text: str, fault: str) -> None:
+    path = tmp_path / "databases.toml"
+    path.write_text(text)
+    with pytest.raises(WrongUse, match="registry") as caught:
+        load_registry(path)
+    assert fault in caught.value.message
+
+
+def test_an_unknown_database_is_told_with_the_known_ones(tmp_path: Path) -> None:
+    path = tmp_path / "databases.toml"
+    path.write_text(entry())
+    with pytest.raises(WrongUse, match="'payroll' is not in the registry, which holds hr"):
+        load_registry(path).select(["payroll"])
+
+
+@pytest.mark.parametrize("text", ["* * * * *", "*/15 0-6 1,15 */2 7", "10 1 * * 1-5"])
+def test_a_cron_that_nomad_takes_is_taken(text: str) -> None:
+    assert check_cron(text) == text
+
+
+@given(st.text("0123456789*/-, \n", max_size=20))
+def test_a_wrong_cron_is_never_another_error(text: str) -> None:
+    try:
+        check_cron(text)
+    except ValueError as error:
+        assert "cron" in str(error)

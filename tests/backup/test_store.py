@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backup.errors import BackupError
+from backup.store import PARTS_LIMIT, PartPlan, Store, open_store, part_size, plan_parts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.backup.conftest import House
+
+PART = 5_000_000
+PLAN = PartPlan(PART, 2)
+
+
+class Source:
+    """A stream of ``parts`` random parts that then ends, or raises ``error``."""
+
+    def __init__(self, parts: int, error: BaseException | None = None) -> None:
+        self.left = parts * PART
+        self.error = error
+
+    def read(self, size: int) -> bytes:
+        if not self.left and self.error:
+            raise self.error
+        data = os.urandom(min(size, self.left))
+        self.left -= len(data)
+        return data
+
+
+@contextmanager
+def opened(house: House) -> Iterator[Store]:
+    with open_store(house.settings, house.settings.b2_key()) as store:
+        yield store
+
+
+@given(st.integers(0, 5 * 10**12), st.integers(5_000_000, 64 << 20))
+def test_ten_thousand_parts_always_hold_a_quarter_more_than_expected(
+    expected: int, minimum: int
+) -> None:
+    size = part_size(expected, minimum)
+    assert size * PARTS_LIMIT >= expected * 1.25
+    assert size >= minimum
+    assert size == minimum or (size - (1 << 20)) * PARTS_LIMIT < expected * 1.25
+
+
+@pytest.mark.parametrize("gigabytes", [1, 10, 100, 200, 300])
+def test_buffers_stay_within_the_memory_that_is_promised(gigabytes: int) -> None:
+    plan = plan_parts(gigabytes * 10**9, 16 << 20)
+    interpreter = 75_000_000
+    assert interpreter + 1.5 * plan.buffers * plan.part_size < 200_000_000
+
+
+@pytest.mark.parametrize("parts", [0, 1, 3])
+def test_a_stream_becomes_one_object(empty_house: House, parts: int) -> None:
+    empty_house.use_key("listFiles", "writeFiles")
+    with opened(empty_house) as store:
+        stored = store.upload_stream("local/hr/a", Source(parts), PLAN)
+    assert stored.size == parts * PART
+    assert (empty_house.names(), empty_house.unfinished()) == (["local/hr/a"], [])
+
+
+@pytest.mark.parametrize("parts", [0, 2, 4])
+def test_a_stream_that_raises_leaves_nothing(empty_house: House, parts: int) -> None:
+    error = BackupError("pg_dump ended with 1", hint="")
+    with opened(empty_house) as store, pytest.raises(BackupError, match="pg_dump ended with 1"):
+        store.upload_stream("local/hr/a", Source(parts, error), PLAN)
+    assert (empty_house.names(), empty_house.unfinished()) == ([], [])
+
+
+def test_a_part_that_is_refused_leaves_nothing(empty_house: House) -> None:
+    refusal = {"operation": "upload_part", "kind": "status", "status": 400, "count": 50}
+    empty_house.endpoint.set_faults(refusal)
+    try:
+        with (
+            opened(empty_house) as store,
+            pytest.raises(BackupError, match="upload of local/hr/a failed"),
+        ):
+            store.upload_stream("local/hr/a", Source(3), PLAN)
+    finally:
+        empty_house.endpoint.set_faults()
+    assert (empty_house.names(), empty_house.unfinished()) == ([], [])
+
+
+def test_only_the_failed_file_is_cancelled(empty_house: House) -> None:
+    services = empty_house.bucket.api.services.large_file
+    other = services.start_large_file(
+        empty_house.bucket.id_, "local/hr/a-longer-name", "text/plain"
+    )
+    with opened(empty_house) as store, pytest.raises(BackupError):
+        store.upload_stream("local/hr/a", Source(3, BackupError("no", hint="")), PLAN)
+    assert empty_house.unfinished() == [other.file_name]
+
+
+def test_a_manifest_gets_through_bad_weather(empty_house: House) -> None:
+    empty_house.endpoint.set_faults(
+        {"operation": "upload_file", "kind": "status", "status": 503, "count": 2},
+        {"operation": "upload_file", "kind": "lose_answer"},
+    )
+    with opened(empty_house) as store:
+        store.put("local/hr/m", b"{}")
+    empty_house.read()
+    with opened(empty_house) as store:
+        (found,) = store.list("local/hr")
+        assert store.get(found.name, found.file_id) == b"{}"
+
+
+def test_the_first_version_counts_whatever_is_written_or_hidden_over_it(empty_house: House) -> None:
+    first = empty_house.bucket.upload_bytes(b"true", "local/hr/m")
+    empty_house.endpoint.advance(seconds=2)
+    empty_house.bucket.upload_bytes(b"false", "local/hr/m")
+    empty_house.bucket.hide_file("local/hr/m")
+    empty_house.bucket.upload_bytes(b"other", "local/hr2/m")
+    with opened(empty_house) as store:
+        assert [found.file_id for found in store.list("local/hr")] == [first.id_]
+
+
+def test_a_download_tells_what_is_on_the_disk(empty_house: House, tmp_path: Path) -> None:
+    stored = empty_house.bucket.upload_bytes(b"abc", "local/hr/a")
+    empty_house.read()
+    with opened(empty_house) as store:
+        size, sha256 = store.download(stored.file_name, stored.id_, tmp_path / "a")
+    assert (size, sha256[:8]) == (3, "ba7816bf")
+
+
+def test_a_key_that_may_not_write_is_known_beforehand(empty_house: House) -> None:
+    with opened(empty_house) as store:
+        assert store.may_write("local/drills/a")
+    empty_house.use_key("listFiles", "writeFiles", prefix="local/hr/")
+    with opened(empty_house) as store:
+        assert not store.may_write("local/drills/a")
+    empty_house.read()
+    with opened(empty_house) as store:
+        assert not store.may_write("local/drills/a")
+
+
+@pytest.mark.parametrize("fault", ["key", "bucket", "realm"])
+def test_a_store_that_cannot_be_opened_is_one_clear_error(empty_house: House, fault: str) -> None:
+    settings = empty_house.settings
+    if fault == "key":
+        empty_house.secret("b2.json", '{"key_id": "0000", "key": "K00hush"}')
+    if fault == "bucket":
+        settings = settings.model_copy(update={"bucket": "another-bucket"})
+    if fault == "realm":
+        settings = settings.model_copy(update={"b2_realm": "https://s3.invalid:bad"})
+    with (
+        pytest.raises(BackupError, match="failed") as caught,
+        open_store(settings, settings.b2_key()),
+    ):
+        pass
+    assert "hush" not in caught.value.message

@@ -1,0 +1,39 @@
+"""Two empty databases for each test of the school."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import PostgresServer
+
+    Connection = psycopg.Connection[Any]
+
+# To empty a database takes a tenth of the time that making and dropping one does.
+EMPTY = "DROP SCHEMA public CASCADE; CREATE SCHEMA public AUTHORIZATION pg_database_owner"
+
+
+@pytest.fixture(scope="module")
+def two(postgres: PostgresServer) -> Iterator[tuple[Connection, Connection]]:
+    uris = postgres.create_database(), postgres.create_database()
+    first, second = (psycopg.connect(uri, autocommit=True) for uri in uris)
+    with closing(first), closing(second):
+        yield first, second
+
+
+@pytest.fixture
+def connection(two: tuple[Connection, Connection]) -> Connection:
+    two[0].execute(EMPTY)
+    return two[0]
+
+
+@pytest.fixture
+def other(two: tuple[Connection, Connection]) -> Connection:
+    two[1].execute(EMPTY)
+    return two[1]

@@ -1,0 +1,3 @@
+path "{{ secrets }}/airflow/api" {
+  capabilities = ["read"]
+}

@@ -1,0 +1,15 @@
+path "{{ secrets }}/airflow/database/webserver" {
+  capabilities = ["read"]
+}
+
+path "{{ secrets }}/airflow/fernet" {
+  capabilities = ["read"]
+}
+
+path "{{ secrets }}/airflow/jwt" {
+  capabilities = ["read"]
+}
+
+path "{{ secrets }}/airflow/api" {
+  capabilities = ["read"]
+}

@@ -1,0 +1,3 @@
+path "{{ secrets }}/delivery/remote" {
+  capabilities = ["read"]
+}

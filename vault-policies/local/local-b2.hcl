@@ -1,0 +1,3 @@
+path "{{ secrets }}/local/b2" {
+  capabilities = ["read"]
+}

@@ -1,0 +1,3 @@
+path "{{ secrets }}/local/git" {
+  capabilities = ["read"]
+}

@@ -1,0 +1,3 @@
+path "{{ secrets }}/local/postgres" {
+  capabilities = ["read"]
+}

@@ -1,0 +1,3 @@
+path "{{ secrets }}/redis/*" {
+  capabilities = ["read"]
+}

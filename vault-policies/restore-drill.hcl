@@ -1,0 +1,11 @@
+path "{{ secrets }}/backup/b2/drill" {
+  capabilities = ["read"]
+}
+
+path "{{ secrets }}/backup/b2/drill-results" {
+  capabilities = ["read"]
+}
+
+path "{{ secrets }}/backup/drill-key" {
+  capabilities = ["read"]
+}
