@@ -16,16 +16,18 @@ from scripts.local import ADDRESS, HOME, NOMAD_ADDR, ROOT, SECRETS, VAULT_ADDR, 
 from scripts.shell import run
 from scripts.tools import NOMAD, VAULT, ensure
 
-# The host volumes that the jobs name, and the user of the image that writes each.
+# The host volumes that the jobs name: the image's user that owns each, and its mode.
 HOST_VOLUMES = {
-    "airflow-logs": 50000,
-    "dag-incoming": 50000,
-    "dag-mirror": 50000,
-    "backup-scratch": 50001,
-    "redis": 50003,
-    "local-b2": 50002,
-    "local-git": 50002,
-    "local-postgres": 50002,
+    # Workers of two users write below it, and neither may remove what the other wrote.
+    "airflow-logs": (50000, 0o1777),
+    # What fetch brings is read by the judge as another user, and the mirror by whoever may clone.
+    "dag-incoming": (50000, 0o755),
+    "dag-mirror": (50000, 0o755),
+    "backup-scratch": (50001, 0o700),
+    "redis": (50003, 0o700),
+    "local-b2": (50002, 0o700),
+    "local-git": (50002, 0o700),
+    "local-postgres": (50002, 0o700),
 }
 
 # AWS_CA_BUNDLE kills Nomad's fingerprinter, and nothing else of the operator's shell is needed.
@@ -159,10 +161,10 @@ def _create_token(client: nomad.Nomad, token: dict[str, Any]) -> str:
 
 def _host_volumes() -> str:
     blocks = []
-    for name, user in HOST_VOLUMES.items():
+    for name, (user, mode) in HOST_VOLUMES.items():
         path = VOLUMES / name
         path.mkdir(parents=True, exist_ok=True)
-        path.chmod(0o700)
+        path.chmod(mode)
         os.chown(path, user, user)
         blocks.append(f'  host_volume "{name}" {{\n    path = "{path}"\n  }}\n')
     return "client {\n" + "\n".join(blocks) + "}\n"

@@ -106,8 +106,12 @@ def push_template(platform: Access, checkout: Checkout) -> None:
             commit = checkout.commit_and_push("Start from the template")
     if live(platform) != commit:
         with step("let the DAG gate judge it"):
-            force(platform, "dag-sync")
-            _wait_until(lambda: live(platform) == commit, "the push to be live", 240)
+            finish(platform, force(platform, "dag-sync"), timeout=240)
+            if live(platform) != commit:
+                raise OperatorError(
+                    f"the gate did not let {commit[:12]} through",
+                    "Its findings are in the log of dag-sync's last launch, task publish.",
+                )
 
 
 def live(platform: Access) -> str:

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import structlog
@@ -135,9 +136,14 @@ def publish() -> None:  # noqa: D103
         MirrorSettings,
     )
 )
-def mirror() -> None:  # noqa: D103
+def mirror(  # noqa: D103
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Instead of DELIVERY_PORT.")
+    ] = None,
+) -> None:
     with _errors():
-        mirroring.serve(load(MirrorSettings, os.environ))
+        settings = load(MirrorSettings, os.environ)
+        mirroring.serve(settings if port is None else replace(settings, port=port))
 
 
 @app.command(

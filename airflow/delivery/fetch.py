@@ -36,10 +36,9 @@ _REF = "refs/heads/candidate"
 _LIVE = "refs/heads/live"
 _HOPELESS = re.compile(
     r"Host key verification failed|Permission denied|No such file|does not appear to be a git|"
-    r"fsck|error in packed object|No user exists|wrote more than|died of signal 25"
+    r"fsck|error in packed object|No user exists"
 )
-# index-pack ended by SIGXFSZ, the bound on a file's size
-_TOO_LARGE = re.compile(r"wrote more than|died of signal 25")
+_ENDED_EARLY = re.compile(r"EOF|disconnect|hung up|reset|closed|Broken pipe")
 _CORRUPT = re.compile(r"fsck error|error in packed object")
 LISTING_SECONDS = 30.0
 # 2,000 files with the longest paths take under 1 MB; ten times that is a tree made to hurt.
@@ -166,7 +165,7 @@ def _retry(settings: FetchSettings, ask: Callable[[], T]) -> T:
     """Ask the remote with back-off; RemoteError when it is hopeless or tries are used up."""
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(
-            lambda error: isinstance(error, GitError) and not _HOPELESS.search(error.said)
+            lambda error: isinstance(error, GitError) and not _hopeless(error.said)
         ),
         stop=tenacity.stop_after_attempt(settings.attempts),
         wait=tenacity.wait_exponential_jitter(initial=1, max=15),
@@ -185,9 +184,19 @@ def _retry(settings: FetchSettings, ask: Callable[[], T]) -> T:
             )
         elif "Permission denied" in error.said:
             hint = "Add the deploy key's public half to the remote, with the right to read only."
-        elif _TOO_LARGE.search(error.said):
+        elif _too_large(error.said):
             hint = "Raise DELIVERY_MAX_TRANSFER if the history is right to be that large."
         raise RemoteError(f"{settings.remote}: {error.message}", hint, error.said) from error
+
+
+def _hopeless(said: str) -> bool:
+    """Whether git's words tell that another try would end the same."""
+    return bool(_HOPELESS.search(said)) or _too_large(said)
+
+
+def _too_large(said: str) -> bool:
+    """Whether index-pack died without the remote's doing: at the bound on a file's size."""
+    return "invalid index-pack output" in said and not _ENDED_EARLY.search(said)
 
 
 @contextmanager

@@ -72,9 +72,9 @@ def main(tree: Path, file_seconds: float, alone_as: int = 0) -> None:
 
 def _airflow(tree: Path) -> tuple[list[str], Callable[[str], dict[str, Any]]]:
     """Load Airflow; return the DAG files as it finds them and what examines one."""
-    from airflow.dag_processing.dagbag import BundleDagBag  # noqa: PLC0415
-    from airflow.dag_processing.importers import get_importer_registry  # noqa: PLC0415
-    from airflow.serialization.serialized_objects import DagSerialization  # noqa: PLC0415
+    from airflow.dag_processing.dagbag import BundleDagBag
+    from airflow.dag_processing.importers import get_importer_registry
+    from airflow.serialization.serialized_objects import DagSerialization
 
     def examine(path: str) -> dict[str, Any]:
         bag = BundleDagBag(

@@ -178,16 +178,20 @@ def _environment(scratch: Path) -> dict[str, str]:
 
 
 def _airflow(scratch: Path, environ: Mapping[str, str], file_seconds: int) -> dict[str, str]:
-    """Return Airflow's settings: a home of its own, no database, and the platform's [core]."""
+    """Return Airflow's settings: the platform's airflow.cfg and [core], which hold no secrets.
+
+    With a home and logs of its own, and without a database.
+    """
     core = {
         name: value
         for name, value in environ.items()
-        if re.fullmatch(r"AIRFLOW__CORE__[A-Z_]+", name)
+        if re.fullmatch(r"AIRFLOW_CONFIG|AIRFLOW__CORE__[A-Z_]+", name)
         and not name.endswith(("_CMD", "_SECRET", "_KEY"))
     }
     return {
         **core,
         "AIRFLOW_HOME": str(scratch),
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(scratch / "logs"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": str(file_seconds),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sqlite:////nonexistent/airflow.db",

@@ -160,11 +160,11 @@ class Sandbox:
             (resource.RLIMIT_CORE, 0),
             (resource.RLIMIT_MEMLOCK, 65536),
         ):
-            resource.setrlimit(kind, (most, most))
+            _limit(kind, most)
         if self.user is not None:
             uid, gid = self.user
             # Per user: on our own user it would count what has nothing to do with this.
-            resource.setrlimit(resource.RLIMIT_NPROC, (bounds.processes, bounds.processes))
+            _limit(resource.RLIMIT_NPROC, bounds.processes)
             os.setgroups([])
             os.setresgid(gid, gid, gid)
             os.setresuid(uid, uid, uid)
@@ -233,6 +233,14 @@ class _Reader:
     def taken(self, name: str) -> bytes:
         """Return what was kept of "out" or "err"."""
         return bytes(self._kept[name])
+
+
+def _limit(kind: int, most: int) -> None:
+    """Lower a limit to ``most``, or leave the container's own if that is lower already."""
+    hard = resource.getrlimit(kind)[1]
+    if hard != resource.RLIM_INFINITY:
+        most = min(most, hard)
+    resource.setrlimit(kind, (most, most))
 
 
 def _broom(uid: int, gid: int) -> None:

@@ -28,8 +28,8 @@ def child_environment(parent: Mapping[str, str]) -> dict[str, str]:
         for name, value in parent.items()
         if not name.endswith(("_CMD", "_SECRET")) and not name.startswith("NOMAD_")
     }
-    # The name that Airflow's own children get (sdk/execution_time/supervisor.py).
-    kept["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = "airflow-db-not-allowed:///"
+    # Airflow wants an engine while it is imported; _fork_main then forbids its use altogether.
+    kept["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = "sqlite://"
     kept["_AIRFLOW_PROCESS_CONTEXT"] = "client"
     kept["HOME"] = "/home/stranger"
     return kept

@@ -1,7 +1,7 @@
 # The platform team: runs, plans, forces and reads every job; no management of ACLs.
 namespace "default" {
   policy       = "read"
-  capabilities = ["submit-job", "dispatch-job", "scale-job", "alloc-lifecycle"]
+  capabilities = ["submit-job", "dispatch-job", "scale-job", "alloc-lifecycle", "read-logs"]
 }
 
 agent {

@@ -196,7 +196,7 @@ job "airflow-dag-processor" {
         AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD         = "cat /secrets/database_uri"
         AIRFLOW__CORE__FERNET_KEY_CMD                   = "cat /secrets/fernet_key"
         AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST  = jsonencode(local.bundles)
-        AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH = "/opt/airflow/bundles"
+        AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH = "/tmp/bundles"
       }
 
       config {

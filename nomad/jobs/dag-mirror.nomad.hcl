@@ -97,7 +97,7 @@ job "dag-mirror" {
       config {
         image      = var.airflow_image
         force_pull = false
-        args       = ["python", "-m", "delivery", "mirror", "--port", "9418"]
+        args       = ["python", "-m", "delivery", "mirror"]
         ports      = ["git"]
         cap_drop   = ["all"]
       }

@@ -40,8 +40,8 @@ variable "analysts_remote" {
   description = "The analysts' repository, such as ssh://git@git.example.org/analytics/dags.git"
 
   validation {
-    condition     = regex_replace(var.analysts_remote, "^(https?|git|ssh)://[^ ]+[^/ ]$", "") == ""
-    error_message = "An address is a URL without a slash at its end."
+    condition     = regex_replace(var.analysts_remote, "^ssh://[^@ ]+@[^ ]+$", "") == ""
+    error_message = "The remote is ssh://USER@HOST[:PORT]/PATH."
   }
 }
 
@@ -169,6 +169,18 @@ job "dag-sync" {
         cap_add      = ["setuid", "setgid", "kill"]
         security_opt = ["no-new-privileges"]
         pids_limit   = 256 # the children's own limit is 64 a user
+
+        # Strangers' code finds no place to fill the disk from.
+        readonly_rootfs = true
+
+        mount {
+          type   = "tmpfs"
+          target = "/tmp"
+
+          tmpfs_options {
+            size = 67108864 # 64 MiB, in bytes
+          }
+        }
       }
 
       volume_mount {

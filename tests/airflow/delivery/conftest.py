@@ -238,7 +238,7 @@ def nomad() -> Iterator[NomadAnswers]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         found.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         found.ended(0)
         yield found
@@ -368,7 +368,7 @@ def verbs(place: Path, remote: Remote, nomad: NomadAnswers) -> Verbs:
             "DELIVERY_INCOMING": str(place / "incoming"),
             "DELIVERY_MIRROR": str(place / "mirror"),
             "DELIVERY_NOMAD_TOKEN_FILE": str(token),
-            "DELIVERY_NOMAD_SECONDS": "2",
+            "DELIVERY_NOMAD_SECONDS": "1",
             "NOMAD_ADDR": f"http://127.0.0.1:{nomad.port}",
             "NOMAD_ALLOC_ID": ALLOC,
             "NOMAD_ALLOC_DIR": str(place / "alloc"),

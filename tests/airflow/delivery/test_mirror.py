@@ -24,15 +24,15 @@ def git(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def daemon(verbs: Any) -> Iterator[str]:
     """Start the verb ``mirror`` and return the URL it serves."""
-    import socket  # noqa: PLC0415
-    import time  # noqa: PLC0415
+    import socket
+    import time
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "-m", "delivery", "mirror"],
-        env=verbs.environ | {"DELIVERY_PORT": str(port), "DELIVERY_LISTEN": "127.0.0.1"},
+        [sys.executable, "-m", "delivery", "mirror", "--port", str(port)],
+        env=verbs.environ | {"DELIVERY_LISTEN": "127.0.0.1"},
         stderr=subprocess.DEVNULL,
     )
     for _ in range(200):
@@ -93,7 +93,7 @@ def test_nobody_can_push_and_nothing_else_is_served(
 def test_starting_again_keeps_what_is_there(verbs: Any, daemon: str) -> None:
     commit = verbs.remote.push({"a.txt": "1"})
     verbs.deliver()
-    from delivery import mirror  # noqa: PLC0415
+    from delivery import mirror
 
     with mirror.locked(verbs.mirror):
         mirror.prepare(verbs.mirror)
@@ -107,8 +107,8 @@ def test_a_mirror_that_cannot_be_written_is_said(verbs: Any) -> None:
 
 
 def test_the_first_commits_are_the_same_on_any_machine(place: Path) -> None:
-    from delivery import mirror  # noqa: PLC0415
-    from delivery.git import Git  # noqa: PLC0415
+    from delivery import mirror
+    from delivery.git import Git
 
     ids = []
     for name in ("one", "two"):

@@ -129,7 +129,7 @@ def test_it_asks_over_the_tasks_own_socket(settings: PublishSettings, tmp_path: 
 
     socket = tmp_path / "api.sock"
     with socketserver.UnixStreamServer(str(socket), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         word = asking.ask(replace(settings, nomad_address=f"unix://{socket}"))
         server.shutdown()

@@ -166,7 +166,7 @@ def test_two_publishes_at_once_wait_for_each_other(verbs: Any) -> None:
     commit = verbs.remote.push(FILES)
     assert verbs("fetch").returncode == 0
     # The lock held by a living process, as a second run would.
-    held = subprocess.Popen(["flock", verbs.mirror / ".lock", "sleep", "3"])
+    held = subprocess.Popen(["flock", verbs.mirror / ".lock", "sleep", "1.5"])
     done = verbs("publish")
     held.wait()
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,43 @@
+# Production: every variable that the jobs have no default for, and those whose default is seldom
+# right on a cluster. No secrets here. `make deploy VARS=nomad/vars/production.hcl` reads it; the
+# values are examples, to be replaced in a copy of your own or here.
+
+# The prefix of every path in Vault, and the first folder in the bucket.
+environment = "production"
+
+# Built from this repository, pushed to your registry and pinned by digest (docs/runbook.md), so that
+# what runs is what was tested. No registry has these zeros: put your own digests here.
+airflow_image = "registry.example.org/harmattan/airflow@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+backup_image  = "registry.example.org/harmattan/backup@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+redis_image   = "registry.example.org/harmattan/redis@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+
+# What people type and workers call, without a slash at its end: a proxy with TLS before the port
+# 8080 of the nodes that run airflow-webserver.
+airflow_url     = "https://airflow.example.org"
+webserver_count = 2
+scheduler_count = 2
+
+# The nodes that have the host volumes redis and dag-mirror. Fixed, and not discovered
+# (docs/decisions/0004), and without TLS: names of the cluster's own network.
+redis_address  = "node-1.example.org:6379"
+redis_memory   = 256
+dag_mirror_url = "git://node-1.example.org:9418"
+
+# Where workers read connections at task run time; certificates as their image trusts them.
+vault_url = "https://vault.example.org:8200"
+
+# Both queues get these: a variable is the same for every job that declares it.
+worker_count       = 2
+worker_concurrency = 4
+worker_memory      = 1024 # MB: 300 at rest, 150 for each task at once, and some room
+
+# Only ever pulled, with the deploy key that Vault holds.
+analysts_remote = "ssh://git@git.example.org/analytics/dags.git"
+analysts_branch = "main"
+
+# Backblaze itself; another value is for an endpoint that speaks its API.
+b2_realm  = "production"
+b2_bucket = "example-harmattan-backups"
+
+# The longest that a backup may take: beyond this it hangs, and would block the next night's.
+backup_timeout = "4h"

@@ -1,0 +1,293 @@
+"""Which job's which task gets what: the one table that the job files are held against.
+
+It is written out on purpose. A secret, a port, a volume or a capability that a job file gains is
+gained here too, by someone who has thought about it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+AIRFLOW = "50000:50000"
+ANALYST = "50008:50000"
+BACKUP = "50001:50001"
+LOCAL = "50002:50002"
+REDIS = "50003:50003"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one task may use; ``secrets`` are the paths below the environment's prefix."""
+
+    image: str
+    user: str
+    # The Vault role, and what its templates read with it.
+    role: str | None = None
+    secrets: set[str] = field(default_factory=set)
+    # Where the task itself reads connections in Vault at run time.
+    connections: str | None = None
+    # Identities that stand in the task as a file.
+    identities: set[str] = field(default_factory=set)
+    # Host volume to path; `:ro` where it may only be read.
+    volumes: dict[str, str] = field(default_factory=dict)
+    network_mode: str | None = None
+    cap_add: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job's type, its tasks and its ports: label to (port of the host, port of the task)."""
+
+    type: str
+    tasks: dict[str, Task]
+    ports: dict[str, tuple[int | None, int]] = field(default_factory=dict)
+
+
+def _wait_for_migration(job: str, database: str) -> Task:
+    secrets = {f"airflow/database/{database}"}
+    return Task("airflow_image", AIRFLOW, role=job, secrets=secrets)
+
+
+def _dag_processor(bundle: str) -> Job:
+    job = f"airflow-dag-processor-{bundle}"
+    return Job(
+        "service",
+        {
+            "wait-for-migration": _wait_for_migration(job, "dag-processor"),
+            "dag-processor": Task(
+                "airflow_image",
+                "root",
+                role=job,
+                secrets={"airflow/database/dag-processor", "airflow/fernet"},
+                cap_add=["setuid", "setgid", "kill"],
+            ),
+        },
+        {"health": (None, 8974)},
+    )
+
+
+def _backup(database: str) -> Job:
+    return Job(
+        "batch",
+        {
+            "backup": Task(
+                "backup_image",
+                BACKUP,
+                role=f"backup-{database}",
+                secrets={f"backup/databases/{database}", "backup/b2/writer", "backup/recipients"},
+            )
+        },
+    )
+
+
+TABLE: dict[str, Job] = {
+    "redis": Job(
+        "service",
+        {
+            "redis": Task(
+                "redis_image",
+                REDIS,
+                role="redis",
+                secrets={"redis/scheduler", "redis/worker-ingest", "redis/worker-analysts"},
+                volumes={"redis": "/data"},
+            )
+        },
+        {"redis": (16379, 6379)},
+    ),
+    "dag-mirror": Job(
+        "service",
+        {"git-daemon": Task("airflow_image", AIRFLOW, volumes={"dag-mirror": "/mirror"})},
+        {"git": (15418, 9418)},
+    ),
+    "airflow-migrate": Job(
+        "batch",
+        {
+            "migrate": Task(
+                "airflow_image",
+                AIRFLOW,
+                role="airflow-migrate",
+                secrets={"airflow/database/migrate", "airflow/fernet", "airflow/admin"},
+            )
+        },
+    ),
+    "airflow-logs": Job(
+        "system",
+        {
+            "serve": Task(
+                "airflow_image",
+                AIRFLOW,
+                role="airflow-logs",
+                secrets={"airflow/api"},
+                volumes={"airflow-logs": "/var/log/airflow:ro"},
+            ),
+            "groom": Task("airflow_image", AIRFLOW, volumes={"airflow-logs": "/var/log/airflow"}),
+        },
+        {"http": (8793, 8793)},
+    ),
+    "airflow-webserver": Job(
+        "service",
+        {
+            "wait-for-migration": _wait_for_migration("airflow-webserver", "webserver"),
+            "webserver": Task(
+                "airflow_image",
+                AIRFLOW,
+                role="airflow-webserver",
+                secrets={
+                    "airflow/database/webserver",
+                    "airflow/fernet",
+                    "airflow/jwt",
+                    "airflow/api",
+                },
+            ),
+        },
+        {"http": (8080, 8080)},
+    ),
+    "airflow-scheduler": Job(
+        "service",
+        {
+            "wait-for-migration": _wait_for_migration("airflow-scheduler", "scheduler"),
+            "scheduler": Task(
+                "airflow_image",
+                AIRFLOW,
+                role="airflow-scheduler",
+                secrets={
+                    "airflow/database/scheduler",
+                    "airflow/fernet",
+                    "airflow/jwt",
+                    "redis/scheduler",
+                },
+            ),
+        },
+        {"health": (None, 8974)},
+    ),
+    "airflow-dag-processor-pipelines": _dag_processor("pipelines"),
+    "airflow-dag-processor-analysts": _dag_processor("analysts"),
+    "airflow-triggerer": Job(
+        "service",
+        {
+            "wait-for-migration": _wait_for_migration("airflow-triggerer", "triggerer"),
+            "triggerer": Task(
+                "airflow_image",
+                AIRFLOW,
+                role="airflow-triggerer",
+                secrets={"airflow/database/triggerer", "airflow/fernet"},
+                volumes={"airflow-logs": "/var/log/airflow"},
+            ),
+        },
+        {"health": (None, 8974)},
+    ),
+    "airflow-worker-ingest": Job(
+        "service",
+        {
+            "wait-for-webserver": Task("airflow_image", AIRFLOW),
+            "worker": Task(
+                "airflow_image",
+                AIRFLOW,
+                role="airflow-worker-ingest",
+                secrets={"redis/worker-ingest"},
+                connections="connections/ingest",
+                identities={"vault_default"},
+                volumes={"airflow-logs": "/var/log/airflow"},
+            ),
+        },
+        {"health": (None, 8974)},
+    ),
+    "airflow-worker-analysts": Job(
+        "service",
+        {
+            "wait-for-webserver": Task("airflow_image", ANALYST),
+            "worker": Task(
+                "airflow_image",
+                ANALYST,
+                role="airflow-worker-analysts",
+                secrets={"redis/worker-analysts"},
+                connections="connections/analysts",
+                identities={"vault_default"},
+                volumes={"airflow-logs": "/var/log/airflow"},
+            ),
+        },
+        {"health": (None, 8974)},
+    ),
+    "dag-sync": Job(
+        "batch",
+        {
+            "fetch": Task(
+                "airflow_image",
+                AIRFLOW,
+                role="dag-sync",
+                secrets={"delivery/remote"},
+                volumes={"dag-incoming": "/incoming", "dag-mirror": "/mirror:ro"},
+            ),
+            # Strangers' code: no network, no identity, no secret, and nothing that it could write.
+            "judge": Task(
+                "airflow_image",
+                "root",
+                volumes={"dag-incoming": "/incoming:ro"},
+                network_mode="none",
+                cap_add=["setuid", "setgid", "kill"],
+            ),
+            "publish": Task(
+                "airflow_image",
+                AIRFLOW,
+                identities={"default"},
+                volumes={"dag-incoming": "/incoming", "dag-mirror": "/mirror"},
+            ),
+        },
+    ),
+    "backup-hr": _backup("hr"),
+    "backup-records": _backup("records"),
+    "backup-service_desk": _backup("service_desk"),
+    "backup-airflow": _backup("airflow"),
+    "backup-warehouse": _backup("warehouse"),
+    "restore-drill": Job(
+        "batch",
+        {
+            "drill": Task(
+                "backup_image",
+                BACKUP,
+                role="restore-drill",
+                secrets={"backup/b2/drill", "backup/b2/drill-results", "backup/drill-key"},
+                volumes={"backup-scratch": "/scratch"},
+            )
+        },
+    ),
+    "local-postgres": Job(
+        "service",
+        {
+            "postgres": Task(
+                "local_image",
+                LOCAL,
+                role="local-postgres",
+                secrets={"local/postgres"},
+                volumes={"local-postgres": "/var/lib/harmattan/postgres"},
+            )
+        },
+        {"postgres": (15432, 5432)},
+    ),
+    "local-b2": Job(
+        "service",
+        {
+            "b2": Task(
+                "local_image",
+                LOCAL,
+                role="local-b2",
+                secrets={"local/b2"},
+                volumes={"local-b2": "/var/lib/harmattan/b2"},
+            )
+        },
+        {"http": (15080, 9180)},
+    ),
+    "local-git": Job(
+        "service",
+        {
+            "sshd": Task(
+                "local_image",
+                LOCAL,
+                role="local-git",
+                secrets={"local/git"},
+                volumes={"local-git": "/var/lib/harmattan/git"},
+            )
+        },
+        {"ssh": (15022, 2222)},
+    ),
+}

@@ -1,0 +1,371 @@
+"""What the rendered job files say: the table, and the rules that hold for all of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import hcl2
+import pytest
+
+from scripts.agents import HOST_VOLUMES
+from scripts.local import PORTS, ROOT
+from tests.nomad.rendering import (
+    DEPLOYMENTS,
+    FILES,
+    LOCAL,
+    PLATFORM,
+    VARIABLE_FILES,
+    groups,
+    nomad,
+    output,
+    rendered,
+    row,
+    tasks,
+    templates,
+)
+from tests.nomad.table import TABLE
+
+SECRETS_DIR = "${NOMAD_SECRETS_DIR}/"
+SECOND = 1_000_000_000
+# A word like those that key generators make: long, with digits, capitals and small letters.
+RANDOM_WORD = re.compile(r"(?=\w*\d)(?=\w*[A-Z])(?=\w*[a-z])[\w+=-]{20,}")
+CREDENTIALS = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
+SECRET_NAME = re.compile(
+    r"PASSWORD|PASSPHRASE|SECRET(?!S_)|TOKEN|FERNET|PRIVATE|CREDENTIAL|_URI$|_CONN$|BROKER_URL|_KEY$"
+)
+# Names of keys in Redis, not keys.
+NO_SECRETS = {
+    "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__UNACKED_KEY",
+    "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__UNACKED_INDEX_KEY",
+    "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__UNACKED_MUTEX_KEY",
+}
+# What Nomad no longer knows or reads, found nowhere in a job, with the version that dropped it.
+# From Nomad's upgrade guide; the notes of 2.0 name no further field of a job.
+DROPPED = {
+    "vault": {"policies": "1.10: tokens of Nomad's own", "file": "1.10: disable_file"},
+    "group": {
+        "stop_after_client_disconnect": "1.10: disconnect.stop_on_client_after",
+        "max_client_disconnect": "1.10: disconnect.lost_after",
+        "prevent_reschedule_on_lost": "1.10: disconnect.replace",
+        "consul": "1.10: tokens of Nomad's own; no Consul here",
+    },
+    "task": {"consul": "1.10: tokens of Nomad's own; no Consul here", "service": "a group's"},
+    "template": {"vault_grace": "0.12"},
+    "resources": {"network": "0.12: the group's network", "iops": "0.9"},
+    "periodic": {"cron": "1.6: crons"},
+    "config": {"port_map": "1.0: ports", "auth": "credentials in a job"},
+    "job": {"region": "the agent's", "consul_token": "1.10", "vault_token": "1.10"},
+}
+
+every_job = pytest.mark.parametrize("job_id", list(DEPLOYMENTS))
+platform_job = pytest.mark.parametrize("job_id", PLATFORM)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_the_file_is_formatted(file: Any) -> None:
+    done = nomad("fmt", "-check", file)
+    assert done.returncode == 0, f"nomad fmt {file}: {done.stdout}{done.stderr}"
+
+
+def test_every_file_is_deployed() -> None:
+    assert {each.file for each in DEPLOYMENTS.values()} == set(FILES)
+
+
+def test_every_job_has_a_row_in_the_table() -> None:
+    assert set(TABLE) == set(DEPLOYMENTS)
+
+
+@every_job
+def test_a_job_gets_what_the_table_says(job_id: str) -> None:
+    assert row(job_id) == TABLE[job_id]
+
+
+@every_job
+def test_nomad_finds_the_job_valid(job_id: str) -> None:
+    """Without an agent it checks what a server would, but not what a driver would."""
+    done = output(DEPLOYMENTS[job_id], verb=("validate",))
+    assert done.returncode == 0, done.stdout
+    assert "Job validation successful" in done.stdout
+    assert "warning" not in done.stdout.lower()
+
+
+@every_job
+def test_the_id_is_the_one_that_is_deployed(job_id: str) -> None:
+    assert rendered(job_id)["ID"] == rendered(job_id)["Name"] == job_id
+
+
+@every_job
+def test_tasks_are_containers_without_capabilities_of_their_own(job_id: str) -> None:
+    for task in tasks(job_id):
+        assert task["Driver"] == "docker"
+        assert task["Config"]["cap_drop"] == ["all"], task["Name"]
+        assert not {"privileged", "volumes", "devices", "pid_mode", "ipc_mode"} & set(
+            task["Config"]
+        )
+        assert task["Config"].get("network_mode") in {None, "none"}, task["Name"]
+
+
+def test_the_judge_of_strangers_code_is_shut_in() -> None:
+    (judge,) = [task for task in tasks("dag-sync") if task["Name"] == "judge"]
+    config = judge["Config"]
+    assert config["network_mode"] == "none"
+    assert config["security_opt"] == ["no-new-privileges"]
+    assert config["readonly_rootfs"] is True
+    assert 0 < config["pids_limit"] <= 512
+    assert judge["Env"] is None
+    assert judge["Vault"] is None
+
+
+def test_one_worker_knows_its_own_bundle_only() -> None:
+    bundles = {
+        job_id: re.findall(r'/(\w+)\.git"', json.dumps(_env(job_id, "worker")).replace("\\", ""))
+        for job_id in ("airflow-worker-ingest", "airflow-worker-analysts")
+    }
+    assert bundles == {
+        "airflow-worker-ingest": ["pipelines"],
+        "airflow-worker-analysts": ["analysts"],
+    }
+
+
+def _env(job_id: str, name: str) -> dict[str, str]:
+    (env,) = [task["Env"] for task in tasks(job_id) if task["Name"] == name]
+    return env  # type: ignore[no-any-return]
+
+
+def _without_templates(job_id: str) -> str:
+    """Return all of a job but its templates and the names of its ids, as text."""
+    job = json.loads(json.dumps(rendered(job_id)))
+    for group in job["TaskGroups"]:
+        for task in group["Tasks"]:
+            task["Templates"] = None
+    return json.dumps(job).replace("\\", "")
+
+
+@every_job
+def test_no_value_outside_the_templates_looks_like_a_secret(job_id: str) -> None:
+    text = _without_templates(job_id)
+    assert not CREDENTIALS.findall(text)
+    for task in tasks(job_id):
+        for name, value in (task["Env"] or {}).items():
+            for word in re.findall(r"[\w+=-]+", value):
+                assert not RANDOM_WORD.fullmatch(word), f"{task['Name']}: {name} holds {word}"
+
+
+@every_job
+def test_a_variable_with_a_secrets_name_only_says_which_file_holds_it(job_id: str) -> None:
+    for task in tasks(job_id):
+        files = {_file(each) for each in templates(task)}
+        files |= {f"nomad_{each['Name']}.jwt" for each in task["Identities"] or []}
+        for name, value in (task["Env"] or {}).items():
+            where = f"{task['Name']}: {name} = {value}"
+            if name.endswith("_CMD"):
+                assert value.startswith("cat /secrets/"), where
+            elif SECRET_NAME.search(name) and name not in NO_SECRETS:
+                assert value.startswith("/secrets/") or name.endswith("_FILE"), where
+            for file in re.findall(r"/secrets/([\w.-]+)", value):
+                assert file in files, f"{where}, and no template or identity writes it"
+
+
+def _file(template: dict[str, Any]) -> str:
+    return template["DestPath"].removeprefix(SECRETS_DIR)  # type: ignore[no-any-return]
+
+
+@every_job
+def test_a_template_writes_a_file_that_only_its_task_can_read(job_id: str) -> None:
+    for task in tasks(job_id):
+        user = 0 if task["User"] == "root" else int(task["User"].split(":")[0])
+        for template in templates(task):
+            where = f"{task['Name']}: {template['DestPath']}"
+            assert template["DestPath"].startswith(SECRETS_DIR), where
+            assert "/" not in _file(template), where
+            assert template["Perms"] == "0400", where
+            assert (template["Uid"] or 0) == user, where
+            assert template["ErrMissingKey"] is True, where
+            assert not template["Envvars"], where
+
+
+@every_job
+def test_what_a_command_reads_is_one_line(job_id: str) -> None:
+    """``_CMD`` keeps a line's end, and a password with one is another password."""
+    for task in tasks(job_id):
+        commands = "".join(
+            value for name, value in (task["Env"] or {}).items() if name.endswith("_CMD")
+        )
+        for template in templates(task):
+            if f"/secrets/{_file(template)}" in commands:
+                assert "\n" not in template["EmbeddedTmpl"]
+
+
+@platform_job
+def test_a_process_that_stays_starts_again_when_its_secret_changes(job_id: str) -> None:
+    for task in tasks(job_id):
+        passing = rendered(job_id)["Type"] == "batch" or task["Lifecycle"] is not None
+        for template in templates(task):
+            assert template["ChangeMode"] == ("noop" if passing else "restart"), task["Name"]
+
+
+@every_job
+def test_vaults_token_is_not_in_the_environment(job_id: str) -> None:
+    for task in tasks(job_id):
+        if task["Vault"]:
+            assert task["Vault"]["Env"] is False, task["Name"]
+        assert bool(templates(task)) == bool(task["Vault"]), f"{task['Name']}: a role for nothing"
+        for identity in [*(task["Identities"] or []), task["Identity"]]:
+            assert identity is None or not identity["Env"], task["Name"]
+
+
+@every_job
+def test_restart_is_said_out_loud(job_id: str) -> None:
+    for group in groups(job_id):
+        policy = group["RestartPolicy"]
+        assert policy is not None, group["Name"]
+        assert None not in (policy["Attempts"], policy["Mode"])
+        if policy["Attempts"]:
+            assert None not in (policy["Interval"], policy["Delay"])
+
+
+@platform_job
+def test_reschedule_is_said_out_loud(job_id: str) -> None:
+    for group in groups(job_id):
+        policy = group["ReschedulePolicy"]
+        if rendered(job_id)["Type"] == "system":
+            assert policy is None, "Nomad refuses it: a system job has no other node to go to"
+        elif rendered(job_id)["Type"] == "batch":
+            assert (policy["Attempts"], policy["Unlimited"]) == (0, False)
+        else:
+            # In whatever order a cluster comes back, nothing may have given up.
+            assert policy["Unlimited"] is True
+            assert group["RestartPolicy"]["Mode"] == "fail"
+
+
+@platform_job
+def test_a_service_is_checked_restarted_and_reverted(job_id: str) -> None:
+    job = rendered(job_id)
+    if job["Type"] == "batch":
+        assert job["Update"] is None
+        assert not any(group["Services"] for group in groups(job_id))
+        return
+    if job["Type"] == "service":
+        update = job["Update"]
+        assert update["AutoRevert"] is True
+        assert update["HealthCheck"] == "checks"
+        assert update["ProgressDeadline"] > update["HealthyDeadline"] > update["MinHealthyTime"]
+    for group in groups(job_id):
+        services = group["Services"]
+        assert services, "no service, so no check"
+        for service in services:
+            assert service["Provider"] == "nomad"
+            assert service["Checks"], service["Name"]
+            for check in service["Checks"]:
+                assert check["Type"] in {"http", "tcp"}
+                assert check["CheckRestart"] is not None, service["Name"]
+                assert check["CheckRestart"]["Limit"] > 0
+                assert check["CheckRestart"]["Grace"] >= 30 * SECOND
+
+
+@every_job
+def test_a_port_is_a_services_and_a_services_port_is_a_ports(job_id: str) -> None:
+    for group in groups(job_id):
+        labels = {
+            port["Label"]
+            for network in group["Networks"] or []
+            for port in [*(network["ReservedPorts"] or []), *(network["DynamicPorts"] or [])]
+        }
+        assert labels == {service["PortLabel"] for service in group["Services"] or []}
+        used = {port for task in group["Tasks"] for port in task["Config"].get("ports", [])}
+        assert labels == used
+
+
+@every_job
+def test_a_periodic_job_does_not_overlap_and_counts_in_utc(job_id: str) -> None:
+    periodic = rendered(job_id)["Periodic"]
+    if periodic:
+        assert periodic["ProhibitOverlap"] is True
+        assert periodic["TimeZone"] == "UTC"
+
+
+def _seconds(duration: str) -> int:
+    (parts,) = re.findall(r"^(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?$", duration)
+    return sum(int(n or 0) * unit for n, unit in zip(parts, (3600, 60, 1), strict=True))
+
+
+def _client(agent: Any) -> dict[str, Any]:
+    with agent.open() as file:
+        return hcl2.load(file)["client"][0]  # type: ignore[no-any-return]
+
+
+AGENTS = [
+    path
+    for path in sorted(ROOT.glob("nomad/agents/*.hcl"))
+    if re.search(r"^client \{", path.read_text(), re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize("agent", AGENTS, ids=lambda path: path.name)
+def test_the_client_lets_every_task_end_in_its_own_time(agent: Any) -> None:
+    allowed = _seconds(_client(agent)["max_kill_timeout"].strip('"')) * SECOND
+    jobs = [(job_id, LOCAL) for job_id in DEPLOYMENTS]
+    jobs += [(job_id, file) for job_id in PLATFORM for file in VARIABLE_FILES if file != LOCAL]
+    for job_id, variables in jobs:
+        for group in rendered(job_id, variables)["TaskGroups"]:
+            for task in group["Tasks"]:
+                assert (task["KillTimeout"] or 0) <= allowed, f"{job_id}: {task['Name']}"
+
+
+@pytest.mark.parametrize("agent", AGENTS, ids=lambda path: path.name)
+def test_the_client_allows_the_capabilities_that_jobs_add_and_no_others(agent: Any) -> None:
+    used = {cap for job in TABLE.values() for task in job.tasks.values() for cap in task.cap_add}
+    (allowed,) = re.findall(r"allow_caps = (\[.*\])", agent.read_text())
+    assert set(json.loads(allowed)) == used
+
+
+def test_this_machine_has_a_volume_for_each_that_jobs_name() -> None:
+    used = {
+        volume
+        for job in TABLE.values()
+        for task in job.tasks.values()
+        for volume in task.volumes
+    }  # fmt: skip
+    assert used == set(HOST_VOLUMES)
+
+
+def test_a_volume_belongs_to_a_user_that_writes_it() -> None:
+    for job in TABLE.values():
+        for task in job.tasks.values():
+            for volume, path in task.volumes.items():
+                owner, mode = HOST_VOLUMES[volume]
+                if not path.endswith(":ro") and not mode & 0o002:
+                    assert task.user == f"{owner}:{owner}", volume
+
+
+def test_the_ports_that_jobs_hold_are_those_that_are_looked_at_before_the_start() -> None:
+    held = {port for job in TABLE.values() for port, _ in job.ports.values() if port}
+    agents = set(PORTS["Nomad"]) | set(PORTS["Vault"])
+    assert {port for ports in PORTS.values() for port in ports} - agents == held
+
+
+def _blocks(name: str, body: Any) -> Any:
+    """Yield (block's name, its body) for ``body`` and all that is nested in it."""
+    if isinstance(body, list):
+        for each in body:
+            yield from _blocks(name, each)
+    elif isinstance(body, dict):
+        yield name.strip('"'), body
+        for key, value in body.items():
+            # A label's own name stands for the block that carries it: group "x" {…}.
+            yield from _blocks(name if key.startswith('"') else key, value)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_nothing_is_used_that_nomad_2_does_not_know(file: Any) -> None:
+    with file.open() as text:
+        parsed = hcl2.load(text)
+    used = [
+        f"{block}.{key} ({DROPPED[block][key]})"
+        for block, body in _blocks("file", parsed)
+        for key in body
+        if key in DROPPED.get(block, {})
+    ]
+    assert not used

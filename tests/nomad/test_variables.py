@@ -1,0 +1,176 @@
+"""Variables: declared with care, refusing what is wrong, and set by every environment's file."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from scripts.local import ROOT
+from scripts.variables import read_variables
+from tests.nomad.rendering import (
+    DEPLOYMENTS,
+    FILES,
+    IMAGES,
+    PLATFORM,
+    VARIABLE_FILES,
+    declared,
+    output,
+    rendered,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# What scripts/deploy.py gives for each job, and the image tags, which a file of their own holds.
+GIVEN_BY_DEPLOY = {"bundle", "queue", "database", "database_path", "backup_schedule"}
+PINNED = "The image must be pinned by a tag other than latest, or by a digest."
+ENVIRONMENT = "The environment must be lower-case letters, digits and hyphens."
+ADDRESS = "An address is a URL without a slash at its end."
+PORT = "A port is a number from 1 to 65535."
+NAME = "A database's name is lower-case letters, digits and underscores."
+# One job a variable: the declarations are the same in every file, as a test below holds.
+REFUSED = [
+    *[
+        (job_id, variable, value, PINNED)
+        for job_id, variable in (
+            ("redis", "redis_image"),
+            ("airflow-scheduler", "airflow_image"),
+            ("backup-hr", "backup_image"),
+            ("local-b2", "local_image"),
+        )
+        for value in ("registry.test:5000/image:latest", "image", "image@sha256:abc")
+    ],
+    ("redis", "environment", "Prod!", ENVIRONMENT),
+    ("airflow-scheduler", "environment", "2production", ENVIRONMENT),
+    ("backup-hr", "environment", "a/b", ENVIRONMENT),
+    ("redis", "redis_port", "0", PORT),
+    ("redis", "redis_port", "65536", PORT),
+    ("redis", "redis_memory", "63", "Redis needs at least 64 MB."),
+    ("dag-mirror", "dag_mirror_port", "-1", PORT),
+    ("airflow-webserver", "webserver_port", "70000", PORT),
+    ("airflow-webserver", "airflow_url", "https://airflow.example.org/", ADDRESS),
+    ("airflow-webserver", "airflow_url", "airflow.example.org", ADDRESS),
+    ("airflow-webserver", "webserver_count", "0", "At least one"),
+    ("airflow-scheduler", "scheduler_count", "0", "At least one"),
+    ("airflow-scheduler", "redis_address", "redis.example.org", "The address of Redis is"),
+    ("airflow-worker-ingest", "redis_address", "redis://10.0.0.1:6379", "The address of Redis is"),
+    ("airflow-worker-ingest", "queue", "x", "The queue is ingest or analysts."),
+    ("airflow-worker-ingest", "vault_url", "vault.example.org:8200", ADDRESS),
+    ("airflow-worker-ingest", "dag_mirror_url", "git://mirror/", ADDRESS),
+    ("airflow-worker-ingest", "worker_count", "0", "At least one worker is needed."),
+    ("airflow-worker-ingest", "worker_concurrency", "0", "At least one task at a time is needed."),
+    ("airflow-worker-ingest", "worker_memory", "256", "A worker needs at least 512 MB."),
+    ("airflow-dag-processor-analysts", "bundle", "x", "The bundle is pipelines or analysts."),
+    ("airflow-logs", "log_days", "0", "Logs are kept for at least a day."),
+    ("airflow-logs", "log_port", "0", PORT),
+    ("dag-sync", "analysts_remote", "https://git.example.org/dags.git", "The remote is ssh://"),
+    ("dag-sync", "analysts_remote", "git@git.example.org:dags.git", "The remote is ssh://"),
+    ("backup-hr", "database", "hr; rm", NAME),
+    ("backup-hr", "database", "Hr", NAME),
+    ("backup-hr", "b2_bucket", "short", "A bucket's name is 6 to 63 letters"),
+    ("backup-hr", "b2_realm", "b2.example.org", "The realm is production or a URL."),
+    ("restore-drill", "b2_bucket", "under_score", "A bucket's name is 6 to 63 letters"),
+]  # fmt: skip
+# What must not be refused: the neighbours of the above.
+ACCEPTED = [
+    ("redis", "redis_image", "redis@sha256:" + "0a" * 32),
+    ("redis", "redis_image", "registry.test:5000/redis:latest-2026"),
+    ("redis", "environment", "staging-2"),
+    ("redis", "redis_port", "65535"),
+    ("airflow-webserver", "airflow_url", "https://airflow.example.org"),
+    ("airflow-webserver", "airflow_url", "https://example.org/airflow"),
+    ("airflow-worker-ingest", "redis_address", "redis.service.example.org:6379"),
+    ("dag-sync", "analysts_remote", "ssh://git@git.example.org/analytics/dags.git"),
+    ("backup-hr", "b2_realm", "production"),
+]
+
+
+@pytest.mark.parametrize(("job_id", "variable", "value", "message"), REFUSED)
+def test_a_bad_value_is_refused(job_id: str, variable: str, value: str, message: str) -> None:
+    done = output(DEPLOYMENTS[job_id], **{variable: value})
+    assert done.returncode != 0
+    assert message in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(("job_id", "variable", "value"), ACCEPTED)
+def test_a_good_value_is_taken(job_id: str, variable: str, value: str) -> None:
+    done = output(DEPLOYMENTS[job_id], **{variable: value})
+    assert done.returncode == 0, done.stderr
+
+
+EMPTY = {
+    name: job_id
+    for job_id, each in DEPLOYMENTS.items()
+    for name, body in declared(each.file).items()
+    if body["type"] == "string" and "validation" in body
+}
+
+
+@pytest.mark.parametrize(("variable", "job_id"), sorted(EMPTY.items()))
+def test_an_empty_text_is_refused(variable: str, job_id: str) -> None:
+    """It is what an unset variable of a shell becomes."""
+    done = output(DEPLOYMENTS[job_id], **{variable: ""})
+    assert done.returncode != 0
+    assert f"{variable} " in done.stderr or "validation rule" in done.stderr
+
+
+def test_every_image_variable_is_among_those_tried() -> None:
+    assert {variable for _, variable, _, why in REFUSED if why == PINNED} == set(IMAGES)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_every_variable_is_typed_and_described(file: Path) -> None:
+    for name, body in declared(file).items():
+        assert body.get("type"), name
+        assert re.fullmatch(r'".{10,}"', body.get("description", "")), name
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_a_variable_without_a_default_is_validated(file: Path) -> None:
+    """One that has no default comes from people; what deploy takes from a file is checked there."""
+    unchecked = {
+        name
+        for name, body in declared(file).items()
+        if "default" not in body and "validation" not in body
+    }
+    assert unchecked <= {"database_path", "backup_schedule"}
+
+
+def test_the_same_variable_is_declared_the_same_way_in_every_file() -> None:
+    seen: dict[str, dict[str, Any]] = {}
+    for file in FILES:
+        for name, body in declared(file).items():
+            assert seen.setdefault(name, body) == body, f"{name} in {file.name}"
+
+
+@pytest.mark.parametrize("variables", VARIABLE_FILES, ids=lambda path: path.name)
+def test_every_value_of_an_environment_is_declared_by_some_job(variables: Path) -> None:
+    known = {name for file in FILES for name in declared(file)}
+    assert set(read_variables(variables)) <= known
+
+
+@pytest.mark.parametrize("variables", VARIABLE_FILES, ids=lambda path: path.name)
+def test_an_environment_sets_every_variable_without_a_default(variables: Path) -> None:
+    wanted = {
+        name
+        for file in ROOT.glob("nomad/jobs/*.hcl")
+        for name, body in declared(file).items()
+        if "default" not in body
+    }
+    missing = wanted - set(read_variables(variables)) - GIVEN_BY_DEPLOY - set(IMAGES)
+    assert not missing
+
+
+@pytest.mark.parametrize("variables", VARIABLE_FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("job_id", PLATFORM)
+def test_every_job_renders_in_every_environment(job_id: str, variables: Path) -> None:
+    assert rendered(job_id, variables)["ID"] == job_id
+
+
+@pytest.mark.parametrize("variables", VARIABLE_FILES, ids=lambda path: path.name)
+def test_a_file_of_variables_holds_no_secret(variables: Path) -> None:
+    for name, value in read_variables(variables).items():
+        assert not re.search(r"password|secret|token|_key$", name), name
+        assert not re.search(r"://[^/\s:@]*:[^/\s@]+@", str(value)), name

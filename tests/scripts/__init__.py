@@ -1,0 +1,1 @@
+"""The operators' scripts, on real processes, sockets and files."""

@@ -1,0 +1,50 @@
+"""A ``.local`` of each test's own: this machine's platform is neither read nor touched."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from scripts import access, local, preflight, processes, shell
+from scripts.local import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder that stands for ``.local``; it is not there yet."""
+    folder = tmp_path / "home"
+    for module in (local, access, preflight):
+        monkeypatch.setattr(module, "HOME", folder)
+    monkeypatch.setattr(local, "SECRETS", folder / "secrets")
+    for module in (processes, shell):
+        monkeypatch.setattr(module, "LOGS", folder / "logs")
+    monkeypatch.setattr(processes, "PID_FILES", folder / "run")
+    for name in ("NOMAD_ADDR", "NOMAD_TOKEN", "VAULT_ADDR", "VAULT_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
+
+
+@pytest.fixture
+def command() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run an operators' command with nothing of a platform in its environment."""
+
+    def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable if words[0] == "python" else words[0], *words[1:]],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "COLUMNS": "200", **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from scripts import deploy
+from scripts.console import OperatorError
+from scripts.local import ROOT
+from tests.conftest import free_port
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+
+LOCAL = ROOT / "nomad/vars/local.hcl"
+
+
+def test_jobs_are_run_once_each_and_what_others_wait_for_first() -> None:
+    order = [each.id for each in deploy.platform()]
+    assert len(order) == len(set(order))
+    for first, then in (
+        ("redis", "airflow-scheduler"),
+        ("dag-mirror", "airflow-dag-processor-analysts"),
+        ("airflow-migrate", "airflow-webserver"),
+        ("airflow-webserver", "airflow-worker-ingest"),
+    ):
+        assert order.index(first) < order.index(then)
+    assert not set(order) & {each.id for each in deploy.stand_ins()}
+
+
+def test_every_database_of_the_registry_has_a_backup_job() -> None:
+    jobs = {each.id: each.variables for each in deploy.platform() if each.id.startswith("backup-")}
+    assert set(jobs) == {
+        "backup-hr", "backup-records", "backup-service_desk", "backup-airflow", "backup-warehouse",
+    }  # fmt: skip
+    assert all(
+        variables["database_path"] == f"backup/databases/{variables['database']}"
+        for variables in jobs.values()
+    )
+
+
+def test_an_unknown_job_is_told_with_those_that_are_there(
+    command: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    done = command("python", "-m", "scripts.deploy", f"--var-file={LOCAL}", "redis", "reddis")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "error: there is no job reddis\n" in done.stderr
+    for each in deploy.platform():
+        assert each.id in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_nomad_refuses_is_told_in_nomads_words() -> None:
+    deployment = deploy.job("redis", redis_port="0")
+    with pytest.raises(OperatorError, match="A port is a number from 1 to 65535") as caught:
+        deploy.run(deployment, [LOCAL], {"NOMAD_ADDR": "http://127.0.0.1:1"})
+    assert str(caught.value).startswith("Nomad refused redis:")
+    assert "nomad/jobs/redis.nomad.hcl" in caught.value.hint
+    # One file of variables serves all jobs: that it sets others too is no news.
+    assert "was set but was not found in known variables" not in str(caught.value)
+
+
+def test_a_nomad_that_does_not_answer_is_one_clear_error(
+    command: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    done = command(
+        "python", "-m", "scripts.deploy", f"--var-file={ROOT}/nomad/vars/production.hcl", "redis",
+        NOMAD_ADDR=f"http://127.0.0.1:{free_port()}",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "connection refused" in done.stderr
+    assert done.stderr.count("HINT:") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_of_variables_is_needed(
+    command: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    done = command("python", "-m", "scripts.deploy")
+    assert done.returncode == 2
+    assert "--var-file" in done.stderr

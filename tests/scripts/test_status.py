@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+
+from scripts import access, deploy, status
+from scripts.access import Access
+from scripts.console import OperatorError
+from scripts.status import Row, Status
+from tests.conftest import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SECTIONS = ["jobs", "airflow", "pipelines", "delivery", "backups", "drill"]
+
+
+def nowhere(tmp_path: Path) -> Access:
+    """Return the access to a platform of which no part answers."""
+    address = f"127.0.0.1:{free_port()}"
+    (tmp_path / "b2.json").write_text('{"key_id": "id", "key": "key"}')
+    return Access(
+        "environment",
+        {
+            "NOMAD_ADDR": f"http://{address}",
+            "NOMAD_TOKEN": "none",
+            "AIRFLOW_URL": f"http://{address}",
+            "AIRFLOW_USERNAME": "admin",
+            "AIRFLOW_PASSWORD": "a-password",
+            "DAG_MIRROR_URL": f"git://{address}",
+            "BACKUP_SECRETS_DIR": str(tmp_path),
+            "BACKUP_B2_REALM": f"http://{address}",
+            "BACKUP_BUCKET": "harmattan-test",
+            "BACKUP_PREFIX": "test",
+        },
+    )
+
+
+@dataclass
+class Answers:
+    """A real HTTP server that gives one JSON answer to everything."""
+
+    url: str = ""
+    body: bytes = b"{}"
+    asked: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def airflow() -> Iterator[Answers]:
+    found = Answers()
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            found.asked.append(self.path)
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            login = self.path.endswith("/auth/token")
+            body = b'{"access_token": "t"}' if login else found.body
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = answer  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        found.url = f"http://127.0.0.1:{server.server_address[1]}"
+        thread = Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        yield found
+        server.shutdown()
+        thread.join(5)
+
+
+@pytest.mark.parametrize(
+    "body", [b"{}", b"[]", b"null", b'"x"', b"<html>", b"", b'{"scheduler": 1}']
+)
+@pytest.mark.parametrize("part", [status.airflow, status.pipelines])
+def test_an_answer_that_makes_no_sense_is_a_row_and_no_exception(
+    airflow: Answers, part: Callable[[Access], list[Row]], body: bytes, tmp_path: Path
+) -> None:
+    """A proxy, a half-started webserver, another version: `make status` tells what it sees."""
+    airflow.body = body
+    platform = Access("environment", {**nowhere(tmp_path).values, "AIRFLOW_URL": airflow.url})
+    rows = status._ask(part, platform)
+    assert not (rows and all(row.well for row in rows))
+
+
+def test_airflows_health_is_read_from_the_answers_body(airflow: Answers, tmp_path: Path) -> None:
+    airflow.body = b"""{"metadatabase": {"status": "healthy"},
+        "scheduler": {"status": "unhealthy"}, "triggerer": {"status": null}}"""
+    platform = Access("environment", {**nowhere(tmp_path).values, "AIRFLOW_URL": airflow.url})
+    assert status.airflow(platform) == [
+        Row("metadatabase", "healthy", well=True),
+        Row("scheduler", "unhealthy", well=False),
+        Row("triggerer", "None", well=False),
+    ]
+    assert airflow.asked[-1] == "/api/v2/monitor/health"
+
+
+ERRORS = [
+    requests.ConnectionError("refused"),
+    requests.exceptions.JSONDecodeError("no JSON", "", 0),
+    subprocess.TimeoutExpired(["git"], 20),
+    FileNotFoundError("git"),
+    KeyError("status"),
+    ValueError("not a number"),
+    TypeError("list indices must be integers"),
+    OperatorError("there is no secret", "Run `make up` first."),
+    deploy.NomadErrors(requests.Response()),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_an_error_of_a_part_is_its_row(error: Exception, tmp_path: Path) -> None:
+    def jobs(_: Access) -> list[Row]:
+        raise error
+
+    (row,) = status._ask(jobs, nowhere(tmp_path))
+    assert (row.name, row.well) == ("jobs", False)
+    assert row.state.startswith("no answer: ")
+
+
+def test_an_interrupt_is_not_taken_for_an_answer(tmp_path: Path) -> None:
+    def jobs(_: Access) -> list[Row]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        status._ask(jobs, nowhere(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("sections", "well"),
+    [
+        ({"jobs": [Row("a", "running", well=True)]}, True),
+        ({"jobs": [Row("a", "running", well=True), Row("b", "dead", well=False)]}, False),
+        ({"jobs": [Row("a", "running", well=True)], "drill": []}, False),
+        ({"jobs": [Row("a", "x", well=True)], "drill": [Row("b", "x", well=False)]}, False),
+    ],
+)
+def test_all_is_well_when_every_row_is_and_no_section_is_empty(
+    sections: dict[str, list[Row]], well: object
+) -> None:
+    assert Status(sections).well is well
+
+
+def test_the_json_is_for_programs() -> None:
+    found = Status({"backups": [Row("hr", "1.0 MB, 2 h old", well=True, details={"bytes": 1})]})
+    assert json.loads(json.dumps(found.to_json())) == {
+        "well": True,
+        "backups": [
+            {"name": "hr", "state": "1.0 MB, 2 h old", "well": True, "details": {"bytes": 1}}
+        ],
+    }
+
+
+def test_a_table_can_show_what_other_programs_say(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "no answer: [/opt/venv] HTTPConnectionPool(host='x') [Errno 111]"
+    status.show(Status({"jobs": [Row("jobs", words, well=False)]}))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "[/opt/venv]" in shown
+    assert "[Errno 111]" in shown
+
+
+def test_a_platform_that_does_not_answer_is_told_part_by_part(
+    command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    done = command("python", "-m", "scripts.status", "--json", **nowhere(tmp_path).values)
+    assert done.returncode == 1, done.stderr
+    found = json.loads(done.stdout)
+    assert list(found) == ["well", *SECTIONS]
+    assert found["well"] is False
+    for name in SECTIONS:
+        assert found[name], name
+        for row in found[name]:
+            assert set(row) == {"name", "state", "well", "details"}
+            assert row["well"] is False
+    for name in set(SECTIONS) - {"delivery"}:
+        (row,) = found[name]
+        assert row["name"] == name
+        assert row["state"].startswith("no answer: ")
+    assert [row["name"] for row in found["delivery"]] == ["pipelines", "analysts"]
+    assert "a-password" not in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_environment_that_is_half_described_is_told_whole(
+    command: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    done = command("python", "-m", "scripts.status", NOMAD_ADDR="http://127.0.0.1:1")
+    assert done.returncode == 1
+    for name in set(access.NAMES) - {"NOMAD_ADDR"}:
+        assert f"{name} (" in done.stderr
+    assert "HINT:" in done.stderr
+
+
+def test_a_machine_without_a_platform_says_so() -> None:
+    with pytest.raises(OperatorError, match="no platform on this machine") as caught:
+        access.from_environment()
+    assert "make up" in caught.value.hint

@@ -1,0 +1,217 @@
+"""Policies and job files agree: what a task reads is allowed, and nothing more is."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import hvac
+import hvac.exceptions
+import pytest
+
+from scripts import backblaze, credentials, local
+from scripts.vault_setup import POLICIES, Role, databases_in_registry, roles, set_up
+from tests.nomad.rendering import DEPLOYMENTS
+from tests.nomad.table import TABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.vault_policies.server import VaultServer
+
+FOLDERS = (POLICIES, POLICIES / "local")
+PREFIX = "secret/data/local"
+ROLES = {
+    role.job: role for folder in FOLDERS for role in roles(folder, PREFIX, databases_in_registry())
+}
+# What a worker's tasks ask for at run time, by the path that its job file names.
+CONNECTIONS = {
+    "connections/ingest": {"hr", "records", "service_desk", "warehouse"},
+    "connections/analysts": {"warehouse"},
+}
+PATH = re.compile(r'path "([^"]+)" \{\s*capabilities = \[([^\]]*)\]\s*\}')
+
+
+def reads(job_id: str) -> set[str]:
+    """Return every path below the prefix that a job reads, at its start or at run time."""
+    paths: set[str] = set()
+    for task in TABLE[job_id].tasks.values():
+        paths |= task.secrets
+        if task.connections:
+            paths |= {f"{task.connections}/{name}" for name in CONNECTIONS[task.connections]}
+    return paths
+
+
+def policy_paths(role: Role) -> dict[str, list[str]]:
+    """Return a policy's capabilities by path."""
+    return {
+        path: re.findall(r'"(\w+)"', capabilities)
+        for path, capabilities in PATH.findall(role.policy)
+    }
+
+
+def matches(pattern: str, path: str) -> bool:
+    """Tell whether Vault's ``pattern`` covers ``path``: `*` at the end, `+` for one segment."""
+    segments = [("[^/]+" if part == "+" else re.escape(part)) for part in pattern.split("/")]
+    return re.fullmatch("/".join(segments).replace(r"\*", ".*"), path) is not None
+
+
+ALL_PATHS = sorted(set().union(*(reads(job_id) for job_id in TABLE)))
+
+
+@pytest.fixture(scope="module")
+def vault(vault_server: VaultServer) -> Iterator[VaultServer]:
+    """A Vault set up as locally, with a value at every path that any job reads."""
+    client = vault_server.client()
+    set_up(
+        client,
+        mount="secret",
+        environment="local",
+        jwks_url=vault_server.issuer.jwks_url,
+        folders=FOLDERS,
+    )
+    for path in ALL_PATHS:
+        client.secrets.kv.v2.create_or_update_secret(
+            f"local/{path}", {"of": path}, mount_point="secret"
+        )
+    yield vault_server
+
+
+def log_in(vault: VaultServer, job_id: str) -> hvac.Client:
+    return vault.login(job_id, vault.issuer.identity(job_id, ROLES[job_id].task or "any"))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "expected"),
+    [
+        ("a/b", "a/b", True),
+        ("a/b", "a/b/c", False),
+        ("a/b", "a/bc", False),
+        ("a/*", "a/b/c", True),
+        ("a/*", "a", False),
+        ("a/b*", "a/bc", True),
+        ("a/+/c", "a/b/c", True),
+        ("a/+/c", "a/b/b/c", False),
+        ("a.b", "aXb", False),
+    ],
+)
+def test_the_matcher_reads_vaults_globs(pattern: str, path: str, expected: object) -> None:
+    assert matches(pattern, path) is expected
+
+
+def test_every_job_with_a_vault_role_has_one_and_no_other_has() -> None:
+    used = {
+        task.role: job_id
+        for job_id, job in TABLE.items()
+        for task in job.tasks.values()
+        if task.role
+    }
+    assert set(used) == set(ROLES)
+    assert all(role == job_id for role, job_id in used.items()), "a role has its job's name"
+
+
+def test_roles_are_for_jobs_that_are_deployed() -> None:
+    assert set(ROLES) <= set(DEPLOYMENTS)
+    for job_id, role in ROLES.items():
+        assert role.task is None or role.task in TABLE[job_id].tasks
+
+
+def test_the_deploy_key_is_for_the_task_that_fetches_only() -> None:
+    assert ROLES["dag-sync"].task == "fetch"
+
+
+def test_a_job_with_strangers_in_it_names_the_task_that_has_the_role() -> None:
+    """Other tasks of such a job could log in as well: whoever holds no secret must not."""
+    for job_id, job in TABLE.items():
+        judged = any(task.network_mode == "none" for task in job.tasks.values())
+        assert not judged or ROLES[job_id].task is not None
+
+
+@pytest.mark.parametrize("job_id", sorted(ROLES))
+def test_a_policy_only_reads_and_only_below_its_own_prefix(job_id: str) -> None:
+    paths = policy_paths(ROLES[job_id])
+    assert ROLES[job_id].policy.count("path ") == len(paths) > 0
+    for path, capabilities in paths.items():
+        assert path.startswith(f"{PREFIX}/"), path
+        assert capabilities == ["read"], path
+        assert path.count("*") == path.endswith("/*"), f"{path}: a glob inside a name"
+        assert path.removesuffix("*").strip("/").count("/") >= 3, f"{path}: all of an area"
+
+
+@pytest.mark.parametrize("job_id", sorted(ROLES))
+def test_a_policy_has_no_path_that_nothing_reads(job_id: str) -> None:
+    for pattern in policy_paths(ROLES[job_id]):
+        assert any(matches(pattern, f"{PREFIX}/{path}") for path in reads(job_id)), pattern
+
+
+@pytest.mark.parametrize("job_id", sorted(ROLES))
+def test_a_job_reads_its_own_secrets_and_no_others(vault: VaultServer, job_id: str) -> None:
+    """With an identity like the one that Nomad signs for it, in a real Vault."""
+    client = log_in(vault, job_id)
+    can = set()
+    for path in ALL_PATHS:
+        try:
+            answer = client.secrets.kv.v2.read_secret_version(
+                f"local/{path}", mount_point="secret", raise_on_deleted_version=True
+            )
+        except hvac.exceptions.Forbidden:
+            continue
+        assert answer["data"]["data"] == {"of": path}
+        can.add(path)
+    assert can == reads(job_id)
+
+
+@pytest.mark.parametrize("job_id", sorted(ROLES))
+def test_a_job_neither_writes_nor_lists_nor_looks_around(vault: VaultServer, job_id: str) -> None:
+    client = log_in(vault, job_id)
+    paths = [
+        *[f"secret/data/local/{path}" for path in reads(job_id)],
+        *[f"secret/metadata/local/{path}" for path in reads(job_id)],
+        *[f"secret/delete/local/{path}" for path in reads(job_id)],
+        "secret/metadata/", "secret/metadata/local/", "secret/data/production/airflow/fernet",
+        "sys/policies/acl/redis", "sys/mounts", "auth/jwt-nomad/role/redis",
+        f"auth/jwt-nomad/role/{job_id}", "auth/token/create",
+    ]  # fmt: skip
+    answer = client.adapter.post("/v1/sys/capabilities-self", json={"paths": paths})["data"]
+    granted = {path: answer[path] for path in paths if answer[path] != ["deny"]}
+    assert granted == {f"secret/data/local/{path}": ["read"] for path in reads(job_id)}
+
+
+OTHERS = {
+    "another job": ("airflow-scheduler", {"nomad_job_id": "airflow-webserver"}),
+    "a job whose name begins alike": ("backup-hr", {"nomad_job_id": "backup-hr-2"}),
+    "another worker pool": ("airflow-worker-ingest", {"nomad_job_id": "airflow-worker-analysts"}),
+    "another namespace": ("redis", {"nomad_namespace": "analysts"}),
+    "another audience": ("redis", {"aud": "nomadproject.io"}),
+    "an identity that ended": ("redis", {"exp": 1_700_000_000, "nbf": 1_600_000_000}),
+    "the judge of dag-sync": ("dag-sync", {"nomad_task": "judge"}),
+    "the publisher of dag-sync": ("dag-sync", {"nomad_task": "publish"}),
+}
+
+
+@pytest.mark.parametrize(("role", "claims"), OTHERS.values(), ids=OTHERS.keys())
+def test_a_role_is_refused_to_others(
+    vault: VaultServer, role: str, claims: dict[str, object]
+) -> None:
+    identity = vault.issuer.identity(role, ROLES[role].task or "any", **claims)
+    with pytest.raises((hvac.exceptions.InvalidRequest, hvac.exceptions.Forbidden)):
+        vault.login(role, identity)
+
+
+def test_an_identity_that_nomad_did_not_sign_is_refused(vault: VaultServer) -> None:
+    head, body, signature = vault.issuer.identity("redis", "redis").split(".")
+    forged = ".".join([head, body, signature[:-8] + "AAAAAAAA"])
+    with pytest.raises((hvac.exceptions.InvalidRequest, hvac.exceptions.Forbidden)):
+        vault.login("redis", forged)
+
+
+def test_a_local_platform_fills_every_path_that_a_job_reads_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "SECRETS", tmp_path)
+    for name in backblaze.KEYS:  # made by the B2 endpoint, which is not there
+        local.kept(f"b2-{name}", lambda: {"key_id": "id", "key": "key"})
+    filled = {**credentials.stand_ins(), **credentials.platform()}
+    assert sorted(filled) == ALL_PATHS
+    assert all(value for secret in filled.values() for value in secret.values())

@@ -1,0 +1,197 @@
+"""``scripts.vault_setup`` on a real Vault: what it writes, a second time, and its errors."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import hvac
+import hvac.exceptions
+import pytest
+
+from scripts.local import ROOT
+from scripts.vault_setup import AUTH_MOUNT, POLICIES, databases_in_registry, roles, set_up
+from tests.conftest import free_port
+from tests.vault_policies.server import running_vault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.vault_policies.server import VaultServer
+
+MOUNT = "institution-kv"
+ENVIRONMENT = "production"
+
+
+@pytest.fixture(scope="module")
+def fresh() -> Iterator[VaultServer]:
+    """A Vault that nothing was set up in."""
+    with running_vault() as server:
+        yield server
+
+
+def command(server: VaultServer, *words: str, **changes: str | None) -> tuple[int, str, str]:
+    """Run the program as an operator would; ``changes`` overrule its environment."""
+    environment = {"PATH": os.environ["PATH"], "VAULT_TOKEN": server.token, **changes}
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.vault_setup", f"--environment={ENVIRONMENT}",
+         f"--mount={MOUNT}", f"--jwks-url={server.issuer.jwks_url}", *words],
+        cwd=ROOT,
+        env={name: value for name, value in environment.items() if value is not None},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+def state(client: hvac.Client) -> dict[str, Any]:
+    """Return everything readable that the program could have changed."""
+    policies = client.sys.list_policies()["data"]["keys"]
+    names = client.auth.jwt.list_roles(path=AUTH_MOUNT)["data"]["keys"]
+    return {
+        "policies": {name: client.sys.read_policy(name)["data"]["rules"] for name in policies},
+        "roles": {name: client.auth.jwt.read_role(name, path=AUTH_MOUNT)["data"] for name in names},
+        "login": client.auth.jwt.read_config(path=AUTH_MOUNT)["data"],
+        "engines": client.sys.list_mounted_secrets_engines()["data"],
+        "logins": client.sys.list_auth_methods()["data"],
+        "values": _values(client),
+    }
+
+
+def _values(client: hvac.Client) -> list[str]:
+    try:
+        answer = client.secrets.kv.v2.list_secrets("", mount_point=MOUNT)
+    except hvac.exceptions.InvalidPath:
+        return []
+    return answer["data"]["keys"]  # type: ignore[no-any-return]
+
+
+def test_the_production_set_up_is_whole_and_a_second_one_changes_nothing(
+    fresh: VaultServer,
+) -> None:
+    code, _, errors = command(fresh, f"--address={fresh.address}")
+    assert code == 0, errors
+    client = fresh.client()
+    first = state(client)
+    code, _, errors = command(fresh, f"--address={fresh.address}")
+    assert code == 0, errors
+    assert state(client) == first
+
+    wanted = {
+        role.job: role
+        for role in roles(POLICIES, f"{MOUNT}/data/{ENVIRONMENT}", databases_in_registry())
+    }
+    assert set(first["roles"]) == set(wanted)
+    assert not [name for name in first["roles"] if name.startswith("local-")]
+    for name, role in wanted.items():
+        assert first["policies"][name] == role.policy
+        assert f"{MOUNT}/data/{ENVIRONMENT}/" in role.policy
+        assert "{{" not in role.policy
+    assert first["engines"][f"{MOUNT}/"]["options"] == {"version": "2"}
+    assert first["login"]["jwks_url"] == fresh.issuer.jwks_url
+    assert first["values"] == [], "it creates no secret values"
+
+
+def test_a_role_reads_back_as_it_was_meant(fresh: VaultServer) -> None:
+    client = fresh.client()
+    set_up(client, mount=MOUNT, environment=ENVIRONMENT, jwks_url=fresh.issuer.jwks_url)
+    fetch = client.auth.jwt.read_role("dag-sync", path=AUTH_MOUNT)["data"]
+    assert fetch["bound_claims"] == {
+        "nomad_namespace": "default",
+        "nomad_job_id": "dag-sync",
+        "nomad_task": "fetch",
+    }
+    worker = client.auth.jwt.read_role("airflow-worker-ingest", path=AUTH_MOUNT)["data"]
+    expected = {
+        "role_type": "jwt",
+        "bound_audiences": ["vault.io"],
+        "bound_claims": {"nomad_namespace": "default", "nomad_job_id": "airflow-worker-ingest"},
+        "bound_claims_type": "string",
+        "user_claim": "/nomad_job_id",
+        "user_claim_json_pointer": True,
+        "token_type": "service",
+        "token_policies": ["airflow-worker-ingest"],
+        "token_period": 1800,
+        "token_explicit_max_ttl": 0,
+    }
+    assert {name: worker[name] for name in expected} == expected
+
+
+def test_a_token_of_a_role_can_be_renewed_for_as_long_as_its_task_lives(
+    fresh: VaultServer,
+) -> None:
+    set_up(fresh.client(), mount=MOUNT, environment=ENVIRONMENT, jwks_url=fresh.issuer.jwks_url)
+    client = fresh.login("redis", fresh.issuer.identity("redis", "redis"))
+    found = client.auth.token.lookup_self()["data"]
+    assert (found["period"], found["explicit_max_ttl"], found["renewable"]) == (1800, 0, True)
+    assert set(found["policies"]) == {"default", "redis"}
+    assert found["meta"]["nomad_job_id"] == "redis"
+    assert client.auth.token.renew_self()["auth"]["lease_duration"] == 1800
+
+
+def test_jobs_in_a_namespace_of_their_own(fresh: VaultServer) -> None:
+    set_up(
+        fresh.client(), mount=MOUNT, environment=ENVIRONMENT,
+        jwks_url=fresh.issuer.jwks_url, namespace="data",
+    )  # fmt: skip
+    identity = fresh.issuer.identity("redis", "redis", nomad_namespace="data")
+    assert fresh.login("redis", identity).is_authenticated()
+
+
+def assert_one_clear_error(code: int, output: str, errors: str) -> None:
+    assert code == 1
+    assert output == ""
+    assert errors.count("error:") == 1
+    assert errors.count("HINT:") == 1
+    assert "Traceback" not in errors
+
+
+def test_no_token(fresh: VaultServer) -> None:
+    code, output, errors = command(fresh, f"--address={fresh.address}", VAULT_TOKEN=None)
+    assert_one_clear_error(code, output, errors)
+    assert "VAULT_TOKEN is not set" in errors
+
+
+def test_a_wrong_address(fresh: VaultServer) -> None:
+    address = f"http://127.0.0.1:{free_port()}"
+    code, output, errors = command(fresh, VAULT_ADDR=address)
+    assert_one_clear_error(code, output, errors)
+    assert address in errors
+    assert fresh.token not in errors
+
+
+@pytest.mark.parametrize("token", ["wrong", "weak"])
+def test_a_token_that_may_not(fresh: VaultServer, token: str) -> None:
+    given = "hvs.wrong"
+    if token == "weak":  # noqa: S105
+        given = fresh.client().auth.token.create(policies=["default"])["auth"]["client_token"]
+    code, output, errors = command(fresh, f"--address={fresh.address}", VAULT_TOKEN=given)
+    assert_one_clear_error(code, output, errors)
+    assert "permission denied" in errors
+    assert given not in errors
+
+
+def test_nomads_keys_that_cannot_be_read(fresh: VaultServer) -> None:
+    url = f"http://127.0.0.1:{free_port()}/.well-known/jwks.json"
+    code, output, errors = command(fresh, f"--address={fresh.address}", f"--jwks-url={url}")
+    assert_one_clear_error(code, output, errors)
+    assert "jwks" in errors.lower()
+
+
+def test_a_sealed_vault() -> None:
+    with running_vault() as server:
+        server.client().sys.seal()
+        code, output, errors = command(server, f"--address={server.address}")
+        assert_one_clear_error(code, output, errors)
+        assert "Vault is sealed" in errors
+
+
+def test_a_missing_option_is_wrong_use(fresh: VaultServer) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.vault_setup", "--environment=production"],
+        cwd=ROOT, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "--jwks-url" in done.stderr or "--address" in done.stderr
