@@ -32,7 +32,7 @@ down: setup ## Stop everything and keep the data
 
 .PHONY: clean
 clean: setup ## Remove everything that was made here: data, secrets, images, tools
-	@$(PYTHON) -m scripts.down --clean
+	@$(PYTHON) -m scripts.down --remove all
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .PHONY: deploy

@@ -250,7 +250,7 @@ def restore(  # noqa: PLR0917 - typer calls it by keyword
 def drill(
     names: Scope = None, jobs: Jobs = 2, timeout: Timeout = "4h", as_json: Json = False
 ) -> None:
-    """Restore the newest backup of each database into a throwaway server and compare all rows.
+    """Restore each database's newest backup into a throwaway server and compare row counts.
 
     Exit 1 if one of them is not equal; the others are drilled all the same. The report goes to
     <prefix>/drills/ in the bucket. Must not run as root.

@@ -126,7 +126,7 @@ def from_environment() -> Access:
 
     Raises :class:`OperatorError` that lists every variable that is missing.
     """
-    if "NOMAD_ADDR" not in os.environ:
+    if os.environ.get("NOMAD_ADDR", NOMAD_ADDR) == NOMAD_ADDR:
         return local()
     if missing := [f"{name} ({what})" for name, what in NAMES.items() if not os.environ.get(name)]:
         raise OperatorError(

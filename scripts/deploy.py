@@ -20,7 +20,7 @@ import typer
 import nomad
 from scripts.console import OperatorError, command, console, step
 from scripts.local import ROOT
-from scripts.tools import NOMAD, find
+from scripts.tools import NOMAD, ensure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -91,7 +91,7 @@ def run(
     # One file of variables serves all jobs, so a job is given some that it does not declare;
     # a test holds that each variable of the file is declared by some job.
     done = subprocess.run(
-        [str(find(NOMAD)), "job", "run", "-detach", "-hcl2-strict=false", *files, *variables,
+        [str(ensure(NOMAD)), "job", "run", "-detach", "-hcl2-strict=false", *files, *variables,
          str(deployment.file)],
         capture_output=True,
         text=True,
@@ -126,20 +126,27 @@ def health(client: nomad.Nomad, job_id: str) -> Health:
         return Health(job_id, "stopped", well=False)
     if found.get("Periodic"):
         return Health(job_id, f"periodic {found['Periodic']['Specs'][0]}", well=True)
-    allocations = client.job.get_allocations(job_id)
-    current = [each for each in allocations if each["JobVersion"] == found["Version"]]
-    wanted = sum(group["Count"] for group in found["TaskGroups"])
+    allocations = [
+        each
+        for each in client.job.get_allocations(job_id)
+        if each["JobVersion"] == found["Version"]
+    ]
     if found["Type"] == "batch":
-        states = {each["ClientStatus"] for each in current}
-        if "complete" in states:
-            return Health(job_id, "complete", well=True)
-        live = states & {"pending", "running"}
-        return Health(
-            job_id, "running" if live else "failed", False, failed=bool(current) and not live
-        )
-    running = [each for each in current if each["ClientStatus"] == "running"]
+        return _batch_health(job_id, {each["ClientStatus"] for each in allocations})
+    deployment = client.job.get_deployment(job_id) or {}
+    if deployment.get("Status") == "failed" and deployment["JobVersion"] == found["Version"]:
+        return Health(job_id, "not deployed", well=False, failed=True)
+    wanted = sum(group["Count"] for group in found["TaskGroups"])
+    running = [each for each in allocations if each["ClientStatus"] == "running"]
     well = [each for each in running if _checks_pass(client, each)]
     return Health(job_id, f"{len(well)}/{wanted} healthy", well=len(well) == wanted)
+
+
+def _batch_health(job_id: str, states: set[str]) -> Health:
+    if "complete" in states:
+        return Health(job_id, "complete", well=True)
+    failed = bool(states) and not states & {"pending", "running"}
+    return Health(job_id, "failed" if failed else "running", well=False, failed=failed)
 
 
 def _checks_pass(client: nomad.Nomad, allocation: dict[str, object]) -> bool:

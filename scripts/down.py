@@ -1,10 +1,11 @@
 #!.venv/bin/python
-"""Stop the local platform and keep its data; with ``--clean`` remove everything it made."""
+"""Stop the local platform; keep everything, or remove its data, or all that it made."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -48,19 +49,21 @@ def stop() -> None:
             processes.stop("vault")
 
 
-def clean() -> None:
-    """Remove what the platform made: images, data, secrets, tools. Packages stay installed."""
+def remove_images() -> None:
+    """Remove the images that were built here."""
     if engine.running():
         answer = run("docker-images", ["docker", "images", "--quiet", f"--filter=label={LABEL}"])
         if tags := sorted(set(answer.split())):
             with step(f"remove {len(tags)} images"):
                 run("docker-rmi", ["docker", "rmi", "--force", *tags])
-    processes.stop("dockerd")
-    with step("remove data, secrets and tools"):
+
+
+def remove_data() -> None:
+    """Remove the data, the logs and the secrets."""
+    with step("remove data, logs and secrets"):
         for mount in sorted(_mounts(), reverse=True):
             subprocess.run(["umount", "--lazy", mount], timeout=30, check=False)
-        shutil.rmtree(HOME, ignore_errors=True)
-        shutil.rmtree(TOOLS, ignore_errors=True)
+        shutil.rmtree(HOME)
 
 
 def _mounts() -> list[str]:
@@ -68,21 +71,36 @@ def _mounts() -> list[str]:
         return [line.split()[1] for line in file if line.split()[1].startswith(f"{HOME}/")]
 
 
+class Remove(StrEnum):
+    """What goes beside the processes."""
+
+    NOTHING = "nothing"
+    DATA = "data"
+    ALL = "all"
+
+
 app = typer.Typer(add_completion=False, help=__doc__)
 
 
 @app.command()
 def main(
-    *, remove: Annotated[bool, typer.Option("--clean", help="Remove everything it made.")] = False
+    *,
+    remove: Annotated[
+        Remove,
+        typer.Option(help="data: data, logs and secrets. all: images and tools too."),
+    ] = Remove.NOTHING,
 ) -> None:
-    """Stop the local platform."""
+    """Stop the local platform. Debian packages that were installed for it stay."""
 
     def work() -> None:
         stop()
-        if remove:
-            clean()
-        else:
-            processes.stop("dockerd")
+        if remove is Remove.ALL:
+            remove_images()
+        processes.stop("dockerd")
+        if remove is not Remove.NOTHING and HOME.exists():
+            remove_data()
+        if remove is Remove.ALL and TOOLS.exists():
+            shutil.rmtree(TOOLS)
 
     command(work)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 from scripts.console import OperatorError, command
@@ -17,7 +18,7 @@ def main() -> None:
             f"usage: {sys.argv[0]} NAME", f"The names are: {', '.join(names) or 'none yet'}."
         )
     value = kept(sys.argv[1])
-    print(value if isinstance(value, str) else value.get("private") or value)
+    print(value if isinstance(value, str) else json.dumps(value, indent=2))
 
 
 if __name__ == "__main__":

@@ -176,11 +176,10 @@ def backups(platform: Access) -> list[Row]:
 
 def drill(platform: Access) -> list[Row]:
     """Return what the newest drill said of each database."""
-    with platform.backups() as settings, open_store(settings, settings.b2_key(B2_KEY)) as store:
-        kept = sorted(store.list(f"{settings.prefix}/drills"), key=lambda each: each.name)
-        if not kept:
-            return [Row("restore-drill", "never held", well=False)]
-        report = DrillReport.model_validate_json(store.get(kept[-1].name, kept[-1].file_id))
+    report = newest_report(platform)
+    if report is None:
+        return [Row("restore-drill", "never held", well=False)]
+    with platform.backups() as settings:
         databases = {each.name for each in load_registry(settings.registry).database}
     age = datetime.now(UTC) - report.finished
     rows = [
@@ -195,6 +194,15 @@ def drill(platform: Access) -> list[Row]:
     ]
     missing = databases - {result.database for result in report.databases}
     return rows + [Row(name, "not drilled", well=False) for name in sorted(missing)]
+
+
+def newest_report(platform: Access) -> DrillReport | None:
+    """Return the report of the last drill, ``None`` if there was none."""
+    with platform.backups() as settings, open_store(settings, settings.b2_key(B2_KEY)) as store:
+        kept = sorted(store.list(f"{settings.prefix}/drills"), key=lambda each: each.name)
+        if not kept:
+            return None
+        return DrillReport.model_validate_json(store.get(kept[-1].name, kept[-1].file_id))
 
 
 def show(status: Status) -> None:

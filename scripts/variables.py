@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 def read_variables(path: Path) -> dict[str, Any]:
     """Return the values of a ``.hcl`` variables file by name."""
     with path.open() as file:
-        return {name: _plain(value) for name, value in hcl2.load(file).items()}
+        return {
+            name: _plain(value)
+            for name, value in hcl2.load(file).items()
+            if not name.startswith("__")
+        }
 
 
 def _plain(value: Any) -> Any:

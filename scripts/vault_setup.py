@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import tomllib
 from dataclasses import dataclass
-from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any
 
 import hvac
@@ -40,26 +39,27 @@ class Role:
     policy: str
 
 
-def roles(folder: Path, secrets: str, databases: list[str]) -> Iterator[Role]:
+def roles(folder: Path, secrets: str, databases: list[dict[str, str]]) -> Iterator[Role]:
     """Render the roles that ``folder``/roles.toml declares.
 
     ``secrets`` is the KV mount and prefix as a policy spells it (``secret/data/production``).
     """
     render = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False).from_string  # noqa: S701
     for entry in tomllib.loads((folder / "roles.toml").read_text())["role"]:
-        each = entry.get("each", {})
-        if each == "databases":
-            each = {"database": databases}
-        for values in product(*each.values()):
-            names = {"secrets": secrets, **dict(zip(each, values, strict=True))}
+        each = entry.get("each", [{}])
+        for values in databases if each == "databases" else each:
+            names = {"secrets": secrets, **values}
             job = render(entry["job"]).render(names)
             text = (folder / f"{entry.get('policy', job)}.hcl").read_text()
             yield Role(job, entry.get("task"), render(text).render(names) + "\n")
 
 
-def databases_in_registry() -> list[str]:
-    """Return the names of the databases that are backed up."""
-    return [entry["name"] for entry in tomllib.loads(REGISTRY.read_text())["database"]]
+def databases_in_registry() -> list[dict[str, str]]:
+    """Return ``{"database", "vault_path"}`` of each database that is backed up."""
+    return [
+        {"database": entry["name"], "vault_path": entry["vault_path"]}
+        for entry in tomllib.loads(REGISTRY.read_text())["database"]
+    ]
 
 
 def role_settings(role: Role, namespace: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-path "{{ secrets }}/backup/databases/{{ database }}" {
+path "{{ secrets }}/{{ vault_path }}" {
   capabilities = ["read"]
 }
 

@@ -40,6 +40,7 @@ def publish(settings: PublishSettings) -> Verdict | None:
     if found is None or found.judged:
         log.info("nothing to publish", reason="no fetch" if found is None else "nothing new")
         candidates.remove(run)
+        _tell(verdict.load(settings.mirror / "verdict.json"))
         return None
     word, findings = _word(settings, found)
     with mirror.locked(settings.mirror):
@@ -50,12 +51,19 @@ def publish(settings: PublishSettings) -> Verdict | None:
         made = _record(settings.mirror / "verdict.json", analysts, found, word, findings)
         _tidy(settings.mirror)
     candidates.remove(run)
-    for line in (line for finding in made.findings for line in finding.lines()):
+    _tell(made)
+    return made
+
+
+def _tell(last: Verdict | None) -> None:
+    """Log the verdict in every round while it stands, so that an analyst finds it in the newest."""
+    if last is None:
+        return
+    for line in (line for finding in last.findings for line in finding.lines()):
         log.warning(line)
     log.info(
-        "verdict", commit=made.commit, verdict=made.outcome, reason=made.reason, live=made.live
+        "verdict", commit=last.commit, verdict=last.outcome, reason=last.reason, live=last.live
     )
-    return made
 
 
 def _word(settings: PublishSettings, found: Candidate) -> tuple[Word, list[Finding]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
 import airflow.providers.fab.www.security.permissions as p
+from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
 
 # Analysts watch and steer runs. They have no connections, variables, pools or configuration: what
 # a DAG needs reaches it from Vault.

@@ -18,8 +18,9 @@ def groom(folder: Path, older_than: float) -> int:
     number of files deleted; what cannot be deleted is left for the next round.
     """
     deleted = 0
-    for parent, _, names in os.walk(folder, topdown=False):
-        for name in names:
+    for parent, folders, names in os.walk(folder, topdown=False):
+        # os.walk counts a link to a folder among the folders.
+        for name in [*names, *(each for each in folders if Path(parent, each).is_symlink())]:
             path = Path(parent, name)
             try:
                 if path.lstat().st_mtime < older_than:

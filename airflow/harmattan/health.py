@@ -76,14 +76,15 @@ class Health(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    """Start the command and serve until it ends; exit with its exit code."""
+    """Start the command and serve until it ends; exit as a shell would: 128 + N for signal N."""
     port, Health.sign, *command = sys.argv[1:]
     process = subprocess.Popen(command)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: process.send_signal(received))
     server = ThreadingHTTPServer(("", int(port)), Health)
     Thread(target=server.serve_forever, daemon=True).start()
-    sys.exit(process.wait())
+    code = process.wait()
+    sys.exit(code if code >= 0 else 128 - code)
 
 
 if __name__ == "__main__":

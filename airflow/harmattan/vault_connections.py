@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hvac.exceptions
-import requests
 from airflow.providers.hashicorp.secrets.vault import VaultBackend
 from airflow.sdk.exceptions import AirflowSecretsBackendAccessDenied
 
@@ -24,12 +23,14 @@ class VaultConnections(VaultBackend):
         paths = ", ".join(f"{self.mount_point}/{path}/{conn_id}" for path in self.connections_path)
         try:
             return super().get_conn_value(conn_id, team_name)
-        except hvac.exceptions.Forbidden:
-            raise AirflowSecretsBackendAccessDenied(
-                f"Vault denies this worker the connection {conn_id!r} ({paths}). "
-                "HINT: Ask the platform team whether this connection is meant for your tasks."
-            ) from None
-        except (hvac.exceptions.VaultError, requests.RequestException) as error:
+        except (hvac.exceptions.VaultError, OSError) as error:
+            # requests' errors are OSErrors, and so is an identity's file that cannot be read. The
+            # provider wraps a refusal after its second login (_internal_client/vault_client.py).
+            if isinstance(error.__cause__ or error, hvac.exceptions.Forbidden):
+                raise AirflowSecretsBackendAccessDenied(
+                    f"Vault denies this worker the connection {conn_id!r} ({paths}). "
+                    "HINT: Ask the platform team whether this connection is meant for your tasks."
+                ) from None
             raise AirflowSecretsBackendAccessDenied(
                 f"Vault did not answer when asked for the connection {conn_id!r} ({paths}): "
                 f"{type(error).__name__}. HINT: The connection may well be defined; the task can "

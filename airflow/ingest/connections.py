@@ -73,8 +73,8 @@ def from_environment(connection_id: str) -> Address:
 
 def from_airflow(connection_id: str) -> Address:
     """Return the address that the running task's secrets backend holds for ``connection_id``."""
-    from airflow.sdk import Connection  # noqa: PLC0415 - only tasks may pay for Airflow's import
-    from airflow.sdk.exceptions import (  # noqa: PLC0415
+    from airflow.sdk import Connection
+    from airflow.sdk.exceptions import (
         AirflowException,
         AirflowRuntimeError,
         AirflowSecretsBackendAccessDenied,

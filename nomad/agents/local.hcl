@@ -21,6 +21,7 @@ log_level            = "INFO"
 server {
   enabled          = true
   bootstrap_expect = 1
+  job_gc_threshold = "24h"
 
   default_scheduler_config {
     # Lets a task pass its `memory` up to `memory_max` while the node has room.
@@ -50,6 +51,9 @@ client {
   network_interface = "docker0"
   # The slowest end of a task is a Celery worker's warm shutdown, which waits for running tasks.
   max_kill_timeout = "10m"
+  # A finished allocation's logs go with it: enough of them stay to read last night's in the morning.
+  # dag-sync alone makes 288 a day.
+  gc_max_allocs = 500
 
   options = {
     # Clouds and Consul are not here; with AWS_CA_BUNDLE in the environment env_aws is even fatal.

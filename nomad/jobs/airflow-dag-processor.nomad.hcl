@@ -12,7 +12,7 @@ variable "environment" {
   description = "The prefix of every path in Vault, such as production."
 
   validation {
-    condition     = regex_replace(var.environment, "^[a-z][a-z0-9-]*$", "") == ""
+    condition     = regex_replace(var.environment, "^[a-z][a-z0-9-]*$", "ok") == "ok"
     error_message = "The environment must be lower-case letters, digits and hyphens."
   }
 }
@@ -28,7 +28,7 @@ variable "airflow_image" {
   description = "The Airflow image, pinned by a content tag or a digest."
 
   validation {
-    condition     = regex_replace(var.airflow_image, "^.+(:[^:/@]+|@sha256:[0-9a-f]{64})$", "") == "" && regex_replace(var.airflow_image, ":latest$", "") == var.airflow_image
+    condition     = regex_replace(var.airflow_image, "^[^@]+(:[^:/@]+|@sha256:[0-9a-f]{64})$", "ok") == "ok" && regex_replace(var.airflow_image, ":latest$", "") == var.airflow_image
     error_message = "The image must be pinned by a tag other than latest, or by a digest."
   }
 }
@@ -38,7 +38,7 @@ variable "dag_mirror_url" {
   description = "Where the job dag-mirror stands, such as git://10.0.0.5:9418"
 
   validation {
-    condition     = regex_replace(var.dag_mirror_url, "^(https?|git|ssh)://[^ ]+[^/ ]$", "") == ""
+    condition     = regex_replace(var.dag_mirror_url, "^(https?|git|ssh)://[^ ]+[^/ ]$", "ok") == "ok"
     error_message = "An address is a URL without a slash at its end."
   }
 }

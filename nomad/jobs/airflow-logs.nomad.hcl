@@ -13,7 +13,7 @@ variable "environment" {
   description = "The prefix of every path in Vault, such as production."
 
   validation {
-    condition     = regex_replace(var.environment, "^[a-z][a-z0-9-]*$", "") == ""
+    condition     = regex_replace(var.environment, "^[a-z][a-z0-9-]*$", "ok") == "ok"
     error_message = "The environment must be lower-case letters, digits and hyphens."
   }
 }
@@ -29,19 +29,8 @@ variable "airflow_image" {
   description = "The Airflow image, pinned by a content tag or a digest."
 
   validation {
-    condition     = regex_replace(var.airflow_image, "^.+(:[^:/@]+|@sha256:[0-9a-f]{64})$", "") == "" && regex_replace(var.airflow_image, ":latest$", "") == var.airflow_image
+    condition     = regex_replace(var.airflow_image, "^[^@]+(:[^:/@]+|@sha256:[0-9a-f]{64})$", "ok") == "ok" && regex_replace(var.airflow_image, ":latest$", "") == var.airflow_image
     error_message = "The image must be pinned by a tag other than latest, or by a digest."
-  }
-}
-
-variable "log_port" {
-  type        = number
-  description = "The port of the log server on each node; Airflow knows one for all."
-  default     = 8793
-
-  validation {
-    condition     = var.log_port > 0 && var.log_port < 65536
-    error_message = "A port is a number from 1 to 65535."
   }
 }
 
@@ -74,7 +63,7 @@ job "airflow-logs" {
 
     network {
       port "http" {
-        static = var.log_port
+        static = 8793 # airflow.cfg: Airflow knows one port for all nodes
         to     = 8793
       }
     }
@@ -146,25 +135,31 @@ job "airflow-logs" {
       }
     }
 
-    task "groom" {
-      driver = "docker"
-      user   = "50000:50000"
+    # Each user of the workers removes what is its own; neither may touch what is the other's.
+    dynamic "task" {
+      for_each = { groom = 50000, groom-analysts = 50008 }
+      labels   = [task.key]
 
-      config {
-        image      = var.airflow_image
-        force_pull = false
-        args       = ["python", "-m", "harmattan.groom", "/var/log/airflow", "${var.log_days}"]
-        cap_drop   = ["all"]
-      }
+      content {
+        driver = "docker"
+        user   = "${task.value}:50000"
 
-      volume_mount {
-        volume      = "logs"
-        destination = "/var/log/airflow"
-      }
+        config {
+          image      = var.airflow_image
+          force_pull = false
+          args       = ["python", "-m", "harmattan.groom", "/var/log/airflow", "${var.log_days}"]
+          cap_drop   = ["all"]
+        }
 
-      resources {
-        cpu    = 50
-        memory = 64 # the standard library only
+        volume_mount {
+          volume      = "logs"
+          destination = "/var/log/airflow"
+        }
+
+        resources {
+          cpu    = 50
+          memory = 64 # the standard library only
+        }
       }
     }
   }

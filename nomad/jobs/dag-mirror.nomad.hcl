@@ -11,7 +11,7 @@ variable "airflow_image" {
   description = "The Airflow image, pinned by a content tag or a digest."
 
   validation {
-    condition     = regex_replace(var.airflow_image, "^.+(:[^:/@]+|@sha256:[0-9a-f]{64})$", "") == "" && regex_replace(var.airflow_image, ":latest$", "") == var.airflow_image
+    condition     = regex_replace(var.airflow_image, "^[^@]+(:[^:/@]+|@sha256:[0-9a-f]{64})$", "ok") == "ok" && regex_replace(var.airflow_image, ":latest$", "") == var.airflow_image
     error_message = "The image must be pinned by a tag other than latest, or by a digest."
   }
 }

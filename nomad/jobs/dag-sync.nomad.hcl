@@ -14,7 +14,7 @@ variable "environment" {
   description = "The prefix of every path in Vault, such as production."
 
   validation {
-    condition     = regex_replace(var.environment, "^[a-z][a-z0-9-]*$", "") == ""
+    condition     = regex_replace(var.environment, "^[a-z][a-z0-9-]*$", "ok") == "ok"
     error_message = "The environment must be lower-case letters, digits and hyphens."
   }
 }
@@ -30,7 +30,7 @@ variable "airflow_image" {
   description = "The Airflow image, pinned by a content tag or a digest."
 
   validation {
-    condition     = regex_replace(var.airflow_image, "^.+(:[^:/@]+|@sha256:[0-9a-f]{64})$", "") == "" && regex_replace(var.airflow_image, ":latest$", "") == var.airflow_image
+    condition     = regex_replace(var.airflow_image, "^[^@]+(:[^:/@]+|@sha256:[0-9a-f]{64})$", "ok") == "ok" && regex_replace(var.airflow_image, ":latest$", "") == var.airflow_image
     error_message = "The image must be pinned by a tag other than latest, or by a digest."
   }
 }
@@ -40,7 +40,7 @@ variable "analysts_remote" {
   description = "The analysts' repository, such as ssh://git@git.example.org/analytics/dags.git"
 
   validation {
-    condition     = regex_replace(var.analysts_remote, "^ssh://[^@ ]+@[^ ]+$", "") == ""
+    condition     = regex_replace(var.analysts_remote, "^ssh://[^@ ]+@[^ ]+$", "ok") == "ok"
     error_message = "The remote is ssh://USER@HOST[:PORT]/PATH."
   }
 }

@@ -12,7 +12,7 @@ variable "environment" {
   description = "The prefix of every path in Vault, such as production."
 
   validation {
-    condition     = regex_replace(var.environment, "^[a-z][a-z0-9-]*$", "") == ""
+    condition     = regex_replace(var.environment, "^[a-z][a-z0-9-]*$", "ok") == "ok"
     error_message = "The environment must be lower-case letters, digits and hyphens."
   }
 }
@@ -28,7 +28,7 @@ variable "redis_image" {
   description = "The Redis image, pinned by a content tag or a digest."
 
   validation {
-    condition     = regex_replace(var.redis_image, "^.+(:[^:/@]+|@sha256:[0-9a-f]{64})$", "") == "" && regex_replace(var.redis_image, ":latest$", "") == var.redis_image
+    condition     = regex_replace(var.redis_image, "^[^@]+(:[^:/@]+|@sha256:[0-9a-f]{64})$", "ok") == "ok" && regex_replace(var.redis_image, ":latest$", "") == var.redis_image
     error_message = "The image must be pinned by a tag other than latest, or by a digest."
   }
 }

@@ -12,7 +12,7 @@ variable "environment" {
   description = "The prefix of every path in Vault, such as production."
 
   validation {
-    condition     = regex_replace(var.environment, "^[a-z][a-z0-9-]*$", "") == ""
+    condition     = regex_replace(var.environment, "^[a-z][a-z0-9-]*$", "ok") == "ok"
     error_message = "The environment must be lower-case letters, digits and hyphens."
   }
 }
@@ -28,7 +28,7 @@ variable "backup_image" {
   description = "The backup image, pinned by a content tag or a digest."
 
   validation {
-    condition     = regex_replace(var.backup_image, "^.+(:[^:/@]+|@sha256:[0-9a-f]{64})$", "") == "" && regex_replace(var.backup_image, ":latest$", "") == var.backup_image
+    condition     = regex_replace(var.backup_image, "^[^@]+(:[^:/@]+|@sha256:[0-9a-f]{64})$", "ok") == "ok" && regex_replace(var.backup_image, ":latest$", "") == var.backup_image
     error_message = "The image must be pinned by a tag other than latest, or by a digest."
   }
 }
@@ -39,7 +39,7 @@ variable "b2_realm" {
   default     = "production"
 
   validation {
-    condition     = regex_replace(var.b2_realm, "^(production|https?://[^ ]+)$", "") == ""
+    condition     = regex_replace(var.b2_realm, "^(production|https?://[^ ]+)$", "ok") == "ok"
     error_message = "The realm is production or a URL."
   }
 }
@@ -49,7 +49,7 @@ variable "b2_bucket" {
   description = "The bucket of all backups."
 
   validation {
-    condition     = regex_replace(var.b2_bucket, "^[a-zA-Z0-9-]{6,63}$", "") == ""
+    condition     = regex_replace(var.b2_bucket, "^[a-zA-Z0-9-]{6,63}$", "ok") == "ok"
     error_message = "A bucket's name is 6 to 63 letters, digits and hyphens."
   }
 }

@@ -6,7 +6,7 @@ variable "environment" {
   description = "The prefix of every path in Vault, such as production."
 
   validation {
-    condition     = regex_replace(var.environment, "^[a-z][a-z0-9-]*$", "") == ""
+    condition     = regex_replace(var.environment, "^[a-z][a-z0-9-]*$", "ok") == "ok"
     error_message = "The environment must be lower-case letters, digits and hyphens."
   }
 }
@@ -22,7 +22,7 @@ variable "local_image" {
   description = "The local image, pinned by a content tag or a digest."
 
   validation {
-    condition     = regex_replace(var.local_image, "^.+(:[^:/@]+|@sha256:[0-9a-f]{64})$", "") == "" && regex_replace(var.local_image, ":latest$", "") == var.local_image
+    condition     = regex_replace(var.local_image, "^[^@]+(:[^:/@]+|@sha256:[0-9a-f]{64})$", "ok") == "ok" && regex_replace(var.local_image, ":latest$", "") == var.local_image
     error_message = "The image must be pinned by a tag other than latest, or by a digest."
   }
 }
