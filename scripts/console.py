@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,8 +42,8 @@ def command(main: Callable[[], None]) -> None:
     try:
         main()
     except OperatorError as error:
-        console.print(f"[red]error:[/] {error}", markup=True)
-        console.print(f"[yellow]HINT:[/] {error.hint}")
+        console.print(f"[red]error:[/] {escape(str(error))}")
+        console.print(f"[yellow]HINT:[/] {escape(error.hint)}")
         sys.exit(1)
     except KeyboardInterrupt:
         console.print("[red]error:[/] interrupted")

@@ -12,6 +12,7 @@ import subprocess
 import time
 import tomllib
 from dataclasses import dataclass, field
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 import nomad.api.exceptions
@@ -24,7 +25,6 @@ from scripts.tools import NOMAD, ensure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 NomadErrors = nomad.api.exceptions.BaseNomadException
 JOBS = ROOT / "nomad/jobs"
@@ -100,8 +100,10 @@ def run(
         check=False,
     )  # fmt: skip
     if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        said = [line for line in said if "was set but was not found" not in line]
         raise OperatorError(
-            f"Nomad refused {deployment.id}:\n{(done.stderr or done.stdout).strip()}",
+            f"Nomad refused {deployment.id}:\n" + "\n".join(said),
             f"Mend {deployment.file.relative_to(ROOT)} or its variables and deploy again.",
         )
 

@@ -31,6 +31,7 @@ PORTS = {
     "Vault": (8200, 8201),
     "Airflow": (8080,),
     "PostgreSQL": (15432,),
+    "the log server": (8793,),
     "Redis": (16379,),
     "the B2 endpoint": (15080,),
     "the analysts' git remote": (15022,),
@@ -42,9 +43,13 @@ def write_private(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` at once and whole, readable by its owner only."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor, name = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    Path(name).replace(path)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def kept(name: str, make: Any = None) -> Any:

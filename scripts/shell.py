@@ -50,7 +50,11 @@ def run(
             f"{command[0]} is not installed",
             f"Install {command[0]} and run the same command again.",
         ) from None
-    except subprocess.TimeoutExpired:
+    except subprocess.TimeoutExpired as late:
+        said = [part for part in (late.stdout, late.stderr) if part]
+        log.write_text(
+            "".join(p.decode(errors="replace") if isinstance(p, bytes) else p for p in said)
+        )
         raise OperatorError(f"{name} did not end within {timeout:.0f} s", hint) from None
     log.write_text(done.stdout + done.stderr)
     if done.returncode != 0:

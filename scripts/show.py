@@ -1,25 +1,37 @@
 #!.venv/bin/python
-"""Show one of the local platform's secrets: ``scripts/show.py airflow-admin``."""
+"""Show one of the local platform's secrets, such as airflow-admin; without a name, list them."""
 
 from __future__ import annotations
 
 import json
-import sys
+from typing import Annotated
+
+import typer
 
 from scripts.console import OperatorError, command
 from scripts.local import SECRETS, kept
 
+app = typer.Typer(add_completion=False, help=__doc__)
 
-def main() -> None:
-    """Print the secret named by the only argument on standard output."""
-    names = sorted(path.stem for path in SECRETS.glob("*.json"))
-    if sys.argv[1:] not in [[name] for name in names]:
-        raise OperatorError(
-            f"usage: {sys.argv[0]} NAME", f"The names are: {', '.join(names) or 'none yet'}."
-        )
-    value = kept(sys.argv[1])
-    print(value if isinstance(value, str) else json.dumps(value, indent=2))
+
+@app.command(epilog="Exit codes: 0 shown, 1 there is no such secret, 2 wrong use.")
+def main(name: Annotated[str | None, typer.Argument(help="The secret's name.")] = None) -> None:
+    """Show one of the local platform's secrets, such as airflow-admin, or list their names."""
+
+    def work() -> None:
+        names = sorted(path.stem for path in SECRETS.glob("*.json"))
+        if name is None:
+            print("\n".join(names))
+            return
+        if name not in names:
+            raise OperatorError(
+                f"there is no secret {name!r}", f"The names are: {', '.join(names) or 'none yet'}."
+            )
+        value = kept(name)
+        print(value if isinstance(value, str) else json.dumps(value, indent=2))
+
+    command(work)
 
 
 if __name__ == "__main__":
-    command(main)
+    app()

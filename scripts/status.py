@@ -10,13 +10,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
-import requests
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from backup.catalogue import Catalogue
-from backup.errors import BackupError
 from backup.registry import load_registry
 from backup.report import DrillReport, human_age, human_bytes
 from backup.settings import B2_KEY
@@ -78,14 +77,7 @@ def gather(platform: Access) -> Status:
 def _ask(part: Callable[[Access], list[Row]], platform: Access) -> list[Row]:
     try:
         return part(platform)
-    except (
-        requests.RequestException,
-        BackupError,
-        subprocess.SubprocessError,
-        OSError,
-        KeyError,
-        deploy.NomadErrors,
-    ) as error:
+    except Exception as error:
         return [Row(part.__name__, f"no answer: {error}", well=False)]
 
 
@@ -215,7 +207,7 @@ def show(status: Status) -> None:
             table.add_column("rows", justify="right")
         for row in rows:
             loaded = [f"{row.details['rows']:,}"] if "rows" in row.details else []
-            table.add_row(MARKS[row.well], row.name, row.state, *loaded)
+            table.add_row(MARKS[row.well], escape(row.name), escape(row.state), *loaded)
         console.print(table)
         console.print()
 

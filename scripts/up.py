@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import typer
+
 from scripts import (
     access,
     agents,
@@ -81,15 +83,23 @@ def run_jobs(title: str, deployments: list[deploy.Deployment]) -> None:
         deploy.wait(agents.nomad_client(), [each.id for each in deployments])
 
 
+app = typer.Typer(add_completion=False, help=__doc__)
+
+
+@app.command(epilog="Exit codes: 0 everything is well, 1 something is not, 2 wrong use.")
 def main() -> None:
-    """Bring up, run the main job, and exit 0 only if everything is well."""
-    bring_up()
-    platform = access.local()
-    first_run.main_job(platform)
-    console.print()
-    if not first_run.summary(platform):
-        sys.exit(1)
+    """Bring the whole platform up on this machine, run its main job and say how everything is."""
+
+    def work() -> None:
+        bring_up()
+        platform = access.local()
+        first_run.main_job(platform)
+        console.print()
+        if not first_run.summary(platform):
+            sys.exit(1)
+
+    command(work)
 
 
 if __name__ == "__main__":
-    command(main)
+    app()

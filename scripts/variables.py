@@ -22,6 +22,8 @@ def read_variables(path: Path) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """Undo that newer python-hcl2 keeps a string's quotes."""
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
     if isinstance(value, str) and value.startswith('"') and value.endswith('"'):
         return value[1:-1]
     return value

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def slow(house: House) -> Iterator[House]:
-    """The environment with a source of 24 MB and an endpoint that takes its time for a part."""
-    add_megabytes(house.source, 24)
+    """The environment with a source of 64 MB and an endpoint that takes its time for a part."""
+    add_megabytes(house.source, 64)
     house.endpoint.set_faults(
-        {"operation": "upload_part", "kind": "delay", "seconds": 0.7, "count": 100}
+        {"operation": "upload_part", "kind": "delay", "seconds": 1.5, "count": 100}
     )
     yield house
     house.endpoint.set_faults()
@@ -41,7 +41,7 @@ def program(pid: int) -> str:
 
 def child_of(pid: int, name: str) -> int:
     found = [child for child in descendants(pid) if program(child) == name]
-    return found[0] if found else 0
+    return found[0]
 
 
 def test_a_backup_is_an_object_and_then_its_manifest(house: House) -> None:

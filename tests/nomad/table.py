@@ -120,7 +120,11 @@ TABLE: dict[str, Job] = {
                 secrets={"airflow/api"},
                 volumes={"airflow-logs": "/var/log/airflow:ro"},
             ),
+            # One a user: nobody else may remove what a worker wrote.
             "groom": Task("airflow_image", AIRFLOW, volumes={"airflow-logs": "/var/log/airflow"}),
+            "groom-analysts": Task(
+                "airflow_image", ANALYST, volumes={"airflow-logs": "/var/log/airflow"}
+            ),
         },
         {"http": (8793, 8793)},
     ),

@@ -198,11 +198,10 @@ def test_a_sound_tree_is_sound_and_shared_modules_import(stage: Any, place: Path
 
 def test_the_template_that_analysts_start_from_is_sound(stage: Any, place: Path) -> None:
     root = Path(__file__).parents[3] / "airflow" / "analysts-template"
-    files = {
-        path.relative_to(root).as_posix(): path.read_text()
-        for path in root.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    }
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True
+    )
+    files = {name: (root / name).read_text() for name in tracked.stdout.split("\0") if name}
     config = str(root.parent / "config" / "airflow.cfg")
     done = stage(files, DELIVERY_FILE_SECONDS="30", AIRFLOW_CONFIG=config)
     assert done.returncode == 0, done.stderr

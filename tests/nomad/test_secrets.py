@@ -1,0 +1,109 @@
+"""No secret stands in a job: each comes by a template into a file that only its task can read."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from tests.nomad.rendering import DEPLOYMENTS, PLATFORM, rendered, tasks, templates
+
+SECRETS_DIR = "${NOMAD_SECRETS_DIR}/"
+# A word like those that key generators make: long, with digits, capitals and small letters.
+RANDOM_WORD = re.compile(r"(?=\w*\d)(?=\w*[A-Z])(?=\w*[a-z])[\w+=-]{20,}")
+CREDENTIALS = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
+SECRET_NAME = re.compile(
+    r"PASSWORD|PASSPHRASE|SECRET(?!S_)|TOKEN|FERNET|PRIVATE|CREDENTIAL|_URI$|_CONN$|BROKER_URL|_KEY$"
+)
+# Names of keys in Redis, not keys.
+NO_SECRETS = {
+    "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__UNACKED_KEY",
+    "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__UNACKED_INDEX_KEY",
+    "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__UNACKED_MUTEX_KEY",
+}
+every_job = pytest.mark.parametrize("job_id", list(DEPLOYMENTS))
+platform_job = pytest.mark.parametrize("job_id", PLATFORM)
+
+
+def _without_templates(job_id: str) -> str:
+    """Return all of a job but its templates and the names of its ids, as text."""
+    job = json.loads(json.dumps(rendered(job_id)))
+    for group in job["TaskGroups"]:
+        for task in group["Tasks"]:
+            task["Templates"] = None
+    return json.dumps(job).replace("\\", "")
+
+
+@every_job
+def test_no_value_outside_the_templates_looks_like_a_secret(job_id: str) -> None:
+    text = _without_templates(job_id)
+    assert not CREDENTIALS.findall(text)
+    for task in tasks(job_id):
+        for name, value in (task["Env"] or {}).items():
+            for word in re.findall(r"[\w+=-]+", value):
+                assert not RANDOM_WORD.fullmatch(word), f"{task['Name']}: {name} holds {word}"
+
+
+@every_job
+def test_a_variable_with_a_secrets_name_only_says_which_file_holds_it(job_id: str) -> None:
+    for task in tasks(job_id):
+        files = {_file(each) for each in templates(task)}
+        files |= {f"nomad_{each['Name']}.jwt" for each in task["Identities"] or []}
+        for name, value in (task["Env"] or {}).items():
+            where = f"{task['Name']}: {name} = {value}"
+            if name.endswith("_CMD"):
+                assert value.startswith("cat /secrets/"), where
+            elif SECRET_NAME.search(name) and name not in NO_SECRETS:
+                assert value.startswith("/secrets/") or name.endswith("_FILE"), where
+            for file in re.findall(r"/secrets/([\w.-]+)", value):
+                assert file in files, f"{where}, and no template or identity writes it"
+
+
+def _file(template: dict[str, Any]) -> str:
+    return template["DestPath"].removeprefix(SECRETS_DIR)  # type: ignore[no-any-return]
+
+
+@every_job
+def test_a_template_writes_a_file_that_only_its_task_can_read(job_id: str) -> None:
+    for task in tasks(job_id):
+        user = 0 if task["User"] == "root" else int(task["User"].split(":")[0])
+        for template in templates(task):
+            where = f"{task['Name']}: {template['DestPath']}"
+            assert template["DestPath"].startswith(SECRETS_DIR), where
+            assert "/" not in _file(template), where
+            assert template["Perms"] == "0400", where
+            assert (template["Uid"] or 0) == user, where
+            assert template["ErrMissingKey"] is True, where
+            assert not template["Envvars"], where
+
+
+@every_job
+def test_what_a_command_reads_is_one_line(job_id: str) -> None:
+    """``_CMD`` keeps a line's end, and a password with one is another password."""
+    for task in tasks(job_id):
+        commands = "".join(
+            value for name, value in (task["Env"] or {}).items() if name.endswith("_CMD")
+        )
+        for template in templates(task):
+            if f"/secrets/{_file(template)}" in commands:
+                assert "\n" not in template["EmbeddedTmpl"]
+
+
+@platform_job
+def test_a_process_that_stays_starts_again_when_its_secret_changes(job_id: str) -> None:
+    for task in tasks(job_id):
+        passing = rendered(job_id)["Type"] == "batch" or task["Lifecycle"] is not None
+        for template in templates(task):
+            assert template["ChangeMode"] == ("noop" if passing else "restart"), task["Name"]
+
+
+@every_job
+def test_vaults_token_is_not_in_the_environment(job_id: str) -> None:
+    for task in tasks(job_id):
+        if task["Vault"]:
+            assert task["Vault"]["Env"] is False, task["Name"]
+        assert bool(templates(task)) == bool(task["Vault"]), f"{task['Name']}: a role for nothing"
+        for identity in [*(task["Identities"] or []), task["Identity"]]:
+            assert identity is None or not identity["Env"], task["Name"]
