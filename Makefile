@@ -45,10 +45,12 @@ drill: setup ## Hold a restore drill now and show its report
 
 .PHONY: test
 test: setup packages ## Run all tests: unit, integration, end to end (brings the platform up)
+	@$(PYTHON) -m scripts.tools
 	@$(PYTHON) -m pytest -m "not soak"
 
 .PHONY: soak
 soak: setup packages ## Run the long rounds: many restarts, many kills
+	@$(PYTHON) -m scripts.tools
 	@$(PYTHON) -m pytest -m soak --timeout 7200
 
 .PHONY: packages

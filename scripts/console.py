@@ -13,7 +13,7 @@ from rich.markup import escape
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 class OperatorError(Exception):

@@ -1,3 +1,4 @@
+#!.venv/bin/python
 """The toolchain: ``nomad`` and ``vault`` from PATH if new enough, else built from Go modules."""
 
 from __future__ import annotations
@@ -6,9 +7,11 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from scripts.console import OperatorError, step
+import typer
+
+from scripts.console import OperatorError, command, step
 from scripts.local import ROOT, TOOLS
 from scripts.shell import run
 
@@ -71,3 +74,24 @@ def ensure(tool: Tool) -> Path:
         f"the {tool.name} that was built does not say a version of {tool.minimum} or newer",
         f"Remove .tools/{tool.name} and run the same command again.",
     )
+
+
+app = typer.Typer(add_completion=False, help=__doc__)
+
+
+@app.command(epilog="Exit codes: 0 they are there, 1 one could not be built, 2 wrong use.")
+def main(
+    names: Annotated[list[str] | None, typer.Argument(help="nomad, vault; both if none.")] = None,
+) -> None:
+    """See that the tools are there, and build those that are not (minutes each)."""
+
+    def work() -> None:
+        for tool in TOOLCHAIN:
+            if not names or tool.name in names:
+                ensure(tool)
+
+    command(work)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,21 +1,182 @@
-"""What the rounds ask of the platform: its jobs stopped and started, runs of DAGs, logs."""
+"""What several of these tests do to the platform: run DAGs, read logs, restart all jobs at once."""
 
 from __future__ import annotations
 
+import random
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import requests
-from psycopg import sql
 
-from scripts import databases, deploy
+from scripts import access, databases, deploy, first_run
 from scripts.local import IMAGE_VARIABLES, VARIABLES
-from scripts.status import newest_report  # noqa: F401
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import Callable
 
     from scripts.access import Access
+
+# What PostgreSQL and SQLAlchemy say of a lock that was not had.
+LOCK_ERROR = re.compile(
+    r"LockNotAvailable|LockTimeout|lock timeout|could not obtain lock|DeadlockDetected"
+    r"|deadlock detected",
+    re.IGNORECASE,
+)
+# Workers finish what runs, and Nomad kills after at most a minute what then still stands.
+STOP_SECONDS = 180
+START_SECONDS = 400
+ALIVE = {"pending", "running"}
+
+
+def wait_until(done: Callable[[], Any], what: str, timeout: float) -> Any:
+    """Return ``done()`` as soon as it is true; fail with ``what`` after ``timeout`` seconds.
+
+    An answer that fails is asked again: a job may be on its way up.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        why = ""
+        try:
+            if found := done():
+                return found
+        except requests.RequestException as error:
+            why = f"; the last answer was {error}"
+        assert time.monotonic() < deadline, f"waited {timeout} s in vain for {what}{why}"
+        time.sleep(1)
+
+
+def trigger(platform: Access, dag_id: str) -> str:
+    """Start a run of ``dag_id`` and return its path in the REST API."""
+    made = platform.airflow(f"dags/{dag_id}/dagRuns", method="POST", json={"logical_date": None})
+    return f"dags/{dag_id}/dagRuns/{made['dag_run_id']}"
+
+
+def ended(platform: Access, run: str, timeout: float = 300) -> str:
+    """Wait until the run ended and return its state."""
+
+    def state() -> str | None:
+        found = str(platform.airflow(run)["state"])
+        return found if found in first_run.ENDED else None
+
+    return str(wait_until(state, run, timeout))
+
+
+def task_log(platform: Access, run: str, task: str, attempt: int = 1) -> str:
+    """Return what the log of one try says, a line an event, errors with their details."""
+    answer = platform.airflow(
+        f"{run}/taskInstances/{task}/logs/{attempt}",
+        params={"full_content": True},
+    )
+    return "\n".join(str(event) for event in answer["content"])
+
+
+def allocations(platform: Access, jobs: set[str]) -> list[dict[str, Any]]:
+    """Return the allocations of ``jobs`` and of what was launched for the periodic ones."""
+    return [
+        each
+        for each in platform.nomad.allocations.get_allocations()
+        if each["JobID"].partition("/")[0] in jobs
+    ]
+
+
+def logs(platform: Access, allocation: str, task: str, kind: str) -> str:
+    """Return all of a task's ``stdout`` or ``stderr``; empty if the task never started."""
+    answer = requests.get(
+        f"{platform.values['NOMAD_ADDR']}/v1/client/fs/logs/{allocation}",
+        params={"task": task, "type": kind, "plain": "true"},
+        headers={"X-Nomad-Token": platform.values["NOMAD_TOKEN"]},
+        timeout=60,
+    )
+    if answer.status_code == requests.codes.not_found:
+        return ""
+    answer.raise_for_status()
+    return answer.text
+
+
+def all_logs(platform: Access, allocation: dict[str, Any]) -> str:
+    """Return both streams of every task of an allocation."""
+    return "\n".join(
+        logs(platform, allocation["ID"], task, kind)
+        for task in allocation["TaskStates"] or {}
+        for kind in ("stdout", "stderr")
+    )
+
+
+def stop_all(platform: Access) -> None:
+    """Stop and purge every job of the platform, the stand-ins apart, and wait for the last task."""
+    jobs = [each.id for each in deploy.platform()]
+    for job in jobs:
+        try:
+            platform.nomad.job.deregister_job(job, purge=True)
+        except deploy.NomadErrors:
+            assert deploy.health(platform.nomad, job).state == "absent"
+    wait_until(
+        lambda: (
+            not [each for each in allocations(platform, set(jobs)) if each["ClientStatus"] in ALIVE]
+        ),
+        "every job to stop",
+        STOP_SECONDS,
+    )
+
+
+def start_all(platform: Access, order: random.Random) -> None:
+    """Start every job at once, in an order of chance, and wait until each is well."""
+    deployments = list(deploy.platform())
+    order.shuffle(deployments)
+    environment = {name: platform.values[name] for name in ("NOMAD_ADDR", "NOMAD_TOKEN")}
+    with ThreadPoolExecutor(max_workers=4) as several:
+        list(
+            several.map(
+                lambda each: deploy.run(each, (VARIABLES, IMAGE_VARIABLES), environment),
+                deployments,
+            )
+        )
+    deploy.wait(platform.nomad, [each.id for each in deployments], timeout=START_SECONDS)
+
+
+def drop_airflow_database() -> None:
+    """Make Airflow's database anew, without a schema; what else there is stays."""
+    with psycopg.connect(databases.superuser("postgres"), autocommit=True) as connection:
+        connection.execute("DROP DATABASE airflow WITH (FORCE)")
+    databases.create()
+
+
+def restart(platform: Access, seed: int, *, new_database: bool = False) -> None:
+    """Do one round: stop every job, start all at once in the order of ``seed``, look at the end.
+
+    Fails unless every job is well, the database was migrated once if it was new and else not at
+    all, no log of the round has a lock error, and DAGs run.
+    """
+    try:
+        _restart(platform, random.Random(seed), new_database)
+    except BaseException as error:
+        error.add_note(f"the jobs were started in the order of seed {seed}")
+        raise
+
+
+def _restart(platform: Access, order: random.Random, new_database: bool) -> None:
+    stop_all(platform)
+    if new_database:
+        drop_airflow_database()
+    before = {each["ID"] for each in platform.nomad.allocations.get_allocations()}
+    start_all(platform, order)
+    made = [
+        each
+        for each in allocations(platform, {each.id for each in deploy.platform()})
+        if each["ID"] not in before
+    ]
+    lines = [
+        (each["JobID"], line) for each in made for line in all_logs(platform, each).splitlines()
+    ]
+    faults = [f"{job}: {line}" for job, line in lines if LOCK_ERROR.search(line)]
+    assert not faults, "\n".join(faults)
+    migrations = lines.count(("airflow-migrate", "migrating"))
+    assert migrations == (1 if new_database else 0)
+    anew = access.local()  # a new database has new accounts, and knows no token of before
+    if new_database:
+        first_run.run_dags(anew)
+    else:
+        first_run.run(anew, ["ingest_hr"])

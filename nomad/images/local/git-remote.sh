@@ -8,6 +8,7 @@ mkdir -p "$home"
 run=$(mktemp -d)
 install -m 600 "$secrets/host_key" "$run/host_key"
 {
+  # shellcheck disable=SC2016 # sshd sets the variable, for the command that it runs
   printf 'restrict,command="git-shell -c \\"$SSH_ORIGINAL_COMMAND\\"" %s\n' \
     "$(cat "$secrets/analysts_key.pub")"
   printf 'restrict,command="git upload-pack %s/analysts.git" %s\n' \

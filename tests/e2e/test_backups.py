@@ -1,0 +1,160 @@
+"""Backups of the real databases: made by the job, restored by hand, proved by the drill."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from backup.catalogue import Catalogue
+from backup.settings import B2_KEY, DRILL_KEY
+from backup.store import open_store
+from scripts import backblaze, credentials, databases
+from scripts.first_run import finish, force
+from scripts.local import ROOT, kept
+from scripts.status import newest_report
+from tests.e2e.rounds import logs, wait_until
+from tests.e2e.test_pipelines import contents
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from scripts.access import Access
+
+
+def backups(platform: Access, database: str) -> list[str]:
+    """Return the ids of the complete backups of ``database``, oldest first."""
+    with platform.backups() as settings, open_store(settings, settings.b2_key(B2_KEY)) as store:
+        return [each.id for each in Catalogue(store, settings.prefix).backups(database)]
+
+
+def objects(platform: Access, database: str) -> set[str]:
+    """Return the names of all that is in the bucket of ``database``."""
+    with platform.backups() as settings, open_store(settings, settings.b2_key(B2_KEY)) as store:
+        return {each.name for each in store.list(f"{settings.prefix}/{database}")}
+
+
+@pytest.fixture
+def fresh_database() -> Iterator[str]:
+    """An empty database on the local server, gone afterwards."""
+    name = f"restored_{secrets.token_hex(4)}"
+    identifier = sql.Identifier(name)
+    with psycopg.connect(databases.superuser("postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(identifier))
+        try:
+            yield name
+        finally:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(identifier))
+
+
+def test_the_newest_backup_restores_to_what_the_source_holds(
+    platform: Access, fresh_database: str, tmp_path: Path
+) -> None:
+    before = backups(platform, "hr")
+    finish(platform, force(platform, "backup-hr"), timeout=120)
+    after = backups(platform, "hr")
+    assert len(after) == len(before) + 1
+
+    (tmp_path / "secrets").mkdir(mode=0o700)
+    (tmp_path / "secrets" / B2_KEY).write_text(json.dumps(kept("b2-drill")))
+    (tmp_path / "secrets" / DRILL_KEY).write_text(kept("gpg-drill")["private"])
+    settings = {name: value for name, value in platform.values.items() if "BACKUP" in name}
+    done = subprocess.run(
+        [sys.executable, "-m", "backup", "restore", "hr", "--into-env", "TARGET"],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            **settings,
+            "BACKUP_SECRETS_DIR": str(tmp_path / "secrets"),
+            "BACKUP_SCRATCH": str(tmp_path),
+            "TARGET": databases.superuser(fresh_database),
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"restored {after[-1]} of hr into {fresh_database}" in done.stdout
+    there = contents("hr", "public")
+    assert sum(rows for rows, _ in there.values()) > 1000
+    assert contents(fresh_database, "public") == there
+    # No plaintext stays on the disk, and no password was shown.
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["secrets"]
+    assert kept("postgres") not in done.stdout + done.stderr
+
+
+def test_the_drill_proves_every_database(platform: Access) -> None:
+    started = datetime.now(UTC)
+    finish(platform, force(platform, "restore-drill"), timeout=300)
+    report = newest_report(platform)
+    assert report is not None
+    assert report.started >= started
+    assert {each.database: each.verdict for each in report.databases} == dict.fromkeys(
+        databases.DATABASES, "equal"
+    )
+    assert all(each.rows_compared > 0 for each in report.databases)
+
+
+@pytest.fixture
+def denied_writer() -> Iterator[None]:
+    """Give the backup jobs a B2 key that may list and not write, and then their own again."""
+    bucket = backblaze.bucket()
+    key = bucket.api.create_key(
+        ["listBuckets", "listFiles"],
+        "harmattan-denied",
+        bucket_ids=[bucket.id_],
+        name_prefix="local/",
+    )
+    path = "backup/b2/writer"
+    credentials.write({path: {"key_id": key.id_, "key": key.application_key}})
+    try:
+        yield
+    finally:
+        credentials.write({path: credentials.platform()[path]})
+        bucket.api.delete_key_by_id(key.id_)
+
+
+def first_end(platform: Access, child: str) -> tuple[str, int]:
+    """Wait until the backup task ended once; return its allocation and exit code."""
+
+    def over() -> tuple[str, int] | None:
+        for allocation in platform.nomad.job.get_allocations(child):
+            state: dict[str, Any] = (allocation["TaskStates"] or {}).get("backup") or {}
+            for event in state.get("Events") or []:
+                if event["Type"] == "Terminated":
+                    return allocation["ID"], int(event["Details"]["exit_code"])
+        return None
+
+    allocation, code = wait_until(over, f"the end of {child}", 120)
+    return allocation, code
+
+
+@pytest.mark.usefixtures("denied_writer")
+def test_a_backup_that_b2_denies_fails_with_one_clear_error(platform: Access) -> None:
+    before = backups(platform, "hr"), objects(platform, "hr")
+    child = force(platform, "backup-hr")
+    try:
+        allocation, code = first_end(platform, child)
+    finally:
+        # It would be tried again in five minutes, with a key that may write.
+        platform.nomad.job.deregister_job(child)
+    assert code == 1
+    said = logs(platform, allocation, "backup", "stderr") + logs(
+        platform, allocation, "backup", "stdout"
+    )
+    errors = [line for line in said.splitlines() if "error" in line.lower()]
+    assert len(errors) == 1, said
+    assert "unauthorized" in errors[0]
+    assert "Look at the B2 key's rights" in errors[0]
+    assert "Traceback" not in said
+    assert (backups(platform, "hr"), objects(platform, "hr")) == before

@@ -1,0 +1,265 @@
+"""The analysts' push: broken or malicious it changes nothing, sound it goes live and runs."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from scripts.first_run import TEMPLATE, Checkout, force, live
+from scripts.local import VOLUMES
+from tests.e2e.rounds import allocations, ended, logs, task_log, trigger, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scripts.access import Access
+
+VERDICT = VOLUMES / "dag-mirror/verdict.json"
+
+BROKEN = '''"""Needs what is not there."""
+
+import a_module_that_nobody_has
+from airflow.sdk import dag
+'''
+
+# A DAG that claims the other pool's queue and one of its connections.
+GREEDY = '''"""Wants to be where it may not be."""
+
+from datetime import datetime
+
+from airflow.sdk import Connection, dag, task
+
+
+@dag("{dag_id}", schedule=None, start_date=datetime(2026, 1, 1))
+def greedy():
+    @task(queue="ingest")
+    def look(connection):
+        print("GIVEN", connection, Connection.get(connection).login)
+
+    look.override(task_id="given")("warehouse")
+    look.override(task_id="not_given")("hr")
+
+
+greedy()
+'''
+
+# Imported by the judge; what it tried and how that ended is the message of its error. Without
+# TELL it keeps quiet, and is a file like any other.
+MALICIOUS = '''"""Looks for everything that a stranger might want."""
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+from airflow.sdk import DAG
+
+OWN = ("AIRFLOW_HOME", "AIRFLOW_CONFIG", "AIRFLOW__CORE__", "AIRFLOW__LOGGING__BASE_LOG_FOLDER",
+       "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "PATH", "LANG", "HOME", "TMPDIR", "PWD", "LC_CTYPE",
+       "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX", "_AIRFLOW_PROCESS_CONTEXT")
+
+
+def socket_of_nomad():
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(5)
+        client.connect("/secrets/api.sock")
+        client.sendall(b"GET /v1/jobs HTTP/1.0\\r\\nHost: nomad\\r\\n\\r\\n")
+        answer = client.recv(4000).decode(errors="replace")
+    if " 200 " not in answer.splitlines()[0]:
+        raise OSError(answer.splitlines()[0])
+
+
+def secrets():
+    found = [path for path in Path("/secrets").rglob("*") if path.is_file() and path.read_bytes()]
+    if not found:
+        raise OSError("nothing but Nomad's empty marker of the mount")
+    raise SystemError(",".join(str(path) for path in found))
+
+
+def environment():
+    found = [name for name in os.environ if not name.startswith(OWN)]
+    if not found:
+        raise OSError("none")
+    raise SystemError(",".join(sorted(found)))
+
+
+TRIES = {{
+    "network": lambda: socket.create_connection(("{address}", {port}), timeout=5),
+    "nomad": socket_of_nomad,
+    "incoming": lambda: Path("/incoming/stranger").write_text("was here"),
+    "tree": lambda: (Path(__file__).parent / "school_report.py").write_text("was here"),
+    "alloc": lambda: Path("/alloc/data/findings.json").read_text(),
+    "kill": lambda: os.kill(1, signal.SIGKILL),
+    "init": lambda: Path("/proc/1/environ").read_bytes(),
+    "root": lambda: os.setuid(0),
+    "secrets": secrets,
+    "environment": environment,
+}}
+
+
+def outcome(attempt):
+    try:
+        attempt()
+    except SystemError as error:
+        return f"GOT {{error}}"
+    except Exception as error:
+        return "no"
+    return "GOT"
+
+
+told = " ".join(f"{{name}}={{outcome(attempt)}}" for name, attempt in TRIES.items())
+if {tell}:
+    raise RuntimeError(told)
+'''
+
+
+@dataclass
+class Analyst:
+    """One of the analysts: pushes files, and knows what the gate said."""
+
+    platform: Access
+    checkout: Checkout
+
+    def push(self, files: dict[str, str]) -> str:
+        """Push the template with ``files`` in its folder of DAGs, and return the commit."""
+        for entry in self.checkout.tree.iterdir():
+            if entry.name != ".git":
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        shutil.copytree(
+            TEMPLATE,
+            self.checkout.tree,
+            dirs_exist_ok=True,
+            ignore=shutil.ignore_patterns(".*_cache", "__pycache__"),
+        )
+        for name, text in files.items():
+            (self.checkout.tree / "dags" / name).write_text(text)
+        if not self.checkout.git("status", "--porcelain"):
+            return self.checkout.git("rev-parse", "HEAD")
+        return self.checkout.commit_and_push("Push: " + (", ".join(files) or "the template"))
+
+    def sync(self) -> dict[str, str]:
+        """Run the gate now and return the last words of its tasks by their names."""
+        child = force(self.platform, "dag-sync")
+
+        def over() -> dict[str, Any] | None:
+            # An allocation counts as failed as soon as its judge said no; publish comes after.
+            made = self.platform.nomad.job.get_allocations(child)
+            states = (made[0]["TaskStates"] or {}) if made else {}
+            return made[0] if states.get("publish", {}).get("State") == "dead" else None
+
+        allocation = wait_until(over, child, 240)
+        return {
+            task: logs(self.platform, allocation["ID"], task, "stderr")
+            for task in ("fetch", "judge", "publish")
+        }
+
+    def verdict(self) -> dict[str, Any]:
+        """Return the last verdict, as the mirror keeps it."""
+        return dict(json.loads(VERDICT.read_text()))
+
+
+@pytest.fixture(scope="module")
+def analyst(platform: Access) -> Iterator[Analyst]:
+    """An analyst with a clone; the repository has the template's content when all is over."""
+    with Checkout() as checkout:
+        someone = Analyst(platform, checkout)
+        try:
+            yield someone
+        finally:
+            last = someone.push({})
+            someone.sync()
+            wait_until(lambda: live(platform) == last, "the template to be live again", 60)
+
+
+def test_a_broken_push_changes_nothing_and_is_told_by_file(
+    platform: Access, analyst: Analyst
+) -> None:
+    before = live(platform)
+    name = f"e2e_broken_{secrets.token_hex(4)}.py"
+    commit = analyst.push({name: BROKEN})
+    said = analyst.sync()
+    assert live(platform) == before
+
+    verdict = analyst.verdict()
+    assert (verdict["commit"], verdict["verdict"]) == (commit, "refused")
+    findings = {finding["file"]: finding["message"] for finding in verdict["findings"]}
+    assert list(findings) == [f"dags/{name}"]
+    assert "a_module_that_nobody_has" in findings[f"dags/{name}"]
+    assert f"dags/{name}" in said["publish"]
+
+    errors = platform.airflow("importErrors", params={"limit": 100})["import_errors"]
+    assert not [error for error in errors if name in error["filename"]]
+    assert not platform.airflow("dags/school_report")["is_stale"]
+
+
+def test_a_commit_is_judged_once_and_its_verdict_stays_in_view(analyst: Analyst) -> None:
+    name = f"e2e_broken_{secrets.token_hex(4)}.py"
+    commit = analyst.push({name: BROKEN})
+    analyst.sync()
+    before = analyst.verdict()
+    assert before["commit"] == commit
+    again = analyst.sync()
+    # The launch of every five minutes may have come in between the push and the first sync.
+    assert {**analyst.verdict(), "time": ""} == {**before, "time": ""}
+    assert "judged already" in again["judge"]
+    assert "judging" not in again["judge"]
+    assert f"dags/{name}" in again["publish"]
+
+
+def test_a_sound_push_goes_live_and_runs_where_analysts_run(
+    platform: Access, analyst: Analyst
+) -> None:
+    dag_id = f"e2e_greedy_{secrets.token_hex(4)}"
+    commit = analyst.push({f"{dag_id}.py": GREEDY.format(dag_id=dag_id)})
+    analyst.sync()
+    assert analyst.verdict()["verdict"] == "sound"
+    assert live(platform) == commit
+    wait_until(lambda: platform.airflow(f"dags/{dag_id}"), f"Airflow to show {dag_id}", 180)
+
+    run = trigger(platform, dag_id)
+    assert ended(platform, run) == "failed"
+    tasks = {
+        task["task_id"]: (task["state"], task["queue"])
+        for task in platform.airflow(f"{run}/taskInstances")["task_instances"]
+    }
+    assert tasks == {"given": ("success", "analysts"), "not_given": ("failed", "analysts")}
+    assert "GIVEN warehouse warehouse_analyst" in task_log(platform, run, "given")
+    refused = task_log(platform, run, "not_given")
+    assert "GIVEN hr" not in refused
+    assert "The conn_id `hr` isn't defined" in refused
+    assert platform.airflow(run)["bundle_version"] == commit
+
+
+def malicious(platform: Access, *, tell: bool) -> str:
+    """Return the malicious file; the address is one that every other task reaches."""
+    host, _, port = platform.values["NOMAD_ADDR"].removeprefix("http://").partition(":")
+    return MALICIOUS.format(address=host, port=port, tell=tell)
+
+
+def test_a_malicious_push_gets_nothing(platform: Access, analyst: Analyst) -> None:
+    before = live(platform)
+    commit = analyst.push({"e2e_malicious.py": malicious(platform, tell=True)})
+    said = analyst.sync()
+    assert live(platform) == before
+    verdict = analyst.verdict()
+    assert (verdict["commit"], verdict["verdict"]) == (commit, "refused"), said["judge"]
+    (finding,) = verdict["findings"]
+    assert finding["file"] == "dags/e2e_malicious.py"
+    tried = dict(word.split("=", 1) for word in finding["message"].split() if "=" in word)
+    assert len(tried) == 10, finding
+    assert set(tried.values()) == {"no"}, finding
+
+
+def test_the_gate_is_sound_after_a_malicious_push(platform: Access, analyst: Analyst) -> None:
+    commit = analyst.push({"e2e_quiet.py": malicious(platform, tell=False)})
+    analyst.sync()
+    assert (analyst.verdict()["verdict"], live(platform)) == ("sound", commit)
+    assert "was here" not in analyst.checkout.git("show", f"{commit}:dags/school_report.py")
+    left = {path.name for path in (VOLUMES / "dag-incoming").iterdir()}
+    alive = {each["ID"] for each in allocations(platform, {"dag-sync"})}
+    assert left <= alive | {".lock"}

@@ -1,0 +1,22 @@
+"""A whole cluster that comes back in any order ends healthy, with one migration at most.
+
+One round of each kind; tests/soak/test_restarts.py does many.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from tests.e2e.rounds import restart
+
+if TYPE_CHECKING:
+    from scripts.access import Access
+
+
+def test_all_jobs_start_at_once_in_any_order(platform: Access) -> None:
+    restart(platform, random.randrange(10**6))
+
+
+def test_a_new_database_is_migrated_once_while_every_job_waits(platform: Access) -> None:
+    restart(platform, random.randrange(10**6), new_database=True)

@@ -1,0 +1,298 @@
+"""Decision 5: who reads which secret, tried with every job's own identity on the real Vault."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import hvac
+import hvac.exceptions
+import psutil
+import pytest
+import redis
+from harmattan.dag_processor import STRANGER
+from redis.exceptions import AuthenticationError, NoPermissionError
+
+from scripts import deploy, first_run
+from scripts.local import ADDRESS, HOME, PORTS, VAULT_ADDR, kept
+from scripts.up import VARIABLE_FILES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from scripts.access import Access
+
+    Reads = tuple[set[str], list[str]]
+    Tried = dict[str, Reads]
+
+# A component is a job and the task whose token is used; then what it reads. All else is denied.
+TABLE = """
+airflow-migrate/migrate      airflow/database/migrate airflow/fernet airflow/admin
+airflow-webserver/webserver  airflow/database/webserver airflow/fernet airflow/jwt airflow/api
+airflow-scheduler/scheduler  airflow/database/scheduler airflow/fernet airflow/jwt redis/scheduler
+airflow-dag-processor-pipelines/dag-processor  airflow/database/dag-processor airflow/fernet
+airflow-dag-processor-analysts/dag-processor   airflow/database/dag-processor airflow/fernet
+airflow-triggerer/triggerer  airflow/database/triggerer airflow/fernet
+airflow-worker-ingest/worker    redis/worker-ingest connections/ingest/hr connections/ingest/records
+airflow-worker-ingest/worker    connections/ingest/service_desk connections/ingest/warehouse
+airflow-worker-analysts/worker  redis/worker-analysts connections/analysts/warehouse
+airflow-logs/serve           airflow/api
+redis/redis                  redis/scheduler redis/worker-ingest redis/worker-analysts
+dag-sync/fetch               delivery/remote
+backup-hr/backup             backup/databases/hr backup/b2/writer backup/recipients
+backup-records/backup        backup/databases/records backup/b2/writer backup/recipients
+backup-service_desk/backup   backup/databases/service_desk backup/b2/writer backup/recipients
+backup-airflow/backup        backup/databases/airflow backup/b2/writer backup/recipients
+backup-warehouse/backup      backup/databases/warehouse backup/b2/writer backup/recipients
+restore-drill/drill          backup/b2/drill backup/b2/drill-results backup/drill-key
+local-postgres/postgres      local/postgres
+local-b2/b2                  local/b2
+local-git/sshd               local/git
+"""
+MAY_READ: dict[str, set[str]] = {}
+for component, *readable in map(str.split, TABLE.strip().splitlines()):
+    MAY_READ.setdefault(component, set()).update(readable)
+PATHS = set().union(*MAY_READ.values())
+MOUNT, PREFIX = "secret", "local"
+# Nomad does not renew the token of a task that ended, so each of these is run for the test.
+PERIODIC = ("dag-sync", "restore-drill", "backup-")
+# Redis user: the queues that it may push to.
+QUEUES = ("analysts", "ingest")
+MAY_PUSH = {"scheduler": QUEUES, "worker-analysts": QUEUES[:1], "worker-ingest": QUEUES[1:]}
+KEPT_FROM_STRANGERS = (
+    *("/secrets/database_uri", "/secrets/fernet_key", "/secrets/vault_token", "/secrets/api.sock"),
+    *("/proc/1/environ", "/proc/1/mem"),
+)
+DAG_PROCESSORS = tuple(each.split("/")[0] for each in MAY_READ if "dag-processor" in each)
+
+
+def secrets_folder(allocation: str, task: str) -> Path:
+    return HOME / "nomad/alloc" / allocation / task / "secrets"
+
+
+def newest_allocation(platform: Access, job_id: str) -> str | None:
+    found = platform.nomad.job.get_allocations(job_id)
+    return max(found, key=lambda each: each["CreateIndex"])["ID"] if found else None
+
+
+def allowed(call: Any, *arguments: Any, **keywords: Any) -> bool:
+    try:
+        call(*arguments, mount_point=MOUNT, **keywords)
+    except hvac.exceptions.Forbidden:
+        return False
+    except hvac.exceptions.InvalidRequest:
+        pass  # the write was let through to the check of its version
+    return True
+
+
+def try_everything(token: str) -> Reads:
+    """Return what ``token`` reads, and what else it may that no job should; nothing is changed."""
+    kv = hvac.Client(url=VAULT_ADDR, token=token, timeout=30).secrets.kv.v2
+    read = {
+        path
+        for path in PATHS
+        if allowed(kv.read_secret_version, f"{PREFIX}/{path}", raise_on_deleted_version=True)
+    }
+    folders = {f"{PREFIX}/{path.rpartition('/')[0]}" for path in PATHS} | {PREFIX}
+    beyond = [f"list {path}" for path in sorted(folders) if allowed(kv.list_secrets, path)]
+    for path in sorted(PATHS):
+        name = f"{PREFIX}/{path}"
+        if allowed(kv.read_secret_metadata, name):
+            beyond.append(f"read the metadata of {path}")
+        # No version has this number, so not even an allowed write would come to pass.
+        if allowed(kv.create_or_update_secret, name, {"value": "e2e"}, cas=2**30):
+            beyond.append(f"write {path}")
+    return read, beyond
+
+
+def try_as(platform: Access, job_id: str, task: str) -> Reads:
+    """Wait for the token of the newest allocation of ``job_id`` and use it while it lives."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if allocation := newest_allocation(platform, job_id):
+            # Nomad's own copy, which no task sees: jobs may have no file of it in their secrets.
+            file = secrets_folder(allocation, task).with_name("private") / "vault_token"
+            if file.exists() and (token := file.read_text().strip()):
+                return try_everything(token)
+        time.sleep(0.1)
+    raise AssertionError(f"{job_id} was given no Vault token for its task {task}")
+
+
+def migrate_again(platform: Access) -> None:
+    """Run airflow-migrate once more, its own specification but for a meta key."""
+    found = platform.nomad.job.get_job("airflow-migrate")
+    found["Meta"] = {"e2e": str(time.time_ns())}
+    before = newest_allocation(platform, "airflow-migrate")
+    platform.nomad.jobs.register_job({"Job": found})
+    while newest_allocation(platform, "airflow-migrate") == before:
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def tried(platform: Access) -> Iterator[Tried]:
+    """Every component's reads, by component; batch jobs are run for it and waited for."""
+    launched: dict[str, str] = {}
+    migrate_again(platform)
+    try:
+        with ThreadPoolExecutor(len(MAY_READ)) as pool:
+
+            def try_component(component: str) -> Reads:
+                job_id, task = component.split("/")
+                if job_id.startswith(PERIODIC):
+                    launched[job_id] = first_run.force(platform, job_id)
+                    job_id = launched[job_id]
+                return try_as(platform, job_id, task)
+
+            yield dict(zip(MAY_READ, pool.map(try_component, MAY_READ), strict=True))
+    finally:
+        for child in launched.values():
+            first_run.finish(platform, child, timeout=300)
+        migrate = next(each for each in deploy.platform() if each.id == "airflow-migrate")
+        deploy.wait(platform.nomad, [migrate.id])
+        deploy.run(migrate, VARIABLE_FILES, dict(platform.values))
+        deploy.wait(platform.nomad, [migrate.id])
+
+
+@pytest.mark.parametrize("component", MAY_READ)
+def test_each_component_reads_its_own_secrets_and_no_other(component: str, tried: Tried) -> None:
+    assert tried[component][0] == MAY_READ[component]
+
+
+@pytest.mark.parametrize("component", MAY_READ)
+def test_no_component_lists_or_writes_secrets_or_reads_metadata(
+    component: str, tried: Tried
+) -> None:
+    assert tried[component][1] == []
+
+
+def test_the_table_names_every_secret_of_the_vault(platform: Access) -> None:
+    kv = hvac.Client(url=VAULT_ADDR, token=kept("vault")["root_token"], timeout=30).secrets.kv.v2
+
+    def walk(folder: str) -> Iterator[str]:
+        for key in kv.list_secrets(folder, mount_point=MOUNT)["data"]["keys"]:
+            yield from walk(folder + key) if key.endswith("/") else [folder + key]
+
+    assert {path.removeprefix(f"{PREFIX}/") for path in walk(f"{PREFIX}/")} == PATHS
+
+
+def test_the_table_names_every_job_that_vault_knows_and_no_job_takes_anothers_role(
+    platform: Access,
+) -> None:
+    roles = {}
+    for each in [*deploy.stand_ins(), *deploy.platform()]:
+        for group in platform.nomad.job.get_job(each.id)["TaskGroups"]:
+            for task in group["Tasks"]:
+                if task["Vault"]:
+                    roles[f"{each.id}/{task['Name']}"] = task["Vault"]["Role"]
+    # The tasks that wait for the migration have their job's role and nothing of their own.
+    assert {name for name in roles if not name.endswith("/wait-for-migration")} == set(MAY_READ)
+    assert all(role == name.split("/")[0] for name, role in roles.items())
+
+
+@pytest.mark.parametrize("queue", QUEUES)
+def test_a_workers_identity_logs_in_to_its_own_role_only(platform: Access, queue: str) -> None:
+    allocation = newest_allocation(platform, f"airflow-worker-{queue}")
+    assert allocation
+    jwt = (secrets_folder(allocation, "worker") / "nomad_vault_default.jwt").read_text()
+    taken = []
+    for role in sorted({component.split("/")[0] for component in MAY_READ}):
+        client = hvac.Client(url=VAULT_ADDR, timeout=30)
+        try:
+            client.auth.jwt.jwt_login(role, jwt, path="jwt-nomad")
+        except (hvac.exceptions.InvalidRequest, hvac.exceptions.Forbidden):
+            continue
+        taken.append(role)
+    assert taken == [f"airflow-worker-{queue}"]
+
+
+def test_the_judge_of_strangers_code_has_no_token_and_no_identity(
+    platform: Access, tried: Tried
+) -> None:
+    children = platform.nomad.jobs.get_jobs(prefix="dag-sync/periodic-")
+    newest = newest_allocation(platform, max(child["ID"] for child in children))
+    assert newest
+    judge = secrets_folder(newest, "judge")
+    # The socket is there while the task runs; it asks for a token like Nomad's port.
+    found = {
+        file.name for folder in (judge, judge.with_name("private")) for file in folder.iterdir()
+    }
+    assert found <= {"api.sock", ".nomad-mount"}
+
+
+def container(platform: Access, job_id: str, task: str) -> str:
+    return f"{task}-{newest_allocation(platform, job_id)}"
+
+
+def execute(name: str, user: int, *words: str) -> subprocess.CompletedProcess[bytes]:
+    command = ["docker", "exec", "--user", str(user), name, *words]
+    return subprocess.run(command, capture_output=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("job_id", DAG_PROCESSORS)
+@pytest.mark.parametrize("file", KEPT_FROM_STRANGERS)
+def test_the_user_that_parses_dag_files_reads_no_secret(
+    platform: Access, job_id: str, file: str
+) -> None:
+    name = container(platform, job_id, "dag-processor")
+    read = ["head", "-c1", file]
+    denied = execute(name, STRANGER, *read)
+    assert denied.returncode != 0
+    # With `disable_file` Nomad gives the task no file of its token at all.
+    there = execute(name, 0, "test", "-e", file).returncode == 0
+    assert (b"denied" if there else b"No such file") in denied.stderr
+    if there and not file.endswith(("/mem", ".sock")):
+        assert execute(name, 0, *read).returncode == 0
+
+
+@pytest.mark.parametrize("job_id", DAG_PROCESSORS)
+def test_dag_files_are_parsed_by_that_user_without_the_way_to_a_secret(
+    platform: Access, job_id: str
+) -> None:
+    inspect = ["docker", "inspect", "--format", "{{.State.Pid}}"]
+    top = int(subprocess.check_output([*inspect, container(platform, job_id, "dag-processor")]))
+    deadline = time.monotonic() + 300  # each file is parsed anew every half a minute or so
+    while time.monotonic() < deadline:
+        for process in psutil.Process(top).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                # Before its new interpreter starts it is still a copy of its parent.
+                if "from harmattan.dag_processor import child" in " ".join(process.cmdline()):
+                    environment = process.environ()
+                    assert set(process.uids()) == set(process.gids()) == {STRANGER}
+                    assert not [key for key in environment if key.endswith(("_CMD", "_SECRET"))]
+                    assert environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == "sqlite://"
+                    return
+        time.sleep(0.05)
+    raise AssertionError(f"{job_id} parsed no file as user {STRANGER} in five minutes")
+
+
+def refused(client: redis.Redis, *words: str) -> bool:
+    """Say whether Redis refuses a command, which is queued and thrown away, never carried out."""
+    client.execute_command("MULTI")
+    try:
+        client.execute_command(*words)
+    except NoPermissionError:
+        return True
+    finally:
+        client.execute_command("DISCARD")
+    return False
+
+
+@pytest.mark.parametrize("user", MAY_PUSH)
+def test_each_redis_user_pushes_to_its_own_queues_only(platform: Access, user: str) -> None:
+    login = {"username": user, "password": kept(f"redis-{user}")}
+    with redis.Redis(ADDRESS, PORTS["Redis"][0], **login, single_connection_client=True) as client:
+        for queue in QUEUES:
+            denied = queue not in MAY_PUSH[user]
+            assert refused(client, "LPUSH", queue, "e2e") == denied, queue
+            assert refused(client, "LPUSH", f"{queue}\x06\x169", "e2e") == denied, queue
+        for command in ("KEYS *", "CONFIG GET *", "ACL LIST", "FLUSHALL", "LPUSH other e2e"):
+            assert refused(client, *command.split()), command
+
+
+def test_redis_lets_nobody_in_without_a_password(platform: Access) -> None:
+    with redis.Redis(ADDRESS, PORTS["Redis"][0]) as one, pytest.raises(AuthenticationError):
+        one.ping()

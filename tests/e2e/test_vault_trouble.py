@@ -1,0 +1,84 @@
+"""An analyst whose task cannot have its connection is told why: Vault denies, or is down."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from scripts import agents, credentials, vault_setup
+from scripts.local import ENVIRONMENT, NOMAD_ADDR
+from tests.e2e.rounds import ended, task_log, trigger, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scripts.access import Access
+
+POLICY = "airflow-worker-analysts"
+# What the worker still needs to stand: its own password of Redis. A denial by name, as an operator
+# would write it, because a policy that merely lacks the path is refused by the same rule.
+DENIES_CONNECTIONS = f"""
+path "{credentials.MOUNT}/data/{ENVIRONMENT}/redis/worker-analysts" {{ capabilities = ["read"] }}
+path "{credentials.MOUNT}/data/{ENVIRONMENT}/connections/*" {{ capabilities = ["deny"] }}
+"""
+UNDEFINED = "conn_id `warehouse` isn't defined"
+
+
+@contextmanager
+def worker_denied() -> Iterator[None]:
+    """Let Vault deny every connection to the analysts' worker."""
+    client = agents.vault_client()
+    client.sys.create_or_update_policy(POLICY, DENIES_CONNECTIONS)
+    try:
+        yield
+    finally:
+        vault_setup.set_up(
+            client,
+            mount=credentials.MOUNT,
+            environment=ENVIRONMENT,
+            jwks_url=f"{NOMAD_ADDR}/.well-known/jwks.json",
+            folders=(vault_setup.POLICIES, vault_setup.POLICIES / "local"),
+        )
+
+
+@contextmanager
+def vault_sealed() -> Iterator[None]:
+    """Seal Vault: it is there, and answers everything with 503."""
+    agents.vault_client().sys.seal()
+    try:
+        yield
+    finally:
+        agents.start_vault()
+
+
+def log_with(platform: Access, run: str, words: str) -> str:
+    """Return the log of the report's first try once it holds ``words`` or the try has ended."""
+    task = f"{run}/taskInstances/open_tickets_by_kind"
+
+    def tried() -> str | None:
+        found = platform.airflow(task)
+        if found["try_number"] == 0:
+            return None
+        text = task_log(platform, run, "open_tickets_by_kind")
+        over = found["state"] in {"up_for_retry", "failed", "success"}
+        return text if words in text or over else None
+
+    return str(wait_until(tried, f"{words!r} in the log of {run}", 120))
+
+
+def test_a_vault_that_denies_is_told_as_that_and_the_retry_succeeds(platform: Access) -> None:
+    with worker_denied():
+        run = trigger(platform, "school_report")
+        text = log_with(platform, run, "Vault denies")
+    assert "Vault denies this worker the connection 'warehouse'" in text
+    assert UNDEFINED not in text
+    assert ended(platform, run) == "success"
+
+
+def test_a_vault_that_is_sealed_is_told_as_that_and_the_retry_succeeds(platform: Access) -> None:
+    with vault_sealed():
+        run = trigger(platform, "school_report")
+        text = log_with(platform, run, "Vault did not answer")
+    assert "Vault did not answer when asked for the connection 'warehouse'" in text
+    assert UNDEFINED not in text
+    assert ended(platform, run) == "success"
