@@ -62,7 +62,7 @@ def ensure(tool: Tool) -> Path:
         unfinished = TOOLS / f".{tool.name}.part"
         run(
             f"build-{tool.name}",
-            ["go", "build", "-trimpath", "-ldflags=-s -w", f"-tags={tool.tags}",
+            ["go", "build", "-ldflags=-s -w", f"-tags={tool.tags}",
              "-o", unfinished, tool.package],
             cwd=ROOT / "scripts/toolchain" / tool.name,
             timeout=1500,  # 7 minutes on 2 idle cores; twice that beside the image builds
