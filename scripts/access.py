@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -44,7 +44,7 @@ class Access:
     """Addresses and credentials of one platform."""
 
     environment: str
-    values: Mapping[str, str]
+    values: Mapping[str, str] = field(repr=False)
 
     @cached_property
     def nomad(self) -> nomad.Nomad:

@@ -106,12 +106,19 @@ def push_template(platform: Access, checkout: Checkout) -> None:
             commit = checkout.commit_and_push("Start from the template")
     if live(platform) != commit:
         with step("let the DAG gate judge it"):
-            finish(platform, force(platform, "dag-sync"), timeout=240)
+            child = force(platform, "dag-sync")
+            finish(platform, child, timeout=240)
+            _wait_until(lambda: _published(platform, child), "the task publish to end", 90)
             if live(platform) != commit:
                 raise OperatorError(
                     f"the gate did not let {commit[:12]} through",
                     "Its findings are in the log of dag-sync's last launch, task publish.",
                 )
+
+
+def _published(platform: Access, child: str) -> bool:
+    allocations = platform.nomad.job.get_allocations(child)
+    return all(each["TaskStates"]["publish"]["State"] == "dead" for each in allocations)
 
 
 def live(platform: Access) -> str:

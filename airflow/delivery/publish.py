@@ -70,13 +70,14 @@ def _word(settings: PublishSettings, found: Candidate) -> tuple[Word, list[Findi
     """Return the verdict on the candidate and the findings to show with it."""
     if found.refused:
         return Word("refused", "the push breaks a limit"), list(found.refused)
-    word = nomad.ask(settings)
     handed = verdict.read_json(settings.alloc_dir / "data" / "findings.json")
-    if not isinstance(handed, dict) or handed.get("commit") != found.commit:
-        return word, []
-    if word.outcome == "unknown" and handed.get("verdict") == "refused":
-        word = Word("refused", f"the judge's findings say no; {word.reason}")
-    return word, verdict.findings_from(handed.get("findings")) if word.outcome != "sound" else []
+    told = handed if isinstance(handed, dict) and handed.get("commit") == found.commit else {}
+    findings = verdict.findings_from(told.get("findings"))
+    if told.get("verdict") == "refused":
+        # Nomad is not asked: after a failed main task it refuses this one's identity.
+        return Word("refused", "the judge's findings say no"), findings
+    word = nomad.ask(settings)
+    return word, findings if word.outcome != "sound" else []
 
 
 def _move(root: Path, analysts: Git, run: Path, found: Candidate) -> None:

@@ -131,8 +131,9 @@ job "airflow-dag-processor" {
       }
 
       vault {
-        role = "airflow-dag-processor-${var.bundle}"
-        env  = false
+        role         = "airflow-dag-processor-${var.bundle}"
+        env          = false
+        disable_file = true
       }
 
       template {
@@ -172,8 +173,9 @@ job "airflow-dag-processor" {
       kill_timeout = "30s"
 
       vault {
-        role = "airflow-dag-processor-${var.bundle}"
-        env  = false
+        role         = "airflow-dag-processor-${var.bundle}"
+        env          = false
+        disable_file = true
       }
 
       template {

@@ -96,8 +96,9 @@ job "airflow-logs" {
       user   = "50000:50000"
 
       vault {
-        role = "airflow-logs"
-        env  = false
+        role         = "airflow-logs"
+        env          = false
+        disable_file = true
       }
 
       template {

@@ -61,8 +61,9 @@ job "airflow-migrate" {
       kill_timeout = "5m" # a migration that is killed half-way needs a person
 
       vault {
-        role = "airflow-migrate"
-        env  = false
+        role         = "airflow-migrate"
+        env          = false
+        disable_file = true
       }
 
       template {

@@ -134,8 +134,9 @@ job "airflow-scheduler" {
       }
 
       vault {
-        role = "airflow-scheduler"
-        env  = false
+        role         = "airflow-scheduler"
+        env          = false
+        disable_file = true
       }
 
       template {
@@ -173,8 +174,9 @@ job "airflow-scheduler" {
       kill_timeout = "60s" # it gives its runs up for another scheduler to adopt
 
       vault {
-        role = "airflow-scheduler"
-        env  = false
+        role         = "airflow-scheduler"
+        env          = false
+        disable_file = true
       }
 
       template {

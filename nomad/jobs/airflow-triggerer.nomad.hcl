@@ -107,8 +107,9 @@ job "airflow-triggerer" {
       }
 
       vault {
-        role = "airflow-triggerer"
-        env  = false
+        role         = "airflow-triggerer"
+        env          = false
+        disable_file = true
       }
 
       template {
@@ -146,8 +147,9 @@ job "airflow-triggerer" {
       kill_timeout = "30s" # its triggers are taken up by the next triggerer
 
       vault {
-        role = "airflow-triggerer"
-        env  = false
+        role         = "airflow-triggerer"
+        env          = false
+        disable_file = true
       }
 
       template {

@@ -137,8 +137,9 @@ job "airflow-webserver" {
       }
 
       vault {
-        role = "airflow-webserver"
-        env  = false
+        role         = "airflow-webserver"
+        env          = false
+        disable_file = true
       }
 
       template {
@@ -176,8 +177,9 @@ job "airflow-webserver" {
       kill_timeout = "30s" # open requests end
 
       vault {
-        role = "airflow-webserver"
-        env  = false
+        role         = "airflow-webserver"
+        env          = false
+        disable_file = true
       }
 
       template {

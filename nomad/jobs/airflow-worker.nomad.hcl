@@ -238,8 +238,9 @@ job "airflow-worker" {
       kill_timeout = var.worker_kill_timeout
 
       vault {
-        role = "airflow-worker-${var.queue}"
-        env  = false
+        role         = "airflow-worker-${var.queue}"
+        env          = false
+        disable_file = true
       }
 
       # The token that VaultConnections logs in with; Nomad renews the file.

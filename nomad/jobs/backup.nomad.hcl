@@ -116,8 +116,9 @@ job "backup" {
       kill_timeout = "90s" # cancelling the unfinished upload is bounded at 60 s
 
       vault {
-        role = "backup-${var.database}"
-        env  = false
+        role         = "backup-${var.database}"
+        env          = false
+        disable_file = true
       }
 
       template {

@@ -97,8 +97,9 @@ job "dag-sync" {
       }
 
       vault {
-        role = "dag-sync"
-        env  = false
+        role         = "dag-sync"
+        env          = false
+        disable_file = true
       }
 
       template {

@@ -139,8 +139,9 @@ job "redis" {
       kill_timeout = "30s" # it writes its last file
 
       vault {
-        role = "redis"
-        env  = false
+        role         = "redis"
+        env          = false
+        disable_file = true
       }
 
       # Passwords only as hashes, and the default user off: nobody reads a password from Redis.

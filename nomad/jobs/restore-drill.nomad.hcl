@@ -104,8 +104,9 @@ job "restore-drill" {
       kill_timeout = "30s" # the throwaway server stops and the scratch directory is removed
 
       vault {
-        role = "restore-drill"
-        env  = false
+        role         = "restore-drill"
+        env          = false
+        disable_file = true
       }
 
       template {

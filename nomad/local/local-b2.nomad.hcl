@@ -79,8 +79,9 @@ job "local-b2" {
       kill_timeout = "30s"
 
       vault {
-        role = "local-b2"
-        env  = false
+        role         = "local-b2"
+        env          = false
+        disable_file = true
       }
 
       template {

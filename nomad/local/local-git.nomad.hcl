@@ -78,8 +78,9 @@ job "local-git" {
       kill_timeout = "30s"
 
       vault {
-        role = "local-git"
-        env  = false
+        role         = "local-git"
+        env          = false
+        disable_file = true
       }
 
       template {

@@ -78,8 +78,9 @@ job "local-postgres" {
       kill_timeout = "30s"
 
       vault {
-        role = "local-postgres"
-        env  = false
+        role         = "local-postgres"
+        env          = false
+        disable_file = true
       }
 
       template {

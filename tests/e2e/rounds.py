@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import requests
 
-from scripts import access, databases, deploy, first_run
+from scripts import databases, deploy, first_run
 from scripts.local import IMAGE_VARIABLES, VARIABLES
 
 if TYPE_CHECKING:
@@ -64,10 +64,14 @@ def ended(platform: Access, run: str, timeout: float = 300) -> str:
     return str(wait_until(state, run, timeout))
 
 
-def task_log(platform: Access, run: str, task: str, attempt: int = 1) -> str:
-    """Return what the log of one try says, a line an event, errors with their details."""
+def task_log(platform: Access, run: str, task: str, attempt: int | None = None) -> str:
+    """Return what the log of one try says, a line an event, errors with their details.
+
+    The last try unless told: one that never reached its task has no log.
+    """
+    path = f"{run}/taskInstances/{task}"
     answer = platform.airflow(
-        f"{run}/taskInstances/{task}/logs/{attempt}",
+        f"{path}/logs/{attempt or platform.airflow(path)['try_number']}",
         params={"full_content": True},
     )
     return "\n".join(str(event) for event in answer["content"])
@@ -175,8 +179,9 @@ def _restart(platform: Access, order: random.Random, new_database: bool) -> None
     assert not faults, "\n".join(faults)
     migrations = lines.count(("airflow-migrate", "migrating"))
     assert migrations == (1 if new_database else 0)
-    anew = access.local()  # a new database has new accounts, and knows no token of before
+    # A new database has new accounts: whoever shares this access logs in again.
+    platform.__dict__.pop("_airflow_token", None)
     if new_database:
-        first_run.run_dags(anew)
+        first_run.run_dags(platform)
     else:
-        first_run.run(anew, ["ingest_hr"])
+        first_run.run(platform, ["ingest_hr"])

@@ -59,7 +59,7 @@ def log_with(platform: Access, run: str, words: str) -> str:
         found = platform.airflow(task)
         if found["try_number"] == 0:
             return None
-        text = task_log(platform, run, "open_tickets_by_kind")
+        text = task_log(platform, run, "open_tickets_by_kind", attempt=1)
         over = found["state"] in {"up_for_retry", "failed", "success"}
         return text if words in text or over else None
 
