@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 
 LIVE = "refs/heads/live"
 
-# Airflow's discovery opens files only that hold the words "dag" and "airflow".
-DAGS_PY = b'''"""One Airflow DAG a pipeline file. Written by the platform, not by the analysts."""
+# Airflow's discovery opens files only that hold the words "dag" and "airflow". It parses a file
+# again at once only if the file itself is new, so this one names the tree that it stands for.
+DAGS_PY = b'''"""One Airflow DAG a pipeline file. Written by the platform, not by the analysts.
+
+It stands for the pipeline files of the tree %s.
+"""
 
 from pathlib import Path
 
@@ -36,7 +40,7 @@ def first_commit(git: Git, name: str) -> str:
     ``name`` is "pipelines" or "analysts": both can be cloned before the first push.
     """
     if name == "pipelines":
-        tree = _tree(git, [("100644", "blob", _blob(git, DAGS_PY), b"dags.py")])
+        tree = _tree(git, [("100644", "blob", _blob(git, DAGS_PY % b"none"), b"dags.py")])
     else:
         tree = _tree(git, [("100644", "blob", _blob(git, _README), b"README")])
     return _commit(git, tree, None, "Begin with nothing", _BIRTH)
@@ -55,9 +59,10 @@ def derive(analysts: Git, pipelines: Git, commit: str, parent: str) -> str:
             content = analysts.run("cat-file", "blob", entry.object_id)
             name = entry.path.removeprefix(b"pipelines/")
             files.append(("100644", "blob", _blob(pipelines, content), name))
-    top = [("100644", "blob", _blob(pipelines, DAGS_PY), b"dags.py")]
+    folder = _tree(pipelines, files) if files else "none"
+    top = [("100644", "blob", _blob(pipelines, DAGS_PY % folder.encode()), b"dags.py")]
     if files:
-        top.append(("040000", "tree", _tree(pipelines, files), b"pipelines"))
+        top.append(("040000", "tree", folder, b"pipelines"))
     tree = _tree(pipelines, top)
     if tree == pipelines.text("rev-parse", "--verify", f"{parent}^{{tree}}"):
         return parent
