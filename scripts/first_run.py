@@ -24,7 +24,6 @@ from scripts.variables import read_variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from contextlib import AbstractContextManager
 
     from scripts.access import Access
 
@@ -34,16 +33,11 @@ TEMPLATE = ROOT / "airflow/analysts-template"
 
 def main_job(platform: Access) -> None:
     """Deliver, ingest, back up and drill, whatever of it has not been done."""
-    with analysts_checkout() as checkout:
+    with Checkout() as checkout:
         push_template(platform, checkout)
     run_dags(platform)
     back_up(platform)
     hold_drill(platform)
-
-
-def analysts_checkout() -> AbstractContextManager[Checkout]:
-    """Return a context with the analysts' repository as one of them would have it."""
-    return Checkout()
 
 
 class Checkout(TemporaryDirectory[str]):
