@@ -66,7 +66,12 @@ class Access:
             },
             timeout=30,
         )
-        answer.raise_for_status()
+        if not answer.ok:
+            raise OperatorError(
+                f"Airflow at {self.values['AIRFLOW_URL']} lets nobody in:"
+                f" {answer.status_code} {answer.reason}",
+                "Check AIRFLOW_USERNAME and AIRFLOW_PASSWORD.",
+            )
         return str(answer.json()["access_token"])
 
     def airflow(self, path: str, *, method: str = "GET", **arguments: Any) -> Any:

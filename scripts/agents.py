@@ -85,9 +85,9 @@ def start_nomad() -> None:
     processes.wait_for("nomad", _has_leader)
     bootstrap = kept("nomad-bootstrap", _bootstrap)
     _set_policies(nomad_client(bootstrap))
-    _node("drain", "-disable", "-self", "-yes")
-    # The node is ready once its drivers were looked at; a job placed earlier would wait anyway.
+    # Only a node that registered can be told anything; its drivers are looked at before that.
     processes.wait_for("nomad", _node_is_ready)
+    _node("drain", "-disable", "-self", "-yes")
 
 
 def drain(timeout: float) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 import nomad.api.exceptions
+import requests
 import typer
 
 import nomad
@@ -164,7 +165,13 @@ def wait(client: nomad.Nomad, job_ids: Sequence[str], *, timeout: float = 600) -
     deadline = time.monotonic() + timeout
     waiting = list(job_ids)
     while waiting:
-        states = [health(client, job_id) for job_id in waiting]
+        try:
+            states = [health(client, job_id) for job_id in waiting]
+        except (NomadErrors, requests.RequestException) as error:
+            raise OperatorError(
+                f"Nomad did not say how its jobs are: {error}",
+                "Check NOMAD_ADDR and the rights of NOMAD_TOKEN, and deploy again.",
+            ) from None
         waiting = [state.id for state in states if not state.well]
         failed = [state for state in states if state.failed]
         if failed or time.monotonic() > deadline:

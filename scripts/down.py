@@ -50,8 +50,9 @@ def stop() -> None:
 
 
 def remove_images() -> None:
-    """Remove the images that were built here."""
-    if engine.running():
+    """Remove the images that were built here; they are with the engine, which is started for it."""
+    if shutil.which("dockerd") or engine.running():
+        engine.ensure()
         answer = run("docker-images", ["docker", "images", "--quiet", f"--filter=label={LABEL}"])
         if tags := sorted(set(answer.split())):
             with step(f"remove {len(tags)} images"):

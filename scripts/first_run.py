@@ -91,23 +91,30 @@ class Checkout(TemporaryDirectory[str]):
 
 
 def push_template(platform: Access, checkout: Checkout) -> None:
-    """Push the template into an empty remote and wait until the gate has let it through."""
-    if checkout.git("ls-remote", "--heads", "origin", "main"):
-        commit = checkout.git("rev-parse", "origin/main")
-    else:
+    """Push the template into an empty remote and wait until the gate has judged what is there.
+
+    Raises :class:`OperatorError` if it refuses the template; what analysts pushed since then is
+    theirs to mend, so a refusal of that is only told.
+    """
+    empty = not checkout.git("ls-remote", "--heads", "origin", "main")
+    if empty:
         with step("push the analysts' template"):
             shutil.copytree(TEMPLATE, checkout.tree, dirs_exist_ok=True)
             commit = checkout.commit_and_push("Start from the template")
+    else:
+        commit = checkout.git("rev-parse", "origin/main")
+    if live(platform) == commit:
+        return
+    with step("let the DAG gate judge it"):
+        child = force(platform, "dag-sync")
+        finish(platform, child, timeout=240)
+        _wait_until(lambda: _published(platform, child), "the task publish to end", 90)
     if live(platform) != commit:
-        with step("let the DAG gate judge it"):
-            child = force(platform, "dag-sync")
-            finish(platform, child, timeout=240)
-            _wait_until(lambda: _published(platform, child), "the task publish to end", 90)
-            if live(platform) != commit:
-                raise OperatorError(
-                    f"the gate did not let {commit[:12]} through",
-                    "Its findings are in the log of dag-sync's last launch, task publish.",
-                )
+        what = f"the gate did not let {commit[:12]} through"
+        findings = "Its findings are in the log of dag-sync's last launch, task publish."
+        if empty:
+            raise OperatorError(what, findings)
+        console.print(f"[yellow]![/] {what}. {findings}")
 
 
 def _published(platform: Access, child: str) -> bool:

@@ -122,9 +122,10 @@ def _apt_sources() -> str:
     found = Path("/etc/apt/sources.list.d/debian.sources")
     if found.exists():
         return found.read_text()
+    listed = Path("/etc/apt/sources.list")
     stanzas = []
     line = re.compile(r"^deb +(?:\[.*?\] +)?(\S+) +(\S+) +(.+)$", re.MULTILINE)
-    for uri, suite, components in line.findall(Path("/etc/apt/sources.list").read_text()):
+    for uri, suite, components in line.findall(listed.read_text() if listed.exists() else ""):
         stanzas.append(
             f"Types: deb\nURIs: {uri}\nSuites: {suite}\nComponents: {components}\n"
             "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"

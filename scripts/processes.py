@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -48,6 +49,8 @@ def start(
     LOGS.mkdir(parents=True, exist_ok=True)
     PID_FILES.mkdir(parents=True, exist_ok=True)
     kept = os.environ if environment is None else {"PATH": os.environ["PATH"], **environment}
+    if not shutil.which(command[0]):
+        raise OperatorError(f"{command[0]} is not installed", "Install it and run this again.")
     with (LOGS / f"{name}.log").open("ab") as log:
         process = subprocess.Popen(
             [str(word) for word in command],

@@ -95,9 +95,18 @@ def set_up(
     namespace: str = "default",
     folders: tuple[Path, ...] = (POLICIES,),
 ) -> list[str]:
-    """Write the engine, the login, every policy and every role; return the roles' names."""
-    if f"{mount}/" not in client.sys.list_mounted_secrets_engines()["data"]:
+    """Write the engine, the login, every policy and every role; return the roles' names.
+
+    Raises :class:`OperatorError` if ``mount`` is there and is not KV version 2.
+    """
+    engine = client.sys.list_mounted_secrets_engines()["data"].get(f"{mount}/")
+    if engine is None:
         client.sys.enable_secrets_engine("kv", path=mount, options={"version": "2"})
+    elif engine["type"] != "kv" or (engine["options"] or {}).get("version") != "2":
+        raise OperatorError(
+            f"the engine {mount}/ of this Vault is not KV version 2",
+            "Name another with --mount, or move this one: vault kv enable-versioning.",
+        )
     if f"{AUTH_MOUNT}/" not in client.sys.list_auth_methods()["data"]:
         client.sys.enable_auth_method("jwt", path=AUTH_MOUNT)
     client.auth.jwt.configure(

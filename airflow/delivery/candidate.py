@@ -26,12 +26,14 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 class Candidate:
     """A commit of the analysts' branch.
 
-    ``previous`` is the analysts' ``live`` when it was fetched, "" if there was no mirror yet.
-    ``judged`` means nothing new. ``refused`` are findings that need no code to run.
+    ``previous`` is the analysts' ``live`` when it was fetched, ``last`` the commit of the last
+    verdict then; "" if there was none yet. ``judged`` means nothing new. ``refused`` are findings
+    that need no code to run.
     """
 
     commit: str
     previous: str
+    last: str
     judged: bool
     refused: tuple[Finding, ...] = ()
 
@@ -59,6 +61,7 @@ def load(run: Path) -> Candidate | None:
         not isinstance(value, dict)
         or not _COMMIT.fullmatch(str(value.get("commit")))
         or not _COMMIT.fullmatch(str(value.get("previous")) or "0" * 40)
+        or not _COMMIT.fullmatch(str(value.get("last")) or "0" * 40)
         or not isinstance(value.get("judged"), bool)
     ):
         raise DeliveryError(
@@ -66,7 +69,7 @@ def load(run: Path) -> Candidate | None:
             "Check that only fetch and publish can write the incoming volume.",
         )
     return Candidate(
-        value["commit"], value["previous"], value["judged"],
+        value["commit"], value["previous"], value["last"], value["judged"],
         tuple(findings_from(value.get("refused"))),
     )  # fmt: skip
 

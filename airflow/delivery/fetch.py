@@ -58,13 +58,21 @@ def fetch(settings: FetchSettings) -> Candidate:
     for name in candidates.remove_stale(settings.incoming, settings.alloc_id):
         log.info("removed the folder of a run that died", run=name)
     live = _live(settings.mirror)
+    last = verdict.load(settings.mirror / "verdict.json")
     with _ssh(settings) as command:
         head = _retry(settings, lambda: _head(settings, command))
-        if is_judged(verdict.load(settings.mirror / "verdict.json"), head, live):
+        if is_judged(last, head, live):
             log.info("nothing new: this commit was judged already", commit=head)
-            found = Candidate(head, live, judged=True)
+            commit, refused = head, tuple[Finding, ...]()
         else:
-            found = _take(settings, command, run, head, live)
+            commit, refused = _take(settings, command, run, head)
+    found = Candidate(
+        commit,
+        previous=live,
+        last=last.commit if last else "",
+        judged=is_judged(last, commit, live),
+        refused=refused,
+    )
     candidates.save(run, found)
     return found
 
@@ -79,7 +87,13 @@ def is_judged(last: verdict.Verdict | None, commit: str, live: str) -> bool:
     return last.outcome != "sound" or live == commit
 
 
-def _take(settings: FetchSettings, command: str, run: Path, head: str, live: str) -> Candidate:
+def _take(
+    settings: FetchSettings, command: str, run: Path, head: str
+) -> tuple[str, tuple[Finding, ...]]:
+    """Fetch the branch into ``run``; return its commit and what refuses it unjudged.
+
+    A branch that moved since ``head`` was listed is taken as it is now.
+    """
     git = init_bare(run / "repo.git")
     objects = settings.mirror / "analysts.git" / "objects"
     if objects.is_dir():
@@ -93,17 +107,16 @@ def _take(settings: FetchSettings, command: str, run: Path, head: str, live: str
             raise
         finding = Finding.of("", "git finds the history corrupt or unsafe", error.said)
         log.warning("refused by git's own checks", commit=head)
-        return Candidate(head, live, judged=False, refused=(finding,))
+        return head, (finding,)
     commit = git.text("rev-parse", "--verify", f"{_REF}^{{commit}}")
     findings = _limits(settings, git, commit)
     if findings:
         for line in (line for finding in findings for line in finding.lines()):
             log.warning(line)
-        refused = tuple(verdict.bounded(findings))
-        return Candidate(commit, live, judged=False, refused=refused)
+        return commit, tuple(verdict.bounded(findings))
     _export(git, commit, run / "tree")
-    log.info("fetched", commit=commit, previous=live)
-    return Candidate(commit, live, judged=False)
+    log.info("fetched", commit=commit)
+    return commit, ()
 
 
 def _limits(settings: FetchSettings, git: Git, commit: str) -> list[Finding]:

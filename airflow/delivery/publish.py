@@ -45,6 +45,7 @@ def publish(settings: PublishSettings) -> Verdict | None:
     word, findings = _word(settings, found)
     with mirror.locked(settings.mirror):
         mirror.prepare(settings.mirror)
+        _still_newest(verdict.load(settings.mirror / "verdict.json"), found)
         analysts = Git(mirror.repository(settings.mirror, "analysts"), protocol="file")
         if word.outcome == "sound":
             _move(settings.mirror, analysts, run, found)
@@ -78,6 +79,15 @@ def _word(settings: PublishSettings, found: Candidate) -> tuple[Word, list[Findi
         return Word("refused", "the judge's findings say no"), findings
     word = nomad.ask(settings)
     return word, findings if word.outcome != "sound" else []
+
+
+def _still_newest(last: Verdict | None, found: Candidate) -> None:
+    """Raise LiveMovedError if a push that was fetched later has its verdict already."""
+    if last is not None and last.commit not in (found.last, found.commit):
+        raise LiveMovedError(
+            f"{last.commit} was judged while this run judged {found.commit}",
+            "Another run was faster; the next sync judges the branch as it is then.",
+        )
 
 
 def _move(root: Path, analysts: Git, run: Path, found: Candidate) -> None:

@@ -14,8 +14,8 @@ DAY = 24 * HOUR
 def groom(folder: Path, older_than: float) -> int:
     """Delete the files below ``folder`` last written before ``older_than`` (seconds since 1970).
 
-    Folders that are left empty go too. Symbolic links are removed, never followed. Returns the
-    number of files deleted; what cannot be deleted is left for the next round.
+    Folders that are empty for an hour go too. Symbolic links are removed, never followed. Returns
+    the number of files deleted; what cannot be deleted is left for the next round.
     """
     deleted = 0
     for parent, folders, names in os.walk(folder, topdown=False):
@@ -30,7 +30,9 @@ def groom(folder: Path, older_than: float) -> int:
                 continue
         if Path(parent) != folder:
             try:
-                Path(parent).rmdir()
+                # A task that just made its folder is about to write into it.
+                if Path(parent).lstat().st_mtime < time.time() - HOUR:
+                    Path(parent).rmdir()
             except OSError:
                 continue
     return deleted

@@ -3,7 +3,8 @@
 The DAG processor, the triggerer and the worker have no HTTP health check of their own, and Nomad's
 services take no command as a check. This small process starts one of them, passes signals on, and
 answers ``GET /health`` with 200 while its last sign of life is fresh, else 503. SIGN says where to
-look for it: ``job:TYPE`` in Airflow's table of jobs, ``file:PATH`` at the file's time.
+look for it: ``job:TYPE:FILE`` in Airflow's table of jobs, in the database whose URI FILE holds;
+``file:PATH`` at the file's time.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from typing import ClassVar
 
 import psycopg2
 
-DATABASE_URI = Path("/secrets/database_uri")
 # A sign comes every 5 s ([scheduler] job_heartbeat_sec, harmattan.worker); six missed are a fault.
 FRESH = 30
 QUERY = """
@@ -36,9 +36,9 @@ def file_is_fresh(path: Path) -> bool:
     return path.exists() and time.time() - path.stat().st_mtime < FRESH
 
 
-def job_is_fresh(job_type: str) -> bool:
+def job_is_fresh(job_type: str, database_uri: Path) -> bool:
     """Tell whether a job of ``job_type`` on this host wrote its heartbeat in the last 30 s."""
-    uri = DATABASE_URI.read_text().replace("postgresql+psycopg2:", "postgresql:")
+    uri = database_uri.read_text().replace("postgresql+psycopg2:", "postgresql:")
     hostname = os.environ.get("HARMATTAN_NODE") or socket.getfqdn()
     connection = psycopg2.connect(uri, connect_timeout=3)
     try:
@@ -58,8 +58,11 @@ class Health(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer 200 or 503; a database that does not answer is 503 too."""
         try:
-            kind, _, name = self.sign.partition(":")
-            fresh = file_is_fresh(Path(name)) if kind == "file" else job_is_fresh(name)
+            match self.sign.split(":"):
+                case ["job", job_type, file]:
+                    fresh = job_is_fresh(job_type, Path(file))
+                case _:
+                    fresh = file_is_fresh(Path(self.sign.removeprefix("file:")))
         except psycopg2.Error as error:
             self.log_error("%s", type(error).__name__)
             fresh = False

@@ -195,8 +195,8 @@ job "airflow-dag-processor" {
       }
 
       env {
-        AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD         = "cat /secrets/database_uri"
-        AIRFLOW__CORE__FERNET_KEY_CMD                   = "cat /secrets/fernet_key"
+        AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD         = "cat /run/airflow/database_uri"
+        AIRFLOW__CORE__FERNET_KEY_CMD                   = "cat /run/airflow/fernet_key"
         AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST  = jsonencode(local.bundles)
         AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH = "/tmp/bundles"
       }
@@ -205,12 +205,21 @@ job "airflow-dag-processor" {
         image      = var.airflow_image
         force_pull = false
         args = [
-          "python", "-m", "harmattan.health", "8974", "job:DagProcessorJob",
+          "python", "-m", "harmattan.private_secrets",
+          "python", "-m", "harmattan.health", "8974", "job:DagProcessorJob:/run/airflow/database_uri",
           "python", "-m", "harmattan.dag_processor", "--bundle-name", var.bundle,
         ]
-        ports    = ["health"]
-        cap_drop = ["all"]
-        cap_add  = ["setuid", "setgid", "kill"]
+        ports        = ["health"]
+        cap_drop     = ["all"]
+        cap_add      = ["setuid", "setgid", "kill"]
+        security_opt = ["no-new-privileges"]
+
+        # Nomad's own folder of logs, which it writes as root on the node, is no place for strangers.
+        mount {
+          type     = "tmpfs"
+          target   = "/alloc/logs"
+          readonly = true
+        }
       }
 
       resources {

@@ -183,11 +183,19 @@ job "airflow-triggerer" {
         image      = var.airflow_image
         force_pull = false
         args = [
-          "python", "-m", "harmattan.health", "8974", "job:TriggererJob",
+          "python", "-m", "harmattan.health", "8974", "job:TriggererJob:/secrets/database_uri",
           "airflow", "triggerer", "--skip-serve-logs",
         ]
-        ports    = ["health"]
-        cap_drop = ["all"]
+        ports        = ["health"]
+        cap_drop     = ["all"]
+        security_opt = ["no-new-privileges"]
+
+        # Nomad's own folder of logs, which it writes as root on the node, is no place for strangers.
+        mount {
+          type     = "tmpfs"
+          target   = "/alloc/logs"
+          readonly = true
+        }
       }
 
       volume_mount {

@@ -295,8 +295,16 @@ job "airflow-worker" {
           "python", "-m", "harmattan.worker", "/tmp/worker-heartbeat",
           "--queues", var.queue, "--concurrency", "${var.worker_concurrency}",
         ]
-        ports    = ["health"]
-        cap_drop = ["all"]
+        ports        = ["health"]
+        cap_drop     = ["all"]
+        security_opt = ["no-new-privileges"]
+
+        # Nomad's own folder of logs, which it writes as root on the node, is no place for strangers.
+        mount {
+          type     = "tmpfs"
+          target   = "/alloc/logs"
+          readonly = true
+        }
       }
 
       volume_mount {

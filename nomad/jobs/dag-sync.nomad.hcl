@@ -182,6 +182,13 @@ job "dag-sync" {
             size = 67108864 # 64 MiB, in bytes
           }
         }
+
+        # Nomad's own folder of logs, which it writes as root on the node, is no place for strangers.
+        mount {
+          type     = "tmpfs"
+          target   = "/alloc/logs"
+          readonly = true
+        }
       }
 
       volume_mount {

@@ -65,7 +65,7 @@ QUEUES = ("analysts", "ingest")
 MAY_PUSH = {"scheduler": QUEUES, "worker-analysts": QUEUES[:1], "worker-ingest": QUEUES[1:]}
 KEPT_FROM_STRANGERS = (
     *("/secrets/database_uri", "/secrets/fernet_key", "/secrets/vault_token", "/secrets/api.sock"),
-    *("/proc/1/environ", "/proc/1/mem"),
+    *("/run/airflow/database_uri", "/run/airflow/fernet_key", "/proc/1/environ", "/proc/1/mem"),
 )
 DAG_PROCESSORS = tuple(each.split("/")[0] for each in MAY_READ if "dag-processor" in each)
 

@@ -104,6 +104,26 @@ def test_the_judge_of_strangers_code_is_shut_in() -> None:
     assert judge["Vault"] is None
 
 
+RUN_STRANGERS_CODE = {
+    "dag-sync": "judge",
+    "airflow-dag-processor-pipelines": "dag-processor",
+    "airflow-dag-processor-analysts": "dag-processor",
+    "airflow-triggerer": "triggerer",
+    "airflow-worker-ingest": "worker",
+    "airflow-worker-analysts": "worker",
+}
+
+
+@pytest.mark.parametrize("job_id", RUN_STRANGERS_CODE)
+def test_strangers_code_gains_no_privilege_and_reaches_no_log_that_nomad_writes(
+    job_id: str,
+) -> None:
+    (task,) = [task for task in tasks(job_id) if task["Name"] == RUN_STRANGERS_CODE[job_id]]
+    assert task["Config"]["security_opt"] == ["no-new-privileges"]
+    masked = [mount for mount in task["Config"]["mount"] if mount["target"] == "/alloc/logs"]
+    assert [(mount["type"], mount["readonly"]) for mount in masked] == [("tmpfs", True)]
+
+
 def test_one_worker_knows_its_own_bundle_only() -> None:
     bundles = {
         job_id: re.findall(r'/(\w+)\.git"', json.dumps(_env(job_id, "worker")).replace("\\", ""))

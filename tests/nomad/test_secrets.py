@@ -54,10 +54,10 @@ def test_a_variable_with_a_secrets_name_only_says_which_file_holds_it(job_id: st
         for name, value in (task["Env"] or {}).items():
             where = f"{task['Name']}: {name} = {value}"
             if name.endswith("_CMD"):
-                assert value.startswith("cat /secrets/"), where
+                assert value.startswith(("cat /secrets/", "cat /run/airflow/")), where
             elif SECRET_NAME.search(name) and name not in NO_SECRETS:
                 assert value.startswith("/secrets/") or name.endswith("_FILE"), where
-            for file in re.findall(r"/secrets/([\w.-]+)", value):
+            for file in re.findall(r"/(?:secrets|run/airflow)/([\w.-]+)", value):
                 assert file in files, f"{where}, and no template or identity writes it"
 
 

@@ -17,7 +17,8 @@ def test_a_push_arrives_with_its_tree_read_only(verbs: Any) -> None:
     commit = verbs.remote.push(FILES | {"run.sh": "#!/bin/sh\n"})
     done = verbs("fetch")
     assert done.returncode == 0, done.stderr
-    assert verbs.candidate() == {"commit": commit, "previous": "", "judged": False, "refused": []}
+    expected = {"commit": commit, "previous": "", "last": "", "judged": False, "refused": []}
+    assert verbs.candidate() == expected
     tree = verbs.run_folder / "tree"
     assert (tree / "pipelines/hr.yaml").read_text() == "name: hr\n"
     modes = {path.name: path.stat().st_mode & 0o777 for path in [tree, *tree.rglob("*")]}

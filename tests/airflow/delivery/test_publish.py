@@ -162,6 +162,23 @@ def test_a_run_that_another_overtook_moves_nothing(verbs: Any) -> None:
     assert verbs.verdict()["commit"] == newest
 
 
+def test_a_slow_refusal_does_not_take_the_place_of_a_newer_verdict(verbs: Any) -> None:
+    verbs.remote.push(FILES)
+    verbs.deliver()
+    refused = verbs.remote.push(FILES | {"dags/a.py": "# airflow dag, broken\n"})
+    assert verbs("fetch").returncode == 0
+    slow = verbs.incoming / "slow"
+    verbs.run_folder.rename(slow)
+    newest = verbs.remote.push(FILES | {"dags/a.py": "# airflow dag, mended\n"})
+    verbs.deliver()
+    slow.rename(verbs.run_folder)
+    hand_over(verbs, "refused", refused)
+    done = verbs("publish")
+    assert done.returncode == 1
+    assert "Another run was faster" in done.stderr
+    assert (verbs.verdict()["commit"], verbs.verdict()["verdict"]) == (newest, "sound")
+
+
 def test_two_publishes_at_once_wait_for_each_other(verbs: Any) -> None:
     commit = verbs.remote.push(FILES)
     assert verbs("fetch").returncode == 0

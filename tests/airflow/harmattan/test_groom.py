@@ -40,10 +40,15 @@ def test_it_is_the_time_of_writing_that_counts(tmp_path: Path) -> None:
     assert groom(tmp_path, NOW - 30 * DAY) == 1
 
 
-def test_folders_that_are_left_empty_go_with_their_files(tmp_path: Path) -> None:
-    written(tmp_path / "dag_id=x/run_id=y/task_id=z/attempt=1.log", 31)
+def test_folders_that_were_left_empty_go_an_hour_later(tmp_path: Path) -> None:
+    left = tmp_path / "dag_id=x"
+    written(left / "run_id=y/attempt=1.log", 31)
     written(tmp_path / "dag_id=w/attempt=1.log", 1)
     groom(tmp_path, NOW - 30 * DAY)
+    assert (left / "run_id=y").is_dir()  # as young as one that a task just made
+    for folder in (left / "run_id=y", left):
+        os.utime(folder, (NOW, NOW))
+        groom(tmp_path, NOW - 30 * DAY)
     assert [path.name for path in tmp_path.iterdir()] == ["dag_id=w"]
 
 

@@ -88,11 +88,16 @@ def test_a_missed_beat_or_two_are_no_fault(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def jobs(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> psycopg.Connection:
-    """Airflow's table of jobs, and the file that names its database as Airflow spells it."""
+def uri_file(database: str, tmp_path: Path) -> Path:
+    """The file that names the database, as Airflow spells it."""
     path = tmp_path / "database_uri"
     path.write_text(database.replace("postgresql:", "postgresql+psycopg2:"))
-    monkeypatch.setattr(health, "DATABASE_URI", path)
+    return path
+
+
+@pytest.fixture
+def jobs(database: str, monkeypatch: pytest.MonkeyPatch) -> psycopg.Connection:
+    """Airflow's table of jobs."""
     monkeypatch.setenv("HARMATTAN_NODE", "10.0.0.1")
     connection = psycopg.connect(database, autocommit=True)
     connection.execute(JOB)
@@ -112,7 +117,10 @@ def jobs(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> psyc
     ],
 )
 def test_a_row_of_this_kind_on_this_host_that_still_beats(
-    jobs: psycopg.Connection, row: tuple[str, str, str, int | None], expected: object
+    jobs: psycopg.Connection,
+    uri_file: Path,
+    row: tuple[str, str, str, int | None],
+    expected: object,
 ) -> None:
     with jobs:
         jobs.execute(
@@ -120,10 +128,12 @@ def test_a_row_of_this_kind_on_this_host_that_still_beats(
             " VALUES (%s, %s, %s, now() - %s * interval '1 second')",
             row,
         )
-    assert health.job_is_fresh("TriggererJob") is expected
+    assert health.job_is_fresh("TriggererJob", uri_file) is expected
 
 
-def test_an_old_row_beside_a_fresh_one_does_not_matter(jobs: psycopg.Connection) -> None:
+def test_an_old_row_beside_a_fresh_one_does_not_matter(
+    jobs: psycopg.Connection, uri_file: Path
+) -> None:
     """Each start writes a row more, and those of killed processes stay 'running'."""
     with jobs:
         for age in (100, 5, 5000):
@@ -132,7 +142,7 @@ def test_an_old_row_beside_a_fresh_one_does_not_matter(jobs: psycopg.Connection)
                 " ('TriggererJob', 'running', '10.0.0.1', now() - %s * interval '1 second')",
                 (age,),
             )
-    assert health.job_is_fresh("TriggererJob") is True
+    assert health.job_is_fresh("TriggererJob", uri_file) is True
 
 
 def test_http_says_200_while_the_sign_is_fresh_and_503_when_not(tmp_path: Path) -> None:
@@ -150,8 +160,7 @@ def test_http_says_200_while_the_sign_is_fresh_and_503_when_not(tmp_path: Path) 
 def test_a_database_that_does_not_answer_is_503_and_its_password_nowhere(tmp_path: Path) -> None:
     uri = tmp_path / "database_uri"
     uri.write_text(f"postgresql+psycopg2://airflow:a-password@127.0.0.1:{free_port()}/airflow")
-    code = f"import harmattan.health as h; h.DATABASE_URI = Path({str(uri)!r}); h.main()"
-    with running("job:TriggererJob", "sleep", "60", code=code) as (port, process):
+    with running(f"job:TriggererJob:{uri}", "sleep", "60") as (port, process):
         assert status(port) == 503
         process.terminate()
         output, errors = process.communicate(timeout=10)
