@@ -134,6 +134,7 @@ job "airflow-dag-processor" {
         role         = "airflow-dag-processor-${var.bundle}"
         env          = false
         disable_file = true
+        change_mode  = "noop" # a new token brings the same secrets
       }
 
       template {
@@ -176,6 +177,7 @@ job "airflow-dag-processor" {
         role         = "airflow-dag-processor-${var.bundle}"
         env          = false
         disable_file = true
+        change_mode  = "noop" # a new token brings the same secrets
       }
 
       template {

@@ -99,6 +99,7 @@ job "airflow-logs" {
         role         = "airflow-logs"
         env          = false
         disable_file = true
+        change_mode  = "noop" # a new token brings the same secrets
       }
 
       template {

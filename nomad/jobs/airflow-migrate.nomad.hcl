@@ -64,6 +64,7 @@ job "airflow-migrate" {
         role         = "airflow-migrate"
         env          = false
         disable_file = true
+        change_mode  = "noop" # a new token brings the same secrets
       }
 
       template {

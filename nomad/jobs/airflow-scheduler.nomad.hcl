@@ -137,6 +137,7 @@ job "airflow-scheduler" {
         role         = "airflow-scheduler"
         env          = false
         disable_file = true
+        change_mode  = "noop" # a new token brings the same secrets
       }
 
       template {
@@ -177,6 +178,7 @@ job "airflow-scheduler" {
         role         = "airflow-scheduler"
         env          = false
         disable_file = true
+        change_mode  = "noop" # a new token brings the same secrets
       }
 
       template {

@@ -110,6 +110,7 @@ job "airflow-triggerer" {
         role         = "airflow-triggerer"
         env          = false
         disable_file = true
+        change_mode  = "noop" # a new token brings the same secrets
       }
 
       template {
@@ -150,6 +151,7 @@ job "airflow-triggerer" {
         role         = "airflow-triggerer"
         env          = false
         disable_file = true
+        change_mode  = "noop" # a new token brings the same secrets
       }
 
       template {

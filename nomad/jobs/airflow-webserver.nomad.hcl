@@ -140,6 +140,7 @@ job "airflow-webserver" {
         role         = "airflow-webserver"
         env          = false
         disable_file = true
+        change_mode  = "noop" # a new token brings the same secrets
       }
 
       template {
@@ -180,6 +181,7 @@ job "airflow-webserver" {
         role         = "airflow-webserver"
         env          = false
         disable_file = true
+        change_mode  = "noop" # a new token brings the same secrets
       }
 
       template {

@@ -241,6 +241,7 @@ job "airflow-worker" {
         role         = "airflow-worker-${var.queue}"
         env          = false
         disable_file = true
+        change_mode  = "noop" # a new token brings the same secrets
       }
 
       # The token that VaultConnections logs in with; Nomad renews the file.

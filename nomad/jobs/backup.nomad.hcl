@@ -119,6 +119,7 @@ job "backup" {
         role         = "backup-${var.database}"
         env          = false
         disable_file = true
+        change_mode  = "noop" # a new token brings the same secrets
       }
 
       template {

@@ -100,6 +100,7 @@ job "dag-sync" {
         role         = "dag-sync"
         env          = false
         disable_file = true
+        change_mode  = "noop" # a new token brings the same secrets
       }
 
       template {

@@ -142,6 +142,7 @@ job "redis" {
         role         = "redis"
         env          = false
         disable_file = true
+        change_mode  = "noop" # a new token brings the same secrets
       }
 
       # Passwords only as hashes, and the default user off: nobody reads a password from Redis.

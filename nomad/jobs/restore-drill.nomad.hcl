@@ -107,6 +107,7 @@ job "restore-drill" {
         role         = "restore-drill"
         env          = false
         disable_file = true
+        change_mode  = "noop" # a new token brings the same secrets
       }
 
       template {

@@ -82,6 +82,7 @@ job "local-b2" {
         role         = "local-b2"
         env          = false
         disable_file = true
+        change_mode  = "noop" # a new token brings the same secrets
       }
 
       template {

@@ -81,6 +81,7 @@ job "local-git" {
         role         = "local-git"
         env          = false
         disable_file = true
+        change_mode  = "noop" # a new token brings the same secrets
       }
 
       template {

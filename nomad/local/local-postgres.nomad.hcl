@@ -75,12 +75,14 @@ job "local-postgres" {
     task "postgres" {
       driver       = "docker"
       user         = "50002:50002"
+      kill_signal  = "SIGINT" # PostgreSQL's fast shutdown; SIGTERM waits for every client
       kill_timeout = "30s"
 
       vault {
         role         = "local-postgres"
         env          = false
         disable_file = true
+        change_mode  = "noop" # a new token brings the same secrets
       }
 
       template {

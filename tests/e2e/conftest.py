@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from scripts.access import Access
 
 HERE = Path(__file__).parent
-# Written, and not yet seen to pass in one run of a quiet machine: they run in `make soak`.
-UNPROVEN = frozenset({"test_restart.py", "test_secrets.py", "test_up.py", "test_vault_trouble.py"})
 UP_TIMEOUT = 2400  # s: `make up` on a machine with empty caches may take 25 minutes, and no more
 TEST_TIMEOUT = 600  # s
 FIRST_TIMEOUT = UP_TIMEOUT + 300  # s: the first test waits for the platform
@@ -28,8 +26,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     mine = [item for item in items if item.path.is_relative_to(HERE)]
     for number, item in enumerate(mine):
         item.add_marker(pytest.mark.e2e)
-        if item.path.name in UNPROVEN:
-            item.add_marker(pytest.mark.soak)
         if number == 0:
             item.add_marker(pytest.mark.timeout(FIRST_TIMEOUT), append=False)
         elif item.get_closest_marker("timeout") is None:

@@ -104,6 +104,13 @@ def test_the_judge_of_strangers_code_is_shut_in() -> None:
     assert judge["Vault"] is None
 
 
+@every_job
+def test_a_task_outlives_the_loss_of_vault(job_id: str) -> None:
+    """By default Nomad restarts a task when it had to log in to Vault anew."""
+    for task in tasks(job_id):
+        assert task["Vault"] is None or task["Vault"]["ChangeMode"] == "noop", task["Name"]
+
+
 RUN_STRANGERS_CODE = {
     "dag-sync": "judge",
     "airflow-dag-processor-pipelines": "dag-processor",
