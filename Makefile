@@ -3,7 +3,6 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
-NOMAD = $(shell command -v nomad || echo .tools/nomad)
 # Debian's packages that the tests call beside what the platform itself needs.
 TEST_PACKAGES := postgresql-15 openssh-server openssh-client git gnupg zstd shellcheck chromium
 
@@ -33,7 +32,7 @@ down: setup ## Stop everything and keep the data
 .PHONY: clean
 clean: setup ## Remove everything that was made here: data, secrets, images, tools
 	@$(PYTHON) -m scripts.down --remove all
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -o -name '.*_cache' | xargs rm -rf .venv .hypothesis
 
 .PHONY: deploy
 deploy: setup ## Deploy to the cluster of NOMAD_ADDR: make deploy VARS="a.hcl b.hcl"
@@ -45,12 +44,12 @@ drill: setup ## Hold a restore drill now and show its report
 
 .PHONY: test
 test: setup packages ## Run all tests: unit, integration, end to end (brings the platform up)
-	@$(PYTHON) -m scripts.tools
+	@$(PYTHON) -m scripts.tools >/dev/null
 	@$(PYTHON) -m pytest -m "not soak"
 
 .PHONY: soak
-soak: setup packages ## Run the long rounds: many restarts, many kills
-	@$(PYTHON) -m scripts.tools
+soak: setup packages ## Run the long rounds: ten restarts, every service killed
+	@$(PYTHON) -m scripts.tools >/dev/null
 	@$(PYTHON) -m pytest -m soak --timeout 7200
 
 .PHONY: packages
@@ -64,8 +63,7 @@ lint: setup ## Check style, types, shell scripts and job files
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
 	@shellcheck .ci/run $$(git ls-files '*.sh')
-	@$(PYTHON) -m scripts.tools nomad
-	@$(NOMAD) fmt -check -recursive nomad vault-policies
+	@$$($(PYTHON) -m scripts.tools nomad) fmt -check -recursive nomad vault-policies
 
 .PHONY: lock
 lock: setup ## Write the lock files anew from pyproject.toml

@@ -16,7 +16,7 @@ import nomad
 from backup.settings import B2_KEY, Settings
 from scripts import backblaze
 from scripts.console import OperatorError
-from scripts.local import ENVIRONMENT, HOME, NOMAD_ADDR, VARIABLES, kept
+from scripts.local import ENVIRONMENT, HOME, NOMAD_ADDR, VARIABLES, VAULT_ADDR, kept
 from scripts.variables import read_variables
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ LOCAL = "local"
 NAMES = {
     "NOMAD_ADDR": "Nomad's address",
     "NOMAD_TOKEN": "a token with the policy of nomad/acl/platform.policy.hcl",
+    "VAULT_ADDR": "Vault's address",
     "AIRFLOW_URL": "the webserver's address",
     "AIRFLOW_USERNAME": "an Airflow account of the role Platform",
     "AIRFLOW_PASSWORD": "its password",
@@ -115,6 +116,7 @@ def local() -> Access:
         {
             "NOMAD_ADDR": NOMAD_ADDR,
             "NOMAD_TOKEN": kept("nomad-platform"),
+            "VAULT_ADDR": VAULT_ADDR,
             "AIRFLOW_URL": variables["airflow_url"],
             "AIRFLOW_USERNAME": "admin",
             "AIRFLOW_PASSWORD": kept("airflow-admin"),

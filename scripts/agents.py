@@ -12,7 +12,7 @@ import requests
 import nomad
 from scripts import processes
 from scripts.console import OperatorError, step
-from scripts.local import ADDRESS, HOME, NOMAD_ADDR, ROOT, SECRETS, VAULT_ADDR, VOLUMES, kept
+from scripts.local import ADDRESS, HOME, NOMAD_ADDR, ROOT, SECRETS, VAULT_ADDR, VOLUMES, found, kept
 from scripts.shell import run
 from scripts.tools import NOMAD, VAULT, ensure
 
@@ -37,14 +37,14 @@ _ENVIRONMENT = {"HOME": str(HOME), "LANG": "C.UTF-8"}
 def vault_client(token: str | None = None) -> hvac.Client:
     """Return a client of the local Vault; ``token`` defaults to the root token of its set-up."""
     if token is None and (SECRETS / "vault.json").exists():
-        token = kept("vault")["root_token"]
+        token = found("vault")["root_token"]
     return hvac.Client(url=VAULT_ADDR, token=token, timeout=30)
 
 
 def nomad_client(token: str | None = None) -> nomad.Nomad:
     """Return a client of the local Nomad; ``token`` defaults to the platform team's."""
     if token is None and (SECRETS / "nomad-platform.json").exists():
-        token = kept("nomad-platform")
+        token = found("nomad-platform")
     return nomad.Nomad(address=NOMAD_ADDR, token=token, timeout=30, verify=True)
 
 
@@ -65,7 +65,7 @@ def start_vault() -> None:
             # One key share: this machine holds it anyway. Production keeps several, apart.
             kept("vault", lambda: client.sys.initialize(secret_shares=1, secret_threshold=1))
     if client.sys.is_sealed():
-        client.sys.submit_unseal_keys(kept("vault")["keys"])
+        client.sys.submit_unseal_keys(found("vault")["keys"])
     processes.wait_for("vault", lambda: _answers(f"{VAULT_ADDR}/v1/sys/health"))
 
 
@@ -99,7 +99,7 @@ def _node(*words: str, timeout: float = 60) -> None:
     run(
         "nomad-node",
         [ensure(NOMAD), "node", *words],
-        environment={"NOMAD_ADDR": NOMAD_ADDR, "NOMAD_TOKEN": kept("nomad-bootstrap")},
+        environment={"NOMAD_ADDR": NOMAD_ADDR, "NOMAD_TOKEN": found("nomad-bootstrap")},
         timeout=timeout,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import contextmanager
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -13,6 +14,7 @@ from rich.markup import escape
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+STILL = 30.0  # seconds after which a long step is said to go on
 console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
@@ -26,15 +28,28 @@ class OperatorError(Exception):
 
 @contextmanager
 def step(title: str) -> Iterator[None]:
-    """Say that ``title`` starts, and how long it took when it ends, in seconds."""
+    """Say that ``title`` starts, every half minute that it goes on, and how long it took."""
     console.print(f"[cyan]…[/] {title}")
     started = time.monotonic()
+    ended = Event()
+
+    def say(mark: str) -> None:
+        console.print(f"{mark} {title} [dim]({time.monotonic() - started:.0f} s)[/]")
+
+    def watch() -> None:
+        while not ended.wait(STILL):
+            say("[cyan]…[/] still:")
+
+    watcher = Thread(target=watch, daemon=True)
+    watcher.start()
+    mark = "[red]✗[/]"
     try:
         yield
-    except BaseException:
-        console.print(f"[red]✗[/] {title} [dim]({time.monotonic() - started:.0f} s)[/]")
-        raise
-    console.print(f"[green]✓[/] {title} [dim]({time.monotonic() - started:.0f} s)[/]")
+        mark = "[green]✓[/]"
+    finally:
+        ended.set()
+        watcher.join()
+        say(mark)
 
 
 def command(main: Callable[[], None]) -> None:

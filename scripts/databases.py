@@ -23,17 +23,16 @@ AIRFLOW_JOBS = ("webserver", "scheduler", "dag-processor", "triggerer")
 
 # A database's own objects belong to its owner; everyone else is given what is named here.
 # `{role}` and `{database}` are identifiers, filled in by psycopg.
-CONNECT = "GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {role};"
+CONNECT = "GRANT CONNECT ON DATABASE {database} TO {role};"
 READ = """
 GRANT USAGE ON SCHEMA public TO {role};
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role};
 ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA public GRANT SELECT ON TABLES TO {role};
 """
-# Rows, but never the schema: only the migration may change that.
+# Rows, but never the schema: only the migration may change that. Set before it makes the tables;
+# it then takes accounts and connections out again (harmattan.migrate.guard).
 READ_AND_WRITE = """
 GRANT USAGE ON SCHEMA public TO {role};
-GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role};
-GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {role};
 ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA public
   GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {role};
 ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA public
@@ -43,6 +42,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA public
 BACK_UP = "GRANT pg_read_all_data TO {role};"
 LOAD = "GRANT CREATE ON DATABASE {database} TO {role};"
 ANALYSE = """
+GRANT TEMPORARY ON DATABASE {database} TO {role};
 GRANT warehouse_readers TO {role};
 CREATE SCHEMA IF NOT EXISTS marts AUTHORIZATION {role};
 """

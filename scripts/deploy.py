@@ -128,7 +128,7 @@ def health(client: nomad.Nomad, job_id: str) -> Health:
     if found["Stop"]:
         return Health(job_id, "stopped", well=False)
     if found.get("Periodic"):
-        return Health(job_id, f"periodic {found['Periodic']['Specs'][0]}", well=True)
+        return _periodic_health(client, job_id, found["Periodic"]["Specs"][0])
     allocations = [
         each
         for each in client.job.get_allocations(job_id)
@@ -139,10 +139,31 @@ def health(client: nomad.Nomad, job_id: str) -> Health:
     deployment = client.job.get_deployment(job_id) or {}
     if deployment.get("Status") == "failed" and deployment["JobVersion"] == found["Version"]:
         return Health(job_id, "not deployed", well=False, failed=True)
-    wanted = sum(group["Count"] for group in found["TaskGroups"])
     running = [each for each in allocations if each["ClientStatus"] == "running"]
+    if found["Type"] == "system":  # one a node that fits, so the nodes say how many are wanted
+        wanted = max(1, sum(each["DesiredStatus"] == "run" for each in allocations))
+    else:
+        wanted = sum(group["Count"] for group in found["TaskGroups"])
     well = [each for each in running if _checks_pass(client, each)]
     return Health(job_id, f"{len(well)}/{wanted} healthy", well=len(well) == wanted)
+
+
+def _periodic_health(client: nomad.Nomad, job_id: str, schedule: str) -> Health:
+    """Judge by the newest launch that ended; a job that has none yet is well."""
+    launches = client.jobs.get_jobs(prefix=f"{job_id}/periodic-")
+    ended = [each for each in launches if each["Status"] == "dead"]
+    if ended:
+        newest = max(ended, key=lambda each: int(each["ID"].rpartition("-")[2]))
+        failed = [
+            task
+            for each in client.job.get_allocations(newest["ID"])
+            for task, state in (each["TaskStates"] or {}).items()
+            # The judge fails when it says no, which is the analysts' to mend.
+            if state["Failed"] and task != "judge"
+        ]
+        if failed:
+            return Health(job_id, f"last launch failed in {', '.join(failed)}", well=False)
+    return Health(job_id, f"periodic {schedule}", well=True)
 
 
 def _batch_health(job_id: str, states: set[str]) -> Health:

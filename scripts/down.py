@@ -9,9 +9,10 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from scripts import agents, engine, processes
-from scripts.console import command, step
+from scripts.console import OperatorError, command, console, step
 from scripts.images import LABEL
 from scripts.local import HOME, TOOLS
 from scripts.shell import run
@@ -38,7 +39,11 @@ def stop() -> None:
     """Stop jobs, agents and the Docker engine if it was started here."""
     if processes.find("nomad"):
         with step("drain this node and stop Nomad"):
-            agents.drain(STOP_TIMEOUT)
+            try:
+                agents.drain(STOP_TIMEOUT)
+            except OperatorError as error:
+                # A task that runs for longer, or a set-up that never ended: stopped all the same.
+                console.print(f"[yellow]![/] {escape(str(error))}")
             processes.stop("nomad")
     if containers := leftover_containers():
         with step(f"stop {len(containers)} containers"):
@@ -91,7 +96,10 @@ def main(
         typer.Option(help="data: data, logs and secrets. all: images and tools too."),
     ] = Remove.NOTHING,
 ) -> None:
-    """Stop the local platform. Debian packages that were installed for it stay."""
+    """Stop the local platform.
+
+    What programs share stays: Debian's packages, and the caches of Go, pip, uv and Docker's builds.
+    """
 
     def work() -> None:
         stop()

@@ -15,11 +15,12 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import requests
+from rich.table import Table
 
 from scripts import status
 from scripts.console import OperatorError, console, step
 from scripts.credentials import GIT_PORT, ssh_key
-from scripts.local import ADDRESS, ROOT, VARIABLES
+from scripts.local import ADDRESS, PORTS, ROOT, VARIABLES
 from scripts.variables import read_variables
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ def push_template(platform: Access, checkout: Checkout) -> None:
     empty = not checkout.git("ls-remote", "--heads", "origin", "main")
     if empty:
         with step("push the analysts' template"):
-            shutil.copytree(TEMPLATE, checkout.tree, dirs_exist_ok=True)
+            caches = shutil.ignore_patterns("__pycache__", ".*_cache")
+            shutil.copytree(TEMPLATE, checkout.tree, dirs_exist_ok=True, ignore=caches)
             commit = checkout.commit_and_push("Start from the template")
     else:
         commit = checkout.git("rev-parse", "origin/main")
@@ -138,15 +140,16 @@ def run_dags(platform: Access) -> None:
     """Wait for the template's DAGs and run each that never succeeded, pipelines first."""
     pipelines = [f"ingest_{file.stem}" for file in sorted((TEMPLATE / "pipelines").glob("*.yaml"))]
     wanted = [*pipelines, "school_report"]
-    missing = [dag_id for dag_id in wanted if not _exists(platform, dag_id)]
+    missing = [dag_id for dag_id in wanted if not is_parsed(platform, dag_id)]
     if missing:
         with step(f"wait until Airflow has parsed {', '.join(missing)}"):
-            _wait_until(lambda: all(_exists(platform, each) for each in missing), "them", 240)
+            _wait_until(lambda: all(is_parsed(platform, each) for each in missing), "them", 240)
     run(platform, [dag_id for dag_id in pipelines if not _succeeded(platform, dag_id)])
     run(platform, [dag_id for dag_id in ("school_report",) if not _succeeded(platform, dag_id)])
 
 
-def _exists(platform: Access, dag_id: str) -> bool:
+def is_parsed(platform: Access, dag_id: str) -> bool:
+    """Tell whether Airflow knows the DAG, from a file that it parsed lately."""
     try:
         found = platform.airflow(f"dags/{dag_id}")
     except requests.HTTPError as error:
@@ -254,10 +257,19 @@ def summary(platform: Access) -> bool:
     """Print how everything is and how to log in; return whether it is all well."""
     found = status.gather(platform)
     status.show(found)
+    show = "[dim].venv/bin/python -m scripts.show[/]"
     values = platform.values
-    console.print(f"[bold]Airflow[/]  {values['AIRFLOW_URL']}  user admin, password:")
-    console.print("         .venv/bin/python -m scripts.show airflow-admin")
-    console.print(f"[bold]Nomad[/]    {values['NOMAD_ADDR']}  token:")
-    console.print("         .venv/bin/python -m scripts.show nomad-platform")
+    table = Table("where", "address", "user", "password, key or token", box=None, pad_edge=False)
+    for row in (
+        ("Airflow", values["AIRFLOW_URL"], "admin", f"{show} airflow-admin"),
+        ("Nomad", values["NOMAD_ADDR"], "", f"{show} nomad-platform"),
+        ("Vault", values["VAULT_ADDR"], "", f"{show} vault"),
+        ("PostgreSQL", f"{ADDRESS}:{PORTS['PostgreSQL'][0]}", "postgres", f"{show} postgres"),
+        ("B2", values["BACKUP_B2_REALM"], "", f"{show} b2-drill"),
+        ("the analysts' git", str(read_variables(VARIABLES)["analysts_remote"]), "",
+         f"{show} ssh-analysts"),
+    ):  # fmt: skip
+        table.add_row(*row)
+    console.print(table)
     console.print(f"[dim]{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC[/]")
     return found.well

@@ -9,6 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from scripts.console import OperatorError
+
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools"
 HOME = ROOT / ".local"
@@ -62,3 +64,16 @@ def kept(name: str, make: Any = None) -> Any:
         value = make() if make else secrets.token_urlsafe(24)
         write_private(path, json.dumps(value))
     return json.loads(path.read_text())
+
+
+def found(name: str) -> Any:
+    """Return the local secret ``name``, which only its maker can make again.
+
+    Raises :class:`OperatorError` where it is not kept.
+    """
+    if not (SECRETS / f"{name}.json").exists():
+        raise OperatorError(
+            f"{SECRETS}/{name}.json is gone, or `make up` did not come as far",
+            "Put it back and run the same command again, or begin anew with `make clean`.",
+        )
+    return kept(name)

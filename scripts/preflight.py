@@ -11,7 +11,7 @@ import psutil
 
 from scripts import engine, processes
 from scripts.console import OperatorError
-from scripts.local import ADDRESS, HOME, PORTS, ROOT
+from scripts.local import ADDRESS, IMAGE_VARIABLES, PORTS, ROOT
 from scripts.tools import TOOLCHAIN, find
 
 # Images 3 GB, Go's build cache 4 GB, and room for the data.
@@ -31,7 +31,7 @@ def check() -> None:
     faults = [*_privileges(), *_programs(), *_disk(), *_ports()]
     if faults:
         raise OperatorError(
-            "this machine is not ready, and nothing was changed:\n"
+            "this machine is not ready, and nothing but .venv was changed:\n"
             + "\n".join(f"  - {what}" for what, _ in faults),
             "\n" + "\n".join(f"  - {way_out}" for _, way_out in faults),
         )
@@ -64,7 +64,7 @@ def _programs() -> list[tuple[str, str]]:
 def _disk() -> list[tuple[str, str]]:
     docker = Path("/var/lib/docker") if Path("/var/lib/docker").exists() else Path("/var/lib")
     for path in (ROOT, docker):
-        if (free := shutil.disk_usage(path).free) < DISK and not HOME.exists():
+        if (free := shutil.disk_usage(path).free) < DISK and not IMAGE_VARIABLES.exists():
             return [
                 (
                     f"{free / 1000**3:.1f} GB free at {path}, and {DISK // 1000**3} GB are needed",

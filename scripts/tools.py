@@ -42,8 +42,8 @@ def new_enough(version_line: str, minimum: tuple[int, int]) -> bool:
 
 
 def find(tool: Tool) -> Path | None:
-    """Return the tool that was built here or stands on PATH, ``None`` if neither is new enough."""
-    for candidate in (str(TOOLS / tool.name), shutil.which(tool.name)):
+    """Return the tool on PATH or the one built here, ``None`` if neither is new enough."""
+    for candidate in (shutil.which(tool.name), str(TOOLS / tool.name)):
         if candidate and (path := shutil.which(candidate)):
             answer = subprocess.run(
                 [path, "version"], capture_output=True, text=True, timeout=30, check=False
@@ -83,12 +83,12 @@ app = typer.Typer(add_completion=False, help=__doc__)
 def main(
     names: Annotated[list[str] | None, typer.Argument(help="nomad, vault; both if none.")] = None,
 ) -> None:
-    """See that the tools are there, and build those that are not (minutes each)."""
+    """Print the tools' paths; build those that are not there (minutes each)."""
 
     def work() -> None:
         for tool in TOOLCHAIN:
             if not names or tool.name in names:
-                ensure(tool)
+                print(ensure(tool))
 
     command(work)
 

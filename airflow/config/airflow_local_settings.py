@@ -1,6 +1,6 @@
 """Which queue a task goes to: decided by the bundle that its DAG comes from, and by nothing else.
 
-Airflow imports this module from PYTHONPATH in the api-server and the scheduler, where analysts'
+Airflow imports this module in the api-server and the scheduler, where analysts'
 code never runs, and calls the hook last, so a ``queue=`` in a DAG file has no effect.
 """
 

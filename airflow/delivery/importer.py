@@ -84,6 +84,9 @@ def _airflow(tree: Path) -> tuple[list[str], Callable[[str], dict[str, Any]]]:
         process: Callable[..., list[Any]] = bag.process_file
         for dag in process(path, only_if_updated=False, safe_mode=True):
             ids.append(str(dag.dag_id)[:_MAX_ID])
+            if dag.access_control:
+                problem = f"DAG {dag.dag_id!r}: access_control is for the platform team to grant"
+                findings.append(vars(Finding.of("", problem)))
             try:
                 # There and back, as it goes into the database and out: import alone misses a
                 # timetable that no plugin registers.

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg2
+import tenacity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,20 +23,24 @@ if TYPE_CHECKING:
 LOCK = 0x6861726D
 # The longest that another migration may take before this one gives up, in milliseconds.
 LOCK_TIMEOUT = 30 * 60 * 1000
+# How long a database that does not answer is waited for, in seconds: the cluster may come back in
+# any order, and a server that recovers from a crash takes minutes.
+DATABASE_TIMEOUT = 30 * 60
+# Who writes these becomes administrator, or lends tasks a connection that is not from Vault.
+GUARDED = (
+    "ab_user", "ab_role", "ab_user_role", "ab_permission_view_role",
+    "ab_group", "ab_group_role", "ab_user_group", "ab_register_user",
+    "session", "connection",
+)  # fmt: skip
 
 
 @contextmanager
 def only_one(uri: str) -> Iterator[None]:
-    """Hold the platform's migration lock, waiting for it up to 30 minutes.
+    """Hold the platform's migration lock, waiting up to 30 minutes each for database and lock.
 
     The lock ends with the connection, so a killed migration never leaves it behind.
     """
-    connection = psycopg2.connect(
-        uri.replace("postgresql+psycopg2:", "postgresql:"),
-        connect_timeout=10,
-        application_name="harmattan.migrate",
-    )
-    connection.autocommit = True
+    connection = _connect(uri)
     try:
         with connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = %s", (LOCK_TIMEOUT,))
@@ -43,6 +48,42 @@ def only_one(uri: str) -> Iterator[None]:
         yield
     finally:
         connection.close()
+
+
+def _connect(uri: str) -> Any:
+    trying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(psycopg2.OperationalError),
+        stop=tenacity.stop_after_delay(DATABASE_TIMEOUT),
+        wait=tenacity.wait_exponential(max=15),
+        before_sleep=lambda _: print("the database does not let this in yet", flush=True),
+        reraise=True,
+    )
+    connection = trying(
+        psycopg2.connect,
+        uri.replace("postgresql+psycopg2:", "postgresql:"),
+        connect_timeout=10,
+        application_name="harmattan.migrate",
+    )
+    connection.autocommit = True
+    return connection
+
+
+def guard(uri: str, webserver: str) -> None:
+    """Let nobody but the role ``webserver`` and the owner write accounts, roles and connections.
+
+    Every job's role may write the rows of every other table; those of new tables too.
+    """
+    with closing(_connect(uri)) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT format('%%I', table_name), format('%%I', grantee)"
+            " FROM information_schema.role_table_grants"
+            " WHERE table_schema = 'public' AND table_name = ANY(%s) AND privilege_type <> 'SELECT'"
+            " AND grantee NOT IN (current_user, %s)",
+            (list(GUARDED), webserver),
+        )
+        for table, role in cursor.fetchall():
+            cursor.execute(f"REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON {table} FROM {role}")
+            print(f"{role} may no longer write {table}", flush=True)
 
 
 def migrate() -> None:
@@ -68,13 +109,15 @@ def _is_current() -> bool:
 
 
 def main() -> None:
-    """Migrate, then set the roles and the first administrator."""
+    """Migrate, then set the roles, the first administrator and who may write such."""
     from airflow.configuration import conf
 
     from harmattan import accounts
 
-    with only_one(conf.get_mandatory_value("database", "sql_alchemy_conn")):
+    uri = conf.get_mandatory_value("database", "sql_alchemy_conn")
+    with only_one(uri):
         migrate()
+        guard(uri, os.environ["HARMATTAN_WEBSERVER_ROLE"])
         admin = json.loads(Path(os.environ["HARMATTAN_ADMIN_FILE"]).read_text())
         accounts.set_up(username=admin["username"], password=admin["password"])
 

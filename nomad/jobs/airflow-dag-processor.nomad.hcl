@@ -5,6 +5,11 @@ variable "datacenters" {
   type        = list(string)
   description = "Where the job may run."
   default     = ["*"]
+
+  validation {
+    condition     = length(var.datacenters) > 0
+    error_message = "Name at least one datacenter."
+  }
 }
 
 variable "environment" {
@@ -21,6 +26,11 @@ variable "vault_mount" {
   type        = string
   description = "The KV v2 engine that holds the platform's secrets."
   default     = "secret"
+
+  validation {
+    condition     = regex_replace(var.vault_mount, "^[a-z][a-z0-9_/-]*[a-z0-9]$", "ok") == "ok"
+    error_message = "A mount is lower-case letters, digits, underscores, hyphens and slashes, such as secret."
+  }
 }
 
 variable "airflow_image" {
@@ -74,8 +84,8 @@ job "airflow-dag-processor" {
     max_parallel      = 1
     health_check      = "checks"
     min_healthy_time  = "10s"
-    healthy_deadline  = "8m" # includes the wait for a migration
-    progress_deadline = "15m"
+    healthy_deadline  = "20m" # includes the 15 minutes that a migration is waited for
+    progress_deadline = "30m"
     auto_revert       = true
   }
 
@@ -160,7 +170,7 @@ job "airflow-dag-processor" {
       }
 
       resources {
-        cpu        = 200
+        cpu        = 200 # MHz: its share of a full node, no cap
         memory     = 256 # importing Airflow's models
         memory_max = 512
       }
@@ -225,7 +235,7 @@ job "airflow-dag-processor" {
       }
 
       resources {
-        cpu        = 300
+        cpu        = 300 # MHz: its share of a full node, no cap
         memory     = 512 # 160 MB at rest, and the child that imports Airflow anew
         memory_max = 1024
       }

@@ -6,6 +6,11 @@ variable "datacenters" {
   type        = list(string)
   description = "Where the job may run."
   default     = ["*"]
+
+  validation {
+    condition     = length(var.datacenters) > 0
+    error_message = "Name at least one datacenter."
+  }
 }
 
 variable "environment" {
@@ -22,6 +27,11 @@ variable "vault_mount" {
   type        = string
   description = "The KV v2 engine that holds the platform's secrets."
   default     = "secret"
+
+  validation {
+    condition     = regex_replace(var.vault_mount, "^[a-z][a-z0-9_/-]*[a-z0-9]$", "ok") == "ok"
+    error_message = "A mount is lower-case letters, digits, underscores, hyphens and slashes, such as secret."
+  }
 }
 
 variable "airflow_image" {
@@ -52,6 +62,15 @@ locals {
 job "airflow-logs" {
   datacenters = var.datacenters
   type        = "system"
+
+  update {
+    max_parallel      = 1
+    health_check      = "checks"
+    min_healthy_time  = "10s"
+    healthy_deadline  = "2m"
+    progress_deadline = "15m"
+    auto_revert       = true
+  }
 
   group "logs" {
     restart {
@@ -131,8 +150,8 @@ job "airflow-logs" {
       }
 
       resources {
-        cpu        = 50
-        memory     = 192
+        cpu        = 50  # MHz: its share of a full node, no cap
+        memory     = 192 # 100 MB seen: Airflow's settings and a small web server
         memory_max = 384
       }
     }
@@ -159,7 +178,7 @@ job "airflow-logs" {
         }
 
         resources {
-          cpu    = 50
+          cpu    = 50 # MHz: its share of a full node, no cap
           memory = 64 # the standard library only
         }
       }

@@ -5,6 +5,11 @@ variable "datacenters" {
   type        = list(string)
   description = "Where the job may run."
   default     = ["*"]
+
+  validation {
+    condition     = length(var.datacenters) > 0
+    error_message = "Name at least one datacenter."
+  }
 }
 
 variable "environment" {
@@ -21,6 +26,11 @@ variable "vault_mount" {
   type        = string
   description = "The KV v2 engine that holds the platform's secrets."
   default     = "secret"
+
+  validation {
+    condition     = regex_replace(var.vault_mount, "^[a-z][a-z0-9_/-]*[a-z0-9]$", "ok") == "ok"
+    error_message = "A mount is lower-case letters, digits, underscores, hyphens and slashes, such as secret."
+  }
 }
 
 variable "airflow_image" {
@@ -30,6 +40,17 @@ variable "airflow_image" {
   validation {
     condition     = regex_replace(var.airflow_image, "^[^@]+(:[^:/@]+|@sha256:[0-9a-f]{64})$", "ok") == "ok" && regex_replace(var.airflow_image, ":latest$", "") == var.airflow_image
     error_message = "The image must be pinned by a tag other than latest, or by a digest."
+  }
+}
+
+variable "webserver_database_role" {
+  type        = string
+  description = "The role of airflow-webserver in Airflow's database, the one that may write accounts."
+  default     = "airflow_webserver"
+
+  validation {
+    condition     = regex_replace(var.webserver_database_role, "^[A-Za-z_][A-Za-z0-9_-]{0,62}$", "ok") == "ok"
+    error_message = "A role is letters, digits, underscores and hyphens."
   }
 }
 
@@ -43,7 +64,7 @@ job "airflow-migrate" {
 
   group "migrate" {
     restart {
-      attempts = 10 # the database may come minutes later than this job
+      attempts = 3 # a database that is not there yet is waited for inside
       interval = "30m"
       delay    = "15s"
       mode     = "fail"
@@ -101,6 +122,7 @@ job "airflow-migrate" {
         AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD = "cat /secrets/database_uri"
         AIRFLOW__CORE__FERNET_KEY_CMD           = "cat /secrets/fernet_key"
         HARMATTAN_ADMIN_FILE                    = "/secrets/admin.json"
+        HARMATTAN_WEBSERVER_ROLE                = var.webserver_database_role
       }
 
       config {
@@ -111,7 +133,7 @@ job "airflow-migrate" {
       }
 
       resources {
-        cpu        = 500
+        cpu        = 500 # MHz: its share of a full node, no cap
         memory     = 512 # all models and the FAB application
         memory_max = 1024
       }

@@ -4,6 +4,11 @@ variable "datacenters" {
   type        = list(string)
   description = "Where the job may run."
   default     = ["*"]
+
+  validation {
+    condition     = length(var.datacenters) > 0
+    error_message = "Name at least one datacenter."
+  }
 }
 
 variable "environment" {
@@ -20,6 +25,11 @@ variable "vault_mount" {
   type        = string
   description = "The KV v2 engine that holds the platform's secrets."
   default     = "secret"
+
+  validation {
+    condition     = regex_replace(var.vault_mount, "^[a-z][a-z0-9_/-]*[a-z0-9]$", "ok") == "ok"
+    error_message = "A mount is lower-case letters, digits, underscores, hyphens and slashes, such as secret."
+  }
 }
 
 variable "airflow_image" {
@@ -75,8 +85,8 @@ job "airflow-scheduler" {
     max_parallel      = 1
     health_check      = "checks"
     min_healthy_time  = "10s"
-    healthy_deadline  = "8m" # includes the wait for a migration
-    progress_deadline = "15m"
+    healthy_deadline  = "20m" # includes the 15 minutes that a migration is waited for
+    progress_deadline = "30m"
     auto_revert       = true
   }
 
@@ -163,7 +173,7 @@ job "airflow-scheduler" {
       }
 
       resources {
-        cpu        = 200
+        cpu        = 200 # MHz: its share of a full node, no cap
         memory     = 256 # importing Airflow's models
         memory_max = 512
       }
@@ -239,7 +249,7 @@ job "airflow-scheduler" {
       }
 
       resources {
-        cpu        = 300
+        cpu        = 300 # MHz: its share of a full node, no cap
         memory     = 512 # 245 MB at rest
         memory_max = 1024
       }

@@ -5,6 +5,11 @@ variable "datacenters" {
   type        = list(string)
   description = "Where the job may run."
   default     = ["*"]
+
+  validation {
+    condition     = length(var.datacenters) > 0
+    error_message = "Name at least one datacenter."
+  }
 }
 
 variable "environment" {
@@ -21,6 +26,11 @@ variable "vault_mount" {
   type        = string
   description = "The KV v2 engine that holds the platform's secrets."
   default     = "secret"
+
+  validation {
+    condition     = regex_replace(var.vault_mount, "^[a-z][a-z0-9_/-]*[a-z0-9]$", "ok") == "ok"
+    error_message = "A mount is lower-case letters, digits, underscores, hyphens and slashes, such as secret."
+  }
 }
 
 variable "airflow_image" {
@@ -120,6 +130,11 @@ variable "worker_kill_timeout" {
   type        = string
   description = "How long a stopped worker may finish its tasks; the client's max_kill_timeout caps it."
   default     = "10m"
+
+  validation {
+    condition     = regex_replace(var.worker_kill_timeout, "^[0-9]+[smh]$", "ok") == "ok"
+    error_message = "A time is a number and its unit, such as 90s or 10m."
+  }
 }
 
 # Each queue has the one bundle that its tasks come from, and a user of its own, so that one pool
@@ -151,8 +166,8 @@ job "airflow-worker" {
     max_parallel      = 1
     health_check      = "checks"
     min_healthy_time  = "10s"
-    healthy_deadline  = "8m" # includes the wait for a migration
-    progress_deadline = "15m"
+    healthy_deadline  = "20m" # includes the 15 minutes that a migration is waited for
+    progress_deadline = "30m"
     auto_revert       = true
   }
 
@@ -223,7 +238,7 @@ job "airflow-worker" {
       }
 
       resources {
-        cpu    = 50
+        cpu    = 50 # MHz: its share of a full node, no cap
         memory = 64 # the standard library only
       }
     }
@@ -314,9 +329,9 @@ job "airflow-worker" {
       }
 
       resources {
-        cpu        = 500
+        cpu        = 500 # MHz: its share of a full node, no cap
         memory     = var.worker_memory
-        memory_max = var.worker_memory * 2
+        memory_max = var.worker_memory * 2 # one task that takes more than its share
       }
     }
   }

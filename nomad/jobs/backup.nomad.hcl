@@ -5,6 +5,11 @@ variable "datacenters" {
   type        = list(string)
   description = "Where the job may run."
   default     = ["*"]
+
+  validation {
+    condition     = length(var.datacenters) > 0
+    error_message = "Name at least one datacenter."
+  }
 }
 
 variable "environment" {
@@ -21,6 +26,11 @@ variable "vault_mount" {
   type        = string
   description = "The KV v2 engine that holds the platform's secrets."
   default     = "secret"
+
+  validation {
+    condition     = regex_replace(var.vault_mount, "^[a-z][a-z0-9_/-]*[a-z0-9]$", "ok") == "ok"
+    error_message = "A mount is lower-case letters, digits, underscores, hyphens and slashes, such as secret."
+  }
 }
 
 variable "backup_image" {
@@ -67,17 +77,32 @@ variable "database" {
 variable "database_path" {
   type        = string
   description = "Where Vault holds the database's URI, behind the environment's prefix."
+
+  validation {
+    condition     = regex_replace(var.database_path, "^[a-z][a-z0-9_/-]*[a-z0-9]$", "ok") == "ok"
+    error_message = "A path is lower-case letters, digits, underscores, hyphens and slashes."
+  }
 }
 
 variable "backup_schedule" {
   type        = string
   description = "When it runs: cron, UTC."
+
+  validation {
+    condition     = regex_replace(var.backup_schedule, "^([0-9*,/-]+ ){4}[0-9*,/-]+$", "ok") == "ok"
+    error_message = "A schedule is five cron fields, such as 10 1 * * *."
+  }
 }
 
 variable "backup_timeout" {
   type        = string
   description = "The longest that one backup may take."
   default     = "4h"
+
+  validation {
+    condition     = regex_replace(var.backup_timeout, "^[0-9]+[smh]$", "ok") == "ok"
+    error_message = "A time is a number and its unit, such as 90m or 4h."
+  }
 }
 
 locals {

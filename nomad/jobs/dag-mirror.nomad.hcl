@@ -4,6 +4,11 @@ variable "datacenters" {
   type        = list(string)
   description = "Where the job may run."
   default     = ["*"]
+
+  validation {
+    condition     = length(var.datacenters) > 0
+    error_message = "Name at least one datacenter."
+  }
 }
 
 variable "airflow_image" {
@@ -108,7 +113,7 @@ job "dag-mirror" {
       }
 
       resources {
-        cpu    = 50
+        cpu    = 50  # MHz: its share of a full node, no cap
         memory = 128 # a pack of some megabytes for each clone at once
       }
     }

@@ -7,6 +7,11 @@ variable "datacenters" {
   type        = list(string)
   description = "Where the job may run."
   default     = ["*"]
+
+  validation {
+    condition     = length(var.datacenters) > 0
+    error_message = "Name at least one datacenter."
+  }
 }
 
 variable "environment" {
@@ -23,6 +28,11 @@ variable "vault_mount" {
   type        = string
   description = "The KV v2 engine that holds the platform's secrets."
   default     = "secret"
+
+  validation {
+    condition     = regex_replace(var.vault_mount, "^[a-z][a-z0-9_/-]*[a-z0-9]$", "ok") == "ok"
+    error_message = "A mount is lower-case letters, digits, underscores, hyphens and slashes, such as secret."
+  }
 }
 
 variable "airflow_image" {
@@ -49,6 +59,11 @@ variable "analysts_branch" {
   type        = string
   description = "The branch that is delivered."
   default     = "main"
+
+  validation {
+    condition     = regex_replace(var.analysts_branch, "^[A-Za-z0-9][A-Za-z0-9_./-]*$", "ok") == "ok"
+    error_message = "A branch is letters, digits, underscores, dots, slashes and hyphens."
+  }
 }
 
 locals {
@@ -149,7 +164,7 @@ job "dag-sync" {
       }
 
       resources {
-        cpu        = 200
+        cpu        = 200 # MHz: its share of a full node, no cap
         memory     = 256 # git unpacks at most 1 GiB, in pieces
         memory_max = 512
       }
@@ -199,8 +214,8 @@ job "dag-sync" {
       }
 
       resources {
-        cpu        = 500
-        memory     = 512
+        cpu        = 500  # MHz: its share of a full node, no cap
+        memory     = 512  # one child at a time imports Airflow and a bundle
         memory_max = 2048 # a child may take 1 GiB of address space
       }
     }
@@ -237,8 +252,8 @@ job "dag-sync" {
       }
 
       resources {
-        cpu    = 200
-        memory = 256
+        cpu    = 200 # MHz: its share of a full node, no cap
+        memory = 256 # git packs at most 1 GiB, in pieces
       }
     }
   }

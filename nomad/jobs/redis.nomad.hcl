@@ -5,6 +5,11 @@ variable "datacenters" {
   type        = list(string)
   description = "Where the job may run."
   default     = ["*"]
+
+  validation {
+    condition     = length(var.datacenters) > 0
+    error_message = "Name at least one datacenter."
+  }
 }
 
 variable "environment" {
@@ -21,6 +26,11 @@ variable "vault_mount" {
   type        = string
   description = "The KV v2 engine that holds the platform's secrets."
   default     = "secret"
+
+  validation {
+    condition     = regex_replace(var.vault_mount, "^[a-z][a-z0-9_/-]*[a-z0-9]$", "ok") == "ok"
+    error_message = "A mount is lower-case letters, digits, underscores, hyphens and slashes, such as secret."
+  }
 }
 
 variable "redis_image" {
@@ -177,8 +187,8 @@ job "redis" {
       }
 
       resources {
-        cpu        = 100
-        memory     = var.redis_memory
+        cpu        = 100                  # MHz: its share of a full node, no cap
+        memory     = var.redis_memory     # its data, three quarters of it, and the process
         memory_max = var.redis_memory * 2 # the fork that rewrites the append-only file
       }
     }

@@ -5,6 +5,11 @@ variable "datacenters" {
   type        = list(string)
   description = "Where the job may run."
   default     = ["*"]
+
+  validation {
+    condition     = length(var.datacenters) > 0
+    error_message = "Name at least one datacenter."
+  }
 }
 
 variable "environment" {
@@ -21,6 +26,11 @@ variable "vault_mount" {
   type        = string
   description = "The KV v2 engine that holds the platform's secrets."
   default     = "secret"
+
+  validation {
+    condition     = regex_replace(var.vault_mount, "^[a-z][a-z0-9_/-]*[a-z0-9]$", "ok") == "ok"
+    error_message = "A mount is lower-case letters, digits, underscores, hyphens and slashes, such as secret."
+  }
 }
 
 variable "backup_image" {
@@ -58,12 +68,22 @@ variable "drill_schedule" {
   type        = string
   description = "When it runs: cron, UTC."
   default     = "0 6 1 * *"
+
+  validation {
+    condition     = regex_replace(var.drill_schedule, "^([0-9*,/-]+ ){4}[0-9*,/-]+$", "ok") == "ok"
+    error_message = "A schedule is five cron fields, such as 0 6 1 * *."
+  }
 }
 
 variable "drill_timeout" {
   type        = string
   description = "The longest that a drill of all databases may take."
   default     = "8h"
+
+  validation {
+    condition     = regex_replace(var.drill_timeout, "^[0-9]+[smh]$", "ok") == "ok"
+    error_message = "A time is a number and its unit, such as 90m or 8h."
+  }
 }
 
 locals {
@@ -161,7 +181,7 @@ job "restore-drill" {
       }
 
       resources {
-        cpu        = 1000
+        cpu        = 1000 # MHz: its share of a full node, no cap
         memory     = 1024 # a PostgreSQL server and pg_restore's jobs
         memory_max = 4096
       }

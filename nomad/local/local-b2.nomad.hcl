@@ -15,6 +15,11 @@ variable "vault_mount" {
   type        = string
   description = "The KV v2 engine that holds the platform's secrets."
   default     = "secret"
+
+  validation {
+    condition     = regex_replace(var.vault_mount, "^[a-z][a-z0-9_/-]*[a-z0-9]$", "ok") == "ok"
+    error_message = "A mount is lower-case letters, digits, underscores, hyphens and slashes, such as secret."
+  }
 }
 
 variable "local_image" {
@@ -45,7 +50,12 @@ job "local-b2" {
       attempts = 3
       interval = "5m"
       delay    = "5s"
-      mode     = "delay"
+      mode     = "delay" # there is one node: it is tried here until it runs
+    }
+
+    reschedule {
+      attempts  = 0
+      unlimited = false
     }
 
     network {
@@ -109,8 +119,8 @@ job "local-b2" {
       }
 
       resources {
-        cpu        = 200
-        memory     = 128
+        cpu        = 200 # MHz: its share of a full node, no cap
+        memory     = 128 # 30 MB seen: files pass through in pieces
         memory_max = 512
       }
     }

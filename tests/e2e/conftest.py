@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from scripts.access import Access
 
 HERE = Path(__file__).parent
-UP_TIMEOUT = 2400  # s: `make up` on a machine with empty caches may take 25 minutes, and no more
+UP_TIMEOUT = 2400  # s: `make up` with empty caches takes 25 minutes; this is for what hangs
 TEST_TIMEOUT = 600  # s
 FIRST_TIMEOUT = UP_TIMEOUT + 300  # s: the first test waits for the platform
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -107,6 +108,30 @@ def all_logs(platform: Access, allocation: dict[str, Any]) -> str:
         for task in allocation["TaskStates"] or {}
         for kind in ("stdout", "stderr")
     )
+
+
+def kill(platform: Access, job: str) -> None:
+    """Kill the main process of a job while a pipeline runs; all comes back, and the run succeeds.
+
+    A worker's task is missed after five minutes (``task_instance_heartbeat_timeout``) and retried.
+    """
+    run = trigger(platform, "ingest_records")
+    (allocation,) = [
+        each
+        for each in platform.nomad.job.get_allocations(job)
+        if each["ClientStatus"] == "running"
+    ]
+    (task,) = [name for name in allocation["TaskStates"] if not name.startswith("wait-")]
+    name = f"{task}-{allocation['ID']}"
+    subprocess.run(["docker", "kill", name], check=True, timeout=60, capture_output=True)
+
+    def restarted() -> bool:
+        states = platform.nomad.allocation.get_allocation(allocation["ID"])["TaskStates"]
+        return states[task]["Restarts"] > (allocation["TaskStates"][task]["Restarts"] or 0)
+
+    wait_until(restarted, f"{name} to be started again", 60)
+    deploy.wait(platform.nomad, [each.id for each in deploy.platform()], timeout=START_SECONDS)
+    assert ended(platform, run, timeout=900) == "success"
 
 
 def stop_all(platform: Access) -> None:

@@ -95,9 +95,14 @@ def test_the_newest_backup_restores_to_what_the_source_holds(
 
 def test_the_drill_proves_every_database(platform: Access) -> None:
     started = datetime.now(UTC)
-    finish(platform, force(platform, "restore-drill"), timeout=300)
+    done = subprocess.run(
+        [sys.executable, "scripts/restore_drill.py", "--json"],
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
     report = newest_report(platform)
     assert report is not None
+    assert json.loads(done.stdout) == report.model_dump(mode="json")
     assert report.started >= started
     assert {each.database: each.verdict for each in report.databases} == dict.fromkeys(
         databases.DATABASES, "equal"
@@ -106,8 +111,8 @@ def test_the_drill_proves_every_database(platform: Access) -> None:
 
 
 @pytest.fixture
-def denied_writer() -> Iterator[None]:
-    """Give the backup jobs a B2 key that may list and not write, and then their own again."""
+def denied_writer(platform: Access) -> Iterator[None]:
+    """Give the backup jobs a B2 key that may list and not write; then their own, and it is well."""
     bucket = backblaze.bucket()
     key = bucket.api.create_key(
         ["listBuckets", "listFiles"],
@@ -122,6 +127,7 @@ def denied_writer() -> Iterator[None]:
     finally:
         credentials.write({path: credentials.platform()[path]})
         bucket.api.delete_key_by_id(key.id_)
+    finish(platform, force(platform, "backup-hr"), timeout=120)
 
 
 def first_end(platform: Access, child: str) -> tuple[str, int]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scripts.first_run import TEMPLATE, Checkout, force, live
+from scripts import deploy
+from scripts.first_run import TEMPLATE, Checkout, is_parsed, force, live
 from scripts.local import VOLUMES
 from tests.e2e.rounds import allocations, ended, logs, task_log, trigger, wait_until
 
@@ -46,6 +47,28 @@ def greedy():
 
 
 greedy()
+'''
+
+SLOW = '''"""Takes its time."""
+
+import time
+from datetime import datetime
+
+from airflow.sdk import dag, task
+
+
+@dag("{dag_id}", schedule=None, start_date=datetime(2026, 1, 1))
+def slow():
+    @task
+    def sleep():
+        for second in range(20):
+            print("SLEPT", second, flush=True)
+            time.sleep(1)
+
+    sleep()
+
+
+slow()
 '''
 
 # Imported by the judge; what it tried and how that ended is the message of its error. Without
@@ -233,6 +256,33 @@ def test_a_sound_push_goes_live_and_runs_where_analysts_run(
     assert "GIVEN hr" not in refused
     assert "The conn_id `hr` isn't defined" in refused
     assert platform.airflow(run)["bundle_version"] == commit
+
+
+def test_a_stopped_worker_finishes_the_task_that_it_runs(
+    platform: Access, analyst: Analyst
+) -> None:
+    """Celery's warm shutdown, through the health wrapper and Nomad's kill timeout."""
+    dag_id = f"e2e_slow_{secrets.token_hex(4)}"
+    analyst.push({f"{dag_id}.py": SLOW.format(dag_id=dag_id)})
+    analyst.sync()
+    wait_until(lambda: is_parsed(platform, dag_id), f"{dag_id} to be parsed", 120)
+    run = trigger(platform, dag_id)
+    wait_until(
+        lambda: platform.airflow(f"{run}/taskInstances/sleep")["state"] == "running",
+        "the task to run",
+        60,
+    )
+    job = "airflow-worker-analysts"
+    (allocation,) = [
+        each["ID"]
+        for each in platform.nomad.job.get_allocations(job)
+        if each["ClientStatus"] == "running"
+    ]
+    platform.nomad.allocation.stop_allocation(allocation)
+    assert ended(platform, run) == "success"
+    assert platform.airflow(f"{run}/taskInstances/sleep")["try_number"] == 1
+    assert "SLEPT" in task_log(platform, run, "sleep")
+    wait_until(lambda: deploy.health(platform.nomad, job).well, f"{job} to be back", 240)
 
 
 def malicious(platform: Access, *, tell: bool) -> str:

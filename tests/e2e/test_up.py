@@ -8,6 +8,7 @@ import secrets
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -214,7 +215,7 @@ def airflow_command(platform: Access, *arguments: str) -> str:
 
 
 class Account(requests.Session):
-    """An Airflow account of the role Analyst, logged in to the API."""
+    """An Airflow account, logged in to the API."""
 
     def __init__(self, url: str, username: str, password: str) -> None:
         super().__init__()
@@ -228,25 +229,40 @@ class Account(requests.Session):
         return self.request(method, self.url + path, json=body, timeout=60).status_code
 
 
-@pytest.fixture(scope="module")
-def analyst(platform: Access) -> Iterator[Account]:
-    """An account made for this module and removed after it."""
+@contextmanager
+def account(platform: Access, role: str) -> Iterator[Account]:
+    """Make an Airflow account, and remove it afterwards."""
     name, password = f"e2e-{secrets.token_hex(4)}", secrets.token_urlsafe(16)
     airflow_command(
-        platform, "users", "create", "--role", "Analyst", "--username", name, "--password",
+        platform, "users", "create", "--role", role, "--username", name, "--password",
         password, "--firstname", "An", "--lastname", "Analyst", "--email", f"{name}@localhost",
     )  # fmt: skip
     try:
-        with Account(platform.values["AIRFLOW_URL"], name, password) as account:
-            yield account
+        with Account(platform.values["AIRFLOW_URL"], name, password) as made:
+            yield made
     finally:
         airflow_command(platform, "users", "delete", "--username", name)
+
+
+@pytest.fixture(scope="module")
+def analyst(platform: Access) -> Iterator[Account]:
+    """An account of the role Analyst for this module."""
+    with account(platform, "Analyst") as made:
+        yield made
 
 
 def test_airflow_has_the_roles_platform_and_analyst(platform: Access) -> None:
     told = airflow_command(platform, "roles", "list", "--output", "json")
     roles = json.loads(told[told.index("[{") :])  # log lines come before it
     assert {"Admin", "Platform", "Analyst"} <= {role["name"] for role in roles}
+
+
+def test_a_member_of_the_platform_team_has_pools_and_no_accounts(platform: Access) -> None:
+    with account(platform, "Platform") as member:
+        for path in ("/api/v2/pools", "/api/v2/variables", "/api/v2/dags"):
+            assert member.status("GET", path) == requests.codes.ok
+        for path in ("/auth/fab/v1/users", "/auth/fab/v1/roles", "/api/v2/connections"):
+            assert member.status("GET", path) == requests.codes.forbidden
 
 
 def test_an_analyst_reads_dags_and_triggers_a_run(analyst: Account) -> None:

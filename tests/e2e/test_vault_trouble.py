@@ -5,7 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from scripts import agents, credentials, vault_setup
+import pytest
+
+from scripts import agents, credentials, processes, vault_setup
 from scripts.local import ENVIRONMENT, NOMAD_ADDR
 from tests.e2e.rounds import ended, task_log, trigger, wait_until
 
@@ -42,9 +44,12 @@ def worker_denied() -> Iterator[None]:
 
 
 @contextmanager
-def vault_sealed() -> Iterator[None]:
-    """Seal Vault: it is there, and answers everything with 503."""
-    agents.vault_client().sys.seal()
+def vault_away(how: str) -> Iterator[None]:
+    """Seal Vault, which then answers everything with 503, or stop it, which refuses connections."""
+    if how == "sealed":
+        agents.vault_client().sys.seal()
+    else:
+        processes.stop("vault")
     try:
         yield
     finally:
@@ -82,9 +87,12 @@ def test_a_vault_that_denies_is_told_as_that_and_the_retry_succeeds(platform: Ac
     assert ended(platform, run) == "success"
 
 
-def test_a_vault_that_is_sealed_is_told_as_that_and_the_retry_succeeds(platform: Access) -> None:
+@pytest.mark.parametrize("how", ["sealed", "stopped"])
+def test_a_vault_that_is_away_is_told_as_that_and_the_retry_succeeds(
+    platform: Access, how: str
+) -> None:
     wait_for_earlier_runs(platform)
-    with vault_sealed():
+    with vault_away(how):
         run = trigger(platform, "school_report")
         text = log_with(
             platform, run, "Vault did not answer when asked for the connection 'warehouse'"

@@ -157,11 +157,14 @@ def test_restart_is_said_out_loud(job_id: str) -> None:
             assert None not in (policy["Interval"], policy["Delay"])
 
 
-@platform_job
+@every_job
 def test_reschedule_is_said_out_loud(job_id: str) -> None:
     for group in groups(job_id):
         policy = group["ReschedulePolicy"]
-        if rendered(job_id)["Type"] == "system":
+        if job_id.startswith("local-"):
+            assert (policy["Attempts"], policy["Unlimited"]) == (0, False)
+            assert group["RestartPolicy"]["Mode"] == "delay", "one node: it never gives up"
+        elif rendered(job_id)["Type"] == "system":
             assert policy is None, "Nomad refuses it: a system job has no other node to go to"
         elif rendered(job_id)["Type"] == "batch":
             assert (policy["Attempts"], policy["Unlimited"]) == (0, False)
@@ -169,6 +172,21 @@ def test_reschedule_is_said_out_loud(job_id: str) -> None:
             # In whatever order a cluster comes back, nothing may have given up.
             assert policy["Unlimited"] is True
             assert group["RestartPolicy"]["Mode"] == "fail"
+
+
+@every_job
+def test_every_resource_has_its_reason(job_id: str) -> None:
+    text = DEPLOYMENTS[job_id].file.read_text()
+    numbers = re.findall(r"^ +(?:cpu|memory) +=.*$", text, re.MULTILINE)
+    assert numbers
+    assert [line for line in numbers if "#" not in line] == []
+
+
+@platform_job
+def test_a_service_outwaits_a_migration(job_id: str) -> None:
+    for waits in re.findall(r'migration-wait-timeout", "(\d+)"', json.dumps(tasks(job_id))):
+        deadline = rendered(job_id)["Update"]["HealthyDeadline"] / 1e9
+        assert deadline > float(waits)
 
 
 @platform_job

@@ -127,14 +127,9 @@ def test_every_variable_is_typed_and_described(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_a_variable_without_a_default_is_validated(file: Path) -> None:
-    """One that has no default comes from people; what deploy takes from a file is checked there."""
-    unchecked = {
-        name
-        for name, body in declared(file).items()
-        if "default" not in body and "validation" not in body
-    }
-    assert unchecked <= {"database_path", "backup_schedule"}
+def test_every_variable_is_validated(file: Path) -> None:
+    unchecked = {name for name, body in declared(file).items() if "validation" not in body}
+    assert not unchecked
 
 
 def test_the_same_variable_is_declared_the_same_way_in_every_file() -> None:

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the folder that stands for ``.local``; it is not there yet."""
     folder = tmp_path / "home"
-    for module in (local, access, preflight):
+    for module in (local, access):
         monkeypatch.setattr(module, "HOME", folder)
+    monkeypatch.setattr(preflight, "IMAGE_VARIABLES", folder / "images.hcl")
     monkeypatch.setattr(local, "SECRETS", folder / "secrets")
     for module in (processes, shell):
         monkeypatch.setattr(module, "LOGS", folder / "logs")

@@ -71,11 +71,31 @@ def test_a_connection_from_that_port_is_no_fault(port: int) -> None:
 
 @pytest.mark.usefixtures("empty_path")
 def test_neither_the_tools_nor_go_to_build_them() -> None:
-    ((fault, way_out), *others) = preflight._programs()
+    ((fault, way_out), *_) = preflight._programs()
     assert fault == "no nomad and no vault on PATH, and no Go to build it"
     assert "Go 1.26" in way_out
-    # Where the rest can be installed, as here, nothing else is missing.
-    assert bool(others) != engine.obtainable()
+
+
+@pytest.mark.usefixtures("empty_path")
+def test_no_docker_and_no_way_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "obtainable", lambda: False)
+    told = dict(preflight._programs())
+    assert "Docker 20.10" in told["no Docker engine answers"]
+    (absent,) = [fault for fault in told if fault.startswith("not installed: ")]
+    for package in preflight.PROGRAMS.values():
+        assert package in absent
+    with pytest.raises(OperatorError, match="only on Debian as root") as caught:
+        engine.ensure()
+    assert "Docker 20.10" in caught.value.hint
+
+
+@pytest.mark.usefixtures("empty_path")
+def test_docker_and_programs_that_can_be_installed_are_no_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine, "obtainable", lambda: True)
+    ((fault, _),) = preflight._programs()
+    assert fault.startswith("no nomad")
 
 
 @pytest.mark.usefixtures("empty_path")
@@ -93,6 +113,8 @@ def test_too_little_disk_is_told_before_the_first_run_only(
     assert "GB are needed" in fault
     assert str(ROOT) in way_out
     home.mkdir()
+    assert len(preflight._disk()) == 1, "a first run that failed changes nothing about it"
+    (home / "images.hcl").touch()
     assert preflight._disk() == []
 
 
@@ -122,7 +144,7 @@ def test_all_faults_are_told_at_once_and_nothing_is_changed(
     with closing(listening("127.0.0.1", port)), pytest.raises(OperatorError) as caught:
         preflight.check()
     message = str(caught.value)
-    assert "nothing was changed" in message
+    assert "nothing but .venv was changed" in message
     for part in ("no nomad", "GB are needed", f"port {port}"):
         assert message.count(part) == 1, message
     assert caught.value.hint.count("\n  - ") == message.count("\n  - ")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-SECTIONS = ["jobs", "airflow", "pipelines", "delivery", "backups", "drill"]
+SECTIONS = ["vault", "jobs", "airflow", "pipelines", "delivery", "backups", "drill"]
 
 
 def nowhere(tmp_path: Path) -> Access:
@@ -32,6 +32,7 @@ def nowhere(tmp_path: Path) -> Access:
         {
             "NOMAD_ADDR": f"http://{address}",
             "NOMAD_TOKEN": "none",
+            "VAULT_ADDR": f"http://{address}",
             "AIRFLOW_URL": f"http://{address}",
             "AIRFLOW_USERNAME": "admin",
             "AIRFLOW_PASSWORD": "a-password",
@@ -94,6 +95,18 @@ def test_an_answer_that_makes_no_sense_is_a_row_and_no_exception(
     platform = Access("environment", {**nowhere(tmp_path).values, "AIRFLOW_URL": airflow.url})
     rows = status._ask(part, platform)
     assert not (rows and all(row.well for row in rows))
+
+
+@pytest.mark.parametrize(
+    ("body", "well"), [(b'{"sealed": false}', True), (b'{"sealed": true}', False)]
+)
+def test_a_sealed_vault_is_not_well(
+    airflow: Answers, body: bytes, well: object, tmp_path: Path
+) -> None:
+    airflow.body = body
+    platform = Access("environment", {**nowhere(tmp_path).values, "VAULT_ADDR": airflow.url})
+    (row,) = status.vault(platform)
+    assert row.well is well
 
 
 def test_airflows_health_is_read_from_the_answers_body(airflow: Answers, tmp_path: Path) -> None:

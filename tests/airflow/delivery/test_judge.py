@@ -81,6 +81,10 @@ BAD = {
         "    def next_dagrun_info(self, *, last_automated_data_interval, restriction): ...\n"
         "with DAG('mine', schedule=Mine()):\n    pass\n", "is not registered"),
     "dags/reserved.py": (BARE.format(id="ingest_hr"), "ids that begin with ingest_ are for"),
+    "dags/grants.py": (
+        "from airflow.sdk import DAG\n"
+        "with DAG('grants', schedule=None, access_control={'Public': {'can_read'}}):\n    pass\n",
+        "access_control is for the platform team"),
     "dags/twice_a.py": (BARE.format(id="twice"), ""),
     "dags/twice_b.py": (BARE.format(id="twice"), "'twice' is defined in dags/twice_a.py already"),
     "dags/escapes.py": (
@@ -102,7 +106,7 @@ def stage(place: Path, stranger_python: Path) -> Callable[..., subprocess.Comple
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content)
         (run / "tree").mkdir(parents=True, exist_ok=True)
-        value = {"commit": COMMIT, "previous": "", "judged": False, "refused": []}
+        value = {"commit": COMMIT, "previous": "", "last": "", "judged": False, "refused": []}
         (run / "candidate.json").write_text(json.dumps(value))
         (place / "alloc" / "data").mkdir(parents=True, exist_ok=True)
         (place / "alloc" / "data").chmod(0o777)

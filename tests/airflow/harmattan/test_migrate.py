@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -13,8 +14,12 @@ import psycopg2.errors
 import pytest
 from harmattan import migrate
 
+from tests.conftest import free_port
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.conftest import PostgresServer
 
 # Takes the lock, says so, holds it for a while, and says what it did in between.
 HOLDER = """
@@ -104,3 +109,59 @@ def test_a_uri_as_airflow_spells_it(database: str) -> None:
                 " WHERE locktype = 'advisory'"
             ).fetchall()
         assert (name, key) == ("harmattan.migrate", migrate.LOCK)
+
+
+def test_a_database_that_comes_later_is_waited_for(postgres: PostgresServer) -> None:
+    uri = postgres.create_database()
+    name = uri.rpartition("/")[2]
+    with psycopg.connect(postgres.uri(), autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name}")
+        process = start(uri, 0)
+        assert process.stdout is not None
+        assert "does not let this in yet" in process.stdout.readline()
+        connection.execute(f"CREATE DATABASE {name}")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "in " in output
+
+
+def test_a_database_that_never_comes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrate, "DATABASE_TIMEOUT", 1.5)
+    uri = f"postgresql://airflow:a-password@127.0.0.1:{free_port()}/airflow"
+    with pytest.raises(psycopg2.OperationalError) as caught, migrate.only_one(uri):
+        pytest.fail("no server is there")
+    assert "a-password" not in str(caught.value)
+
+
+@pytest.fixture
+def roles(database: str) -> Iterator[tuple[str, str]]:
+    """A web server's and a scheduler's role, which may write two tables of Airflow's."""
+    names = tuple(f"{name}-{secrets.token_hex(4)}" for name in ("web", "scheduler"))
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("CREATE TABLE ab_user (id int); CREATE TABLE dag_run (id int)")
+        for name in names:
+            connection.execute(f'CREATE ROLE "{name}"')
+            connection.execute(f'GRANT SELECT, INSERT, UPDATE ON ab_user, dag_run TO "{name}"')
+        yield names
+        for name in names:
+            connection.execute(f'DROP OWNED BY "{name}"; DROP ROLE "{name}"')
+
+
+def test_accounts_are_the_web_servers_alone_to_write(database: str, roles: tuple[str, str]) -> None:
+    for _ in range(2):
+        migrate.guard(database, roles[0])
+    with psycopg.connect(database) as connection:
+        rights = connection.execute(
+            "SELECT role, tables, array_agg(right_ ORDER BY right_)"
+            " FROM unnest(%s::text[]) role, unnest('{ab_user,dag_run}'::text[]) tables,"
+            " unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) right_"
+            " WHERE has_table_privilege(role, tables, right_) GROUP BY 1, 2",
+            [list(roles)],
+        ).fetchall()
+    web, scheduler = roles
+    assert {(role, table): "".join(right[0] for right in each) for role, table, each in rights} == {
+        (web, "ab_user"): "ISU",
+        (web, "dag_run"): "ISU",
+        (scheduler, "ab_user"): "S",
+        (scheduler, "dag_run"): "ISU",
+    }

@@ -1,0 +1,75 @@
+"""Each job's database role does its own work and nothing else, tried with its real URI."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psycopg
+import psycopg.errors
+import pytest
+
+from scripts import databases
+
+if TYPE_CHECKING:
+    from scripts.access import Access
+
+DDL = "CREATE TABLE public.e2e (id int)"
+COUNT_USERS = "SELECT count(*) FROM ab_user"
+TOUCH_RUNS = "UPDATE dag_run SET state = state WHERE false"
+TOUCH_USERS = "UPDATE ab_user SET active = true WHERE false"
+TOUCH_CONNECTIONS = "DELETE FROM connection WHERE false"
+ADD_STAFF = "UPDATE employees SET id = id WHERE false"
+COUNT_STAFF = "SELECT count(*) FROM employees"
+TEMPORARY = "CREATE TEMPORARY TABLE e2e (id int)"
+READ_LOADED = "SELECT count(*) FROM raw_hr.employees"
+WRITE_LOADED = "DELETE FROM raw_hr.employees WHERE false"
+WRITE_MARTS = "CREATE TABLE marts.e2e (id int)"
+
+# Role: what it may, what it may not. Nothing of it is committed.
+TABLE = {
+    "airflow_migrate": ([DDL, TOUCH_USERS], []),
+    "airflow_webserver": ([COUNT_USERS, TOUCH_USERS, TOUCH_RUNS], [DDL, TEMPORARY]),
+    "airflow_scheduler": ([TOUCH_RUNS], [DDL, TOUCH_USERS, TOUCH_CONNECTIONS, TEMPORARY]),
+    "airflow_dag_processor": ([TOUCH_RUNS], [DDL, TOUCH_USERS, TOUCH_CONNECTIONS, TEMPORARY]),
+    "airflow_triggerer": ([TOUCH_RUNS], [DDL, TOUCH_USERS, TOUCH_CONNECTIONS, TEMPORARY]),
+    "airflow_backup": ([COUNT_USERS], [DDL, TOUCH_RUNS, TEMPORARY]),
+    "hr_ingest": ([COUNT_STAFF], [DDL, ADD_STAFF, TEMPORARY]),
+    "hr_backup": ([COUNT_STAFF], [DDL, ADD_STAFF, TEMPORARY]),
+    "warehouse_loader": ([READ_LOADED, WRITE_LOADED], [DDL]),
+    "warehouse_analyst": ([READ_LOADED, WRITE_MARTS, TEMPORARY], [DDL, WRITE_LOADED]),
+    "warehouse_backup": ([READ_LOADED], [DDL, WRITE_LOADED, WRITE_MARTS]),
+}
+
+
+def allowed(role: str, statement: str) -> bool:
+    with psycopg.connect(databases.role(role).uri, connect_timeout=10) as connection:
+        try:
+            connection.execute(statement)  # type: ignore[arg-type]
+        except psycopg.errors.InsufficientPrivilege:
+            return False
+        finally:
+            connection.rollback()
+    return True
+
+
+@pytest.mark.usefixtures("platform")
+@pytest.mark.parametrize("role", TABLE)
+def test_a_role_does_its_own_work_and_nothing_else(role: str) -> None:
+    may, may_not = TABLE[role]
+    assert [statement for statement in may if not allowed(role, statement)] == []
+    assert [statement for statement in may_not if allowed(role, statement)] == []
+
+
+@pytest.mark.parametrize("role", [found.name for found in databases.roles()])
+def test_a_role_connects_to_its_own_database_only(platform: Access, role: str) -> None:
+    own = databases.role(role)
+    opened = []
+    for database in databases.DATABASES:
+        uri = own.uri.removesuffix(own.database) + database
+        try:
+            psycopg.connect(uri, connect_timeout=10).close()
+        except psycopg.OperationalError as error:
+            assert "permission denied for database" in str(error)
+        else:
+            opened.append(database)
+    assert opened == [own.database], platform.environment

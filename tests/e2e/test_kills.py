@@ -1,0 +1,18 @@
+"""A process that is killed comes back and the work goes on; tests/soak/test_kills.py kills each."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from tests.e2e.rounds import kill
+
+if TYPE_CHECKING:
+    from scripts.access import Access
+
+# A killed worker's task is only missed after minutes: that is for the soak.
+QUICK = ("redis", "airflow-webserver", "airflow-scheduler", "airflow-triggerer")
+
+
+def test_a_killed_process_comes_back_and_the_run_succeeds(platform: Access) -> None:
+    kill(platform, random.choice(QUICK))
