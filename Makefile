@@ -45,7 +45,7 @@ drill: setup ## Hold a restore drill now and show its report
 .PHONY: test
 test: setup packages ## Run all tests: unit, integration, end to end (brings the platform up)
 	@$(PYTHON) -m scripts.tools >/dev/null
-	@$(PYTHON) -m pytest -m "not soak"
+	@$(PYTHON) -m pytest -m "not soak" --numprocesses 2
 
 .PHONY: soak
 soak: setup packages ## Run the long rounds: ten restarts, every service killed

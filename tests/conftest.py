@@ -16,11 +16,34 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from psycopg import sql
+from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from xdist.remote import Producer
+
 PG_BIN = Path("/usr/lib/postgresql/15/bin")
+# What kills or counts every process of a user of the machine, or drives the one platform on it: one
+# after another in one process, beside which `make test` runs the other files in a second.
+MACHINE = (
+    "tests/e2e/",
+    "tests/airflow/delivery/test_judge.py",
+    "tests/airflow/delivery/test_sandbox.py",
+    "tests/airflow/harmattan/test_dag_processor.py",
+)
+
+
+class Scheduler(LoadScopeScheduling):
+    """Gives each process of pytest-xdist a file at a time, and MACHINE to one of them."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "machine" if nodeid.startswith(MACHINE) else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduler:
+    """Schedule by file, whatever ``--dist`` says."""
+    return Scheduler(config, log)
 
 
 def free_port() -> int:

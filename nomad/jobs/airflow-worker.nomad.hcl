@@ -329,8 +329,8 @@ job "airflow-worker" {
       }
 
       resources {
-        cpu        = 500 # MHz: its share of a full node, no cap
-        memory     = var.worker_memory
+        cpu        = 500                   # MHz: its share of a full node, no cap
+        memory     = var.worker_memory     # 300 MB at rest, and its tasks
         memory_max = var.worker_memory * 2 # one task that takes more than its share
       }
     }

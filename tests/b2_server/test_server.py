@@ -155,6 +155,7 @@ def test_help_teaches_and_wrong_credentials_are_named(tmp_path: Path) -> None:
     refused = subprocess.run(
         [*command, "--data", tmp_path / "data", "--credentials", tmp_path / "bad.json"],
         cwd=root, capture_output=True, text=True, check=False,
+        env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
     )  # fmt: skip
     assert refused.returncode == 2
     assert "bad.json" in refused.stderr

@@ -96,7 +96,7 @@ def gnupg_home() -> Iterator[Path]:
         yield home
     finally:
         subprocess.run(["gpgconf", "--homedir", home, "--kill", "gpg-agent"], check=False)
-        shutil.rmtree(home)
+        shutil.rmtree(home, ignore_errors=True)  # the agent takes its sockets away itself
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from scripts import deploy
-from scripts.first_run import TEMPLATE, Checkout, is_parsed, force, live
+from scripts.first_run import TEMPLATE, Checkout, force, is_parsed, live
 from scripts.local import VOLUMES
 from tests.e2e.rounds import allocations, ended, logs, task_log, trigger, wait_until
 
