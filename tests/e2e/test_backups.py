@@ -7,7 +7,9 @@ import os
 import secrets
 import subprocess
 import sys
+import tempfile
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -26,7 +28,6 @@ from tests.e2e.test_pipelines import contents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from scripts.access import Access
 
@@ -56,17 +57,24 @@ def fresh_database() -> Iterator[str]:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(identifier))
 
 
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A folder whose path is short enough for the sockets of gpg's agent."""
+    with tempfile.TemporaryDirectory(prefix="restore-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
 def test_the_newest_backup_restores_to_what_the_source_holds(
-    platform: Access, fresh_database: str, tmp_path: Path
+    platform: Access, fresh_database: str, home: Path
 ) -> None:
     before = backups(platform, "hr")
     finish(platform, force(platform, "backup-hr"), timeout=120)
     after = backups(platform, "hr")
     assert len(after) == len(before) + 1
 
-    (tmp_path / "secrets").mkdir(mode=0o700)
-    (tmp_path / "secrets" / B2_KEY).write_text(json.dumps(kept("b2-drill")))
-    (tmp_path / "secrets" / DRILL_KEY).write_text(kept("gpg-drill")["private"])
+    (home / "secrets").mkdir(mode=0o700)
+    (home / "secrets" / B2_KEY).write_text(json.dumps(kept("b2-drill")))
+    (home / "secrets" / DRILL_KEY).write_text(kept("gpg-drill")["private"])
     settings = {name: value for name, value in platform.values.items() if "BACKUP" in name}
     done = subprocess.run(
         [sys.executable, "-m", "backup", "restore", "hr", "--into-env", "TARGET"],
@@ -74,8 +82,8 @@ def test_the_newest_backup_restores_to_what_the_source_holds(
         env={
             **os.environ,
             **settings,
-            "BACKUP_SECRETS_DIR": str(tmp_path / "secrets"),
-            "BACKUP_SCRATCH": str(tmp_path),
+            "BACKUP_SECRETS_DIR": str(home / "secrets"),
+            "BACKUP_SCRATCH": str(home),
             "TARGET": databases.superuser(fresh_database),
         },
         capture_output=True,
@@ -89,7 +97,7 @@ def test_the_newest_backup_restores_to_what_the_source_holds(
     assert sum(rows for rows, _ in there.values()) > 1000
     assert contents(fresh_database, "public") == there
     # No plaintext stays on the disk, and no password was shown.
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["secrets"]
+    assert sorted(path.name for path in home.iterdir()) == ["secrets"]
     assert kept("postgres") not in done.stdout + done.stderr
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from scripts import agents, credentials, processes, vault_setup
-from scripts.local import ENVIRONMENT, NOMAD_ADDR
+from scripts.local import ENVIRONMENT, NOMAD_ADDR, ROOT
 from tests.e2e.rounds import ended, task_log, trigger, wait_until
 
 if TYPE_CHECKING:
@@ -53,7 +55,9 @@ def vault_away(how: str) -> Iterator[None]:
     try:
         yield
     finally:
-        agents.start_vault()
+        # By a process of its own, as an operator would: what it starts outlives this one.
+        start = [sys.executable, "-c", "from scripts import agents; agents.start_vault()"]
+        subprocess.run(start, cwd=ROOT, check=True, timeout=120)
 
 
 def wait_for_earlier_runs(platform: Access) -> None:
