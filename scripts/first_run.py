@@ -257,19 +257,18 @@ def summary(platform: Access) -> bool:
     """Print how everything is and how to log in; return whether it is all well."""
     found = status.gather(platform)
     status.show(found)
-    show = "[dim].venv/bin/python -m scripts.show[/]"
     values = platform.values
-    table = Table("where", "address", "user", "password, key or token", box=None, pad_edge=False)
+    table = Table("where", "address", "user", "secret", box=None, pad_edge=False)
     for row in (
-        ("Airflow", values["AIRFLOW_URL"], "admin", f"{show} airflow-admin"),
-        ("Nomad", values["NOMAD_ADDR"], "", f"{show} nomad-platform"),
-        ("Vault", values["VAULT_ADDR"], "", f"{show} vault"),
-        ("PostgreSQL", f"{ADDRESS}:{PORTS['PostgreSQL'][0]}", "postgres", f"{show} postgres"),
-        ("B2", values["BACKUP_B2_REALM"], "", f"{show} b2-drill"),
-        ("the analysts' git", str(read_variables(VARIABLES)["analysts_remote"]), "",
-         f"{show} ssh-analysts"),
-    ):  # fmt: skip
+        ("Airflow", values["AIRFLOW_URL"], "admin", "airflow-admin"),
+        ("Nomad", values["NOMAD_ADDR"], "", "nomad-platform"),
+        ("Vault", values["VAULT_ADDR"], "", "vault"),
+        ("PostgreSQL", f"{ADDRESS}:{PORTS['PostgreSQL'][0]}", "postgres", "postgres"),
+        ("B2", values["BACKUP_B2_REALM"], "", "b2-drill"),
+        ("git", str(read_variables(VARIABLES)["analysts_remote"]), "", "ssh-analysts"),
+    ):
         table.add_row(*row)
     console.print(table)
+    console.print("Show a secret: scripts/show.py airflow-admin")
     console.print(f"[dim]{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC[/]")
     return found.well
