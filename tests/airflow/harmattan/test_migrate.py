@@ -69,7 +69,7 @@ def test_one_that_is_killed_leaves_the_lock_to_the_next(
     holder.send_signal(signal.SIGKILL)
     started = time.monotonic()
     with migrate.only_one(database):
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 30
 
 
 def test_one_that_fails_leaves_the_lock_to_the_next(database: str) -> None:
@@ -85,7 +85,7 @@ def test_waiting_is_bounded(database: str, monkeypatch: pytest.MonkeyPatch) -> N
     started = time.monotonic()
     with pytest.raises(psycopg2.errors.LockNotAvailable), migrate.only_one(database):
         pytest.fail("two at once")
-    assert 0.2 < time.monotonic() - started < 5
+    assert 0.2 < time.monotonic() - started < 30
 
 
 def test_half_an_hour_is_the_bound_in_the_unit_that_postgresql_reads(database: str) -> None:

@@ -92,7 +92,7 @@ def test_nothing_there_is_a_clear_error_after_the_limit(monkeypatch: pytest.Monk
     port, started = free_port(), time.monotonic()
     with pytest.raises(SystemExit) as ended:
         run(monkeypatch, port)
-    assert 0.9 < time.monotonic() - started < 5
+    assert 0.9 < time.monotonic() - started < 20
     # sys.exit with a text prints it and ends with 1.
     text = str(ended.value.code)
     assert text.startswith(f"http://127.0.0.1:{port}/health did not answer within 1 s\nHINT: ")
@@ -129,7 +129,7 @@ def test_a_service_that_takes_the_question_and_says_nothing_is_given_five_second
     with socket.create_server(("127.0.0.1", 0)) as listener:
         started = time.monotonic()
         assert wait.answers(f"http://127.0.0.1:{listener.getsockname()[1]}/") is False
-        assert 4 < time.monotonic() - started < 8
+        assert 4 < time.monotonic() - started < 30
 
 
 def test_ten_minutes_are_the_limit() -> None:
