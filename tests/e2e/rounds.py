@@ -116,6 +116,11 @@ def kill(platform: Access, job: str) -> None:
     A worker's task is missed after five minutes (``task_instance_heartbeat_timeout``) and retried.
     """
     run = trigger(platform, "ingest_records")
+    wait_until(
+        lambda: platform.airflow(f"{run}/taskInstances/load")["state"] in {"running", "success"},
+        "the pipeline to run",
+        60,
+    )
     (allocation,) = [
         each
         for each in platform.nomad.job.get_allocations(job)
