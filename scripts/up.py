@@ -57,13 +57,7 @@ def bring_up() -> None:
     agents.start_vault()
     agents.start_nomad()
     with step("set Vault up: a policy and a role for each job"):
-        vault_setup.set_up(
-            agents.vault_client(),
-            mount=credentials.MOUNT,
-            environment=ENVIRONMENT,
-            jwks_url=f"{NOMAD_ADDR}/.well-known/jwks.json",
-            folders=(vault_setup.POLICIES, vault_setup.POLICIES / "local"),
-        )
+        set_up_vault()
         credentials.write(credentials.stand_ins())
     run_jobs("start PostgreSQL, the B2 endpoint and the git remote", deploy.stand_ins())
     with step("create databases and roles, and load the school's data"):
@@ -72,6 +66,17 @@ def bring_up() -> None:
     backblaze.bucket()
     credentials.write(credentials.platform())
     run_jobs("deploy the platform", list(deploy.platform()))
+
+
+def set_up_vault() -> None:
+    """Write the policies and roles of every job, the stand-ins' too."""
+    vault_setup.set_up(
+        agents.vault_client(),
+        mount=credentials.MOUNT,
+        environment=ENVIRONMENT,
+        jwks_url=f"{NOMAD_ADDR}/.well-known/jwks.json",
+        folders=(vault_setup.POLICIES, vault_setup.POLICIES / "local"),
+    )
 
 
 def run_jobs(title: str, deployments: list[deploy.Deployment]) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scripts import agents, credentials, processes, vault_setup
-from scripts.local import ENVIRONMENT, NOMAD_ADDR, ROOT
+from scripts import agents, credentials, processes, up
+from scripts.local import ENVIRONMENT, ROOT
 from tests.e2e.rounds import ended, task_log, trigger, wait_until
 
 if TYPE_CHECKING:
@@ -31,18 +31,11 @@ UNDEFINED = "conn_id `warehouse` isn't defined"
 @contextmanager
 def worker_denied() -> Iterator[None]:
     """Let Vault deny every connection to the analysts' worker."""
-    client = agents.vault_client()
-    client.sys.create_or_update_policy(POLICY, DENIES_CONNECTIONS)
+    agents.vault_client().sys.create_or_update_policy(POLICY, DENIES_CONNECTIONS)
     try:
         yield
     finally:
-        vault_setup.set_up(
-            client,
-            mount=credentials.MOUNT,
-            environment=ENVIRONMENT,
-            jwks_url=f"{NOMAD_ADDR}/.well-known/jwks.json",
-            folders=(vault_setup.POLICIES, vault_setup.POLICIES / "local"),
-        )
+        up.set_up_vault()
 
 
 @contextmanager
