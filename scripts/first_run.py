@@ -126,14 +126,7 @@ def _published(platform: Access, child: str) -> bool:
 
 def live(platform: Access) -> str:
     """Return the commit of the analysts that is live."""
-    answer = subprocess.run(
-        ["git", "ls-remote", f"{platform.values['DAG_MIRROR_URL']}/analysts.git", "live"],
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
-    return answer.stdout.split("\t")[0]
+    return status.live(platform, "analysts")[0]
 
 
 def run_dags(platform: Access) -> None:

@@ -157,20 +157,25 @@ def _rows_loaded(platform: Access, dag_id: str, run_id: str) -> int:
     return sum(int(rows) for rows in tables.values())
 
 
+def live(platform: Access, bundle: str) -> tuple[str, str]:
+    """Return the commit that ``bundle`` has live, and git's words; "" for what there is not."""
+    url = f"{platform.values['DAG_MIRROR_URL']}/{bundle}.git"
+    answer = subprocess.run(
+        ["git", "ls-remote", url, "refs/heads/live"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    return answer.stdout.split("\t")[0], answer.stderr.strip()
+
+
 def delivery(platform: Access) -> list[Row]:
     """Return the commit that each bundle of the mirror has live."""
     rows = []
     for bundle in ("pipelines", "analysts"):
-        url = f"{platform.values['DAG_MIRROR_URL']}/{bundle}.git"
-        answer = subprocess.run(
-            ["git", "ls-remote", url, "refs/heads/live"],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=False,
-        )
-        commit = answer.stdout.split("\t")[0]
-        rows.append(Row(bundle, commit[:12] or answer.stderr.strip(), well=bool(commit)))
+        commit, said = live(platform, bundle)
+        rows.append(Row(bundle, commit[:12] or said, well=bool(commit)))
     return rows
 
 
