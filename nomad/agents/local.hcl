@@ -54,6 +54,9 @@ client {
   # A finished allocation's logs go with it: enough of them stay to read last night's in the morning.
   # dag-sync alone makes 288 a day.
   gc_max_allocs = 500
+  # What the jobs' `cpu` are shares of. Nomad reads clock speeds, which some virtual machines hide; on
+  # one machine every job must fit, and shares only count while the processor is full.
+  cpu_total_compute = 10000
 
   options = {
     # Clouds and Consul are not here; with AWS_CA_BUNDLE in the environment env_aws is even fatal.
