@@ -52,6 +52,11 @@ soak: setup packages ## Run the long rounds: ten restarts, every service killed
 	@$(PYTHON) -m scripts.tools >/dev/null
 	@$(PYTHON) -m pytest -m soak --timeout 7200
 
+.PHONY: bench
+bench: setup ## Measure ingest beside psql and other tools: make bench PARTS="full incremental"
+	@scripts/packages.sh postgresql-15
+	@$(PYTHON) -m bench ingest $(foreach part,$(PARTS),--only $(part))
+
 .PHONY: packages
 packages:
 	@scripts/packages.sh $(TEST_PACKAGES)

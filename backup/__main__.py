@@ -207,7 +207,7 @@ def _target(into_env: str | None, into_file: Path | None) -> PostgresUri:
 
 @app.command()
 @command
-def restore(  # noqa: PLR0917 - typer calls it by keyword
+def restore(
     name: Annotated[str, typer.Argument(help="Database, as the registry calls it.")],
     identifier: Annotated[
         str | None, typer.Option("--id", help="Backup to restore (default: the newest).")

@@ -116,6 +116,9 @@ def platform() -> dict[str, dict[str, Any]]:
         "airflow/admin": {"username": "admin", "password": kept("airflow-admin")},
         "airflow/database/migrate": {"uri": _sqlalchemy(databases.owner("airflow"))},
         "connections/ingest/warehouse": {"conn_uri": databases.role("warehouse_loader").uri},
+        "connections/ingest/hash_key": {
+            "conn_uri": f"generic://:{kept('ingest-hash-key', lambda: secrets.token_hex(32))}@hash"
+        },
         "connections/analysts/warehouse": {"conn_uri": databases.role("warehouse_analyst").uri},
         "backup/recipients": {"armor": gpg_key("recovery")["public"] + gpg_key("drill")["public"]},
         "backup/drill-key": {"armor": gpg_key("drill")["private"]},

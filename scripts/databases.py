@@ -45,6 +45,9 @@ ANALYSE = """
 GRANT TEMPORARY ON DATABASE {database} TO {role};
 GRANT warehouse_readers TO {role};
 CREATE SCHEMA IF NOT EXISTS marts AUTHORIZATION {role};
+-- The loads make the analysts' views again on what they publish, as the analysts: nobody else may.
+ALTER ROLE warehouse_loader NOINHERIT;
+GRANT {role} TO warehouse_loader;
 """
 
 

@@ -21,5 +21,5 @@ fi
 echo "install the locked Python packages into .venv" >&2
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 .venv/bin/python -m pip install --quiet --disable-pip-version-check 'uv==0.13.9'
-.venv/bin/uv pip sync --quiet --python .venv/bin/python requirements/dev.txt
+.venv/bin/uv pip sync --quiet --compile-bytecode --python .venv/bin/python requirements/dev.txt
 .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .

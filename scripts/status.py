@@ -133,7 +133,7 @@ def pipelines(platform: Access) -> list[Row]:
         state = runs[0]["state"]
         details = {"run": runs[0]["dag_run_id"], "ended": runs[0]["end_date"]}
         if state == "success" and dag_id.startswith("ingest_"):
-            details["rows"] = _rows_loaded(platform, dag_id, runs[0]["dag_run_id"])
+            details |= _rows_loaded(platform, dag_id, runs[0]["dag_run_id"])
         rows.append(Row(dag_id, state, state in {"success", "running", "queued"}, details))
     errors = platform.airflow("importErrors", params={"limit": 100})["import_errors"]
     return rows + [Row(error["filename"], "does not import", well=False) for error in errors]
@@ -150,11 +150,17 @@ def _dags(platform: Access) -> Iterator[dict[str, Any]]:
             return
 
 
-def _rows_loaded(platform: Access, dag_id: str, run_id: str) -> int:
-    path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/load/xcomEntries/return_value"
-    value = platform.airflow(path, params={"deserialize": True})["value"]
+def _rows_loaded(platform: Access, dag_id: str, run_id: str) -> dict[str, int]:
+    task = f"{dag_id.removeprefix('ingest_')}.finish"
+    path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task}/xcomEntries/return_value"
+    try:
+        value = platform.airflow(path, params={"deserialize": True})["value"]
+    except requests.HTTPError as error:
+        if error.response.status_code == requests.codes.not_found:
+            return {}  # a DAG of the analysts that took such a name, or a run of an older release
+        raise
     tables = value if isinstance(value, dict) else json.loads(value)
-    return sum(int(rows) for rows in tables.values())
+    return {"rows": sum(int(rows) for rows in tables.values())}
 
 
 def live(platform: Access, bundle: str) -> tuple[str, str]:

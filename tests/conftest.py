@@ -59,6 +59,7 @@ class PostgresServer:
 
     port: int
     password: str
+    log: Path  # what the server says
 
     def uri(self, database: str = "postgres") -> str:
         """Return the superuser's connection URI of ``database``."""
@@ -92,14 +93,16 @@ def postgres() -> Iterator[PostgresServer]:
          home / "data"],
         check=True, capture_output=True, cwd=home,
     )  # fmt: skip
-    server = subprocess.Popen(
-        [*as_postgres, PG_BIN / "postgres", "-D", home / "data", "-p", str(port),
-         "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={home}",
-         "-c", "fsync=off", "-c", "max_connections=100"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=home,
-    )  # fmt: skip
+    log = home / "log"
+    with log.open("wb") as written:
+        server = subprocess.Popen(
+            [*as_postgres, PG_BIN / "postgres", "-D", home / "data", "-p", str(port),
+             "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={home}",
+             "-c", "fsync=off", "-c", "max_connections=100"],
+            stdout=subprocess.DEVNULL, stderr=written, cwd=home,
+        )  # fmt: skip
     try:
-        found = PostgresServer(port, password)
+        found = PostgresServer(port, password, log)
         for _ in range(200):
             if server.poll() is not None:
                 pytest.fail(f"PostgreSQL ended with {server.returncode}; its data is in {home}")

@@ -6,58 +6,92 @@ from typing import TYPE_CHECKING, Any, LiteralString
 
 from psycopg.rows import class_row, dict_row
 
-from ingest.shapes import Column, Relation, SourceType, TableShape, WarehouseTypes
+from ingest.shapes import (
+    Column,
+    Relation,
+    SourceType,
+    TableShape,
+    TypeReference,
+    WarehouseType,
+    WarehouseTypes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     import psycopg
 
+# What reads whole: a table, the leaves of a partitioned one, the children that inherit.
 _RELATIONS: LiteralString = """
-    SELECT c.oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
-           c.relispartition AS partition,
-           has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+    WITH RECURSIVE wanted AS (
+      SELECT c.*, n.nspname FROM pg_catalog.pg_class c
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE n.nspname = ANY(%s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+    ), part AS (
+      SELECT oid AS root, oid FROM wanted
+      UNION
+      SELECT p.root, i.inhrelid FROM part p JOIN pg_catalog.pg_inherits i ON i.inhparent = p.oid
+    ), size AS (
+      SELECT p.root, sum(greatest(c.reltuples, 0)) FILTER (WHERE c.relkind <> 'p') AS rows,
+             bool_or(c.reltuples < 0 AND c.relkind <> 'p') AS unknown,
+             coalesce(sum(pg_catalog.pg_relation_size(c.oid)), 0) AS bytes,
+             coalesce(max(pg_catalog.pg_relation_size(c.oid)), 0) AS largest,
+             bool_and(c.relkind IN ('r', 'p') AND coalesce(a.amname, 'heap') = 'heap') AS heap
+      FROM part p JOIN pg_catalog.pg_class c ON c.oid = p.oid
+      LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam
+      GROUP BY p.root
+    )
+    SELECT w.oid, w.nspname AS schema, w.relname AS name, w.relkind::text AS kind,
+           w.relispartition AS partition,
+           has_schema_privilege(w.relnamespace, 'USAGE') AND has_table_privilege(w.oid, 'SELECT')
              AS readable,
            EXISTS (SELECT FROM pg_catalog.pg_depend d
-                   WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid
-                     AND d.deptype = 'e') AS extension
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = ANY(%s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-    ORDER BY n.nspname, c.relname
+                   WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = w.oid
+                     AND d.deptype = 'e') AS extension,
+           CASE WHEN s.unknown OR w.relkind IN ('v', 'f') THEN -1 ELSE s.rows END::bigint AS rows,
+           s.bytes::bigint AS bytes,
+           (s.largest / pg_catalog.current_setting('block_size')::int)::bigint AS blocks, s.heap
+    FROM wanted w JOIN size s ON s.root = w.oid
+    ORDER BY w.nspname, w.relname
 """
 
-# Domains are followed down to the type that they restrict: rows of the source obey them already.
 _COLUMNS: LiteralString = """
-    WITH RECURSIVE stored AS (
-      SELECT a.attrelid, a.attnum, a.attname, a.attnotnull,
-             t.oid AS typid, a.atttypmod AS typmod, t.typtype, t.typbasetype, t.typtypmod
-      FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-      WHERE a.attrelid = ANY(%s) AND a.attnum > 0 AND NOT a.attisdropped
-      UNION ALL
-      SELECT s.attrelid, s.attnum, s.attname, s.attnotnull,
-             t.oid, s.typtypmod, t.typtype, t.typbasetype, t.typtypmod
-      FROM stored s JOIN pg_catalog.pg_type t ON t.oid = s.typbasetype
-      WHERE s.typtype = 'd'
-    )
-    SELECT s.attrelid AS table, s.attname AS column, s.attnotnull AS not_null,
-           pg_catalog.format_type(s.typid, s.typmod) AS declaration,
-           n.nspname AS schema, e.typname AS name, e.typtype::text AS kind, e.oid <> t.oid AS array,
+    SELECT a.attrelid, a.attname, a.attnum, a.attnotnull, a.atttypid,
+           pg_catalog.format_type(a.atttypid, a.atttypmod)
+    FROM pg_catalog.pg_attribute a
+    WHERE a.attrelid = ANY(%s) AND a.attnum > 0 AND NOT a.attisdropped
+    ORDER BY a.attrelid, a.attnum
+"""
+
+_TYPES: LiteralString = """
+    SELECT t.oid, n.nspname AS schema, t.typname AS name, t.typtype::text AS kind,
+           CASE WHEN t.typcategory = 'A' AND t.typlen = -1 AND EXISTS
+                  (SELECT FROM pg_catalog.pg_type x WHERE x.typarray = t.oid)
+                THEN t.typelem ELSE 0 END::bigint AS element,
+           coalesce(nullif(t.typbasetype, 0), r.rngsubtype, m.rngtypid)::bigint AS inner_type,
+           pg_catalog.format_type(coalesce(nullif(t.typbasetype, 0), r.rngsubtype, m.rngtypid),
+                                  CASE WHEN t.typtype = 'd' THEN t.typtypmod END) AS inner_text,
+           coalesce((SELECT x.typname FROM pg_catalog.pg_type x WHERE x.oid = r.rngmultitypid), '')
+             AS multirange,
+           (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(
+                     a.attname, a.atttypid::bigint,
+                     pg_catalog.format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum)
+            FROM pg_catalog.pg_attribute a
+            WHERE a.attrelid = t.typrelid AND t.typtype = 'c' AND a.attnum > 0
+              AND NOT a.attisdropped) AS attributes,
+           ARRAY(SELECT l.enumlabel::text FROM pg_catalog.pg_enum l WHERE l.enumtypid = t.oid
+                 ORDER BY l.enumsortorder) AS labels,
            (SELECT x.extname FROM pg_catalog.pg_depend d
             JOIN pg_catalog.pg_extension x ON x.oid = d.refobjid
-            WHERE d.classid = 'pg_catalog.pg_type'::regclass AND d.objid = e.oid
+            WHERE d.classid = 'pg_catalog.pg_type'::regclass
+              AND d.objid = coalesce(nullif(t.typelem, 0), t.oid)
               AND d.refclassid = 'pg_catalog.pg_extension'::regclass
-              AND d.deptype = 'e') AS extension,
-           ARRAY(SELECT l.enumlabel::text FROM pg_catalog.pg_enum l WHERE l.enumtypid = e.oid
-                 ORDER BY l.enumsortorder) AS labels
-    FROM stored s
-    JOIN pg_catalog.pg_type t ON t.oid = s.typid
-    JOIN pg_catalog.pg_type e
-      ON e.oid = CASE WHEN t.typcategory = 'A' AND t.typlen = -1 AND t.typelem <> 0
-                       AND EXISTS (SELECT FROM pg_catalog.pg_type x WHERE x.typarray = t.oid)
-                 THEN t.typelem ELSE t.oid END
-    JOIN pg_catalog.pg_namespace n ON n.oid = e.typnamespace
-    WHERE s.typtype <> 'd'
-    ORDER BY s.attrelid, s.attnum
+              AND d.deptype = 'e' LIMIT 1) AS extension
+    FROM pg_catalog.pg_type t
+    JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+    LEFT JOIN pg_catalog.pg_range r ON r.rngtypid = t.oid
+    LEFT JOIN pg_catalog.pg_range m ON m.rngmultitypid = t.oid
+    WHERE t.oid = ANY(%s)
 """
 
 _KEYS: LiteralString = """
@@ -79,10 +113,18 @@ _EXTENSION_TYPES: LiteralString = """
     WHERE pg_catalog.has_schema_privilege(n.oid, 'USAGE')
 """
 
+# A trusted extension may be created by whoever may create schemas in the database.
+_INSTALLABLE: LiteralString = """
+    SELECT DISTINCT v.name FROM pg_catalog.pg_available_extension_versions v
+    WHERE NOT v.installed AND v.trusted AND v.name = ANY(%s)
+      AND pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')
+"""
+
 _SCHEMA_TYPES: LiteralString = """
     SELECT t.typname, t.typtype::text,
            ARRAY(SELECT l.enumlabel::text FROM pg_catalog.pg_enum l WHERE l.enumtypid = t.oid
-                 ORDER BY l.enumsortorder)
+                 ORDER BY l.enumsortorder),
+           coalesce(pg_catalog.obj_description(t.oid, 'pg_type'), '')
     FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
     WHERE n.nspname = %s
 """
@@ -100,11 +142,8 @@ def shapes(
     """Return the columns and keys of ``tables``, in their order."""
     oids = [table.oid for table in tables]
     columns: dict[int, list[Column]] = {oid: [] for oid in oids}
-    with connection.cursor(row_factory=dict_row) as cursor:
-        for row in cursor.execute(_COLUMNS, [oids]):
-            table, name, not_null = row.pop("table"), row.pop("column"), row.pop("not_null")
-            stored = SourceType(**{**row, "labels": tuple(row["labels"])})
-            columns[table].append(Column(name, stored, not_null))
+    for table, name, number, not_null, oid, text in connection.execute(_COLUMNS, [oids]):
+        columns[table].append(Column(name, TypeReference(oid, text), not_null, number))
     keys = dict(connection.execute(_KEYS, [oids]).fetchall())
     return tuple(
         TableShape(table, tuple(columns[table.oid]), tuple(keys.get(table.oid, ())))
@@ -112,19 +151,68 @@ def shapes(
     )
 
 
+def types(
+    connection: psycopg.Connection[Any], tables: Iterable[TableShape]
+) -> dict[int, SourceType]:
+    """Return every type that columns of ``tables`` are made of, by oid."""
+    known: dict[int, SourceType] = {}
+    wanted = {column.type.oid for table in tables for column in table.columns}
+    while wanted:
+        with connection.cursor(row_factory=dict_row) as cursor:
+            found = [_type(row) for row in cursor.execute(_TYPES, [list(wanted)])]
+        known |= {each.oid: each for each in found}
+        wanted = {oid for each in found for oid in _parts(each)} - known.keys()
+    return known
+
+
 def warehouse_types(
-    connection: psycopg.Connection[Any], schema: str, declarations: Sequence[str]
+    connection: psycopg.Connection[Any], schema: str, source: Iterable[SourceType]
 ) -> WarehouseTypes:
-    """Return which of ``declarations`` the warehouse knows, and its enums in ``schema``."""
+    """Return what the warehouse has of the types in ``source``, and what ``schema`` has."""
+    source = tuple(source)
+    builtin = [each.name for each in source if each.schema == "pg_catalog"]
+    wanted = list({each.extension for each in source if each.extension})
     known = connection.execute(
-        "SELECT d FROM unnest(%s::text[]) AS d WHERE pg_catalog.to_regtype(d) IS NOT NULL",
-        [list(declarations)],
+        "SELECT t.typname FROM pg_catalog.pg_type t WHERE t.typname = ANY(%s::name[])"
+        " AND t.typnamespace = 'pg_catalog'::regnamespace",
+        [builtin],
     ).fetchall()
-    extensions = connection.execute(_EXTENSION_TYPES).fetchall()
     here = connection.execute(_SCHEMA_TYPES, [schema]).fetchall()
+    found = connection.execute(_EXTENSION_TYPES).fetchall() if wanted else []
+    installable = connection.execute(_INSTALLABLE, [wanted]).fetchall() if wanted else []
     return WarehouseTypes(
-        builtin=frozenset(declaration for (declaration,) in known),
-        extensions={(extension, name): home for extension, name, home in extensions},
-        enums={name: tuple(labels) for name, kind, labels in here if kind == "e"},
-        other=frozenset(name for name, kind, _ in here if kind not in "ec"),
+        builtin=frozenset(name for (name,) in known),
+        extensions={(extension, name): home for extension, name, home in found},
+        installable=frozenset(name for (name,) in installable),
+        here={
+            name: WarehouseType(kind, tuple(labels), comment)
+            for name, kind, labels, comment in here
+        },
     )
+
+
+def _type(row: dict[str, Any]) -> SourceType:
+    inner = row["inner_type"]
+    return SourceType(
+        oid=row["oid"],
+        schema=row["schema"],
+        name=row["name"],
+        kind=row["kind"],
+        element=row["element"],
+        inner=None if inner is None else TypeReference(inner, row["inner_text"]),
+        multirange=row["multirange"],
+        attributes=tuple(
+            (name, TypeReference(oid, text)) for name, oid, text in row["attributes"] or ()
+        ),
+        labels=tuple(row["labels"]),
+        extension=row["extension"],
+    )
+
+
+def _parts(found: SourceType) -> Iterable[int]:
+    if found.element:
+        yield found.element
+    if found.inner:
+        yield found.inner.oid
+    for _, attribute in found.attributes:
+        yield attribute.oid

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlencode, urlsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _KINDS = ("postgres", "postgresql")
+_WEB = ("http", "https")
+_HMAC_BLOCK = 64  # bytes, of SHA-256
+_LEAST_KEY = 16  # characters
 # What Airflow's PostgresHook keeps to itself (its ignored_extra_options and cursor choice).
 _HOOK_EXTRAS = frozenset({"cursor", "sqlalchemy_scheme", "sqlalchemy_query", "change_schema"})
 
@@ -39,6 +45,21 @@ _SETTINGS = {
     "tcp_keepalives_count": "6",
 }
 
+# Names are qualified. Only what publishes waits for the disk (ingest.publish): its commit makes
+# everything before it last, too, and until then a crash may well take a load with it.
+_WAREHOUSE_SETTINGS = {"search_path": "", "synchronous_commit": "off"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands behind a connection id; never printed. ``uri`` is empty if ``parts`` tell all."""
+
+    id: str
+    kind: str
+    uri: str = field(default="", repr=False)
+    parts: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
 
 @dataclass(frozen=True)
 class Address:
@@ -48,8 +69,17 @@ class Address:
     parameters: Mapping[str, Any] = field(repr=False)
 
 
-def from_environment(connection_id: str) -> Address:
-    """Return the address in ``AIRFLOW_CONN_<ID>``, a URI or Airflow's JSON.
+@dataclass(frozen=True)
+class Webhook:
+    """Where alerts are posted; its URL may hold a token and is never printed."""
+
+    id: str
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+
+
+def from_environment(connection_id: str) -> Entry:
+    """Return what ``AIRFLOW_CONN_<ID>`` holds, a URI or Airflow's JSON.
 
     Raises UnknownConnectionError without ever repeating the value.
     """
@@ -61,18 +91,18 @@ def from_environment(connection_id: str) -> Address:
             hint=f"export {variable}=postgresql://user:password@host:5432/database",
         )
     if not value.startswith("{"):
-        return _address(connection_id, value.partition(":")[0], value)
+        return Entry(connection_id, value.partition(":")[0], value)
     try:
         found = json.loads(value)
         extra = found.get("extra") or {}
         extra = json.loads(extra) if isinstance(extra, str) else extra
     except json.JSONDecodeError:
         raise _malformed(connection_id, "text that is no JSON") from None
-    return _address(connection_id, str(found.get("conn_type")), "", _parameters(found, extra))
+    return Entry(connection_id, str(found.get("conn_type")), "", found, extra)
 
 
-def from_airflow(connection_id: str) -> Address:
-    """Return the address that the running task's secrets backend holds for ``connection_id``."""
+def from_airflow(connection_id: str) -> Entry:
+    """Return what the running task's secrets backend holds for ``connection_id``."""
     from airflow.sdk import Connection
     from airflow.sdk.exceptions import (
         AirflowException,
@@ -91,8 +121,76 @@ def from_airflow(connection_id: str) -> Address:
             hint=hint or "Ask the platform team to add it, or to let this worker's role read it.",
         ) from error
     parts = {name: getattr(found, name) for name in ("host", "port", "login", "password", "schema")}
-    kind = str(found.conn_type)
-    return _address(connection_id, kind, "", _parameters(parts, found.extra_dejson))
+    return Entry(connection_id, str(found.conn_type), "", parts, found.extra_dejson)
+
+
+def postgres(entry: Entry) -> Address:
+    """Return the database that ``entry`` tells of. Raises UnknownConnectionError."""
+    if entry.kind not in _KINDS:
+        raise _malformed(entry.id, "another kind")
+    parts = entry.parts
+    named = {
+        "host": parts.get("host"),
+        "port": parts.get("port"),
+        "user": parts.get("login"),
+        "password": parts.get("password"),
+        "dbname": parts.get("schema"),
+    }
+    kept = {name: value for name, value in entry.extra.items() if name not in _HOOK_EXTRAS}
+    kept |= {name: value for name, value in named.items() if value not in (None, "")}
+    try:
+        found = conninfo_to_dict(make_conninfo(entry.uri, **kept))
+    except psycopg.ProgrammingError:
+        raise _malformed(entry.id, "a parameter that libpq does not know") from None
+    return Address(entry.id, found)
+
+
+def webhook(entry: Entry) -> Webhook:
+    """Return the webhook that ``entry`` tells of. Raises UnknownConnectionError.
+
+    Airflow splits a URI into parts, its path into ``schema``; ``schema`` may also be the protocol.
+    """
+    parts = entry.parts
+    headers = {str(name): str(value) for name, value in (entry.extra.get("headers") or {}).items()}
+    url = entry.uri or str(parts.get("host") or "")
+    if "://" not in url:
+        schema = str(parts.get("schema") or "")
+        protocol = schema if schema in _WEB else entry.kind
+        path = "" if schema in _WEB else schema
+        port = f":{parts['port']}" if parts.get("port") else ""
+        query = {name: value for name, value in entry.extra.items() if name != "headers"}
+        url = f"{protocol}://{url}{port}/{path}" + (f"?{urlencode(query)}" if query else "")
+    split = urlsplit(url)
+    if split.scheme not in _WEB or not split.hostname:
+        raise UnknownConnectionError(
+            f"connection {entry.id}: expected a webhook, found no http or https URL",
+            hint="It takes an https:// URI, or JSON with conn_type http and the URL as host.",
+        )
+    return Webhook(entry.id, url, headers)
+
+
+def with_hash_key(address: Address, entry: Entry) -> tuple[Address, str]:
+    """Return ``address`` whose sessions can hash columns, and a mark of the key.
+
+    HMAC-SHA256 needs the key joined with two pads (RFC 2104). They travel as settings of the
+    session, in its start-up message, so no statement that a server logs or shows holds them. The
+    mark tells keys apart and nothing else about them. Raises UnknownConnectionError.
+    """
+    key = str(entry.parts.get("password") or "").encode()
+    if not key and "://" in entry.uri:
+        key = unquote(urlsplit(entry.uri).password or "").encode()
+    if len(key) < _LEAST_KEY:
+        raise UnknownConnectionError(
+            f"connection {entry.id}: expected a key of at least {_LEAST_KEY} characters as its"
+            f" password, found {len(key)}",
+            hint="Make one at random and keep it: with another key every hash changes.",
+        )
+    mark = hmac.digest(key, b"harmattan: mark of this key", "sha256").hex()[:8]
+    block = (sha256(key).digest() if len(key) > _HMAC_BLOCK else key).ljust(_HMAC_BLOCK, b"\0")
+    inner, outer = (bytes(byte ^ pad for byte in block).hex() for pad in (0x36, 0x5C))
+    options = f"-c harmattan.inner_pad={inner} -c harmattan.outer_pad={outer}"
+    before = str(address.parameters.get("options") or "")
+    return Address(address.id, {**address.parameters, "options": f"{before} {options}"}), mark
 
 
 def connect(address: Address, *, side: str, purpose: str) -> psycopg.Connection[Any]:
@@ -113,40 +211,17 @@ def connect(address: Address, *, side: str, purpose: str) -> psycopg.Connection[
             f"{side}: expected a connection, found: {str(error).strip()}",
             hint=f"Check that the server is up and what connection {address.id} holds.",
         ) from error
+    settings = _SETTINGS | (_WAREHOUSE_SETTINGS if side == "warehouse" else {})
     try:
         connection.execute(
             "SELECT set_config(name, %s::jsonb ->> name, false)"
             " FROM pg_catalog.pg_settings WHERE name = ANY(%s)",
-            [json.dumps(_SETTINGS), list(_SETTINGS)],
+            [json.dumps(settings), list(settings)],
         )
     except psycopg.Error as error:
         connection.close()
         raise from_postgres(error, side=side, table="pg_settings") from error
     return connection
-
-
-def _parameters(parts: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    named = {
-        "host": parts.get("host"),
-        "port": parts.get("port"),
-        "user": parts.get("login"),
-        "password": parts.get("password"),
-        "dbname": parts.get("schema"),
-    }
-    kept = {name: value for name, value in extra.items() if name not in _HOOK_EXTRAS}
-    return kept | {name: value for name, value in named.items() if value not in (None, "")}
-
-
-def _address(
-    connection_id: str, kind: str, uri: str, parameters: Mapping[str, Any] | None = None
-) -> Address:
-    if kind not in _KINDS:
-        raise _malformed(connection_id, "another kind")
-    try:
-        found = conninfo_to_dict(make_conninfo(uri, **(parameters or {})))
-    except psycopg.ProgrammingError:
-        raise _malformed(connection_id, "a parameter that libpq does not know") from None
-    return Address(connection_id, found)
 
 
 def _malformed(connection_id: str, found: str) -> UnknownConnectionError:

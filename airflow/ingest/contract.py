@@ -6,12 +6,13 @@ Only keys that this version acts on are accepted; an unknown one is an error, ne
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ingest import document, names, schedule
 from ingest.errors import ContractError, Problem
+from ingest.rules import STRICT, Checks, Columns, Freshness, Rows, TableRule
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,38 +39,14 @@ def _check_schedule(text: str) -> str:
     return text
 
 
-def _check_table(text: str) -> str:
-    names.parse(text)
-    return text
-
-
 ConnectionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,200}$")]
-_STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class TableRule(BaseModel):
-    """Which tables, and how they are loaded."""
-
-    model_config = _STRICT
-
-    name: Annotated[str, AfterValidator(_check_table)] = Field(
-        description='schema.table, schema."Quoted Table" or a pattern such as schema.*',
-        examples=["public.employees", "public.*"],
-    )
-    load: Literal["full"] = Field(
-        default="full", description="full: the published table is replaced by a whole copy"
-    )
-
-    @property
-    def table(self) -> names.TableName:
-        """``name``, parsed."""
-        return names.parse(self.name)
+EmailAddress = Annotated[str, Field(pattern=r"^[^@\s,<>]+@[^@\s,<>]+$")]
 
 
 class Pipeline(BaseModel):
     """One pipeline file: the tables of one source and where they are published."""
 
-    model_config = ConfigDict(**_STRICT, title="Harmattan pipeline file")
+    model_config = ConfigDict(**STRICT, title="Harmattan pipeline file")
 
     source: ConnectionId = Field(description="connection id of the source database")
     warehouse: ConnectionId = Field(
@@ -85,12 +62,31 @@ class Pipeline(BaseModel):
     owner: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.@-]{0,99}$")] = Field(
         description="who answers for this pipeline"
     )
+    alert: ConnectionId | None = Field(
+        default=None,
+        description="connection id of a webhook that hears of failed runs and of recovery",
+    )
+    email: Annotated[tuple[EmailAddress, ...], Field(strict=False)] = Field(
+        default=(),
+        description="who gets a mail about a failed run, where the platform has smtp_default",
+    )
+    hash_key: ConnectionId = Field(
+        default="hash_key", description="connection id whose password keys the hashed columns"
+    )
     tables: Annotated[tuple[TableRule, ...], Field(min_length=1, strict=False)]
 
     @property
     def staging_schema(self) -> str:
         """Where rows land before they are published."""
         return self.published_schema + STAGING_SUFFIX
+
+
+_INSIDE: dict[str, type[BaseModel]] = {
+    "checks": Checks,
+    "columns": Columns,
+    "rows": Rows,
+    "freshness": Freshness,
+}
 
 
 def read(file: Path) -> Pipeline:
@@ -139,11 +135,12 @@ def _check_repeats(found: document.Document, pipeline: Pipeline) -> None:
 
 
 def _problem(found: document.Document, fault: ErrorDetails) -> Problem:
-    key = tuple(fault["loc"])
+    # pydantic adds "[key]" where the key itself is at fault.
+    key = tuple(part for part in fault["loc"] if part != "[key]")
     context, value = fault.get("ctx", {}), _show(fault["input"])
     match fault["type"]:
         case "extra_forbidden":
-            known = Pipeline if len(key) == 1 else TableRule
+            known = _model(key)
             fields = [field.alias or name for name, field in known.model_fields.items()]
             message = f"expected one of the keys {', '.join(fields)}, found an unknown key"
         case "missing":
@@ -152,19 +149,34 @@ def _problem(found: document.Document, fault: ErrorDetails) -> Problem:
             message = f"expected {context['expected']}, found {value}"
         case "string_pattern_mismatch":
             message = f"expected text like {context['pattern']}, found {value}"
+        case "misfit":
+            key, message = (*key, context["key"]), context["message"]
         case "value_error":
             message = f"{context['error']}, found {value}"
         case "too_short":
-            message = "expected at least one table, found none"
+            message = "expected at least one item, found none"
         case "model_type":
-            message = f"expected keys such as name, found {value}"
+            first = next(iter(_model((*key, "")).model_fields))
+            message = f"expected keys such as {first}, found {value}"
         case "tuple_type":
-            message = f"expected a list of tables, found {value}"
+            message = f"expected a list, found {value}"
         case "string_type":
             message = f"expected text, found {value}: put it in quotes"
         case _:
             message = f"{fault['msg']}, found {value}"
     return Problem(found.file, found.line(key), document.show(key), message)
+
+
+def _model(key: document.Key) -> type[BaseModel]:
+    """Return the model whose keys stand around ``key``."""
+    inside = [part for part in key[:-1] if isinstance(part, str)]
+    named: dict[str, type[BaseModel]] = {
+        "checks": Checks,
+        "columns": Columns,
+        "rows": Rows,
+        "freshness": Freshness,
+    }
+    return named.get(inside[-1], TableRule) if inside else Pipeline
 
 
 def _show(value: object) -> str:

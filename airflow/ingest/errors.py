@@ -85,6 +85,18 @@ class DatabaseError(IngestError):
     """The source or the warehouse refused a statement, or was not there."""
 
 
+class SchemaChangedError(IngestError):
+    """The source's shape changed, and the pipeline file does not let the table follow."""
+
+
+class CheckFailedError(IngestError):
+    """A staged table breaks what its pipeline file says; it stays in staging for a look."""
+
+
+class ConflictError(IngestError):
+    """Another run got in between: what this one staged is not what it would publish."""
+
+
 class RunFailedError(IngestError):
     """Some tables of a pipeline failed; the others were published."""
 

@@ -1,4 +1,4 @@
-"""The source's side of a run: one read-only snapshot, and each table of it as a COPY stream."""
+"""The source's side of a run: one read-only snapshot, and sessions that read in it."""
 
 from __future__ import annotations
 
@@ -8,54 +8,63 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import sql
 
-from ingest import catalog, plan
+from ingest import catalog, connections, selection
 from ingest.errors import from_postgres
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Iterator
 
+    from ingest.connections import Address
     from ingest.contract import Pipeline
     from ingest.plan import TablePlan
-    from ingest.shapes import Relation, TableShape
-
-# What psycopg hands over: some rows, or a part of one, in COPY's text format.
-Block = bytes | bytearray | memoryview
+    from ingest.rules import TableRule
+    from ingest.shapes import Relation, SourceType, TableShape
 
 
 class Source:
-    """All tables of one run, as they stood at one moment."""
+    """All tables of one run, as they stood at one moment; ``now`` is the source's clock then."""
 
     def __init__(
-        self, connection: psycopg.Connection[Any], side: str, shapes: Sequence[TableShape]
+        self,
+        leader: psycopg.Connection[Any],
+        address: Address,
+        side: str,
+        rules: dict[Relation, TableRule],
     ) -> None:
-        self.shapes = shapes
-        self._connection = connection
-        self._side = side
+        self.side = side
+        self.rules = rules
+        self.shapes: tuple[TableShape, ...] = catalog.shapes(leader, list(rules))
+        self.types: dict[int, SourceType] = catalog.types(leader, self.shapes)
+        ((self._snapshot, self.now),) = leader.execute(
+            "SELECT pg_catalog.pg_export_snapshot(), now()::text"
+        ).fetchall()
+        self._leader = leader
+        self._address = address
 
     @property
     def lost(self) -> bool:
-        """Whether the session, and the snapshot with it, is gone."""
-        return self._connection.broken or self._connection.closed
+        """Whether the session that holds the snapshot, and the snapshot with it, is gone."""
+        return self._leader.broken or self._leader.closed
 
-    def blocks(self, table: TablePlan) -> Generator[Block, None, int]:
-        """Yield ``table`` in COPY's text format; return its number of rows.
-
-        A failure leaves the snapshot usable for the next table. Raises DatabaseError.
-        """
+    def session(self, purpose: str) -> psycopg.Connection[Any]:
+        """Open another session that sees the snapshot. Raises IngestError."""
+        connection = connections.connect(self._address, side=self.side, purpose=purpose)
         try:
-            with self._connection.transaction(), self._connection.cursor() as cursor:
-                with cursor.copy(_copy_out(table)) as stream:
-                    yield from stream
-                return cursor.rowcount
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            connection.execute(
+                sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(self._snapshot))
+            )
         except psycopg.Error as error:
-            raise from_postgres(error, side=self._side, table=str(table.source)) from error
+            connection.close()
+            raise from_postgres(error, side=self.side, table="the snapshot") from error
+        return connection
 
 
 @contextmanager
 def snapshot(
-    connection: psycopg.Connection[Any], pipeline: Pipeline, only: str | None = None
+    address: Address, pipeline: Pipeline, *, purpose: str, only: str | None = None
 ) -> Iterator[Source]:
-    """Hold the pipeline's tables of the source, or the ``only`` one, still while it is copied.
+    """Hold the pipeline's tables of the source, or the ``only`` one, still while they are copied.
 
     The tables are locked (ACCESS SHARE, which stops no reader or writer) before the snapshot is
     taken: one that is truncated or rewritten in between would read as empty under it.
@@ -63,34 +72,41 @@ def snapshot(
     """
     side = f"source {pipeline.source}"
     what = ", ".join(rule.name for rule in pipeline.tables)
-    connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-    connection.read_only = True
+    leader = connections.connect(address, side=side, purpose=purpose)
     try:
+        leader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        leader.read_only = True
         schemas = sorted({rule.table.schema for rule in pipeline.tables})
-        tables = plan.select(pipeline, catalog.relations(connection, schemas), only)
-        with connection.transaction():
-            for table in tables:
+        rules = selection.select(pipeline, catalog.relations(leader, schemas), only)
+        with leader.transaction():
+            for table in rules:
                 what = str(table)
                 if table.kind in "rp":
-                    connection.execute(_lock(table))
-            shapes = catalog.shapes(connection, tables)
-            yield Source(connection, side, shapes)
+                    leader.execute(_lock(table))
+            yield Source(leader, address, side, rules)
     except psycopg.Error as error:
         raise from_postgres(error, side=side, table=what) from error
+    finally:
+        leader.close()
+
+
+def copy_out(plan: TablePlan, blocks: tuple[int, int | None] | None = None) -> sql.Composed:
+    """Return the COPY of a table's rows, or of those in a range of blocks, the last one open."""
+    conditions = [plan.where] if plan.where else []
+    if blocks is not None:
+        first, end = blocks
+        conditions.append(f"ctid >= '({first},0)'::tid")
+        if end is not None:
+            conditions.append(f"ctid < '({end},0)'::tid")
+    where = " WHERE " + " AND ".join(conditions) if conditions else ""
+    return sql.SQL("COPY (SELECT {} FROM {}{}) TO STDOUT (FORMAT {})").format(
+        sql.SQL(", ".join(column.select for column in plan.columns)),
+        sql.Identifier(plan.source_schema, plan.source_name),
+        sql.SQL(where),
+        sql.SQL("binary" if plan.binary else "text"),
+    )
 
 
 def _lock(table: Relation) -> sql.Composed:
     name = sql.Identifier(table.schema, table.name)
     return sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(name)
-
-
-def _copy_out(table: TablePlan) -> sql.Composed:
-    columns = [
-        sql.Identifier(column.name)
-        if column.landing.cast is None
-        else sql.SQL("{}::{}").format(sql.Identifier(column.name), sql.SQL(column.landing.cast))
-        for column in table.columns
-    ]
-    return sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(
-        sql.SQL(", ").join(columns), sql.Identifier(table.source.schema, table.source.name)
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 
@@ -50,7 +51,27 @@ def parse(text: str) -> TableName:
 
 def display(schema: str, table: str) -> str:
     """Return ``schema.table`` with quotes where SQL and :func:`parse` need them."""
-    return f"{_quote(schema)}.{_quote(table)}"
+    return f"{_short(schema)}.{_short(table)}"
+
+
+def quote(name: str) -> str:
+    """Return ``name`` as a quoted identifier of SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Return ``text`` as a string literal of SQL, whatever standard_conforming_strings says."""
+    quoted = "'" + text.replace("'", "''") + "'"
+    return " E" + quoted.replace("\\", "\\\\") if "\\" in text else quoted
+
+
+def suffixed(name: str, suffix: str) -> str:
+    """Return ``name`` with ``suffix``; a name too long for that keeps its beginning and a hash."""
+    whole = name + suffix
+    if len(whole.encode()) <= MAX_BYTES:
+        return whole
+    mark = "_" + hashlib.sha256(name.encode()).hexdigest()[:8] + suffix
+    return name.encode()[: MAX_BYTES - len(mark.encode())].decode(errors="ignore") + mark
 
 
 def check_length(name: str, limit: int = MAX_BYTES) -> None:
@@ -69,7 +90,5 @@ def _unquote(part: str) -> str:
     return "".join(letter.lower() if letter.isascii() else letter for letter in part)
 
 
-def _quote(part: str) -> str:
-    if re.fullmatch(r"[a-z_][a-z0-9_$]*", part):
-        return part
-    return '"' + part.replace('"', '""') + '"'
+def _short(part: str) -> str:
+    return part if re.fullmatch(r"[a-z_][a-z0-9_$]*", part) else quote(part)

@@ -1,135 +1,320 @@
-"""What a run loads, decided without any database."""
+"""What a run does with each table, and why: decided without any database."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
-from ingest import names, types
-from ingest.errors import IngestError, UnknownTableError
+from ingest import cursor as cursors
+from ingest import drift, names
+from ingest.cursor import Cursor, Interval  # noqa: TC001 - pydantic reads them
+from ingest.drift import Shape, ShapeColumn
+from ingest.errors import IngestError, SchemaChangedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from ingest.contract import Pipeline
-    from ingest.shapes import Relation, TableShape, WarehouseTypes
+    from ingest.rules import TableRule
+    from ingest.shapes import Column, TableShape
+    from ingest.types import Landings
+
+Action = Literal["full", "incremental", "append"]
 
 
 @dataclass(frozen=True)
 class ColumnPlan:
-    """One column: its name, how it lands, and whether it stays NOT NULL."""
+    """One column: its name, the source's expression for it, the warehouse's type for it."""
 
     name: str
-    landing: types.Landing
+    select: str
+    lands: str
     not_null: bool
 
 
 @dataclass(frozen=True)
-class TablePlan:
-    """One table's way: ``source`` into ``staging_schema``.``name``, then published as ``name``."""
+class State:
+    """What the warehouse holds of a published table since its last load."""
 
-    source: Relation
-    published_schema: str
-    staging_schema: str
-    name: str
-    columns: tuple[ColumnPlan, ...]
-    primary_key: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return names.display(self.published_schema, self.name)
+    load_id: str
+    shape: Shape
+    cursor: str | None
+    cursor_value: str | None
+    rows: int
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All tables of a run and the enum types that they need first."""
+class TablePlan:
+    """One table's way into ``schema``.``name``, by way of the same name in ``staging_schema``.
 
-    tables: tuple[TablePlan, ...]
-    enums: types.EnumPlan
-
-
-def select(
-    pipeline: Pipeline, relations: Iterable[Relation], only: str | None = None
-) -> tuple[Relation, ...]:
-    """Return the tables of the source that ``pipeline`` names, by name; ``only`` picks one.
-
-    ``only`` is a table's name with or without its schema. Raises IngestError for a name or a
-    pattern that finds nothing, a table that the role may not read, or two of one published name,
-    and UnknownTableError for an ``only`` that is not among the tables.
+    ``action`` and ``reason`` say what this run does; ``where`` is the source's condition for the
+    rows that it reads, empty for all; ``alter`` are clauses of ALTER TABLE that the published
+    table needs first, and ``added`` and ``renamed`` the columns that they add and rename; ``base``
+    is the load_id of what is published now, None if nothing is.
     """
-    relations = tuple(relations)
-    chosen: dict[str, Relation] = {}
-    for rule in pipeline.tables:
-        wanted = rule.table
-        found = [
-            relation
-            for relation in relations
-            if wanted.matches(relation.schema, relation.name)
-            and (relation.is_table or not wanted.pattern)
-        ]
-        if not found:
-            raise IngestError(
-                f"source {pipeline.source}: expected {rule.name}, found no such table",
-                hint="Mend the name in the pipeline file; views are loaded only if named.",
+
+    source_schema: str
+    source_name: str
+    schema: str
+    staging_schema: str
+    name: str
+    columns: tuple[ColumnPlan, ...]
+    key: tuple[str, ...]
+    action: Action
+    reason: str
+    appends: bool  # whether the file says load: append
+    deletes: str
+    shape: Shape
+    binary: bool
+    why_text: str = ""  # the first column that binary COPY cannot carry
+    rows: int = -1  # the source's estimate
+    bytes: int = 0
+    blocks: int = 0  # of the largest part; 0 where ranges cannot be read
+    cursor: Cursor | None = None
+    since: str | None = None
+    interval: Interval | None = None
+    where: str = ""
+    alter: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()  # (old, new)
+    changes: tuple[str, ...] = ()
+    base: str | None = None
+
+    def __str__(self) -> str:
+        return names.display(self.schema, self.name)
+
+    @property
+    def source(self) -> str:
+        """The source table's name, as people write it."""
+        return names.display(self.source_schema, self.source_name)
+
+    def unseen(self) -> tuple[str, ...]:
+        """Return what this way of loading cannot see, one sentence each."""
+        if self.cursor is None:
+            return ()
+        lines = []
+        if self.deletes == "ignore":
+            back = f"more than {self.cursor.lookback_text()} " if self.cursor.lookback else ""
+            lines.append(f"rows that commit with {self.cursor.column} {back}behind the newest")
+        if self.appends:
+            lines.append("changes of rows that are already there")
+        else:
+            lines.append(f"changes that do not move {self.cursor.column}")
+        if self.deletes == "ignore":
+            lines.append("deletes")
+        return tuple(lines)
+
+
+def build(
+    pipeline: Pipeline,
+    rule: TableRule,
+    table: TableShape,
+    landings: Landings,
+    *,
+    state: State | None,
+    hashed: str = "",
+    full_refresh: bool = False,
+    interval: Interval | None = None,
+) -> TablePlan:
+    """Return what a run does with ``table``.
+
+    ``state`` is None if nothing is published; ``hashed`` is the mark of the key for hashed
+    columns; ``interval`` asks for those cursor values only. Raises IngestError, and
+    SchemaChangedError if the shape changed and the rule forbids it.
+    """
+    whole = _whole(pipeline, rule, table, landings, hashed)
+    if state is None:
+        return replace(whole, reason="first load")
+    found = drift.compare(state.shape, whole.shape)
+    whole = replace(whole, changes=found.describe(), base=state.load_id)
+    if found and rule.on_schema_change == "fail" and not full_refresh:
+        raise SchemaChangedError(
+            f"table {whole}: expected the shape of the last load, found"
+            f" {', '.join(found.describe())}",
+            hint="Set on_schema_change, or run once with --full-refresh to accept the new shape.",
+        )
+    if whole.cursor is None:
+        return whole
+    if full_refresh:
+        return replace(whole, reason="full refresh asked for")
+    cursor = whole.cursor
+    if state.cursor != cursor.column or state.cursor_value is None:
+        return _refresh(rule, whole, state, f"no value of {cursor.column} is known yet")
+    if found:
+        whole = replace(
+            whole,
+            alter=_alter(rule, found),
+            added=tuple(column.name for column in found.added),
+            renamed=found.renamed,
+        )
+        if not whole.alter:
+            return _refresh(rule, whole, state, "; ".join(found.needs_rows() or found.describe()))
+    return _added(rule, whole, cursor, state.cursor_value, interval)
+
+
+def _whole(
+    pipeline: Pipeline, rule: TableRule, table: TableShape, landings: Landings, hashed: str
+) -> TablePlan:
+    relation = table.relation
+    columns = _columns(rule, table)
+    plans: list[ColumnPlan] = []
+    shape: list[ShapeColumn] = []
+    why_text = "" if columns else "a table without columns"
+    for column in columns:
+        landing = landings.of(column.type)
+        is_hash = column.name in rule.columns.hash
+        lands = "text" if is_hash else landing.declaration
+        expression = names.quote(column.name)
+        if is_hash:
+            expression = _hmac(expression)
+        elif landing.cast:
+            expression += f"::{landing.cast}"
+        if not (landing.binary or is_hash) and not why_text:
+            why_text = f"column {column.name} ({column.type.declaration})"
+        mark = hashed if is_hash else ""
+        plans.append(ColumnPlan(column.name, expression, lands, column.not_null))
+        shape.append(
+            ShapeColumn(
+                column.name, column.type.declaration, lands, column.not_null, column.number, mark
             )
-        for relation in found:
-            other = chosen.setdefault(relation.name, relation)
-            if other is not relation:
-                raise IngestError(
-                    f"schema {pipeline.published_schema}: table {relation.name}: expected one"
-                    f" source, found {other} and {relation}",
-                    hint="Publish one of them with a pipeline file and schema of its own.",
-                )
-    tables = tuple(chosen[name] for name in sorted(chosen))
-    if only is not None:
-        tables = (_pick(pipeline, tables, only),)
-    _check_readable(pipeline, tables)
-    return tables
-
-
-def build(pipeline: Pipeline, shapes: Sequence[TableShape], warehouse: WarehouseTypes) -> Plan:
-    """Return how each of ``shapes`` lands in the warehouse."""
-    enums = types.plan_enums(shapes, warehouse)
-    tables = tuple(
-        TablePlan(
-            source=shape.relation,
-            published_schema=pipeline.published_schema,
-            staging_schema=pipeline.staging_schema,
-            name=shape.relation.name,
-            columns=tuple(
-                ColumnPlan(
-                    column.name,
-                    types.landing(
-                        column.type,
-                        schema=pipeline.published_schema,
-                        enums=enums,
-                        warehouse=warehouse,
-                    ),
-                    column.not_null,
-                )
-                for column in shape.columns
-            ),
-            primary_key=shape.primary_key,
         )
-        for shape in shapes
+    key = _key(rule, table, {column.name for column in columns})
+    cursor = cursors.of(rule, table)
+    source = names.display(relation.schema, relation.name)
+    return TablePlan(
+        source_schema=relation.schema,
+        source_name=relation.name,
+        schema=pipeline.published_schema,
+        staging_schema=pipeline.staging_schema,
+        name=relation.name,
+        columns=tuple(plans),
+        key=key,
+        action="full",
+        reason="load: full",
+        appends=rule.load == "append",
+        deletes=rule.deletes,
+        shape=Shape(source, relation.oid, tuple(shape), key),
+        binary=not why_text,
+        why_text=why_text,
+        rows=relation.rows,
+        bytes=relation.bytes,
+        blocks=relation.blocks if relation.heap else 0,
+        cursor=cursor,
     )
-    return Plan(tables, enums)
 
 
-def _pick(pipeline: Pipeline, tables: Sequence[Relation], only: str) -> Relation:
-    for relation in tables:
-        if only in (relation.name, str(relation), f"{relation.schema}.{relation.name}"):
-            return relation
-    raise UnknownTableError(
-        f"source {pipeline.source}: expected one of {', '.join(map(str, tables))}, found {only}",
-        hint="Name a table of the pipeline file, with or without its schema.",
-    )
+def _columns(rule: TableRule, table: TableShape) -> tuple[Column, ...]:
+    known = {column.name for column in table.columns}
+    checks = rule.checks
+    named = {
+        "columns.exclude": rule.columns.exclude,
+        "columns.hash": rule.columns.hash,
+        "checks.nulls": checks.nulls,
+        "checks.unique": tuple(column for columns in checks.unique for column in columns),
+        "checks.accepted": checks.accepted,
+        "checks.freshness": (checks.freshness.column,) if checks.freshness else (),
+    }
+    kept = known - {*rule.columns.exclude}
+    for what, wanted in named.items():
+        # A pattern's rule says what is so wherever there is such a column.
+        missing = () if rule.table.pattern else {*wanted} - known
+        if what.startswith("checks") and not missing:
+            missing = () if rule.table.pattern else {*wanted} - kept
+        if missing:
+            raise IngestError(
+                f"table {table.relation}: {what}: expected its columns"
+                f" {', '.join(sorted(kept))}, found {', '.join(sorted(missing))}",
+                hint="Mend the name in the pipeline file; case matters here.",
+            )
+    return tuple(column for column in table.columns if column.name in kept)
 
 
-def _check_readable(pipeline: Pipeline, tables: Sequence[Relation]) -> None:
-    closed = [str(relation) for relation in tables if not relation.readable]
-    if closed:
+def _key(rule: TableRule, table: TableShape, kept: set[str]) -> tuple[str, ...]:
+    key = rule.key or table.primary_key
+    missing = [name for name in key if name not in kept]
+    if rule.key and missing:
         raise IngestError(
-            f"source {pipeline.source}: expected the right to read every table,"
-            f" found none on {', '.join(closed)}",
-            hint="Grant the connection's role USAGE on the schema and SELECT on the tables.",
+            f"table {table.relation}: key: expected its columns, found {', '.join(missing)}",
+            hint="Mend the key in the pipeline file; case matters here.",
         )
+    key = () if missing else key
+    if not key and (rule.load == "incremental" or rule.deletes != "ignore"):
+        raise IngestError(
+            f"table {table.relation}: expected a key for"
+            f" {'load: incremental' if rule.load == 'incremental' else 'deletes: ' + rule.deletes},"
+            " found no primary key",
+            hint="Name the columns that tell its rows apart in key, or use load: full.",
+        )
+    return key
+
+
+def _refresh(rule: TableRule, whole: TablePlan, state: State, why: str) -> TablePlan:
+    """Return a full load, unless rows that only the warehouse still has would be lost."""
+    if rule.load == "append" and state.rows:
+        raise SchemaChangedError(
+            f"table {whole}: expected to add rows to those that are there, found {why}",
+            hint="An append table keeps rows that the source may no longer have: use"
+            " on_schema_change: evolve, or run once with --full-refresh to replace it.",
+        )
+    return replace(whole, reason=why)
+
+
+def _alter(rule: TableRule, found: drift.Drift) -> tuple[str, ...]:
+    """Return the clauses that bring the published table to the new shape, none if rows must."""
+    evolves = rule.on_schema_change == "evolve" or rule.load == "append"
+    names_added = {column.name for column in found.added}
+    if (
+        not evolves
+        or found.needs_rows()
+        or names_added & {column.name for column in found.dropped}
+        or names_added & {old for old, _ in found.renamed}
+    ):
+        return ()
+    quote = names.quote
+    clauses = [f"DROP COLUMN {quote(column.name)}" for column in found.dropped]
+    clauses += [f"RENAME COLUMN {quote(old)} TO {quote(new)}" for old, new in found.renamed]
+    clauses += [f"ADD COLUMN {quote(column.name)} {column.lands}" for column in found.added]
+    clauses += [
+        f"ALTER COLUMN {quote(new.name)} TYPE {new.lands}"
+        for old, new in found.retyped
+        if old.lands != new.lands
+    ]
+    clauses += [
+        f"ALTER COLUMN {quote(column.name)} DROP NOT NULL"
+        for column in found.nullable
+        if column.name not in (rule.key or ())
+    ]
+    return tuple(clauses)
+
+
+def _added(
+    rule: TableRule,
+    whole: TablePlan,
+    cursor: Cursor,
+    value: str,
+    interval: Interval | None,
+) -> TablePlan:
+    action: Action = "append" if rule.load == "append" else "incremental"
+    if interval:
+        where = cursor.between(interval)
+        reason = f"{cursor.column} from {interval.since} until {interval.until}"
+    else:
+        where = cursor.since(value)
+        reason = f"{cursor.column} from {value}"
+        if cursor.lookback:
+            reason += f" less {cursor.lookback_text()}"
+    return replace(
+        whole,
+        action=action,
+        reason=reason,
+        since=value,
+        interval=interval,
+        where=where,
+    )
+
+
+def _hmac(expression: str) -> str:
+    """Return HMAC-SHA256 (RFC 2104) of a column, from what its session was given as settings."""
+    inner, outer = (
+        f"decode(current_setting('harmattan.{pad}_pad'), 'hex')" for pad in ("inner", "outer")
+    )
+    message = f"convert_to({expression}::text, 'UTF8')"
+    return f"encode(sha256({outer} || sha256({inner} || {message})), 'hex')"

@@ -1,100 +1,231 @@
-"""Puts a staged table in the place of the published one, with its record, in one transaction."""
+"""Puts what is staged in front of readers, with its state, in one transaction."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, LiteralString
+import logging
+from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 from psycopg import sql
 
-from ingest.errors import IngestError, from_postgres
+from ingest import deletions, dependents, names, staging, warehouse
+from ingest.errors import ConflictError, IngestError, from_postgres
+from ingest.journal import Counts
+from ingest.rules import DELETED_AT
 
 if TYPE_CHECKING:
+    from ingest.journal import Journal
+    from ingest.plan import TablePlan
     from ingest.staging import Staged
 
-READERS = "warehouse_readers"
+log = logging.getLogger(__name__)
 # New readers queue behind a publish that waits for an old one, so it soon lets them pass.
 _LOCK_TIMEOUT = "60s"
 
-_SHAPE: LiteralString = """
-    SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod)
-    FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = %s AND c.relname = %s AND a.attnum > 0 AND NOT a.attisdropped
-    ORDER BY a.attnum
-"""
 
+def publish(journal: Journal, staged: Staged) -> Counts:
+    """Make ``staged`` what readers see and move the table's state; all of it or nothing.
 
-def publish(
-    connection: psycopg.Connection[Any], staged: Staged, *, pipeline: str, run_id: str
-) -> None:
-    """Make ``staged`` what readers see and write its row in ops.loads; all of it or nothing.
-
-    The staging table takes the published one's place. Where views hang on that one and the
-    columns are the same, it stays and is filled anew instead. Raises IngestError.
+    A full copy takes the published table's place, and what hangs on that one is made again on it;
+    where that is not possible, and the columns are the same, the table stays and is filled anew.
+    What is new is merged or added. Done once, it does nothing more. Raises IngestError.
     """
-    table = staged.table
-    published = sql.Identifier(table.published_schema, table.name)
+    plan, connection = staged.plan, journal.connection
     try:
+        before = _published(connection, plan)
+        if plan.action == "full" and before is not None and staging.find(connection, plan):
+            columns = [column.name for column in plan.columns]
+            dependents.copy_indexes(connection, before, staging.name(plan), columns)
         with connection.transaction():
             connection.execute("SELECT set_config('lock_timeout', %s, true)", [_LOCK_TIMEOUT])
-            if not _drop(connection, published):
-                _refill(connection, staged, published)
-            else:
-                connection.execute(
-                    sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(
-                        sql.Identifier(table.staging_schema, table.name),
-                        sql.Identifier(table.published_schema),
-                    )
-                )
-            if has_readers(connection):
-                connection.execute(
-                    sql.SQL("GRANT SELECT ON {} TO {}").format(published, sql.Identifier(READERS))
-                )
-            connection.execute(
-                'INSERT INTO ops.loads (pipeline, "table", rows, bytes, started_at, finished_at,'
-                " run_id) VALUES (%s, %s, %s, %s, %s, clock_timestamp(), %s)",
-                [pipeline, str(table), staged.rows, staged.bytes, staged.started_at, run_id],
-            )
+            connection.execute("SET LOCAL synchronous_commit TO DEFAULT")  # the server's own
+            rows_before = _claim(journal, staged)
+            if rows_before is None:
+                return journal.counts(str(plan))
+            inserted, updated, deleted = _apply(connection, staged, before, rows_before)
+            rows = rows_before + inserted - deleted
+            if plan.deletes == "mark":  # rows that a full copy no longer has are carried over
+                rows = _count(connection, plan)
+            counts = Counts(inserted, updated, deleted, rows)
+            journal.published(staged, counts)
+            return counts
     except psycopg.Error as error:
-        raise from_postgres(error, side="warehouse", table=str(table)) from error
+        raise from_postgres(error, side="warehouse", table=str(plan)) from error
 
 
-def has_readers(connection: psycopg.Connection[Any]) -> bool:
-    """Return whether the warehouse has the role that may read what is published."""
+def _published(connection: psycopg.Connection[Any], plan: TablePlan) -> int | None:
     found = connection.execute(
-        "SELECT FROM pg_catalog.pg_roles WHERE rolname = %s", [READERS]
+        "SELECT to_regclass(%s)::oid", [f"{names.quote(plan.schema)}.{names.quote(plan.name)}"]
     ).fetchone()
-    return found is not None
+    return None if found is None else cast("int | None", found[0])
 
 
-def _drop(connection: psycopg.Connection[Any], published: sql.Identifier) -> bool:
-    """Drop the published table if it is there; return False if something depends on it."""
-    try:
-        with connection.transaction():
-            connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(published))
-    except psycopg.errors.DependentObjectsStillExist:
-        return False
-    return True
+def _claim(journal: Journal, staged: Staged) -> int | None:
+    """Return the rows that state tells of, or None if this very load is published already.
 
-
-def _refill(connection: psycopg.Connection[Any], staged: Staged, published: sql.Identifier) -> None:
-    table = staged.table
-    staging = sql.Identifier(table.staging_schema, table.name)
-    old = connection.execute(_SHAPE, [table.published_schema, table.name]).fetchall()
-    new = connection.execute(_SHAPE, [table.staging_schema, table.name]).fetchall()
-    if sorted(old) != sorted(new):
-        changed = sorted({name for name, _ in set(old) ^ set(new)})
-        raise IngestError(
-            f"warehouse: table {table}, column {', '.join(changed)}: expected the columns that"
-            f" the views on it were made for, found them changed",
-            hint="Drop the views, run again, and create them anew.",
+    Raises ConflictError if another load was published since this one was planned.
+    """
+    load_id, rows = journal.base(str(staged.plan))
+    if load_id == staged.load_id:
+        return None
+    staging.expect(journal.connection, staged)
+    if load_id != staged.plan.base and staged.plan.base is not None:
+        raise ConflictError(
+            f"table {staged}: expected the load {staged.plan.base} to be the newest one published,"
+            f" found {load_id}",
+            hint="Another run of the pipeline got in between: run again.",
         )
-    columns = sql.SQL(", ").join(sql.Identifier(name) for name, _ in new)
-    connection.execute(sql.SQL("TRUNCATE {}").format(published))
+    return rows
+
+
+def _apply(
+    connection: psycopg.Connection[Any], staged: Staged, before: int | None, rows_before: int
+) -> tuple[int, int, int]:
+    plan = staged.plan
+    if plan.action == "full":
+        _replace(connection, plan, before)
+        return staged.rows, 0, rows_before
+    for clause in plan.alter:
+        connection.execute(sql.SQL("ALTER TABLE {} {}").format(_name(plan), sql.SQL(clause)))
+    inserted, updated = _merge(connection, plan)
+    deleted = _delete(connection, plan) if staged.keys else 0
+    staging.drop(connection, plan)
+    return inserted, updated, deleted
+
+
+def _replace(connection: psycopg.Connection[Any], plan: TablePlan, before: int | None) -> None:
+    target = sql.Identifier(plan.schema)
+    move = sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(staging.name(plan), target)
+    comment = sql.SQL("COMMENT ON TABLE {} IS NULL").format(_name(plan))
+    if before is None:
+        connection.execute(move)
+        connection.execute(comment)
+        if warehouse.has_readers(connection):
+            connection.execute(
+                sql.SQL("GRANT SELECT ON {} TO {}").format(
+                    _name(plan), sql.Identifier(warehouse.READERS)
+                )
+            )
+        return
+    # Nothing new may come to hang on the table between this look and its end.
+    connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(_name(plan)))
+    kept = dependents.read(connection, before, [column.name for column in plan.columns])
+    if kept.blockers:
+        _refill(connection, plan, kept.blockers)
+        return
+    for statement in kept.drop:
+        connection.execute(sql.SQL(statement))
+    connection.execute(sql.SQL("DROP TABLE {}").format(_name(plan)))
+    connection.execute(move)
+    connection.execute(comment)
+    dependents.restore(connection, kept, str(plan))
+
+
+def _refill(
+    connection: psycopg.Connection[Any], plan: TablePlan, blockers: tuple[str, ...]
+) -> None:
+    """Fill the published table anew, for what hangs on it and cannot be made again."""
+    foreign = [each for each in blockers if each.startswith("constraint ")]
+    if foreign:
+        raise IngestError(
+            f"warehouse: table {plan}: expected no foreign key to point at it,"
+            f" found {', '.join(foreign)}",
+            hint="Drop it: rows of a published table come and go as a whole.",
+        )
+    shapes = [
+        connection.execute(
+            "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute"
+            " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
+            [f"{names.quote(schema)}.{names.quote(plan.name)}"],
+        ).fetchall()
+        for schema in (plan.schema, plan.staging_schema)
+    ]
+    old, new = map(set, shapes)
+    if old != new:
+        changed = sorted({name for name, _ in old ^ new})
+        raise IngestError(
+            f"warehouse: table {plan}, column {', '.join(changed)}: expected the columns that"
+            f" {'; '.join(blockers)} was made for, found them changed",
+            hint="Drop it, run again, and create it anew; or grant this role membership in the"
+            " owner of the views, so that it can make them again.",
+        )
+    log.warning("%s is filled a second time, because of: %s", plan, "; ".join(blockers))
+    columns = sql.SQL(", ").join(sql.Identifier(name) for name, _ in shapes[1])
+    connection.execute(sql.SQL("TRUNCATE {}").format(_name(plan)))
     connection.execute(
         sql.SQL("INSERT INTO {} ({columns}) SELECT {columns} FROM {}").format(
-            published, staging, columns=columns
+            _name(plan), staging.name(plan), columns=columns
         )
     )
-    connection.execute(sql.SQL("DROP TABLE {}").format(staging))
+    staging.drop(connection, plan)
+
+
+def _merge(connection: psycopg.Connection[Any], plan: TablePlan) -> tuple[int, int]:
+    columns = [sql.Identifier(column.name) for column in plan.columns]
+    listed = sql.SQL(", ").join(columns)
+    insert = sql.SQL("INSERT INTO {} AS p ({listed}) SELECT {listed} FROM {}").format(
+        _name(plan), staging.name(plan), listed=listed
+    )
+    if plan.action == "append":
+        return connection.execute(insert).rowcount, 0
+    changes = [column for column in plan.columns if column.name not in plan.key]
+    sets = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(column.name)) for column in changes]
+    # Equal by every byte: rows that only the lookback brought again are not written again.
+    differs = [
+        sql.SQL("ROW({})::record *<> ROW({})::record").format(
+            _of("p", columns), _of("excluded", columns)
+        )
+    ]
+    if plan.deletes == "mark":
+        deleted = sql.Identifier(DELETED_AT)
+        sets.append(sql.SQL("{} = NULL").format(deleted))
+        differs.append(sql.SQL("p.{} IS NOT NULL").format(deleted))
+    key = sql.SQL(", ").join(map(sql.Identifier, plan.key))
+    action = (
+        sql.SQL("UPDATE SET {} WHERE {}").format(
+            sql.SQL(", ").join(sets), sql.SQL(" OR ").join(differs)
+        )
+        if sets
+        else sql.SQL("NOTHING")
+    )
+    ((inserted, updated),) = connection.execute(
+        sql.SQL(
+            "WITH merged AS ({} ON CONFLICT ({}) DO {} RETURNING xmax = 0 AS new)"
+            " SELECT count(*) FILTER (WHERE new), count(*) FILTER (WHERE NOT new) FROM merged"
+        ).format(insert, key, action)
+    ).fetchall()
+    return inserted, updated
+
+
+def _delete(connection: psycopg.Connection[Any], plan: TablePlan) -> int:
+    gone = sql.SQL("NOT EXISTS (SELECT FROM {} k WHERE {})").format(
+        deletions.name(plan),
+        sql.SQL(deletions.same_key(plan, "k", "p")),
+    )
+    if plan.deletes == "mark":
+        connection.execute(
+            sql.SQL("UPDATE {} p SET {deleted} = now() WHERE p.{deleted} IS NULL AND {}").format(
+                _name(plan), gone, deleted=sql.Identifier(DELETED_AT)
+            )
+        )
+        return 0  # the rows are still there
+    return connection.execute(
+        sql.SQL("DELETE FROM {} p WHERE {}").format(_name(plan), gone)
+    ).rowcount
+
+
+def _count(connection: psycopg.Connection[Any], plan: TablePlan) -> int:
+    ((rows,),) = connection.execute(
+        sql.SQL("SELECT count(*) FROM {}").format(_name(plan))
+    ).fetchall()
+    return int(rows)
+
+
+def _name(plan: TablePlan) -> sql.Identifier:
+    return sql.Identifier(plan.schema, plan.name)
+
+
+def _of(relation: str, columns: list[sql.Identifier]) -> sql.Composed:
+    return sql.SQL(", ").join(
+        sql.SQL("{}.{}").format(sql.Identifier(relation), column) for column in columns
+    )

@@ -1,43 +1,72 @@
-"""One run of a pipeline: every table from the source's snapshot, staged, then published."""
+"""One run of a pipeline: extract into staging, audit, publish, and tell how it went.
+
+Each of the three steps stands alone, so that a DAG makes a task of each; :func:`run` does all.
+"""
 
 from __future__ import annotations
 
-from contextlib import closing
+import logging
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
-from ingest import catalog, connections, extract, plan, publish, staging, types, warehouse
-from ingest.errors import IngestError, RunFailedError
+from ingest import (
+    catalog,
+    checks,
+    connections,
+    extract,
+    names,
+    plan,
+    publish,
+    selection,
+    staging,
+    types,
+    warehouse,
+)
+from ingest.errors import CheckFailedError, DatabaseError, IngestError, RunFailedError
+from ingest.journal import Journal
+from ingest.workers import Sessions, Shared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import psycopg
 
+    from ingest.connections import Address, Entry
     from ingest.contract import Pipeline
+    from ingest.cursor import Interval
     from ingest.extract import Source
     from ingest.plan import TablePlan
+    from ingest.rules import TableRule
+    from ingest.staging import Staged
 
-log = structlog.get_logger()
+log = logging.getLogger(__name__)
+
+# Sessions beside each other. Two cores are kept busy by four, as one side waits for the other.
+JOBS = 4
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """One published table: rows, bytes of COPY text, seconds it took."""
+    """One published table: rows and bytes read, rows changed, rows there now, seconds it took."""
 
     table: str
     source: str
-    rows: int
+    load: str
+    reason: str
+    read: int
     bytes: int
+    inserted: int
+    updated: int
+    deleted: int
+    rows: int
     seconds: float
 
 
 @dataclass
 class Report:
-    """What a run published so far, and which tables failed with what."""
+    """What a run published so far, and which tables failed with what, in which step."""
 
     pipeline: str
     run_id: str
@@ -45,88 +74,291 @@ class Report:
     failed: dict[str, IngestError] = field(default_factory=dict)
 
 
-def run(
-    pipeline: Pipeline,
+@dataclass(frozen=True)
+class Job:
+    """One pipeline file at work: its name (the file's stem), its run, where its databases are."""
+
+    pipeline: Pipeline
+    name: str
+    run_id: str
+    resolve: Callable[[str], Entry] = connections.from_environment
+
+    @contextmanager
+    def warehouse(self) -> Iterator[psycopg.Connection[Any]]:
+        """Open a session to the warehouse that holds the lock of the pipeline's schema."""
+        with closing(self.connect()) as connection:
+            warehouse.lock(connection, self.pipeline)
+            yield connection
+
+    def connect(self) -> psycopg.Connection[Any]:
+        """Open a session to the warehouse. Raises IngestError."""
+        address = connections.postgres(self.resolve(self.pipeline.warehouse))
+        return connections.connect(address, side="warehouse", purpose=f"ingest {self.name}")
+
+    def journal(self, connection: psycopg.Connection[Any]) -> Journal:
+        """Return what this run writes into ops by ``connection``."""
+        return Journal(connection, self.name, self.run_id)
+
+    def rule(self, planned: TablePlan) -> TableRule:
+        """Return the rule of the pipeline file for a table."""
+        return selection.rule(self.pipeline, planned.source_schema, planned.source_name)
+
+
+def decide(
+    job: Job,
+    source: Source,
+    target: psycopg.Connection[Any],
     *,
-    name: str,
-    run_id: str,
-    resolve: Callable[[str], connections.Address] = connections.from_environment,
-    only: str | None = None,
-    report: Report | None = None,
-) -> Report:
-    """Load and publish the tables of ``pipeline``, or the ``only`` one.
+    hashed: str = "",
+    full_refresh: bool = False,
+    interval: Interval | None = None,
+) -> tuple[list[TablePlan], dict[str, IngestError], list[types.TypeStep]]:
+    """Return the plan of each table, the errors of those that have none, and the types to make.
 
-    ``name`` (the file's stem) and ``run_id`` go into ops.loads; ``report`` is filled in as tables
-    are published. A table that fails does not keep the others from being published; at the end
-    RunFailedError names all that failed. Raises IngestError.
+    Nothing is changed on either side.
     """
-    report = Report(name, run_id) if report is None else report
-    purpose = f"ingest {name}"
-    source_side = f"source {pipeline.source}"
-    target_address = resolve(pipeline.warehouse)
-    source_address = resolve(pipeline.source)
-    with (
-        closing(connections.connect(target_address, side="warehouse", purpose=purpose)) as target,
-        closing(connections.connect(source_address, side=source_side, purpose=purpose)) as origin,
-    ):
-        warehouse.lock(target, pipeline)
-        with extract.snapshot(origin, pipeline, only) as source:
-            _load_all(target, pipeline, source, report)
-    return report
-
-
-def _load_all(
-    target: psycopg.Connection[Any], pipeline: Pipeline, source: Source, report: Report
-) -> None:
-    tables = _prepare(target, pipeline, source)
-    for table in tables:
+    pipeline = job.pipeline
+    known = catalog.warehouse_types(target, pipeline.published_schema, source.types.values())
+    tables = frozenset(relation.name for relation in source.rules)
+    landings = types.Landings(pipeline.published_schema, source.types, known, tables)
+    published = {
+        shape.relation: names.display(pipeline.published_schema, shape.relation.name)
+        for shape in source.shapes
+    }
+    states = job.journal(target).states(published.values())
+    plans: list[TablePlan] = []
+    failed: dict[str, IngestError] = {}
+    for shape in source.shapes:
+        table = published[shape.relation]
         try:
-            report.loaded.append(_load(target, source, table, report))
+            planned = plan.build(
+                pipeline,
+                source.rules[shape.relation],
+                shape,
+                landings,
+                state=states.get(table),
+                hashed=hashed,
+                full_refresh=full_refresh,
+                interval=interval,
+            )
         except IngestError as error:
-            report.failed[str(table)] = error
-            log.error("table failed", table=str(table), reason=error.message)
-            if source.lost or target.closed:
-                break
-    _check(report, tables)
+            failed[table] = error
+        else:
+            plans.append(planned)
+    if interval:
+        plans = [each for each in plans if each.cursor and interval.suits(each.cursor)]
+        if not plans and not failed:
+            raise IngestError(
+                f"source {pipeline.source}: expected a table whose cursor has such values as"
+                f" {interval.since} and {interval.until}, found none",
+                hint="An interval is read again of tables with load: incremental or append.",
+            )
+    return plans, failed, landings.steps
 
 
-def _prepare(
-    target: psycopg.Connection[Any], pipeline: Pipeline, source: Source
-) -> tuple[TablePlan, ...]:
+def foresee(
+    job: Job, *, only: str | None = None, full_refresh: bool = False
+) -> tuple[list[TablePlan], dict[str, IngestError]]:
+    """Return what :func:`run` would do, and what would fail before it began."""
+    address, hashed = _source(job)
+    with (
+        closing(job.connect()) as target,
+        extract.snapshot(address, job.pipeline, purpose=f"ingest {job.name}", only=only) as source,
+    ):
+        plans, failed, _ = decide(job, source, target, hashed=hashed, full_refresh=full_refresh)
+    return plans, failed
+
+
+def stage(
+    job: Job,
+    target: psycopg.Connection[Any],
+    *,
+    only: str | None = None,
+    full_refresh: bool = False,
+    interval: Interval | None = None,
+    jobs: int = JOBS,
+    progress: Callable[[str, int], None] = lambda _table, _bytes: None,
+) -> tuple[list[Staged], dict[str, IngestError]]:
+    """Copy what is due of every table, or the ``only`` one, from one snapshot into staging.
+
+    Return what is staged and the errors of tables that are not; both are in ops. Raises
+    IngestError if nothing could even begin.
+    """
+    pipeline = job.pipeline
+    address, hashed = _source(job)
+    purpose = f"ingest {job.name}"
     warehouse.prepare(target, pipeline)
-    known = catalog.warehouse_types(
-        target, pipeline.published_schema, types.builtin_declarations(source.shapes)
-    )
-    decided = plan.build(pipeline, source.shapes, known)
-    warehouse.grow_enums(target, pipeline.published_schema, decided.enums)
-    return decided.tables
+    journal = job.journal(target)
+    journal.begin()
+    with extract.snapshot(address, pipeline, purpose=purpose, only=only) as source:
+        plans, failed, steps = decide(
+            job, source, target, hashed=hashed, full_refresh=full_refresh, interval=interval
+        )
+        warehouse.make_types(target, pipeline, steps)
+        works = [staging.TableWork(each, source, jobs, progress) for each in plans]
+        shared = Shared(works, lambda: source.lost)
+        shared.run(
+            min(jobs, sum(len(work.parts) for work in works)) or 1,
+            lambda: Sessions(
+                lambda: source.session(purpose),
+                job.connect,
+            ),
+        )
+    for table, error in failed.items():
+        journal.failed(table, "plan", error)
+    staged: list[Staged] = []
+    for place, work in enumerate(works):
+        if work.staged is not None:
+            staged.append(work.staged)
+            journal.staged(work.staged)
+            continue
+        failure = shared.failures.get(place) or DatabaseError(
+            f"table {work.plan}: expected to be read, found the source gone before its turn",
+            hint="Run again when the source is back.",
+        )
+        failed[str(work.plan)] = failure
+        journal.failed(str(work.plan), "extract", failure, work.plan)
+    return staged, failed
 
 
-def _load(
-    target: psycopg.Connection[Any], source: Source, table: TablePlan, report: Report
-) -> Loaded:
+def audit(job: Job, target: psycopg.Connection[Any], staged: Staged) -> None:
+    """Hold a staged table against its rule. Raises IngestError; what was found is in ops."""
+    with _recorded(job, target, staged, "audit"):
+        checks.audit(job.journal(target), staged, job.rule(staged.plan))
+
+
+def release(job: Job, target: psycopg.Connection[Any], staged: Staged) -> Loaded:
+    """Publish a staged table. Raises IngestError; what was done is in ops."""
     began = monotonic()
-    staged = staging.load(target, source, table)
-    publish.publish(target, staged, pipeline=report.pipeline, run_id=report.run_id)
+    with _recorded(job, target, staged, "publish"):
+        done = publish.publish(job.journal(target), staged)
     loaded = Loaded(
-        table=str(table),
-        source=str(table.source),
-        rows=staged.rows,
+        table=str(staged),
+        source=staged.plan.source,
+        load=staged.plan.action,
+        reason=staged.plan.reason,
+        read=staged.rows,
         bytes=staged.bytes,
-        seconds=round(monotonic() - began, 3),
+        inserted=done.inserted,
+        updated=done.updated,
+        deleted=done.deleted,
+        rows=done.rows,
+        seconds=round(staged.seconds + monotonic() - began, 3),
     )
-    log.info("table published", table=loaded.table, rows=loaded.rows, seconds=loaded.seconds)
+    log.info(
+        "published %s: %s load (%s), %d rows read, %d there now, %.3f s",
+        loaded.table, loaded.load, loaded.reason, loaded.read, loaded.rows, loaded.seconds,
+    )  # fmt: skip
     return loaded
 
 
-def _check(report: Report, tables: tuple[TablePlan, ...]) -> None:
+def run(
+    job: Job,
+    *,
+    only: str | None = None,
+    full_refresh: bool = False,
+    interval: Interval | None = None,
+    jobs: int = JOBS,
+    alert: bool = False,
+    report: Report | None = None,
+    progress: Callable[[str, int], None] = lambda _table, _bytes: None,
+) -> Report:
+    """Load and publish the tables of a pipeline, or the ``only`` one.
+
+    ``report`` is filled in as tables are published. A table that fails does not keep the others
+    from being published; at the end RunFailedError names all that failed. Raises IngestError.
+    """
+    report = Report(job.name, job.run_id) if report is None else report
+    recovered = False
+    try:
+        with job.warehouse() as target:
+            try:
+                _all(
+                    job, target, report, only=only, full_refresh=full_refresh, interval=interval,
+                    jobs=jobs, progress=progress,
+                )  # fmt: skip
+            except IngestError as error:
+                stop(job, target, "extract", error)
+                raise
+            recovered = finish(job, target)
+        _check(report)
+    except IngestError as error:
+        if alert:
+            from ingest import alerts  # what it needs takes a tenth of a second
+
+            alerts.failed(job, error, next(iter(report.failed), None))
+        raise
+    if alert and recovered:
+        from ingest import alerts
+
+        alerts.recovered(job)
+    return report
+
+
+def stop(job: Job, target: psycopg.Connection[Any], step: str, error: IngestError) -> None:
+    """Write into ops that ``step`` failed as a whole, if the warehouse still hears."""
+    if not target.closed:
+        warehouse.prepare(target, job.pipeline)
+        job.journal(target).stopped(step, error)
+
+
+def finish(job: Job, target: psycopg.Connection[Any]) -> bool:
+    """Write into ops how the run ended; return whether the one before it had failed."""
+    if target.closed:
+        return False
+    journal = job.journal(target)
+    journal.end()
+    return journal.recovered()
+
+
+def _source(job: Job) -> tuple[Address, str]:
+    """Return the source's address, with what hashing columns needs, and the mark of its key."""
+    address = connections.postgres(job.resolve(job.pipeline.source))
+    if not any(rule.columns.hash for rule in job.pipeline.tables):
+        return address, ""
+    return connections.with_hash_key(address, job.resolve(job.pipeline.hash_key))
+
+
+def _all(job: Job, target: psycopg.Connection[Any], report: Report, **how: Any) -> None:
+    staged, failed = stage(job, target, **how)
+    for table, error in failed.items():
+        _fail(report, table, error)
+    for each in staged:
+        try:
+            audit(job, target, each)
+            report.loaded.append(release(job, target, each))
+        except IngestError as error:
+            _fail(report, str(each), error)
+            if target.closed:
+                break
+
+
+def _fail(report: Report, table: str, error: IngestError) -> None:
+    report.failed[table] = error
+    log.error("not published: %s", error.message)
+
+
+@contextmanager
+def _recorded(
+    job: Job, target: psycopg.Connection[Any], staged: Staged, step: str
+) -> Iterator[None]:
+    try:
+        yield
+    except IngestError as error:
+        if not target.closed:
+            job.journal(target).failed(str(staged), step, error, staged.plan)
+        raise
+
+
+def _check(report: Report) -> None:
     if not report.failed:
         return
     first = next(iter(report.failed.values()))
     faults = "\n".join(error.message for error in report.failed.values())
-    left = len(tables) - len(report.loaded)
-    raise RunFailedError(
-        f"pipeline {report.pipeline}: expected {len(tables)} tables published, found {left} not:\n"
-        f"{faults}",
+    whole = len(report.failed) + len(report.loaded)
+    kind = CheckFailedError if isinstance(first, CheckFailedError) else RunFailedError
+    raise kind(
+        f"pipeline {report.pipeline}: expected {whole} tables published,"
+        f" found {len(report.failed)} not:\n{faults}",
         hint=first.hint,
     ) from first

@@ -9,11 +9,17 @@ from ingest import names
 
 # relkind: ordinary, partitioned, view, materialised view, foreign
 Kind = Literal["r", "p", "v", "m", "f"]
+# typtype: base, composite, domain, enum, range, multirange, pseudo
+TypeKind = Literal["b", "c", "d", "e", "r", "m", "p"]
 
 
 @dataclass(frozen=True)
 class Relation:
-    """One table or view of the source, before its columns are read."""
+    """One table or view of the source, before its columns are read.
+
+    ``bytes`` is the size of its rows; of a table with partitions or children, ``blocks`` (of
+    8 kB) is that of the largest, and ``heap`` tells whether all of them are ordinary.
+    """
 
     oid: int
     schema: str
@@ -22,6 +28,10 @@ class Relation:
     readable: bool
     partition: bool = False
     extension: bool = False
+    rows: int = -1  # PostgreSQL's estimate; -1 where it has none
+    bytes: int = 0
+    blocks: int = 0
+    heap: bool = False
 
     @property
     def is_table(self) -> bool:
@@ -33,28 +43,37 @@ class Relation:
 
 
 @dataclass(frozen=True)
+class TypeReference:
+    """A use of a type: its oid, and how format_type writes it with its modifier."""
+
+    oid: int
+    declaration: str
+
+
+@dataclass(frozen=True)
 class SourceType:
-    """A column's type, domains replaced by what they are made of.
+    """One type of the source's catalogue; what does not apply to its kind is empty."""
 
-    For an array ``schema``, ``name`` and ``kind`` (pg_type.typtype) are those of its elements.
-    """
-
-    declaration: str  # as format_type writes it
+    oid: int
     schema: str
     name: str
-    kind: str
-    array: bool = False
-    extension: str | None = None
+    kind: TypeKind
+    element: int = 0  # of an array
+    inner: TypeReference | None = None  # of a domain, a range (its subtype), a multirange
+    multirange: str = ""  # name of a range's multirange type
+    attributes: tuple[tuple[str, TypeReference], ...] = ()
     labels: tuple[str, ...] = ()
+    extension: str | None = None
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a source table."""
+    """One column of a source table; ``number`` (pg_attribute.attnum) outlives a rename."""
 
     name: str
-    type: SourceType
+    type: TypeReference
     not_null: bool = False
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,10 +86,19 @@ class TableShape:
 
 
 @dataclass(frozen=True)
+class WarehouseType:
+    """A type of the published schema: its kind, its labels, the definition it was made from."""
+
+    kind: str
+    labels: tuple[str, ...] = ()
+    definition: str = ""
+
+
+@dataclass(frozen=True)
 class WarehouseTypes:
     """What the warehouse offers to land columns in."""
 
     builtin: frozenset[str] = frozenset()  # declarations of the source that it understands
     extensions: dict[tuple[str, str], str] = field(default_factory=dict)  # (ext., type): schema
-    enums: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of the published schema
-    other: frozenset[str] = frozenset()  # names there that are types, but no enums
+    installable: frozenset[str] = frozenset()  # extensions that our role may create
+    here: dict[str, WarehouseType] = field(default_factory=dict)  # types of the published schema

@@ -1,100 +1,268 @@
-"""Lands one table in the staging schema, which no reader sees."""
+"""Lands tables in the staging schema, which no reader sees, several at a time."""
 
 from __future__ import annotations
 
-from contextlib import closing
-from dataclasses import dataclass
+import threading
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 from psycopg import sql
 
-from ingest.errors import IngestError, from_postgres
+from ingest import deletions, extract, names, transfer
+from ingest.errors import ConflictError, IngestError, from_postgres
+from ingest.plan import TablePlan  # noqa: TC001 - pydantic reads it
+from ingest.rules import DELETED_AT
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-    from datetime import datetime
+    from collections.abc import Callable, Iterator, Sequence
 
-    from ingest.extract import Block, Source
-    from ingest.plan import TablePlan
+    from ingest.extract import Source
+    from ingest.workers import Part, Sessions
+
+# A range is worth a COPY of its own from this many blocks of 8 kB: 64 MB.
+_RANGE_BLOCKS = 8192
+# Keys are sorted in memory up to this size per table; the server's default of 64 MB makes an
+# index of millions of rows take half as long again.
+_SORT_MEMORY = "256MB"
 
 
 @dataclass(frozen=True)
 class Staged:
-    """A whole copy of one table in staging: rows, bytes of COPY text, and when it began."""
+    """A copy of one table, or of what is new in it, in staging.
 
-    table: TablePlan
+    ``load_id`` stands in the staging table's comment and tells this copy from any other;
+    ``rows`` and ``bytes`` were read; ``cursor_value`` is the newest that a next run starts from;
+    ``keys`` tells whether all of the source's keys were staged beside it, to find deletes.
+    """
+
+    plan: TablePlan
+    load_id: str
     rows: int
     bytes: int
-    started_at: datetime  # by the warehouse's clock
+    seconds: float
+    cursor_value: str | None = None
+    keys: bool = False
+
+    def __str__(self) -> str:
+        return str(self.plan)
 
 
-def load(connection: psycopg.Connection[Any], source: Source, table: TablePlan) -> Staged:
-    """Copy ``table`` from the snapshot into a new staging table, in one transaction.
-
-    Keys are built after the rows. Raises IngestError, and leaves nothing of the copy behind.
-    """
-    name = sql.Identifier(table.staging_schema, table.name)
-    try:
-        with connection.transaction(), connection.cursor() as cursor:
-            started_at = _now(connection)
-            cursor.execute(sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(name))
-            cursor.execute(_create(table, name))
-            with (
-                closing(_Counted(source.blocks(table))) as blocks,
-                cursor.copy(sql.SQL("COPY {} FROM STDIN").format(name)) as sink,
-            ):
-                for block in blocks:
-                    sink.write(block)
-            if cursor.rowcount != blocks.rows:
-                raise IngestError(
-                    f"table {table}: expected {blocks.rows} rows, found {cursor.rowcount} landed",
-                    hint="Run again, and report it if it happens twice.",
-                )
-            rows = cursor.rowcount
-            if table.primary_key:
-                key = sql.SQL(", ").join(map(sql.Identifier, table.primary_key))
-                cursor.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(name, key))
-            cursor.execute(sql.SQL("ANALYZE {}").format(name))
-    except psycopg.Error as error:
-        raise from_postgres(error, side="warehouse", table=str(table)) from error
-    return Staged(table, rows, blocks.size, started_at)
+def parts(plan: TablePlan, jobs: int) -> tuple[tuple[int, int | None] | None, ...]:
+    """Return the ranges of blocks in which ``jobs`` sessions read a table, None for all of it."""
+    if plan.action != "full" or jobs == 1 or plan.blocks < 2 * _RANGE_BLOCKS:
+        return (None,)
+    count = max(2, min(plan.blocks // _RANGE_BLOCKS, 4 * jobs))
+    edges = [plan.blocks * place // count for place in range(count)]
+    return tuple(zip(edges, [*edges[1:], None], strict=True))
 
 
-def _now(connection: psycopg.Connection[Any]) -> datetime:
-    ((now,),) = connection.execute("SELECT clock_timestamp()").fetchall()
-    return cast("datetime", now)
+class TableWork:
+    """The staging of one table: its parts, then its key, cursor and keys of deletes."""
 
+    def __init__(
+        self, plan: TablePlan, source: Source, jobs: int, progress: Callable[[str, int], None]
+    ) -> None:
+        self.plan = plan
+        self.size = plan.bytes if not plan.where else 0
+        self.parts: Sequence[Part] = parts(plan, jobs)
+        self.load_id = uuid.uuid4().hex
+        self.staged: Staged | None = None
+        self._source = source
+        self._progress = progress
+        self._rows = 0
+        self._bytes = 0
+        self._began = monotonic()
+        self._lock = threading.Lock()
 
-class _Counted:
-    """Passes blocks on, counts their bytes, and keeps the row count that the source ends with."""
+    def begin(self, sessions: Sessions) -> None:
+        """Create the staging table, so that every session sees it."""
+        self._began = monotonic()
+        if len(self.parts) > 1:
+            with _told(self.plan):
+                _create(sessions.target, self.plan, self.load_id)
 
-    def __init__(self, blocks: Generator[Block, None, int]) -> None:
-        self.size = 0
-        self.rows = -1
-        self._blocks = blocks
+    def run(self, sessions: Sessions, part: Part) -> None:
+        """Copy one part; a table of one part is created, filled and keyed in one transaction."""
+        if len(self.parts) > 1:
+            self._copy(sessions, part)
+            return
+        with _told(self.plan), sessions.target.transaction():
+            _create(sessions.target, self.plan, self.load_id)
+            self._copy(sessions, part, freeze=True)
+            _finish(sessions.target, self.plan)
 
-    def __iter__(self) -> Generator[Block, None, None]:
-        while True:
-            try:
-                block = next(self._blocks)
-            except StopIteration as end:
-                self.rows = end.value
-                return
-            self.size += len(block)
-            yield block
-
-    def close(self) -> None:
-        self._blocks.close()
-
-
-def _create(table: TablePlan, name: sql.Identifier) -> sql.Composed:
-    columns = [
-        sql.SQL("{} {}{}").format(
-            sql.Identifier(column.name),
-            column.landing.declaration,
-            sql.SQL(" NOT NULL" if column.not_null else ""),
+    def end(self, sessions: Sessions) -> None:
+        """Build the key of a table of many parts, and note what publishing must know."""
+        with _told(self.plan):
+            if len(self.parts) > 1:
+                with sessions.target.transaction():
+                    _finish(sessions.target, self.plan)
+            value = _cursor_value(sessions.target, self.plan, self._source.now)
+            if self.plan.action == "append":
+                deletions.drop_known(sessions.target, self.plan)
+            found = deletions.Found.NONE
+            if self.plan.action == "incremental" and self.plan.deletes != "ignore":
+                found = deletions.stage(sessions, self.plan)
+        if found is deletions.Found.MISSED_ROWS:
+            self._start_over(sessions)
+            return
+        self.staged = Staged(
+            self.plan,
+            self.load_id,
+            self._rows,
+            self._bytes,
+            round(monotonic() - self._began, 3),
+            value,
+            keys=found is deletions.Found.DELETES,
         )
-        for column in table.columns
+
+    def _start_over(self, sessions: Sessions) -> None:
+        """Load the whole table: rows came that its cursor does not show."""
+        self.plan = replace(
+            self.plan,
+            action="full",
+            where="",
+            alter=(),
+            interval=None,
+            reason=f"rows are missing that {self.plan.cursor and self.plan.cursor.column}"
+            " does not show; a longer lookback may",
+        )
+        self.parts = (None,)
+        self._rows = self._bytes = 0
+        self.run(sessions, None)
+        self.end(sessions)
+
+    def _copy(self, sessions: Sessions, part: Part, *, freeze: bool = False) -> None:
+        plan = self.plan
+        moved = transfer.move(
+            transfer.End(
+                sessions.source, extract.copy_out(plan, part), self._source.side, plan.source
+            ),
+            transfer.End(sessions.target, _copy_in(plan, freeze=freeze), "warehouse", str(plan)),
+            lambda size: self._progress(str(plan), size),
+        )
+        with self._lock:
+            self._rows += moved.rows
+            self._bytes += moved.bytes
+
+
+def name(plan: TablePlan) -> sql.Identifier:
+    """Return the staging table's name."""
+    return sql.Identifier(plan.staging_schema, plan.name)
+
+
+def drop(connection: psycopg.Connection[Any], plan: TablePlan) -> None:
+    """Remove what is in staging of a table."""
+    connection.execute(
+        sql.SQL("DROP TABLE IF EXISTS {}, {} CASCADE").format(name(plan), deletions.name(plan))
+    )
+
+
+def find(connection: psycopg.Connection[Any], plan: TablePlan) -> str | None:
+    """Return the load_id of what is in staging of a table, None if there is nothing."""
+    ((found,),) = connection.execute(
+        "SELECT pg_catalog.obj_description(to_regclass(%s), 'pg_class')",
+        [f"{names.quote(plan.staging_schema)}.{names.quote(plan.name)}"],
+    ).fetchall()
+    return cast("str | None", found)
+
+
+def expect(connection: psycopg.Connection[Any], staged: Staged) -> None:
+    """Raise ConflictError unless staging holds exactly what ``staged`` says."""
+    if find(connection, staged.plan) != staged.load_id:
+        raise ConflictError(
+            f"table {staged}: expected the copy that this run made in"
+            f" {staged.plan.staging_schema}, found another or none",
+            hint="Another run of the pipeline got in between: run again when it has ended.",
+        )
+
+
+def _create(connection: psycopg.Connection[Any], plan: TablePlan, load_id: str) -> None:
+    columns = [
+        f"{names.quote(column.name)} {column.lands}{' NOT NULL' if column.not_null else ''}"
+        for column in plan.columns
     ]
-    return sql.SQL("CREATE TABLE {} ({})").format(name, sql.SQL(", ").join(columns))
+    if plan.deletes == "mark" and plan.action == "full":
+        columns.append(f"{names.quote(DELETED_AT)} timestamptz")
+    drop(connection, plan)
+    # What is only merged into the published table needs no log to be replayed from.
+    kind = sql.SQL("" if plan.action == "full" else "UNLOGGED ")
+    connection.execute(
+        sql.SQL("CREATE {}TABLE {} ({})").format(kind, name(plan), sql.SQL(", ".join(columns)))
+    )
+    connection.execute(
+        sql.SQL("COMMENT ON TABLE {} IS {}").format(name(plan), sql.Literal(load_id))
+    )
+
+
+def _copy_in(plan: TablePlan, *, freeze: bool) -> sql.Composed:
+    columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in plan.columns)
+    return sql.SQL("COPY {}{} FROM STDIN (FORMAT {}{})").format(
+        name(plan),
+        sql.SQL(" ({})").format(columns) if plan.columns else sql.SQL(""),
+        sql.SQL("binary" if plan.binary else "text"),
+        sql.SQL(", FREEZE" if freeze else ""),
+    )
+
+
+def _finish(connection: psycopg.Connection[Any], plan: TablePlan) -> None:
+    if plan.deletes == "mark" and plan.action == "full":
+        deletions.carry_over(connection, plan)
+    if plan.key:
+        connection.execute("SELECT set_config('maintenance_work_mem', %s, true)", [_SORT_MEMORY])
+        key = sql.SQL(", ").join(map(sql.Identifier, plan.key))
+        statement = sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(name(plan), key)
+        try:
+            with connection.transaction():
+                connection.execute(statement)
+        except (psycopg.errors.UniqueViolation, psycopg.errors.NotNullViolation) as error:
+            raise _key_error(connection, plan, error) from error
+    if plan.action == "full" or plan.deletes != "ignore":  # merging by key needs no statistics
+        connection.execute(sql.SQL("ANALYZE {}").format(name(plan)))
+
+
+def _key_error(
+    connection: psycopg.Connection[Any], plan: TablePlan, error: psycopg.Error
+) -> IngestError:
+    """Return the error that names the key and some of the values that break it."""
+    key = sql.SQL(", ").join(map(sql.Identifier, plan.key))
+    what, which = "keys that come more than once", sql.SQL("GROUP BY {} HAVING count(*) > 1")
+    if isinstance(error, psycopg.errors.NotNullViolation):
+        what, which = "rows whose key is NULL", sql.SQL("WHERE ROW({}) IS NOT NULL IS FALSE")
+    query = sql.SQL("SELECT ROW({})::text FROM {} {} LIMIT 3")
+    query_of_key = query.format(key, name(plan), which.format(key))
+    found = ", ".join(str(row) for (row,) in connection.execute(query_of_key))
+    return IngestError(
+        f"table {plan}: expected the key ({', '.join(plan.key)}) to tell rows apart,"
+        f" found {what}: {found}",
+        hint="Mend the rows at the source, or name other columns in key.",
+    )
+
+
+def _cursor_value(connection: psycopg.Connection[Any], plan: TablePlan, now: str) -> str | None:
+    if plan.cursor is None:
+        return None
+    # A backfill of an old interval, or a day without rows, does not move the cursor back.
+    since = None if plan.action == "full" else plan.since
+    ((value,),) = connection.execute(
+        sql.SQL("SELECT greatest({}, {}::{})::text FROM {}").format(
+            sql.SQL(plan.cursor.newest(now)),
+            sql.Literal(since),
+            sql.SQL(plan.cursor.type),
+            name(plan),
+        )
+    ).fetchall()
+    return cast("str | None", value)
+
+
+@contextmanager
+def _told(plan: TablePlan) -> Iterator[None]:
+    """Turn what the warehouse says about a table into our error."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise from_postgres(error, side="warehouse", table=str(plan)) from error

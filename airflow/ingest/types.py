@@ -1,121 +1,229 @@
-"""How a source column lands in the warehouse: the same type, or text where that is not there.
+"""How a source column lands in the warehouse: as the same type, made there if need be, or as text.
 
-Everything travels in COPY's text format, which is each type's own input and output, so text is a
-faithful landing place for any type: it holds what ``::text`` shows at the source.
+Text is a faithful landing place for any type: it holds what ``::text`` shows at the source.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import re
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from psycopg import sql
+from ingest import names
+from ingest.shapes import TypeReference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
-    from ingest.shapes import SourceType, TableShape, WarehouseTypes
+    from ingest.shapes import SourceType, WarehouseTypes
 
+EXTENSIONS_SCHEMA = "extensions"  # where extensions go that the warehouse did not have
 # Built-in types whose values mean something only inside their own database (names of its objects
 # and roles), or have no input function.
 _LOCAL_TYPES = frozenset(
     {"aclitem", "gtsvector", "pg_node_tree", "pg_ndistinct", "pg_dependencies", "pg_mcv_list"}
 )
+# xml's binary form trusts an encoding declaration; the vectors' one knows no empty value.
+_TEXT_ONLY = frozenset({"xml", "int2vector", "oidvector"})
+_MODIFIER = re.compile(r"\([^()]*\)(?=(?:\[\])*$)")
 
 
 @dataclass(frozen=True)
 class Landing:
-    """The column's type in the warehouse, and the cast to read it with, if it needs one."""
+    """A column's type in the warehouse.
 
-    declaration: sql.Composable
+    ``cast`` is what the source must cast to, if anything. ``binary`` tells whether COPY's binary
+    format carries it: the same bytes must mean the same on both sides, so types whose values hold
+    oids of types made here do not. ``native`` is False for text in another type's place.
+    """
+
+    declaration: str
     cast: str | None = None
+    binary: bool = False
+    native: bool = True
+
+
+TEXT = Landing("text", cast="text", binary=True, native=False)
 
 
 @dataclass(frozen=True)
-class EnumPlan:
-    """Enum types to land in: (published schema's) name to labels, those to create, labels to add.
+class TypeStep:
+    """One statement that makes the warehouse ready for types, and the type's name."""
 
-    ``additions`` are (type, label, the label before it or None for the first place).
+    name: str
+    statement: str
+
+
+class Landings:
+    """Decides where types land, and gathers the steps that make their types, in order.
+
+    ``tables`` are names that the published schema needs for tables.
     """
 
-    usable: dict[str, tuple[str, ...]]
-    create: tuple[str, ...]
-    additions: tuple[tuple[str, str, str | None], ...]
+    def __init__(
+        self,
+        schema: str,
+        source: Mapping[int, SourceType],
+        warehouse: WarehouseTypes,
+        tables: frozenset[str],
+    ) -> None:
+        self.steps: list[TypeStep] = []
+        self._schema = schema
+        self._source = source
+        self._warehouse = warehouse
+        self._taken = set(tables)
+        self._made: dict[int, Landing] = {}
+        self._installed: set[str] = set()
 
+    def of(self, used: TypeReference) -> Landing:
+        """Return where a column, an attribute or a domain's value of this type lands."""
+        found = self._source[used.oid]
+        if found.element:
+            return self._array(used, self._source[found.element])
+        if found.extension:
+            return self._of_extension(found, found.extension, used.declaration)
+        if found.schema == "pg_catalog":
+            return self._builtin(found, used.declaration)
+        if found.oid not in self._made:
+            self._made[found.oid] = self._make(found)
+        return self._made[found.oid]
 
-def builtin_declarations(shapes: Iterable[TableShape]) -> tuple[str, ...]:
-    """Return the declarations of built-in types that the warehouse should be asked about."""
-    return tuple(
-        sorted(
-            {
-                column.type.declaration
-                for shape in shapes
-                for column in shape.columns
-                if _is_builtin(column.type)
-            }
+    def _array(self, used: TypeReference, element: SourceType) -> Landing:
+        if element.schema == "pg_catalog":
+            inside = self._builtin(element, used.declaration)
+            return replace(inside, cast=inside.cast and "text[]") if inside.native else TEXT
+        inside = self.of(TypeReference(element.oid, used.declaration))
+        return Landing(inside.declaration + "[]") if inside.native else TEXT
+
+    def _builtin(self, found: SourceType, declaration: str) -> Landing:
+        if (
+            found.name not in self._warehouse.builtin
+            or found.name in _LOCAL_TYPES
+            or found.name.startswith("reg")
+            or found.kind not in "brm"
+        ):
+            return TEXT
+        # xml's output drops the encoding declaration, its cast does not.
+        cast = "text" if found.name == "xml" else None
+        return Landing(declaration, cast, binary=found.name not in _TEXT_ONLY)
+
+    def _of_extension(self, found: SourceType, extension: str, declaration: str) -> Landing:
+        home = self._warehouse.extensions.get((extension, found.name))
+        if home is None and extension in self._warehouse.installable:
+            home = EXTENSIONS_SCHEMA
+            if extension not in self._installed:
+                self._installed.add(extension)
+                self.steps.append(
+                    TypeStep(
+                        extension,
+                        f"CREATE EXTENSION IF NOT EXISTS {names.quote(extension)}"
+                        f" SCHEMA {names.quote(home)}",
+                    )
+                )
+        if home is None:
+            return TEXT
+        modifier = _MODIFIER.search(declaration)
+        return Landing(f"{self._name(found.name, home)}{modifier[0] if modifier else ''}")
+
+    def _make(self, found: SourceType) -> Landing:
+        if found.kind == "e":
+            return self._enum(found)
+        if found.kind == "c":
+            parts = ", ".join(
+                f"{names.quote(name)} {self.of(part).declaration}"
+                for name, part in found.attributes
+            )
+            return self._define(found.name, f"CREATE TYPE {{name}} AS ({parts})")
+        inside = self.of(found.inner) if found.inner else TEXT
+        if not inside.native:
+            return TEXT
+        if found.kind == "d":
+            made = self._define(found.name, "CREATE DOMAIN {name} AS " + inside.declaration)
+            alike = replace(made, cast=inside.cast, binary=inside.binary)
+            return alike if made.native else TEXT
+        return self._range(found, inside) if found.kind == "r" else self._multirange(found, inside)
+
+    def _range(self, found: SourceType, inside: Landing) -> Landing:
+        several = self._name(found.multirange)
+        return self._define(
+            found.name,
+            f"CREATE TYPE {{name}} AS RANGE (subtype = {inside.declaration},"
+            f" multirange_type_name = {several})",
         )
-    )
 
+    def _multirange(self, found: SourceType, one: Landing) -> Landing:
+        # A range that got another name than its own left this name to the type that has it.
+        own = self._name(self._source[found.inner.oid].name) if found.inner else ""
+        return Landing(self._name(found.name)) if one.declaration == own else TEXT
 
-def plan_enums(shapes: Iterable[TableShape], warehouse: WarehouseTypes) -> EnumPlan:
-    """Decide which of the source's enum types the warehouse can have, new or grown.
+    def _enum(self, found: SourceType) -> Landing:
+        """Use a type there if the labels that both know stand in the same order; let it grow.
 
-    A type there is used if the labels that both know stand in the same order: missing ones are
-    added, ones that the source dropped stay. Two enums of one name: the first one gets it.
-    """
-    shapes = tuple(shapes)
-    tables = {shape.relation.name for shape in shapes}
-    wanted: dict[str, SourceType] = {}
-    for shape in shapes:
-        for column in shape.columns:
-            if column.type.kind == "e":
-                wanted.setdefault(column.type.name, column.type)
-    usable: dict[str, tuple[str, ...]] = {}
-    create: list[str] = []
-    additions: list[tuple[str, str, str | None]] = []
-    for name, enum in sorted(wanted.items()):
-        there = warehouse.enums.get(name)
-        if name in warehouse.other or (name in tables and there is None):
-            continue
-        if there is None:
-            create.append(name)
-        else:
-            shared = [label for label in there if label in enum.labels]
-            if shared != [label for label in enum.labels if label in there]:
+        Missing labels are added, ones that the source dropped stay.
+        """
+        for name in _candidates(found.name, "".join(f"{label}\0" for label in found.labels)):
+            there = self._warehouse.here.get(name)
+            if there is None and name not in self._taken:
+                self._taken.add(name)
+                labels = ", ".join(names.literal(label) for label in found.labels)
+                self._step(name, f"CREATE TYPE {self._name(name)} AS ENUM ({labels})")
+                return Landing(self._name(name), binary=True)
+            if there is not None and there.kind == "e" and name not in self._taken:
+                shared = [label for label in there.labels if label in found.labels]
+                if shared == [label for label in found.labels if label in there.labels]:
+                    self._taken.add(name)
+                    self._grow(name, there.labels, found.labels)
+                    return Landing(self._name(name), binary=True)
+        return TEXT
+
+    def _grow(self, name: str, there: tuple[str, ...], wanted: tuple[str, ...]) -> None:
+        before = None
+        for label in wanted:
+            if label not in there:
+                place = (
+                    f" AFTER {names.literal(before)}"
+                    if before is not None
+                    else f" BEFORE {names.literal(there[0])}"
+                    if there
+                    else ""
+                )
+                self._step(
+                    name,
+                    f"ALTER TYPE {self._name(name)} ADD VALUE IF NOT EXISTS"
+                    f" {names.literal(label)}{place}",
+                )
+            before = label
+
+    def _define(self, name: str, template: str) -> Landing:
+        """Return the type made by ``template``, as it is there or with a step that makes it."""
+        definition = "harmattan " + hashlib.sha256(template.encode()).hexdigest()[:16]
+        for candidate in _candidates(name, definition):
+            there = self._warehouse.here.get(candidate)
+            if candidate in self._taken:
                 continue
-            additions += [
-                (name, label, enum.labels[place - 1] if place else None)
-                for place, label in enumerate(enum.labels)
-                if label not in there
-            ]
-        usable[name] = enum.labels
-    return EnumPlan(usable, tuple(create), tuple(additions))
+            full = self._name(candidate)
+            if there is None:
+                kind = "DOMAIN" if template.startswith("CREATE DOMAIN") else "TYPE"
+                self._step(
+                    candidate,
+                    f"{template.replace('{name}', full, 1)};"
+                    f" COMMENT ON {kind} {full} IS {names.literal(definition)}",
+                )
+            elif there.definition != definition:
+                continue
+            self._taken.add(candidate)
+            return Landing(full)
+        return TEXT
+
+    def _step(self, name: str, statement: str) -> None:
+        self.steps.append(TypeStep(name, statement))
+
+    def _name(self, name: str, schema: str | None = None) -> str:
+        return f"{names.quote(schema or self._schema)}.{names.quote(name)}"
 
 
-def landing(
-    source: SourceType, *, schema: str, enums: EnumPlan, warehouse: WarehouseTypes
-) -> Landing:
-    """Return where a column of type ``source`` lands, enums being those of ``schema``."""
-    if _is_builtin(source):
-        if source.declaration not in warehouse.builtin:
-            return Landing(sql.SQL("text"))
-        cast = None
-        if source.name == "xml":  # xml's output drops the encoding declaration, its cast does not
-            cast = "text[]" if source.array else "text"
-        return Landing(sql.SQL(source.declaration), cast)
-    suffix = sql.SQL("[]" if source.array else "")
-    if source.kind == "e" and enums.usable.get(source.name) == source.labels:
-        return Landing(sql.Identifier(schema, source.name) + suffix)
-    home = warehouse.extensions.get((source.extension or "", source.name))
-    if home is not None:
-        return Landing(sql.Identifier(home, source.name) + suffix)
-    return Landing(sql.SQL("text"))
-
-
-def _is_builtin(source: SourceType) -> bool:
-    return (
-        source.schema == "pg_catalog"
-        and source.kind in "brm"
-        and not source.name.startswith("reg")
-        and source.name not in _LOCAL_TYPES
-    )
+def _candidates(name: str, definition: str) -> tuple[str, str]:
+    """Return the names to try: the source's own, and one that only this definition has."""
+    mark = hashlib.sha256(definition.encode()).hexdigest()[:8]
+    return name, names.suffixed(name, f"_{mark}")

@@ -1,21 +1,31 @@
-"""The warehouse made ready for a run: the pipeline's lock, schemas, ops.loads, enum types."""
+"""The warehouse made ready for a run: locks, schemas, the tables of ops, types to land in."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 from psycopg import sql
 
-from ingest import publish
-from ingest.errors import IngestError, from_postgres
+from ingest import names, ops
+from ingest.errors import ConflictError, from_postgres
+from ingest.types import EXTENSIONS_SCHEMA
 
 if TYPE_CHECKING:
-    from ingest.contract import Pipeline
-    from ingest.types import EnumPlan
+    from collections.abc import Iterable
 
+    from ingest.contract import Pipeline
+    from ingest.types import TypeStep
+
+READERS = "warehouse_readers"
 # One transaction at a time creates what pipelines share: CREATE … IF NOT EXISTS alone races.
 _SETUP_LOCK = "harmattan ingest: set-up"
+_SET_UP: LiteralString = """
+    SELECT array_agg(n.nspname::text) FILTER (WHERE n.nspname IS NOT NULL),
+           (SELECT array_agg(c.relname::text) FROM pg_catalog.pg_class c
+            WHERE c.relnamespace = to_regnamespace('ops') AND c.relkind = 'r')
+    FROM pg_catalog.pg_namespace n WHERE n.nspname = ANY(%s)
+"""
 
 
 def lock(connection: psycopg.Connection[Any], pipeline: Pipeline) -> None:
@@ -31,7 +41,7 @@ def lock(connection: psycopg.Connection[Any], pipeline: Pipeline) -> None:
             [f"harmattan ingest: schema {schema}"],
         )
     except psycopg.errors.LockNotAvailable as error:
-        raise IngestError(
+        raise ConflictError(
             f"schema {schema}: expected to be the only run that loads it,"
             " found another one still going after 10 minutes",
             hint="Let it finish, or end its session: pg_stat_activity shows it as ingest.",
@@ -41,108 +51,78 @@ def lock(connection: psycopg.Connection[Any], pipeline: Pipeline) -> None:
 
 
 def prepare(connection: psycopg.Connection[Any], pipeline: Pipeline) -> None:
-    """Create the pipeline's two schemas and ops.loads where missing. Raises IngestError."""
+    """Create the pipeline's two schemas and the tables of ops where missing. Raises IngestError."""
+    schemas = [ops.SCHEMA, pipeline.published_schema, pipeline.staging_schema]
     try:
+        ((there, tables),) = connection.execute(_SET_UP, [schemas]).fetchall()
+        if set(there or ()) == set(schemas) and set(ops.TABLES) <= set(tables or ()):
+            return
         with connection.transaction():
             connection.execute(
                 "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [_SETUP_LOCK]
             )
+            for schema in schemas:
+                _create_schema(connection, schema, readable=schema != pipeline.staging_schema)
             _create_ops(connection)
-            for schema in (pipeline.published_schema, pipeline.staging_schema):
-                created = _create_schema(connection, schema)
-                readers = schema == pipeline.published_schema and publish.has_readers(connection)
-                if readers and (created or _owns(connection, schema)):
-                    _grant_usage(connection, schema)
     except psycopg.Error as error:
         table = f"{pipeline.published_schema}.*"
         raise from_postgres(error, side="warehouse", table=table) from error
 
 
-def grow_enums(connection: psycopg.Connection[Any], schema: str, enums: EnumPlan) -> None:
-    """Create the enum types that a plan lands in and add labels that are new at the source.
+def make_types(
+    connection: psycopg.Connection[Any], pipeline: Pipeline, steps: Iterable[TypeStep]
+) -> None:
+    """Make the types that a plan lands in. Raises IngestError.
 
-    Each statement commits by itself: a new label may not be used in the transaction that adds it.
+    Each step commits by itself: a new label may not be used in the transaction that adds it.
     """
-    name = ""
-    try:
-        for name in enums.create:
-            labels = sql.SQL(", ").join(map(sql.Literal, enums.usable[name]))
-            connection.execute(
-                sql.SQL("CREATE TYPE {} AS ENUM ({})").format(sql.Identifier(schema, name), labels)
-            )
-        for name, label, after in enums.additions:
-            place = (
-                _before_first(connection, schema, name)
-                if after is None
-                else sql.SQL(" AFTER {}").format(after)
-            )
-            connection.execute(
-                sql.SQL("ALTER TYPE {} ADD VALUE IF NOT EXISTS {}{}").format(
-                    sql.Identifier(schema, name), label, place
-                )
-            )
-    except psycopg.Error as error:
-        raise from_postgres(error, side="warehouse", table=f"{schema}.{name} (enum)") from error
+    for step in steps:
+        try:
+            if step.statement.startswith("CREATE EXTENSION"):
+                with connection.transaction():
+                    connection.execute(
+                        "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [_SETUP_LOCK]
+                    )
+                    _create_schema(connection, EXTENSIONS_SCHEMA, readable=True)
+                    connection.execute(step.statement)
+            else:
+                connection.execute(step.statement)
+        except psycopg.Error as error:
+            table = f"{names.display(pipeline.published_schema, step.name)} (type)"
+            raise from_postgres(error, side="warehouse", table=table) from error
 
 
-def _before_first(connection: psycopg.Connection[Any], schema: str, name: str) -> sql.Composable:
-    first = connection.execute(
-        "SELECT enumlabel::text FROM pg_catalog.pg_enum WHERE enumtypid = %s::regtype"
-        " ORDER BY enumsortorder LIMIT 1",
-        [sql.Identifier(schema, name).as_string(connection)],
-    ).fetchone()
-    return sql.SQL("") if first is None else sql.SQL(" BEFORE {}").format(first[0])
-
-
-def _create_ops(connection: psycopg.Connection[Any]) -> None:
-    created = _create_schema(connection, "ops")
-    found = connection.execute("SELECT to_regclass('ops.loads')").fetchone()
-    if found is not None and found[0] is not None:
-        return
-    connection.execute(
-        """
-        CREATE TABLE ops.loads (
-          pipeline text NOT NULL,
-          "table" text NOT NULL,
-          rows bigint NOT NULL,
-          bytes bigint NOT NULL,
-          started_at timestamptz NOT NULL,
-          finished_at timestamptz NOT NULL,
-          run_id text NOT NULL
-        )
-        """
-    )
-    connection.execute(
-        "COMMENT ON TABLE ops.loads IS"
-        " 'One row a published load, written in the transaction that published it'"
-    )
-    if publish.has_readers(connection):
-        readers = sql.Identifier(publish.READERS)
-        connection.execute(sql.SQL("GRANT SELECT ON ops.loads TO {}").format(readers))
-        if created or _owns(connection, "ops"):
-            _grant_usage(connection, "ops")
-
-
-def _create_schema(connection: psycopg.Connection[Any], schema: str) -> bool:
+def has_readers(connection: psycopg.Connection[Any]) -> bool:
+    """Return whether the warehouse has the role that may read what is published."""
     found = connection.execute(
-        "SELECT FROM pg_catalog.pg_namespace WHERE nspname = %s", [schema]
-    ).fetchone()
-    if found is None:
-        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
-    return found is None
-
-
-def _owns(connection: psycopg.Connection[Any], schema: str) -> bool:
-    found = connection.execute(
-        "SELECT FROM pg_catalog.pg_namespace WHERE nspname = %s AND pg_has_role(nspowner, 'USAGE')",
-        [schema],
+        "SELECT FROM pg_catalog.pg_roles WHERE rolname = %s", [READERS]
     ).fetchone()
     return found is not None
 
 
-def _grant_usage(connection: psycopg.Connection[Any], schema: str) -> None:
-    connection.execute(
-        sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(
-            sql.Identifier(schema), sql.Identifier(publish.READERS)
+def _create_ops(connection: psycopg.Connection[Any]) -> None:
+    readers = has_readers(connection)
+    for name, statement in ops.TABLES.items():
+        table = sql.Identifier(ops.SCHEMA, name)
+        found = connection.execute("SELECT to_regclass(%s)", [f"ops.{name}"]).fetchone()
+        if found is not None and found[0] is not None:
+            continue
+        connection.execute(statement)
+        if readers:
+            connection.execute(
+                sql.SQL("GRANT SELECT ON {} TO {}").format(table, sql.Identifier(READERS))
+            )
+
+
+def _create_schema(connection: psycopg.Connection[Any], schema: str, *, readable: bool) -> None:
+    found = connection.execute(
+        "SELECT pg_has_role(nspowner, 'USAGE') FROM pg_catalog.pg_namespace WHERE nspname = %s",
+        [schema],
+    ).fetchone()
+    name = sql.Identifier(schema)
+    if found is None:
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(name))
+    if readable and (found is None or found[0]) and has_readers(connection):
+        connection.execute(
+            sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(name, sql.Identifier(READERS))
         )
-    )

@@ -24,6 +24,7 @@ TEMPORARY = "CREATE TEMPORARY TABLE e2e (id int)"
 READ_LOADED = "SELECT count(*) FROM raw_hr.employees"
 WRITE_LOADED = "DELETE FROM raw_hr.employees WHERE false"
 WRITE_MARTS = "CREATE TABLE marts.e2e (id int)"
+AS_ANALYST = "SET ROLE warehouse_analyst"
 
 # Role: what it may, what it may not. Nothing of it is committed.
 TABLE = {
@@ -35,7 +36,7 @@ TABLE = {
     "airflow_backup": ([COUNT_USERS], [DDL, TOUCH_RUNS, TEMPORARY]),
     "hr_ingest": ([COUNT_STAFF], [DDL, ADD_STAFF, TEMPORARY]),
     "hr_backup": ([COUNT_STAFF], [DDL, ADD_STAFF, TEMPORARY]),
-    "warehouse_loader": ([READ_LOADED, WRITE_LOADED], [DDL]),
+    "warehouse_loader": ([READ_LOADED, WRITE_LOADED, AS_ANALYST], [DDL, WRITE_MARTS]),
     "warehouse_analyst": ([READ_LOADED, WRITE_MARTS, TEMPORARY], [DDL, WRITE_LOADED]),
     "warehouse_backup": ([READ_LOADED], [DDL, WRITE_LOADED, WRITE_MARTS]),
 }

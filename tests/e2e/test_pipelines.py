@@ -60,7 +60,7 @@ def test_the_warehouse_holds_what_the_source_holds(
     assert sum(rows for rows, _ in there.values()) > 1000
     assert contents("warehouse", f"raw_{source}") == there
 
-    path = f"{runs[f'ingest_{source}']}/taskInstances/load/xcomEntries/return_value"
+    path = f"{runs[f'ingest_{source}']}/taskInstances/{source}.finish/xcomEntries/return_value"
     told = platform.airflow(path, params={"deserialize": True})["value"]
     loaded = {name.removeprefix(f"raw_{source}."): rows for name, rows in told.items()}
     assert loaded == {name: rows for name, (rows, _) in there.items()}
@@ -94,7 +94,7 @@ def test_each_bundle_has_its_queue(platform: Access, runs: dict[str, str]) -> No
 
 @pytest.mark.parametrize(
     ("queue", "dag_id", "task"),
-    [("ingest", "ingest_hr", "load"), ("analysts", REPORT, "open_tickets_by_kind")],
+    [("ingest", "ingest_hr", "hr.extract"), ("analysts", REPORT, "open_tickets_by_kind")],
 )
 def test_a_task_log_is_shown_also_when_its_worker_is_gone(
     platform: Access, runs: dict[str, str], queue: str, dag_id: str, task: str

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from ingest import contract, run
-from ingest.connections import Address
-from psycopg.conninfo import conninfo_to_dict
+from ingest.connections import Entry
 
 from tests.school.load import DATABASES, load
 
@@ -74,14 +73,12 @@ def test_the_report_is_built_from_what_is_published_or_says_what_is_missing(
     source, warehouse = postgres.create_database(), postgres.create_database()
     with psycopg.connect(source) as connection:
         load(connection, "service_desk", 0.01, 1)
-    run.run(
-        contract.read(repository / "pipelines" / "service_desk.yaml"),
-        name="service_desk",
-        run_id="test",
-        resolve=lambda name: Address(
-            name, conninfo_to_dict(warehouse if name == "warehouse" else source)
-        ),
-    )
+    pipeline = contract.read(repository / "pipelines" / "service_desk.yaml")
+
+    def resolve(name: str) -> Entry:
+        return Entry(name, "postgresql", warehouse if name == "warehouse" else source)
+
+    run.run(run.Job(pipeline, "service_desk", "test", resolve))
     with psycopg.connect(warehouse) as connection:
         connection.execute("CREATE SCHEMA marts")
     said = python("-c", RUN, repository, database, warehouse, home=repository)

@@ -30,9 +30,10 @@ PARTS = {"host": "db", "port": "5433", "user": "u", "password": "p@ss w/rd", "db
 )
 def test_a_uri_and_json_mean_the_same(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_SERVICE_DESK", value)
-    address = connections.from_environment("service_desk")
+    entry = connections.from_environment("service_desk")
+    address = connections.postgres(entry)
     assert dict(address.parameters) == PARTS
-    assert "ss w" not in repr(address)
+    assert "ss w" not in repr(entry) + repr(address)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,8 @@ def test_a_uri_and_json_mean_the_same(value: str, monkeypatch: pytest.MonkeyPatc
 )
 def test_extra_holds_libpqs_parameters(extra: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_HR", json.dumps({"conn_type": "postgres", "extra": extra}))
-    assert connections.from_environment("hr").parameters == {"sslmode": "require"}
+    address = connections.postgres(connections.from_environment("hr"))
+    assert address.parameters == {"sslmode": "require"}
 
 
 @pytest.mark.parametrize(
@@ -60,6 +62,72 @@ def test_what_is_no_connection_is_named_and_never_shown(
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_HR", value)
     with pytest.raises(UnknownConnectionError) as failure:
-        connections.from_environment("hr")
+        connections.postgres(connections.from_environment("hr"))
     assert expected in str(failure.value)
     assert "s3cret" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "url", "headers"),
+    [
+        ("https://hooks.example.org/T0/B0?token=s3cret", None, {}),
+        (
+            {"conn_type": "http", "host": "https://hooks.example.org/T0/B0?token=s3cret"},
+            None,
+            {},
+        ),
+        (
+            {
+                "conn_type": "https",
+                "host": "hooks.example.org",
+                "schema": "T0/B0",
+                "extra": {"token": "s3cret", "headers": {"X-Key": "k3y"}},
+            },
+            None,
+            {"X-Key": "k3y"},
+        ),
+        (
+            {"conn_type": "http", "host": "hooks", "port": 8443, "schema": "https"},
+            "https://hooks:8443/",
+            {},
+        ),
+    ],
+)
+def test_a_webhook_is_a_uri_or_its_parts(
+    value: str | dict[str, object],
+    url: str | None,
+    headers: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_A", value if isinstance(value, str) else json.dumps(value))
+    hook = connections.webhook(connections.from_environment("a"))
+    assert hook.url == (url or "https://hooks.example.org/T0/B0?token=s3cret")
+    assert hook.headers == headers
+    assert "s3cret" not in repr(hook)
+    assert "k3y" not in repr(hook)
+
+
+@pytest.mark.parametrize("value", ["postgres://u:s3cret@h/d", "s3cret", '{"conn_type": "http"}'])
+def test_what_is_no_webhook_is_named_and_never_shown(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_A", value)
+    with pytest.raises(UnknownConnectionError, match="connection a: expected a webhook") as failure:
+        connections.webhook(connections.from_environment("a"))
+    assert "s3cret" not in str(failure.value)
+
+
+def test_a_hash_key_travels_as_a_setting_and_its_mark_tells_nothing() -> None:
+    source = connections.Address("hr", {"host": "db", "options": "-c a.b=c"})
+    key = "k" * 16
+    entry = connections.Entry("hash_key", "generic", parts={"password": key})
+    address, mark = connections.with_hash_key(source, entry)
+    assert address.parameters["options"].startswith("-c a.b=c -c harmattan.inner_pad=5d5d5d")
+    assert len(mark) == 8
+    assert key not in repr(address) + mark
+    other = connections.Entry("hash_key", "generic", uri="generic://:" + "q" * 16 + "@h")
+    assert connections.with_hash_key(source, other)[1] != mark
+    with pytest.raises(UnknownConnectionError, match="at least 16 characters .* found 3"):
+        connections.with_hash_key(
+            source, connections.Entry("hash_key", "generic", parts={"password": "abc"})
+        )

@@ -58,7 +58,7 @@ def test_a_sound_file_is_read_with_its_defaults(tmp_path: Path) -> None:
         ('"0 2 * * *"', '"0 25 * * *"', "3: schedule: expected 0 to 23 as the hour, found '25'"),
         ("people-analytics", "7", "4: owner: expected text, found 7: put it in quotes"),
         ("people-analytics", '"a\\nb"', "4: owner: expected text like"),
-        ("owner:", "alert: x\nowner:", "4: alert: expected one of the keys source, warehouse"),
+        ("owner:", "alerts: x\nowner:", "4: alerts: expected one of the keys source, warehouse"),
         ("owner:", "source: x\nowner:", "4: source: expected once, found twice"),
         ("owner:", "<<: x\nowner:", "4: <<: expected one of the keys"),
         ("owner:", "[a]: x\nowner:", "4: the file: expected a plain word as the key"),
@@ -66,15 +66,15 @@ def test_a_sound_file_is_read_with_its_defaults(tmp_path: Path) -> None:
         ("owner:", "owner: &a\n  - *a\n#", "4: owner[0]: expected no alias"),
         ("owner:", "? 2026-13-45\n:", "4: 2026-13-45: expected one of the keys"),
         ("people-analytics", "2026-13-45", "4: owner: expected a value, found: month must be"),
-        ("load: full", "load: incremental", "8: tables[1].load: expected 'full', found 'incr"),
-        ("load: full", "key: [id]", "8: tables[1].key: expected one of the keys name, load,"),
+        ("load: full", "load: incremental", "8: tables[1].load: expected a cursor for load: incr"),
+        ("load: full", "keys: [id]", "8: tables[1].keys: expected one of the keys name, load,"),
         ("public.employees", "employees", "6: tables[0].name: expected schema.table"),
         ("public.employees", "p." + "x" * 64, "6: tables[0].name: expected a name of at most 63"),
         ("name: public.employees", "public.employees", "6: tables[0]: expected keys such as name"),
         ("name: public.employees", "nam: x", "6: tables[0].name: expected this key, found none"),
         ("public.employees", 'PUBLIC."Leave Days"', "7: tables[1].name: expected each name once"),
-        (SOUND[SOUND.index("  - name") :], "  []", "5: tables: expected at least one table"),
-        (SOUND[SOUND.index("  - name") :], "  all", "5: tables: expected a list of tables"),
+        (SOUND[SOUND.index("  - name") :], "  []", "5: tables: expected at least one item"),
+        (SOUND[SOUND.index("  - name") :], "  all", "5: tables: expected a list, found"),
         (SOUND, "", "1: the file: expected keys such as source and tables, found nothing"),
         (SOUND, "- 1", "1: the file: expected keys such as source and tables, found a list"),
         (SOUND, "[" * 5000, "1: the file: expected a few levels of keys, found far deeper"),
@@ -95,10 +95,10 @@ def test_a_fault_is_named_by_file_line_and_key(
 
 def test_every_fault_of_a_file_is_told_at_once_in_its_order(tmp_path: Path) -> None:
     with pytest.raises(ContractError) as failure:
-        read(tmp_path, SOUND.replace("hr\n", "''\n", 1).replace("load: full", "key: [id]"))
+        read(tmp_path, SOUND.replace("hr\n", "''\n", 1).replace("load: full", "keys: [id]"))
     assert [(fault.line, fault.key) for fault in failure.value.problems] == [
         (1, "source"),
-        (8, "tables[1].key"),
+        (8, "tables[1].keys"),
     ]
 
 
@@ -147,7 +147,7 @@ def test_the_json_schema_agrees_on_sound_and_broken_files() -> None:
     validator = jsonschema.Draft202012Validator(schema)
     sound = yaml.safe_load(SOUND)
     assert validator.is_valid(sound)
-    assert not validator.is_valid(sound | {"alert": "x"})
+    assert not validator.is_valid(sound | {"alerts": "x"})
     assert not validator.is_valid({**sound, "tables": []})
     assert "schema" in schema["required"]
     assert "published_schema" not in schema["properties"]

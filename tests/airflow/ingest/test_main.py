@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -45,11 +46,11 @@ def test_run_prints_json_that_agrees_with_the_warehouse(world: World) -> None:
     result = json.loads(done.stdout)
     assert result["error"] is None
     assert [(table["table"], table["rows"]) for table in result["tables"]] == [("raw_hr.a", 7)]
-    assert world.rows('SELECT pipeline, "table", rows, run_id FROM ops.loads') == [
+    assert world.rows('SELECT pipeline, "table", rows, run_id FROM ops.tables') == [
         ("hr", "raw_hr.a", 7, result["run_id"])
     ]
     plain = ingest("run", world.file(), "--table", "a", **environment)
-    assert plain.stdout.startswith("raw_hr.a: 7 rows in ")
+    assert re.search(r"raw_hr\.a +full +7 +\+7 -7 ", plain.stdout)
 
 
 def test_exit_codes_and_errors(world: World) -> None:
@@ -62,6 +63,59 @@ def test_exit_codes_and_errors(world: World) -> None:
     assert json.loads(failed.stdout)["error"] == "source hr: expected public.b, found no such table"
     assert "Traceback" not in failed.stderr
     assert ingest("run", world.folder / "none.yaml").returncode == 2
+
+
+def test_plan_tells_what_a_run_would_do_and_changes_nothing(world: World) -> None:
+    world.at_source(
+        "CREATE TABLE a (id int PRIMARY KEY, at timestamptz, page xml)",
+        "INSERT INTO a VALUES (1, '2026-01-01', '<a/>')",
+        "ANALYZE a",
+    )
+    environment = {"AIRFLOW_CONN_HR": world.source, "AIRFLOW_CONN_WAREHOUSE": world.warehouse}
+    file = world.file("name: public.a\n    load: incremental\n    cursor: at")
+    done = ingest("plan", file, "--json", **environment)
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)["tables"]
+    assert (found["load"], found["reason"], found["rows"]) == ("full", "first load", 1)
+    assert (found["format"], found["why_text"]) == ("text", "column page (xml)")
+    assert found["unseen"] == [
+        "rows that commit with at more than 1h behind the newest",
+        "changes that do not move at",
+        "deletes",
+    ]
+    assert world.rows("SELECT to_regnamespace('ops'), to_regnamespace('raw_hr')") == [(None, None)]
+    ingest("run", file, **environment)
+    (found,) = json.loads(ingest("plan", file, "--json", **environment).stdout)["tables"]
+    assert found["reason"] == "at from 2026-01-01 00:00:00+00 less 1h"
+    assert found["where"].startswith("(\"at\" >= ")
+    assert "incremental" in ingest("plan", file, **environment).stdout
+
+
+def test_init_writes_a_file_that_check_and_run_take(world: World) -> None:
+    world.at_source(
+        'CREATE TABLE "Odd ""one"" #" (id int)',
+        "CREATE TABLE big (id int PRIMARY KEY, modified_at timestamp(3))",
+        "INSERT INTO big SELECT n, '2026-01-01' FROM generate_series(1, 60000) n",
+        "ANALYZE big",
+    )
+    environment = {"AIRFLOW_CONN_HR": world.source, "AIRFLOW_CONN_WAREHOUSE": world.warehouse}
+    file = world.folder / "made.yaml"
+    done = ingest("init", "hr", "--output", file, **environment)
+    assert done.returncode == 0, done.stderr
+    assert ingest("check", file).returncode == 0
+    assert ingest("run", file, **environment).returncode == 0
+    text = file.read_text()
+    assert "  - name: public.big\n    load: incremental\n    cursor: modified_at" in text
+    assert ingest("init", "hr", **environment).stdout == text
+    again = ingest("init", "hr", "--output", file, **environment)
+    assert (again.returncode, "expected no such file" in again.stderr) == (2, True)
+    none = ingest("init", "hr", "--schema", "nope", **environment)
+    assert (none.returncode, "expected tables in nope, found none" in none.stderr) == (1, True)
+
+
+def test_run_takes_an_interval_only_whole(world: World) -> None:
+    done = ingest("run", world.file(), "--since", "2026-01-01")
+    assert (done.returncode, "--since and --until go together" in done.stderr) == (2, True)
 
 
 def test_no_connection_is_a_clear_failure(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,3 +30,27 @@ def test_every_column_of_every_table_is_the_same_before_and_after_a_day(
             assert loaded[f"raw_hr.{table}"] > 0
         with psycopg.connect(world.source_admin) as connection:
             mutate(connection, name, seed)
+
+
+@pytest.mark.parametrize("name", DATABASES)
+def test_increments_follow_a_school_week_row_by_row(world: World, name: str) -> None:
+    with psycopg.connect(world.source_admin) as connection:
+        load(connection, name, 0.01, 1)
+    world.at_source()
+    found = world.source_rows(
+        "SELECT c.relname FROM pg_class c JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary"
+        " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'updated_at'"
+        " WHERE c.relnamespace = 'public'::regnamespace AND NOT c.relispartition"
+    )
+    rules = [
+        f"name: public.{table}\n    load: incremental\n    cursor: updated_at\n    deletes: detect"
+        for (table,) in found
+    ]
+    assert len(rules) > 1
+    for day in range(5):
+        for loaded in world.run(*rules).loaded:
+            assert loaded.load == ("incremental" if day else "full")
+        for (table,) in found:
+            world.assert_same(f"public.{table}", f"raw_hr.{table}")
+        with psycopg.connect(world.source_admin) as connection:
+            mutate(connection, name, day)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from ingest import plan
+from ingest import selection
 from ingest.contract import Pipeline
 from ingest.errors import IngestError
 from ingest.shapes import Relation
@@ -55,7 +55,7 @@ SOURCE = (
 def test_patterns_mean_tables_and_names_mean_anything(
     names: list[str], expected: list[str]
 ) -> None:
-    assert [str(found) for found in plan.select(pipeline(*names), SOURCE)] == expected
+    assert [str(found) for found in selection.select(pipeline(*names), SOURCE)] == expected
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,6 @@ def test_patterns_mean_tables_and_names_mean_anything(
 )
 def test_what_cannot_be_loaded_is_named(names: list[str], expected: str) -> None:
     with pytest.raises(IngestError) as failure:
-        plan.select(pipeline(*names), SOURCE)
+        selection.select(pipeline(*names), SOURCE)
     assert expected in failure.value.message
     assert "HINT: " in str(failure.value)

@@ -1,0 +1,97 @@
+"""Tells a webhook when a pipeline fails, and when it is well again.
+
+An alert that cannot be delivered is logged and never fails the data.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import tenacity
+
+from ingest import connections
+from ingest.errors import IngestError
+
+if TYPE_CHECKING:
+    from ingest.connections import Webhook
+    from ingest.run import Job
+
+log = logging.getLogger(__name__)
+
+_TIMEOUT = 10.0  # seconds an answer may take
+_ATTEMPTS = 5
+_PATIENCE = 30.0  # seconds after which no other attempt begins: the run is waiting
+_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+def failed(
+    job: Job, reason: IngestError, table: str | None, *, step: str = "run", log_url: str = ""
+) -> None:
+    """Post that a run failed: in which step, on which table, and why."""
+    _tell(job, "failed", table=table, step=step, reason=str(reason), log_url=log_url)
+
+
+def recovered(job: Job, *, log_url: str = "") -> None:
+    """Post that a run went well after one that failed."""
+    _tell(job, "recovered", table=None, step=None, reason=None, log_url=log_url)
+
+
+def _tell(job: Job, status: str, **facts: str | None) -> None:
+    if job.pipeline.alert is None:
+        return
+    body = {
+        "status": status,
+        "pipeline": job.name,
+        "source": job.pipeline.source,
+        "schema": job.pipeline.published_schema,
+        "owner": job.pipeline.owner,
+        "run_id": job.run_id,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        **facts,
+    }
+    try:
+        _post(connections.webhook(job.resolve(job.pipeline.alert)), body)
+    except (IngestError, _Undelivered) as error:
+        log.warning("alert not delivered to connection %s: %s", job.pipeline.alert, error)
+    except Exception as error:  # a connection may hold anything, and its faults may show it
+        log.warning(
+            "alert not delivered to connection %s: expected a webhook, found %s",
+            job.pipeline.alert,
+            type(error).__name__,
+        )
+
+
+class _Undelivered(Exception):  # noqa: N818 - it says what is, not what went wrong
+    """The webhook did not take an alert; the message never holds its URL."""
+
+
+class _Again(_Undelivered):
+    """It may take it later."""
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_exception_type(_Again),
+    stop=tenacity.stop_after_attempt(_ATTEMPTS) | tenacity.stop_after_delay(_PATIENCE),
+    wait=tenacity.wait_exponential_jitter(initial=1, max=10),
+    reraise=True,
+)
+def _post(hook: Webhook, body: dict[str, str | None]) -> None:
+    import httpx  # takes a tenth of a second, and most runs need none
+
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # its lines show the URL
+    try:
+        # What the answer says beside its status is not read: it may have no end.
+        with httpx.stream(
+            "POST", hook.url, json=body, headers=dict(hook.headers), timeout=_TIMEOUT
+        ) as answer:
+            status = answer.status_code
+    except httpx.TransportError as error:
+        raise _Again(f"expected an answer, found {type(error).__name__}") from None
+    except httpx.InvalidURL:
+        raise _Undelivered("expected a URL, found something else") from None
+    if httpx.codes.is_success(status):
+        return
+    kind = _Again if status in _RETRIED else _Undelivered
+    raise kind(f"expected success, found HTTP status {status}")

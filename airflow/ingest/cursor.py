@@ -1,0 +1,145 @@
+"""The cursor of a table: the column whose values show which rows are new or changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING
+
+from ingest import names
+from ingest.errors import IngestError
+
+if TYPE_CHECKING:
+    from ingest.rules import TableRule
+    from ingest.shapes import TableShape
+
+# How far back late commits are looked for, unless the file says otherwise.
+_LOOKBACKS = {
+    "timestamp with time zone": timedelta(hours=1),
+    "timestamp without time zone": timedelta(hours=1),
+    "date": timedelta(days=1),
+}
+_LEAST = {"smallint": -(2**15), "integer": -(2**31), "bigint": -(2**63)}
+_NUMBERS = (*_LEAST, "numeric")
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """A cursor column; ``type`` is its type without modifiers."""
+
+    column: str
+    type: str
+    nullable: bool
+    lookback: timedelta | int
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it counts rather than tells a time."""
+        return self.type in _NUMBERS
+
+    def since(self, value: str) -> str:
+        """Return the source's condition for rows from ``value`` less the lookback, or NULL."""
+        if isinstance(self.lookback, timedelta):
+            start = self._literal(value)
+            if self.lookback:
+                back = f"'{self.lookback.total_seconds():.0f} seconds'::interval"
+                start = f"({start} - {back})::{self.type}"
+        else:
+            number = Decimal(value) - self.lookback
+            start = self._literal(str(max(number, _LEAST.get(self.type, number))))
+        found = f"{names.quote(self.column)} >= {start}"
+        return f"({found} OR {names.quote(self.column)} IS NULL)" if self.nullable else found
+
+    def between(self, interval: Interval) -> str:
+        """Return the condition for rows within ``interval``, of the source or the warehouse."""
+        column = names.quote(self.column)
+        return (
+            f"{column} >= {self._literal(interval.since)}"
+            f" AND {column} < {self._literal(interval.until)}"
+        )
+
+    def newest(self, now: str) -> str:
+        """Return the expression of the newest value over rows of the warehouse.
+
+        ``now`` is the source's clock: a row dated far into the future must not hide what is
+        written until then, nor infinity all that comes.
+        """
+        column = names.quote(self.column)
+        if self.type in _NUMBERS:
+            sane = "true" if self.type in _LEAST else f"{column} < 'Infinity'"  # NaN is above
+        elif self.type == "timestamp with time zone":
+            sane = f"isfinite({column}) AND {column} <= {names.literal(now)}::timestamptz"
+        else:
+            # Without a zone a value may be ahead by as much as the earth turns: 14 hours.
+            limit = f"{names.literal(now)}::timestamptz AT TIME ZONE 'UTC' + interval '14 hours'"
+            sane = f"isfinite({column}) AND {column} <= {limit}"
+        return f"max({column}) FILTER (WHERE {sane})"
+
+    def lookback_text(self) -> str:
+        """Return the lookback as the pipeline file writes it."""
+        return _text(self.lookback)
+
+    def _literal(self, value: str) -> str:
+        return f"{names.literal(value)}::{self.type}"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A half-open range of cursor values, as text: ``since`` belongs to it, ``until`` does not."""
+
+    since: str
+    until: str
+
+    def suits(self, cursor: Cursor) -> bool:
+        """Return whether its values are numbers where the cursor's are, and times otherwise."""
+        try:
+            Decimal(self.since), Decimal(self.until)
+        except InvalidOperation:
+            return not cursor.is_number
+        return cursor.is_number
+
+
+def of(rule: TableRule, table: TableShape) -> Cursor | None:
+    """Return the cursor that ``rule`` names in ``table``; raise IngestError if it cannot be one."""
+    if rule.cursor is None:
+        return None
+    where = f"table {table.relation}: cursor"
+    column = next((each for each in table.columns if each.name == rule.cursor), None)
+    if column is None:
+        raise IngestError(
+            f"{where}: expected one of its columns, found {rule.cursor}",
+            hint="Mend the cursor in the pipeline file; case matters here.",
+        )
+    kind = _without_modifier(column.type.declaration)
+    if kind not in _LOOKBACKS and kind not in _NUMBERS:
+        raise IngestError(
+            f"{where} {column.name}: expected a number, a date or a time stamp, found {kind}",
+            hint="Choose a column that grows whenever a row is written, or use load: full.",
+        )
+    lookback = rule.lookback
+    if lookback is None:
+        lookback = _LOOKBACKS.get(kind, 0)
+    if isinstance(lookback, timedelta) is not (kind in _LOOKBACKS):
+        wanted = "a duration such as 2h" if kind in _LOOKBACKS else "a whole number"
+        raise IngestError(
+            f"table {table.relation}: lookback: expected {wanted} for {column.name} ({kind}),"
+            f" found {_text(lookback)}",
+            hint="Mend lookback in the pipeline file.",
+        )
+    return Cursor(column.name, kind, not column.not_null, lookback)
+
+
+def _without_modifier(declaration: str) -> str:
+    head, bracket, tail = declaration.partition("(")
+    return head + tail.partition(")")[2] if bracket else declaration
+
+
+def _text(lookback: timedelta | int) -> str:
+    if isinstance(lookback, int):
+        return str(lookback)
+    seconds = int(lookback.total_seconds())
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds and seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"

@@ -1,0 +1,243 @@
+"""What hangs on a published table and must outlive its replacement.
+
+Views, grants, comments, policies and indexes are read as statements before the old table goes,
+and run again on the new one in the same transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, LiteralString
+
+import psycopg
+from psycopg import sql
+
+from ingest.errors import IngestError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Every view on the table, however far, the nearest first.
+_VIEWS: LiteralString = """
+    WITH RECURSIVE view AS (
+      SELECT r.ev_class AS oid, 1 AS depth
+      FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid AND r.ev_class <> d.refobjid
+      WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
+        AND d.refobjid = %s
+      UNION
+      SELECT r.ev_class, v.depth + 1
+      FROM view v JOIN pg_depend d ON d.refobjid = v.oid AND d.refclassid = 'pg_class'::regclass
+        AND d.classid = 'pg_rewrite'::regclass
+      JOIN pg_rewrite r ON r.oid = d.objid AND r.ev_class <> v.oid
+    )
+    SELECT oid FROM view GROUP BY oid ORDER BY max(depth), oid
+"""
+
+# What cannot be made again here, or would go without a word, on the table and its views (%s).
+_BLOCKERS: LiteralString = """
+    WITH object AS (
+      SELECT c.oid, c.relkind, c.relowner, c.relnamespace, c.reltype, c.oid = %(table)s AS is_table,
+             (SELECT t.typarray FROM pg_type t WHERE t.oid = c.reltype) AS typarray
+      FROM pg_class c WHERE c.oid = ANY(%(objects)s)
+    )
+    SELECT CASE o.relkind WHEN 'm' THEN 'materialised view ' ELSE 'relation ' END
+           || o.oid::regclass::text
+    FROM object o WHERE NOT o.is_table AND o.relkind <> 'v'
+    UNION ALL
+    SELECT 'view ' || o.oid::regclass::text || ' of ' || pg_get_userbyid(o.relowner)
+           || ', as whom this role may not act'
+    FROM object o WHERE o.relkind = 'v'
+      AND NOT (pg_has_role(o.relowner, 'MEMBER')
+               AND has_schema_privilege(o.relowner, o.relnamespace, 'CREATE'))
+    UNION ALL
+    SELECT 'rule ' || r.rulename || ' on ' || o.oid::regclass::text
+    FROM object o JOIN pg_rewrite r ON r.ev_class = o.oid WHERE r.rulename <> '_RETURN'
+    UNION ALL
+    SELECT 'trigger ' || t.tgname || ' on ' || o.oid::regclass::text
+    FROM object o JOIN pg_trigger t ON t.tgrelid = o.oid AND NOT t.tgisinternal
+    UNION ALL
+    SELECT 'column default on ' || o.oid::regclass::text
+    FROM object o JOIN pg_attrdef a ON a.adrelid = o.oid WHERE o.relkind = 'v'
+    UNION ALL
+    SELECT 'constraint ' || k.conname || ' on ' || k.conrelid::regclass::text
+    FROM object o JOIN pg_constraint k ON k.confrelid = o.oid
+    UNION ALL
+    SELECT 'table ' || i.inhrelid::regclass::text
+    FROM object o JOIN pg_inherits i ON i.inhparent = o.oid
+    UNION ALL
+    SELECT 'statistics ' || s.stxname FROM object o JOIN pg_statistic_ext s ON s.stxrelid = o.oid
+    UNION ALL
+    SELECT 'publication ' || p.pubname
+    FROM object o JOIN pg_publication_rel r ON r.prrelid = o.oid
+    JOIN pg_publication p ON p.oid = r.prpubid
+    UNION ALL
+    SELECT pg_describe_object(d.classid, d.objid, d.objsubid)
+    FROM object o JOIN pg_depend d
+      ON (d.refclassid = 'pg_class'::regclass AND d.refobjid = o.oid
+          AND d.classid = 'pg_proc'::regclass)
+      OR (d.refclassid = 'pg_type'::regclass AND d.refobjid IN (o.reltype, o.typarray)
+          AND d.classid <> 'pg_type'::regclass)
+    LIMIT 20
+"""
+
+# Statements by format(): %%I quotes a name, %%L a literal. (%s) is a relation that exists.
+_GRANTS: LiteralString = """
+    SELECT format('GRANT %%s ON %%s TO %%s%%s', a.privilege_type, c.oid::regclass,
+                  CASE a.grantee WHEN 0 THEN 'PUBLIC'
+                    ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
+                  CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+    FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = %(oid)s AND a.grantee <> c.relowner
+    UNION ALL
+    SELECT format('GRANT %%s (%%I) ON %%s TO %%s%%s', a.privilege_type, t.attname,
+                  t.attrelid::regclass,
+                  CASE a.grantee WHEN 0 THEN 'PUBLIC'
+                    ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
+                  CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+    FROM pg_attribute t, aclexplode(t.attacl) a
+    WHERE t.attrelid = %(oid)s AND NOT t.attisdropped AND t.attname = ANY(%(columns)s)
+"""
+_COMMENTS: LiteralString = """
+    SELECT CASE d.objsubid WHEN 0
+           THEN format('COMMENT ON %%s %%s IS %%L',
+                       CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END, c.oid::regclass,
+                       d.description)
+           ELSE format('COMMENT ON COLUMN %%s.%%I IS %%L', c.oid::regclass, t.attname,
+                       d.description)
+           END
+    FROM pg_description d JOIN pg_class c ON c.oid = d.objoid
+    LEFT JOIN pg_attribute t ON t.attrelid = c.oid AND t.attnum = d.objsubid AND d.objsubid > 0
+    WHERE d.classoid = 'pg_class'::regclass AND d.objoid = %(oid)s
+      AND (d.objsubid = 0 OR t.attname = ANY(%(columns)s))
+"""
+_TABLE: LiteralString = """
+    SELECT format('ALTER TABLE %%s SET (%%s)', c.oid::regclass, array_to_string(c.reloptions, ', '))
+    FROM pg_class c WHERE c.oid = %(oid)s AND c.reloptions IS NOT NULL
+    UNION ALL
+    SELECT format('CREATE POLICY %%I ON %%s AS %%s FOR %%s TO %%s%%s%%s', p.polname,
+                  p.polrelid::regclass,
+                  CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
+                  CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE'
+                    WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
+                  (SELECT string_agg(CASE r WHEN 0 THEN 'PUBLIC'
+                                     ELSE quote_ident(pg_get_userbyid(r)) END, ', ')
+                   FROM unnest(p.polroles) r),
+                  coalesce(' USING (' || pg_get_expr(p.polqual, p.polrelid) || ')', ''),
+                  coalesce(' WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')', ''))
+    FROM pg_policy p WHERE p.polrelid = %(oid)s
+    UNION ALL
+    SELECT format('ALTER TABLE %%s ENABLE ROW LEVEL SECURITY', oid::regclass)
+    FROM pg_class WHERE oid = %(oid)s AND relrowsecurity
+    UNION ALL
+    SELECT format('ALTER TABLE %%s FORCE ROW LEVEL SECURITY', oid::regclass)
+    FROM pg_class WHERE oid = %(oid)s AND relforcerowsecurity
+"""
+_VIEW: LiteralString = """
+    SELECT quote_ident(pg_get_userbyid(c.relowner)), c.oid::regclass::text,
+           format('CREATE VIEW %%s%%s AS %%s', c.oid::regclass,
+                  coalesce(' WITH (' || array_to_string(c.reloptions, ', ') || ')', ''),
+                  pg_get_viewdef(c.oid))
+    FROM pg_class c WHERE c.oid = %(oid)s
+"""
+# Definitions from the word USING on: the names before it are those of the old table.
+_INDEXES: LiteralString = """
+    SELECT i.indisunique, x.relname::text,
+           substr(pg_get_indexdef(i.indexrelid),
+                  length(format('CREATE %%sINDEX %%I ON %%s', CASE WHEN i.indisunique THEN 'UNIQUE '
+                    ELSE '' END, x.relname, i.indrelid::regclass)) + 1),
+           ARRAY(SELECT a.attname::text FROM pg_depend d JOIN pg_attribute a
+                 ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+                 WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+                   AND d.refobjid = i.indrelid AND d.refobjsubid > 0)
+    FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+    WHERE i.indrelid = %(oid)s AND i.indisvalid AND NOT i.indisprimary
+      AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid)
+"""
+
+
+@dataclass(frozen=True)
+class Dependents:
+    """Statements that take the views on a table away, and those that make everything again.
+
+    ``blockers`` are what cannot be made again; with any of them the table must stay.
+    """
+
+    drop: tuple[str, ...]
+    restore: tuple[str, ...]
+    blockers: tuple[str, ...]
+
+
+def read(connection: psycopg.Connection[Any], table: int, columns: Sequence[str]) -> Dependents:
+    """Return what hangs on the published table of oid ``table``; the new one has ``columns``.
+
+    Names come out qualified, since the warehouse's sessions have an empty search_path.
+    """
+    views = [oid for (oid,) in connection.execute(_VIEWS, [table])]
+    blockers = connection.execute(
+        _BLOCKERS, {"table": table, "objects": [table, *views]}
+    ).fetchall()
+    drop: list[str] = []
+    parts = {"oid": table, "columns": list(columns)}
+    restore = [
+        str(statement)
+        for query in (_TABLE, _GRANTS, _COMMENTS)
+        for (statement,) in connection.execute(query, parts)
+    ]
+    for view in views:
+        ((owner, name, create),) = connection.execute(_VIEW, {"oid": view}).fetchall()
+        drop.insert(0, f"DROP VIEW {name}")
+        own = _view_columns(connection, view)
+        rest = [
+            str(statement)
+            for query in (_GRANTS, _COMMENTS)
+            for (statement,) in connection.execute(query, {"oid": view, "columns": own})
+        ]
+        restore += [f"SET LOCAL ROLE {owner}", create, *rest, "RESET ROLE"]
+    return Dependents(tuple(drop), tuple(restore), tuple(text for (text,) in blockers))
+
+
+def copy_indexes(
+    connection: psycopg.Connection[Any], table: int, target: sql.Identifier, columns: Sequence[str]
+) -> None:
+    """Build the indexes of the published table on ``target``, but for those of columns that went.
+
+    An index that is there already is left as it is.
+    """
+    for unique, name, rest, on in connection.execute(_INDEXES, {"oid": table}).fetchall():
+        if set(on) <= {*columns}:
+            connection.execute(
+                sql.SQL("CREATE {}INDEX IF NOT EXISTS {} ON {}{}").format(
+                    sql.SQL("UNIQUE " if unique else ""),
+                    sql.Identifier(name),
+                    target,
+                    sql.SQL(rest),
+                )
+            )
+
+
+def restore(connection: psycopg.Connection[Any], kept: Dependents, table: str) -> None:
+    """Run the statements that make everything again; raise IngestError at one that cannot be."""
+    for statement in kept.restore:
+        try:
+            connection.execute(sql.SQL(statement))
+        except (
+            psycopg.errors.UndefinedColumn,
+            psycopg.errors.UndefinedFunction,
+            psycopg.errors.DatatypeMismatch,
+            psycopg.errors.UndefinedTable,
+        ) as error:
+            what = statement.partition(" AS ")[0].removeprefix("CREATE ")
+            raise IngestError(
+                f"warehouse: table {table}: {what}: expected the columns that it was made for,"
+                f" found: {error.diag.message_primary}",
+                hint="Drop or change it, then run again.",
+            ) from error
+
+
+def _view_columns(connection: psycopg.Connection[Any], oid: int) -> list[str]:
+    return [
+        name
+        for (name,) in connection.execute(
+            "SELECT attname::text FROM pg_catalog.pg_attribute WHERE attrelid = %s AND attnum > 0",
+            [oid],
+        )
+    ]

@@ -1,0 +1,145 @@
+"""What changed in a table's shape since it was last published, decided without any database."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter
+
+
+@dataclass(frozen=True)
+class ShapeColumn:
+    """One column as it was published.
+
+    ``type`` is the source's, ``lands`` the warehouse's; ``number`` is the source's attnum, by
+    which a rename is known; ``hashed`` is a mark of the key that hashed it, empty if none did.
+    """
+
+    name: str
+    type: str
+    lands: str
+    not_null: bool
+    number: int
+    hashed: str = ""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The contract of one published table: where it comes from, its columns in order, its key."""
+
+    source: str
+    oid: int
+    columns: tuple[ShapeColumn, ...]
+    key: tuple[str, ...]
+
+
+SHAPE = TypeAdapter(Shape)  # to and from JSON, for ops.shapes
+
+
+@dataclass(frozen=True)
+class Drift:
+    """The differences between the last published shape and the source's."""
+
+    added: tuple[ShapeColumn, ...] = ()
+    dropped: tuple[ShapeColumn, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()  # (old, new)
+    retyped: tuple[tuple[ShapeColumn, ShapeColumn], ...] = ()  # (old, new), by the new name
+    nullable: tuple[ShapeColumn, ...] = ()  # the new ones
+    rekeyed: tuple[tuple[str, ...], tuple[str, ...]] | None = None  # (old, new)
+    moved: tuple[str, str] | None = None  # another source table
+
+    def __bool__(self) -> bool:
+        return bool(self.describe())
+
+    def describe(self) -> tuple[str, ...]:
+        """Return one line a difference, for people and for ops.shapes."""
+        lines = [f"column {column.name} added ({column.type})" for column in self.added]
+        lines += [f"column {column.name} dropped" for column in self.dropped]
+        lines += [f"column {old} renamed to {new}" for old, new in self.renamed]
+        lines += [
+            f"column {new.name} changed from {_type(old)} to {_type(new)}"
+            for old, new in self.retyped
+        ]
+        lines += [
+            f"column {column.name} {'became NOT NULL' if column.not_null else 'may be NULL now'}"
+            for column in self.nullable
+        ]
+        if self.rekeyed:
+            old, new = (f"({', '.join(key)})" if key else "none" for key in self.rekeyed)
+            lines.append(f"key changed from {old} to {new}")
+        if self.moved:
+            lines.append(f"source changed from {self.moved[0]} to {self.moved[1]}")
+        return tuple(lines)
+
+    def needs_rows(self) -> tuple[str, ...]:
+        """Return why altering the published table is not enough, one line each."""
+        lines = [
+            f"column {new.name} changed from {_type(old)} to {_type(new)}"
+            for old, new in self.retyped
+            if not widens(old, new)
+        ]
+        lines += [
+            f"column {column.name} became NOT NULL" for column in self.nullable if column.not_null
+        ]
+        lines += [
+            f"column {column.name} added as NOT NULL" for column in self.added if column.not_null
+        ]
+        if self.rekeyed or self.moved:
+            lines.append(self.describe()[-1])
+        return tuple(lines)
+
+
+def compare(old: Shape, new: Shape) -> Drift:
+    """Return what is different in ``new``; a column is the same one by number or by name."""
+    same_table = old.oid == new.oid
+    by_number = {column.number: column for column in old.columns} if same_table else {}
+    by_name = {column.name: column for column in old.columns}
+    pairs: list[tuple[ShapeColumn, ShapeColumn]] = []
+    added: list[ShapeColumn] = []
+    for column in new.columns:
+        before = by_number.get(column.number) if same_table else by_name.get(column.name)
+        if before is None:
+            added.append(column)
+        else:
+            pairs.append((before, column))
+    met = {before.name for before, _ in pairs}
+    renamed = tuple(
+        (before.name, after.name) for before, after in pairs if before.name != after.name
+    )
+    key = tuple(dict(renamed).get(name, name) for name in old.key)
+    return Drift(
+        added=tuple(added),
+        dropped=tuple(column for column in old.columns if column.name not in met),
+        renamed=renamed,
+        retyped=tuple(
+            (before, after)
+            for before, after in pairs
+            if (before.type, before.lands, before.hashed) != (after.type, after.lands, after.hashed)
+        ),
+        nullable=tuple(after for before, after in pairs if before.not_null is not after.not_null),
+        rekeyed=None if key == new.key else (old.key, new.key),
+        moved=None if old.source == new.source else (old.source, new.source),
+    )
+
+
+_INTEGERS = ("smallint", "integer", "bigint")
+_VARCHAR = re.compile(r"character varying(?:\((\d+)\))?")
+
+
+def widens(old: ShapeColumn, new: ShapeColumn) -> bool:
+    """Return whether every value of ``old`` keeps its text when altered to ``new``."""
+    if old.hashed or new.hashed:
+        return False
+    if old.lands in _INTEGERS and new.lands in _INTEGERS:
+        return _INTEGERS.index(old.lands) < _INTEGERS.index(new.lands)
+    before, after = _VARCHAR.fullmatch(old.lands), _VARCHAR.fullmatch(new.lands)
+    if before and after:
+        return after[1] is None or (before[1] is not None and int(before[1]) <= int(after[1]))
+    return before is not None and new.lands == "text" and new.type == "text"
+
+
+def _type(column: ShapeColumn) -> str:
+    if column.hashed:
+        return f"a hash under key {column.hashed}"
+    return column.type if column.lands == column.type else f"{column.type} (as {column.lands})"

@@ -1,0 +1,278 @@
+"""What a run writes into ``ops``: its steps, what checks found, the shapes of its tables.
+
+``ops.state`` is what the next run starts from; it changes only in the transaction that publishes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, LiteralString
+
+from psycopg.types.json import Json
+
+from ingest.drift import SHAPE
+from ingest.plan import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import psycopg
+
+    from ingest.checks import Outcome
+    from ingest.errors import IngestError
+    from ingest.plan import TablePlan
+    from ingest.staging import Staged
+
+_STATES: LiteralString = """
+    SELECT s."table", s.load_id, h.shape, s.cursor, s.cursor_value, s.rows
+    FROM ops.state s JOIN ops.shapes h USING ("table", version)
+    WHERE s."table" = ANY(%s) AND to_regclass(s."table") IS NOT NULL
+"""
+_RECENT_ROWS: LiteralString = """
+    SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY rows) FROM (
+      SELECT rows FROM ops.tables
+      WHERE "table" = %(table)s AND status = 'published' AND rows IS NOT NULL
+        AND (pipeline, run_id) <> (%(pipeline)s, %(run_id)s)
+      ORDER BY finished_at DESC LIMIT 7
+    ) recent
+"""
+_BEGIN: LiteralString = """
+    INSERT INTO ops.runs AS r (pipeline, run_id) VALUES (%(pipeline)s, %(run_id)s)
+    ON CONFLICT (pipeline, run_id) DO UPDATE SET status = 'running', finished_at = NULL,
+      attempts = r.attempts + 1, step = NULL, "table" = NULL, error = NULL
+"""
+_END: LiteralString = """
+    UPDATE ops.runs r SET finished_at = clock_timestamp(),
+      status = CASE WHEN coalesce(f.error, r.error) IS NULL THEN 'success' ELSE 'failed' END,
+      step = coalesce(f.step, r.step), "table" = coalesce(f."table", r."table"),
+      error = coalesce(f.error, r.error)
+    FROM (SELECT) one LEFT JOIN LATERAL (
+      SELECT t.step, t."table", t.error FROM ops.tables t
+      WHERE (t.pipeline, t.run_id, t.status) = (%(pipeline)s, %(run_id)s, 'failed')
+      ORDER BY t.finished_at LIMIT 1
+    ) f ON true
+    WHERE (r.pipeline, r.run_id) = (%(pipeline)s, %(run_id)s)
+"""
+_STOPPED: LiteralString = """
+    INSERT INTO ops.runs AS r (pipeline, run_id, status, step, error, finished_at)
+    VALUES (%(pipeline)s, %(run_id)s, 'failed', %(step)s, %(error)s, clock_timestamp())
+    ON CONFLICT (pipeline, run_id) DO UPDATE SET status = 'failed', step = excluded.step,
+      error = excluded.error, finished_at = excluded.finished_at
+"""
+_FAULT: LiteralString = """
+    SELECT step, "table", error FROM ops.runs
+    WHERE (pipeline, run_id) = (%(pipeline)s, %(run_id)s) AND status = 'failed'
+"""
+_PREVIOUS: LiteralString = """
+    SELECT status = 'failed' FROM ops.runs
+    WHERE pipeline = %(pipeline)s AND run_id <> %(run_id)s AND finished_at IS NOT NULL
+    ORDER BY finished_at DESC LIMIT 1
+"""
+_STAGED: LiteralString = """
+    INSERT INTO ops.tables (pipeline, run_id, "table", source, load, reason, status, rows_read,
+      bytes, seconds, started_at)
+    VALUES (%(pipeline)s, %(run_id)s, %(table)s, %(source)s, %(load)s, %(reason)s, 'staged',
+      %(rows)s, %(bytes)s, %(seconds)s, clock_timestamp() - make_interval(secs => %(seconds)s))
+    ON CONFLICT (pipeline, run_id, "table") DO UPDATE SET load = excluded.load,
+      reason = excluded.reason, status = 'staged', step = NULL, error = NULL,
+      rows_read = excluded.rows_read, bytes = excluded.bytes, seconds = excluded.seconds,
+      started_at = excluded.started_at, finished_at = NULL, inserted = NULL, updated = NULL,
+      deleted = NULL, rows = NULL, cursor_value = NULL
+"""
+_FAILED: LiteralString = """
+    INSERT INTO ops.tables (pipeline, run_id, "table", source, load, reason, status, step, error,
+      finished_at)
+    VALUES (%(pipeline)s, %(run_id)s, %(table)s, %(source)s, %(load)s, %(reason)s, 'failed',
+      %(step)s, %(error)s, clock_timestamp())
+    ON CONFLICT (pipeline, run_id, "table") DO UPDATE SET status = 'failed', step = excluded.step,
+      error = excluded.error, finished_at = excluded.finished_at
+"""
+_STATE: LiteralString = """
+    INSERT INTO ops.state ("table", pipeline, run_id, load_id, cursor, cursor_value, version, rows)
+    VALUES (%(table)s, %(pipeline)s, %(run_id)s, %(load_id)s, %(cursor)s, %(cursor_value)s,
+      %(version)s, %(rows)s)
+    ON CONFLICT ("table") DO UPDATE SET pipeline = excluded.pipeline, run_id = excluded.run_id,
+      load_id = excluded.load_id, cursor = excluded.cursor, cursor_value = excluded.cursor_value,
+      version = excluded.version, rows = excluded.rows, published_at = clock_timestamp()
+"""
+_PUBLISHED: LiteralString = """
+    UPDATE ops.tables SET status = 'published', finished_at = clock_timestamp(),
+      seconds = extract(epoch FROM clock_timestamp() - started_at), inserted = %(inserted)s,
+      updated = %(updated)s, deleted = %(deleted)s, rows = %(rows)s,
+      cursor_value = %(cursor_value)s
+    WHERE (pipeline, run_id, "table") = (%(pipeline)s, %(run_id)s, %(table)s)
+"""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows that one load inserted, updated and deleted; ``rows`` are there now."""
+
+    inserted: int
+    updated: int
+    deleted: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Journal:
+    """The rows of one run of one pipeline, by a session of the warehouse."""
+
+    connection: psycopg.Connection[Any]
+    pipeline: str
+    run_id: str
+
+    def begin(self) -> None:
+        """Write that the run has begun, or begun again."""
+        self._execute(_BEGIN)
+
+    def end(self) -> None:
+        """Write how the run ended: failed if it or one of its tables did, with the first error."""
+        self._execute(_END)
+
+    def stopped(self, step: str, error: IngestError) -> None:
+        """Write what stopped the run as a whole."""
+        self._execute(_STOPPED, step=step, error=str(error))
+
+    def fault(self) -> tuple[str, str | None, str] | None:
+        """Return step, table and error of the run's first fault, None if it has none."""
+        return self._execute(_FAULT).fetchone()
+
+    def recovered(self) -> bool:
+        """Return whether the run that ended last before this one had failed."""
+        found = self._execute(_PREVIOUS).fetchone()
+        return found is not None and bool(found[0])
+
+    def published_rows(self) -> dict[str, int]:
+        """Return the rows of each table that this run published."""
+        found = self._execute(
+            'SELECT "table", rows FROM ops.tables WHERE (pipeline, run_id, status)'
+            " = (%(pipeline)s, %(run_id)s, 'published') ORDER BY 1"
+        )
+        return {table: int(rows) for table, rows in found}
+
+    def states(self, tables: Iterable[str]) -> dict[str, State]:
+        """Return the state of each of ``tables`` that is published, by its name."""
+        ((there,),) = self.connection.execute("SELECT to_regclass('ops.state')").fetchall()
+        if there is None:
+            return {}
+        return {
+            table: State(load_id, SHAPE.validate_python(shape), cursor, value, rows)
+            for table, load_id, shape, cursor, value, rows in self.connection.execute(
+                _STATES, [list(tables)]
+            )
+        }
+
+    def base(self, table: str) -> tuple[str | None, int]:
+        """Lock the state of ``table`` for this transaction; return its load_id and its rows."""
+        found = self.connection.execute(
+            'SELECT load_id, rows FROM ops.state WHERE "table" = %s FOR UPDATE', [table]
+        ).fetchone()
+        return (None, 0) if found is None else (str(found[0]), int(found[1]))
+
+    def recent_rows(self, table: str) -> int | None:
+        """Return the median of rows after the last 7 published loads, None if there was none."""
+        ((found,),) = self._execute(_RECENT_ROWS, table=table).fetchall()
+        return None if found is None else int(found)
+
+    def staged(self, staged: Staged) -> None:
+        """Write that a table is in staging."""
+        plan = staged.plan
+        self._execute(
+            _STAGED,
+            table=str(plan),
+            source=plan.source,
+            load=plan.action,
+            reason=plan.reason,
+            rows=staged.rows,
+            bytes=staged.bytes,
+            seconds=staged.seconds,
+        )
+
+    def failed(
+        self, table: str, step: str, error: IngestError, plan: TablePlan | None = None
+    ) -> None:
+        """Write that a table failed in ``step``; it may have failed before it had a plan."""
+        self._execute(
+            _FAILED,
+            table=table,
+            source=plan.source if plan else "",
+            load=plan.action if plan else "",
+            reason=plan.reason if plan else "",
+            step=step,
+            error=str(error),
+        )
+
+    def checked(self, table: str, outcomes: Sequence[Outcome]) -> None:
+        """Write what the checks of a table found, in place of what an earlier try did."""
+        key = [self.pipeline, self.run_id, table]
+        with self.connection.transaction(), self.connection.cursor() as cursor:
+            cursor.execute(
+                'DELETE FROM ops.checks WHERE (pipeline, run_id, "table") = (%s, %s, %s)', key
+            )
+            cursor.executemany(
+                'INSERT INTO ops.checks (pipeline, run_id, "table", "check", passed, expected,'
+                " found, samples) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+                [
+                    [*key, each.check, each.passed, each.expected, each.found, list(each.samples)]
+                    for each in outcomes
+                ],
+            )
+            if all(outcome.passed for outcome in outcomes):
+                cursor.execute(
+                    "UPDATE ops.tables SET status = 'checked'"
+                    ' WHERE (pipeline, run_id, "table") = (%s, %s, %s)',
+                    key,
+                )
+
+    def published(self, staged: Staged, counts: Counts) -> None:
+        """Move the table's state to this load; call it in the transaction that publishes."""
+        plan = staged.plan
+        self._execute(
+            _STATE,
+            table=str(plan),
+            load_id=staged.load_id,
+            cursor=plan.cursor and plan.cursor.column,
+            cursor_value=staged.cursor_value,
+            version=self._shape_version(plan),
+            rows=counts.rows,
+        )
+        self._execute(
+            _PUBLISHED,
+            table=str(plan),
+            inserted=counts.inserted,
+            updated=counts.updated,
+            deleted=counts.deleted,
+            rows=counts.rows,
+            cursor_value=staged.cursor_value,
+        )
+
+    def counts(self, table: str) -> Counts:
+        """Return what this run has published of ``table``."""
+        row = self._execute(
+            "SELECT inserted, updated, deleted, rows FROM ops.tables"
+            ' WHERE (pipeline, run_id, "table") = (%(pipeline)s, %(run_id)s, %(table)s)',
+            table=table,
+        ).fetchone()
+        return Counts(*(value or 0 for value in row or (0, 0, 0, 0)))
+
+    def _shape_version(self, plan: TablePlan) -> int:
+        table, shape = str(plan), Json(SHAPE.dump_python(plan.shape, mode="json"))
+        found = self.connection.execute(
+            'SELECT version, shape = %s::jsonb FROM ops.shapes WHERE "table" = %s'
+            " ORDER BY version DESC LIMIT 1",
+            [shape, table],
+        ).fetchone()
+        if found and found[1]:
+            return int(found[0])
+        version = 1 if found is None else int(found[0]) + 1
+        self.connection.execute(
+            'INSERT INTO ops.shapes ("table", version, pipeline, run_id, shape, changes)'
+            " VALUES (%s, %s, %s, %s, %s, %s)",
+            [table, version, self.pipeline, self.run_id, shape, list(plan.changes)],
+        )
+        return version
+
+    def _execute(self, query: LiteralString, **values: object) -> psycopg.Cursor[Any]:
+        key = {"pipeline": self.pipeline, "run_id": self.run_id}
+        return self.connection.execute(query, key | values)

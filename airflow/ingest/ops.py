@@ -1,0 +1,93 @@
+"""The tables of the warehouse's schema ``ops``: good enough to chart, and what runs start from."""
+
+from __future__ import annotations
+
+from typing import LiteralString
+
+SCHEMA = "ops"
+TABLES: dict[str, LiteralString] = {
+    "runs": """
+        CREATE TABLE ops.runs (
+          pipeline text NOT NULL,
+          run_id text NOT NULL,
+          started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+          finished_at timestamptz,
+          status text NOT NULL DEFAULT 'running' CHECK (status IN ('running', 'success', 'failed')),
+          attempts int NOT NULL DEFAULT 1,
+          step text,
+          "table" text,
+          error text,
+          PRIMARY KEY (pipeline, run_id)
+        );
+        COMMENT ON TABLE ops.runs IS 'One row a run of a pipeline; error is that of its first fault'
+    """,
+    "tables": """
+        CREATE TABLE ops.tables (
+          pipeline text NOT NULL,
+          run_id text NOT NULL,
+          "table" text NOT NULL,
+          source text NOT NULL,
+          load text NOT NULL,
+          reason text NOT NULL,
+          status text NOT NULL CHECK (status IN ('staged', 'checked', 'published', 'failed')),
+          step text,
+          error text,
+          rows_read bigint,
+          bytes bigint,
+          inserted bigint,
+          updated bigint,
+          deleted bigint,
+          rows bigint,
+          cursor_value text,
+          seconds numeric(12, 3),
+          started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+          finished_at timestamptz,
+          PRIMARY KEY (pipeline, run_id, "table")
+        );
+        CREATE INDEX ON ops.tables ("table", finished_at);
+        COMMENT ON TABLE ops.tables IS 'One row a table and run: what was read, and published';
+        COMMENT ON COLUMN ops.tables.rows IS 'Rows of the published table after the run'
+    """,
+    "checks": """
+        CREATE TABLE ops.checks (
+          pipeline text NOT NULL,
+          run_id text NOT NULL,
+          "table" text NOT NULL,
+          "check" text NOT NULL,
+          passed boolean NOT NULL,
+          expected text NOT NULL,
+          found text NOT NULL,
+          samples text[] NOT NULL,
+          checked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+          PRIMARY KEY (pipeline, run_id, "table", "check")
+        );
+        COMMENT ON COLUMN ops.checks.samples IS 'Keys of some rows that break the check'
+    """,
+    "shapes": """
+        CREATE TABLE ops.shapes (
+          "table" text NOT NULL,
+          version int NOT NULL,
+          published_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+          pipeline text NOT NULL,
+          run_id text NOT NULL,
+          shape jsonb NOT NULL,
+          changes text[] NOT NULL,
+          PRIMARY KEY ("table", version)
+        );
+        COMMENT ON TABLE ops.shapes IS 'The history of each published table''s shape'
+    """,
+    "state": """
+        CREATE TABLE ops.state (
+          "table" text PRIMARY KEY,
+          pipeline text NOT NULL,
+          run_id text NOT NULL,
+          load_id text NOT NULL,
+          cursor text,
+          cursor_value text,
+          version int NOT NULL,
+          rows bigint NOT NULL,
+          published_at timestamptz NOT NULL DEFAULT clock_timestamp()
+        );
+        COMMENT ON TABLE ops.state IS 'What the next run of each table starts from'
+    """,
+}

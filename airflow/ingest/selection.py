@@ -1,0 +1,85 @@
+"""Which tables of the source a pipeline file means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ingest.errors import IngestError, UnknownTableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ingest.contract import Pipeline
+    from ingest.rules import TableRule
+    from ingest.shapes import Relation
+
+
+def select(
+    pipeline: Pipeline, relations: Iterable[Relation], only: str | None = None
+) -> dict[Relation, TableRule]:
+    """Return the tables of the source that ``pipeline`` names, by name, each with its rule.
+
+    A rule that names a table goes before a pattern, and among patterns the first. ``only`` picks
+    one, by its name with or without its schema. Raises IngestError for a name or a pattern that
+    finds nothing, a table that the role may not read, or two of one published name, and
+    UnknownTableError for an ``only`` that is not among the tables.
+    """
+    relations = tuple(relations)
+    chosen: dict[str, Relation] = {}
+    rules: dict[Relation, TableRule] = {}
+    for rule in _in_order(pipeline):
+        wanted = rule.table
+        found = [
+            relation
+            for relation in relations
+            if wanted.matches(relation.schema, relation.name)
+            and (relation.is_table or not wanted.pattern)
+        ]
+        if not found:
+            raise IngestError(
+                f"source {pipeline.source}: expected {rule.name}, found no such table",
+                hint="Mend the name in the pipeline file; views are loaded only if named.",
+            )
+        for relation in found:
+            other = chosen.setdefault(relation.name, relation)
+            if other is not relation:
+                raise IngestError(
+                    f"schema {pipeline.published_schema}: table {relation.name}: expected one"
+                    f" source, found {other} and {relation}",
+                    hint="Publish one of them with a pipeline file and schema of its own.",
+                )
+            rules.setdefault(relation, rule)
+    tables = tuple(chosen[name] for name in sorted(chosen))
+    if only is not None:
+        tables = (_pick(pipeline, tables, only),)
+    _check_readable(pipeline, tables)
+    return {table: rules[table] for table in tables}
+
+
+def rule(pipeline: Pipeline, schema: str, table: str) -> TableRule:
+    """Return the rule that ``pipeline`` has for a table that it selects."""
+    return next(each for each in _in_order(pipeline) if each.table.matches(schema, table))
+
+
+def _in_order(pipeline: Pipeline) -> list[TableRule]:
+    return sorted(pipeline.tables, key=lambda rule: rule.table.pattern)
+
+
+def _pick(pipeline: Pipeline, tables: Sequence[Relation], only: str) -> Relation:
+    for relation in tables:
+        if only in (relation.name, str(relation), f"{relation.schema}.{relation.name}"):
+            return relation
+    raise UnknownTableError(
+        f"source {pipeline.source}: expected one of {', '.join(map(str, tables))}, found {only}",
+        hint="Name a table of the pipeline file, with or without its schema.",
+    )
+
+
+def _check_readable(pipeline: Pipeline, tables: Sequence[Relation]) -> None:
+    closed = [str(relation) for relation in tables if not relation.readable]
+    if closed:
+        raise IngestError(
+            f"source {pipeline.source}: expected the right to read every table,"
+            f" found none on {', '.join(closed)}",
+            hint="Grant the connection's role USAGE on the schema and SELECT on the tables.",
+        )

@@ -1,0 +1,95 @@
+"""Writes a first pipeline file from what a database holds."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from ingest import catalog, connections
+from ingest.errors import IngestError, from_postgres
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ingest.connections import Address
+    from ingest.shapes import TableShape
+
+# Names that databases give to the column that a row's last change is written into.
+_CHANGED = re.compile(
+    r"(updated|modified|changed|last_(update|modified|change)d?)(_?(at|on|time|ts))?"
+)
+_TIMES = ("timestamp with time zone", "timestamp without time zone")
+_LARGE = 50_000  # rows, from which a copy of all of them each night begins to cost
+
+
+def published_schema(connection_id: str) -> str:
+    """Return ``raw_<connection id>`` as a name that needs no quotes."""
+    return "raw_" + re.sub(r"[^a-z0-9_]", "_", connection_id.lower())
+
+
+def pipeline_file(address: Address, *, schemas: Sequence[str], published: str) -> str:
+    """Return the text of a pipeline file for every table of ``schemas``.
+
+    A large table with a key and a column that tells of changes is loaded by increments, all
+    others whole. Raises IngestError.
+    """
+    side = f"source {address.id}"
+    with closing(connections.connect(address, side=side, purpose="ingest init")) as connection:
+        try:
+            tables = [each for each in catalog.relations(connection, schemas) if each.is_table]
+            shapes = catalog.shapes(connection, tables)
+        except psycopg.Error as error:
+            raise from_postgres(error, side=side, table=", ".join(schemas)) from error
+    if not tables:
+        raise IngestError(
+            f"{side}: expected tables in {', '.join(schemas)}, found none",
+            hint="Name the schemas with --schema.",
+        )
+    lines = [
+        f"# Tables of {address.id}, as `ingest init` found them. Look it over: which columns must",
+        "# not leave the source (columns), what must be true before it is published (checks).",
+        f"source: {address.id}",
+        f"schema: {published}",
+        'schedule: "0 2 * * *" # UTC',
+        "owner: data-team",
+        "tables:",
+    ]
+    for shape in shapes:
+        lines += _table(shape)
+    return "\n".join(lines) + "\n"
+
+
+def _table(shape: TableShape) -> list[str]:
+    relation = shape.relation
+    name = str(relation)
+    lines = [f"  - name: {_scalar(name)}"]
+    if not relation.readable:
+        return [f"  # {name}: this role may not read it", *(f"  # {line[2:]}" for line in lines)]
+    cursor = next(
+        (
+            column.name
+            for column in shape.columns
+            if _CHANGED.fullmatch(column.name.lower())
+            and column.type.declaration.partition("(")[0] in {*_TIMES, "timestamp"}
+        ),
+        None,
+    )
+    if cursor and shape.primary_key and relation.rows >= _LARGE:
+        lines += [
+            "    load: incremental",
+            f"    cursor: {_scalar(cursor)} # if every change of a row moves it",
+            "    deletes: detect",
+        ]
+    if not shape.primary_key:
+        lines[0] += " # no primary key"
+    return lines
+
+
+def _scalar(text: str) -> str:
+    """Return ``text`` as YAML that reads back as it is."""
+    if re.fullmatch(r"[A-Za-z_][\w.$]*", text, re.ASCII):
+        return text
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,131 @@
+"""Moves rows from one session's COPY TO STDOUT into another's COPY FROM STDIN.
+
+Rows pass as the bytes that the source's server made; nothing here looks into them.
+"""
+
+from __future__ import annotations
+
+import select
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import pq
+from psycopg.errors import error_from_result
+
+from ingest.errors import IngestError, from_postgres
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from psycopg import sql
+
+# libpq hands over a row at a time; blocks of this many bytes keep the calls that write few.
+_BLOCK = 256 * 1024
+# Seconds; the server of a lost network is given up by TCP keepalives long before.
+_SILENCE = 3600.0
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What one COPY carried: rows, and bytes of its format."""
+
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class End:
+    """One end of a transfer: its session, its COPY statement, and how errors name it."""
+
+    connection: psycopg.Connection[Any]
+    copy: sql.Composed
+    side: str
+    table: str
+
+
+def move(source: End, target: End, progress: Callable[[int], None]) -> Moved:
+    """Run both COPYs and pass every byte on; ``progress`` hears of each block's size.
+
+    Memory is a few blocks and the widest row. Raises IngestError; whatever failed, the source's
+    session is then in no state to be used again, and the target's transaction is undone.
+    """
+    carried = 0
+    stream = _Stream(source)
+    try:
+        with target.connection.cursor() as cursor:
+            with cursor.copy(target.copy) as sink:
+                for block in stream.blocks():
+                    sink.write(block)
+                    carried += len(block)
+                    progress(len(block))
+            landed = cursor.rowcount
+    except psycopg.Error as error:
+        raise from_postgres(error, side=target.side, table=target.table) from error
+    if landed != stream.rows:
+        raise IngestError(
+            f"table {target.table}: expected {stream.rows} rows, found {landed} landed",
+            hint="Run again, and report it if it happens twice.",
+        )
+    return Moved(stream.rows, carried)
+
+
+class _Stream:
+    """The source's COPY, read below psycopg's cursors: those cost a generator's turn a row."""
+
+    def __init__(self, end: End) -> None:
+        self.rows = -1  # known at the end
+        self._end = end
+        self._pgconn = end.connection.pgconn
+        self._poll = select.poll()
+        self._poll.register(self._pgconn.socket, select.POLLIN)
+
+    def blocks(self) -> Generator[bytes, None, None]:
+        """Yield the stream in blocks; raise IngestError if the source fails."""
+        try:
+            self._pgconn.send_query(self._end.copy.as_bytes(self._end.connection))
+            self._pgconn.flush()
+            self._expect(pq.ExecStatus.COPY_OUT)
+            yield from self._copied()
+            self.rows = self._expect(pq.ExecStatus.COMMAND_OK).command_tuples or 0
+            self._next()  # the end of the answer, without which no other query may begin
+        except psycopg.Error as error:
+            raise from_postgres(error, side=self._end.side, table=self._end.table) from error
+
+    def _copied(self) -> Generator[bytes, None, None]:
+        get = self._pgconn.get_copy_data
+        held: list[memoryview] = []
+        hold = held.append
+        size = 0
+        while True:
+            length, data = get(1)
+            if length > 0:
+                hold(data)
+                size += length
+                if size >= _BLOCK:
+                    yield b"".join(held)
+                    held.clear()
+                    size = 0
+            elif length == 0:
+                self._wait()
+            else:
+                yield b"".join(held)
+                return
+
+    def _expect(self, status: pq.ExecStatus) -> pq.abc.PGresult:
+        result = self._next()
+        if result is None or result.status != status:
+            if result is not None and result.status == pq.ExecStatus.FATAL_ERROR:
+                raise error_from_result(result)
+            raise psycopg.OperationalError("the connection was lost")
+        return result
+
+    def _next(self) -> pq.abc.PGresult | None:
+        while self._pgconn.is_busy():
+            self._wait()
+        return self._pgconn.get_result()
+
+    def _wait(self) -> None:
+        if not self._poll.poll(_SILENCE * 1000):
+            raise psycopg.OperationalError(f"the server said nothing for {_SILENCE:.0f} seconds")
+        self._pgconn.consume_input()

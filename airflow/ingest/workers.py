@@ -1,0 +1,136 @@
+"""Several pairs of sessions, one to the source and one to the warehouse, that share work."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+import psycopg
+
+from ingest.errors import IngestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_CANCEL = 5.0  # seconds for a server to take a request to cancel
+
+Part = tuple[int, int | None] | None
+
+
+class Work(Protocol):
+    """One table's work: ``begin``, then every part on any session, then ``end``."""
+
+    size: int
+    parts: Sequence[Part]
+
+    def begin(self, sessions: Sessions) -> None:
+        """Make ready; called once, before any part."""
+
+    def run(self, sessions: Sessions, part: Part) -> None:
+        """Do one part; several run at once."""
+
+    def end(self, sessions: Sessions) -> None:
+        """Finish; called once, after the last part."""
+
+
+class Sessions:
+    """A worker's two sessions, opened when first needed, and anew after a failure."""
+
+    def __init__(
+        self,
+        source: Callable[[], psycopg.Connection[Any]],
+        target: Callable[[], psycopg.Connection[Any]],
+    ) -> None:
+        self._open_source, self._open_target = source, target
+        self._source: psycopg.Connection[Any] | None = None
+        self._target: psycopg.Connection[Any] | None = None
+
+    @property
+    def source(self) -> psycopg.Connection[Any]:
+        """The session that reads in the snapshot."""
+        if self._source is None:
+            self._source = self._open_source()
+        return self._source
+
+    @property
+    def target(self) -> psycopg.Connection[Any]:
+        """The session that writes into the warehouse."""
+        if self._target is None:
+            self._target = self._open_target()
+        return self._target
+
+    def close(self) -> None:
+        """Close both: a transaction that is still open is undone by its server."""
+        for connection in (self._source, self._target):
+            if connection is not None:
+                connection.close()
+        self._source = self._target = None
+
+    def cancel(self) -> None:
+        """End what both servers are doing; another thread may call this."""
+        for connection in (self._source, self._target):
+            if connection is not None and not connection.closed:
+                with suppress(psycopg.Error):
+                    connection.cancel_safe(timeout=_CANCEL)
+
+
+class Shared:
+    """Works that several workers take parts of, the largest work first.
+
+    One failure does not stop the other works, unless ``lost`` says that the source is gone.
+    """
+
+    def __init__(self, works: Sequence[Work], lost: Callable[[], bool]) -> None:
+        self.failures: dict[int, IngestError] = {}  # by the place of the work
+        self._works = works
+        self._lost = lost
+        self._lock = threading.Lock()
+        order = sorted(range(len(works)), key=lambda place: -works[place].size)
+        self._queue = deque((place, part) for place in order for part in works[place].parts)
+        self._left = {place: len(works[place].parts) for place in order}
+        self._beginning = {place: threading.Lock() for place in order}
+        self._begun: set[int] = set()
+
+    def run(self, jobs: int, sessions: Callable[[], Sessions]) -> None:
+        """Do all works on ``jobs`` workers, each with sessions of its own."""
+        workers = [sessions() for _ in range(jobs)]
+        with ThreadPoolExecutor(jobs, thread_name_prefix="ingest") as pool:
+            try:
+                for done in [pool.submit(self._work, mine) for mine in workers]:
+                    done.result()
+            except BaseException:  # a signal, too, must not wait for hours of COPY
+                self._queue.clear()
+                for mine in workers:
+                    mine.cancel()
+                raise
+
+    def _work(self, mine: Sessions) -> None:
+        with closing(mine):
+            while True:
+                try:
+                    place, part = self._queue.popleft()
+                except IndexError:
+                    return
+                try:
+                    self._part(place, part, mine)
+                except IngestError as error:
+                    self.failures.setdefault(place, error)
+                    mine.close()
+
+    def _part(self, place: int, part: Part, mine: Sessions) -> None:
+        work = self._works[place]
+        with self._beginning[place]:  # the other parts wait for what begin makes
+            if place in self.failures or self._lost():
+                return
+            if place not in self._begun:
+                work.begin(mine)
+                self._begun.add(place)
+        work.run(mine, part)
+        with self._lock:
+            self._left[place] -= 1
+            last = not self._left[place]
+        if last:
+            work.end(mine)

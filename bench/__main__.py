@@ -1,0 +1,111 @@
+"""Measure Harmattan beside what one would use instead, and write bench/results."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench import clusters, full, incremental, machine, memory, report, tools
+from bench.race import Setting
+from scripts.console import command, console
+from scripts.local import HOME, ROOT
+
+TERMINATED = 128 + signal.SIGTERM
+app = typer.Typer(
+    name="bench",
+    help=__doc__,
+    epilog="Exit codes: 0 measured, 1 ingest or psql could not be measured, 2 wrong use.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # its frames show local variables, passwords among them
+)
+
+
+class Part(StrEnum):
+    """What is measured."""
+
+    FULL = "full"
+    TOOLS = "tools"
+    MEMORY = "memory"
+    INCREMENTAL = "incremental"
+
+
+_MEASURES = {
+    Part.FULL: full.measure,
+    Part.TOOLS: tools.measure,
+    Part.MEMORY: memory.measure,
+    Part.INCREMENTAL: incremental.measure,
+}
+
+
+@app.callback()
+def main() -> None:
+    """Measure Harmattan beside what one would use instead, and write bench/results."""
+    # Servers and clients are stopped on the way out, however one is asked to go.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+
+
+@app.command()
+def ingest(
+    *,
+    only: Annotated[
+        list[Part] | None,
+        typer.Option(help="Measure this part alone; may be given more than once."),
+    ] = None,
+    scale: Annotated[
+        float,
+        typer.Option(min=0.001, help="TPC-H's scale: 1 is 6 M rows of lineitem, 1.5 M of orders."),
+    ] = 1,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Runs of each contender; the fastest counts.")
+    ] = 3,
+    results: Annotated[
+        Path, typer.Option(file_okay=False, help="Folder of ingest.json and ingest.md.")
+    ] = ROOT / "bench" / "results",
+) -> None:
+    """Measure the ingest engine beside psql, ingestr, Sling, dlt and Singer.
+
+    full: a whole copy of lineitem, beside COPY by psql. tools: the same by other tools, each
+    installed into a venv of its own under .local/bench. memory: peak memory at 1 M and at 30 M
+    rows (14 GB of disk). incremental: 1% of orders changed, and nothing changed.
+
+    All of it takes about an hour at scale 1 and wants an otherwise idle machine. Both servers are
+    made for the run and removed after it.
+    """
+    command(lambda: _measure(list(only or Part), scale, rounds, results))
+
+
+def _measure(parts: list[Part], scale: float, rounds: int, results: Path) -> None:
+    sections = []
+    with (
+        tempfile.TemporaryDirectory(prefix="harmattan-bench-") as home,
+        clusters.started() as servers,
+    ):
+        kept = HOME / "bench"
+        setting = Setting(servers, rounds, scale, Path(home), kept / "tools", kept / "logs")
+        for part in parts:
+            console.rule(f"{part}")
+            section = _MEASURES[part](setting)
+            sections.append(section)
+            report.show(section)
+            # After each part: an hour's figures are not lost to the last one's failure.
+            report.write(results, sections, machine.describe(), machine.versions(servers))
+    console.print(f"written: {results / 'ingest.json'} and ingest.md")
+    needed = [
+        figure
+        for section in sections
+        for figure in section.figures
+        if figure.ours or figure.name.startswith("psql")
+    ]
+    if any(figure.failed for figure in needed):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    app()

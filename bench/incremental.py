@@ -1,0 +1,235 @@
+"""Incremental load: 1% of orders changed, and nothing changed at all."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from bench import data, engine, toolbox, tools
+from bench.figures import OURS, Figure, Section, Target, find, ratio
+from bench.race import Contender, load_now, race
+from scripts.console import OperatorError, console, step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from bench.measure import Pipe
+    from bench.race import Setting
+
+BASELINE = "psql-merge"
+NOTHING = "ingest-nothing"
+_WANTED = 1.5  # times psql's time, at most
+_WANTED_NOTHING = 1.0  # seconds, at most
+_SHARE = 100  # one row in so many changes
+_RECENT = 6  # a sixth of lineitem is the third table of the run without changes
+_COMMON = ("o_orderkey", "o_custkey", "o_orderdate", "o_comment", "updated_at")
+_ABOUT = (
+    "Whole commands with their start. 1% of TPC-H orders changed before each round, found by an"
+    " indexed updated_at. psql is told the cursor, copies the changed rows into a temporary table"
+    " and merges them by ON CONFLICT DO UPDATE; so is ingestr; the others find it themselves. Every"
+    " copy is compared with the source. Nothing changed: one pipeline of three such tables."
+)
+
+
+@dataclass
+class _Changes:
+    """The changes of a round, and the cursor as it stood before them."""
+
+    setting: Setting
+    cursor: datetime | None = field(default=None)
+    wanted: tuple[int, int] = (0, 0)
+
+    def make(self) -> None:
+        """Change 1% of orders, chosen at random; what the last round left is settled first."""
+        source = self.setting.clusters.source
+        self.cursor = source.row("SELECT max(updated_at) FROM orders")[0]
+        with step("change 1% of orders"):
+            count = data.rows(source, "public", "orders") or 0
+            source.execute(
+                sql.SQL(
+                    "UPDATE orders SET o_comment = left(md5(random()::text) || o_comment, 79),"
+                    " updated_at = clock_timestamp() WHERE o_orderkey IN"
+                    " (SELECT o_orderkey FROM orders ORDER BY random() LIMIT {})"
+                ).format(count // _SHARE)
+            )
+            self.mark()
+            data.settle(source, "public", "orders")
+            self.wanted = data.digest(source, "public", "orders", columns=_COMMON)
+
+    def mark(self) -> None:
+        """Let the newest row stand alone in its second: ingestr cuts the cursor there."""
+        time.sleep(1.1)
+        self.setting.clusters.source.execute(
+            "UPDATE orders SET updated_at = clock_timestamp()"
+            " WHERE o_orderkey = (SELECT min(o_orderkey) FROM orders)"
+        )
+
+    def check(self, schema: str) -> dict[str, Any]:
+        """Compare a copy with the source; raises OperatorError where they differ."""
+        warehouse = self.setting.clusters.warehouse
+        found = data.digest(warehouse, schema, "orders", columns=_COMMON)
+        if found != self.wanted:
+            raise OperatorError(
+                f"expected {self.wanted[0]} rows like the source's, found {found[0]}, or old ones",
+                "See its log.",
+            )
+        return {}
+
+
+def measure(setting: Setting) -> Section:
+    """Race the engine against psql and the tools on 1% of changes, then run it without any."""
+    setting.load("orders", "customer", "lineitem")
+    changes = _Changes(setting)
+    changes.mark()
+    load = load_now()
+    contenders, absent = [_ours(setting, changes), _psql(setting, changes)], []
+    for tool in (toolbox.SLING, toolbox.DLT, toolbox.INGESTR):
+        try:
+            contenders.append(_tool(setting, changes, tool))
+        except OperatorError as error:
+            console.print(f"[yellow]left out:[/] {tool.title}: {error}")
+            absent.append(Figure(tool.name, tool.title, 0, failed=str(error)))
+    figures = race(contenders, setting, changes.make) + absent
+    engine.forget(setting.clusters.warehouse)
+    figures.append(_nothing_changed(setting))
+    pace = ratio(find(figures, BASELINE), find(figures, OURS))
+    targets = [
+        Target("incremental: times psql's time", _WANTED, pace, at_most=True),
+        Target(
+            "nothing changed, three tables: seconds",
+            _WANTED_NOTHING,
+            find(figures, NOTHING).best,
+            at_most=True,
+        ),
+    ]
+    return Section("incremental", "Incremental load", _ABOUT, figures, targets, load)
+
+
+def _changed(setting: Setting) -> int:
+    return (data.rows(setting.clusters.source, "public", "orders") or 0) // _SHARE + 1
+
+
+def _ours(setting: Setting, changes: _Changes) -> Contender:
+    rule = engine.incremental("orders", data.ORDERS_KEY)
+    file = engine.pipeline(setting.home / "incremental" / "orders.yaml", rule)
+    engine.forget(setting.clusters.warehouse)
+    return Contender(
+        name=OURS,
+        title="ingest run, load: incremental",
+        rows=_changed(setting),
+        first=lambda: engine.run(file),
+        pipe=lambda: engine.run(file),
+        check=lambda: changes.check(engine.SCHEMA),
+    )
+
+
+def _psql(setting: Setting, changes: _Changes) -> Contender:
+    source, warehouse = setting.clusters.source, setting.clusters.warehouse
+    names = list(data.types(source, "public", "orders"))
+    schema = "by_psql_merge"
+    warehouse.execute(
+        sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)),
+        data.create("orders", schema, "orders"),
+        data.add_key("orders", schema, "orders"),
+    )
+    target = sql.Identifier(schema, "orders")
+    merge = sql.SQL(
+        "INSERT INTO {} SELECT * FROM changed ON CONFLICT (o_orderkey) DO UPDATE SET {}"
+    ).format(
+        target,
+        sql.SQL(", ").join(
+            sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name))
+            for name in names
+            if name not in data.ORDERS_KEY
+        ),
+    )
+
+    def pipe() -> Pipe:
+        out = sql.SQL("COPY (SELECT * FROM orders WHERE updated_at > {}) TO STDOUT").format(
+            str(changes.cursor)
+        )
+        temporary = sql.SQL("CREATE TEMPORARY TABLE changed (LIKE {})").format(target)
+        return [
+            source.psql(out),
+            [*warehouse.psql(temporary, "COPY changed FROM STDIN", merge), "--single-transaction"],
+        ]
+
+    return Contender(
+        name=BASELINE,
+        title="psql: COPY of the changed rows, then a merge",
+        rows=_changed(setting),
+        first=lambda: [
+            source.psql("COPY orders TO STDOUT"),
+            warehouse.psql(sql.SQL("COPY {} FROM STDIN").format(target)),
+        ],
+        pipe=pipe,
+        check=lambda: changes.check(schema),
+    )
+
+
+def _tool(setting: Setting, changes: _Changes, tool: toolbox.Tool) -> Contender:
+    venv = toolbox.install(tool, setting.tools)
+    schema = f"changes_by_{tool.name}"
+    commands: dict[str, Callable[[], Pipe]] = {
+        "sling": lambda: tools.sling(
+            venv, "orders", schema, "--mode", "incremental", "--primary-key", "o_orderkey",
+            "--update-key", "updated_at",
+        ),
+        "dlt": lambda: tools.dlt(
+            venv, "orders", schema, "o_orderkey", "updated_at", backend="connectorx"
+        ),
+        "ingestr": lambda: tools.ingestr(
+            venv, "orders", schema, "--incremental-strategy", "merge", "--incremental-key",
+            "updated_at", "--primary-key", "o_orderkey", *_since(changes.cursor),
+        ),
+    }  # fmt: skip
+    return Contender(
+        name=tool.name,
+        title=tool.title,
+        rows=_changed(setting),
+        first=commands[tool.name],
+        pipe=commands[tool.name],
+        check=lambda: changes.check(schema),
+        environment={**tool.variables(setting.home), **tools.connections(setting)},
+        cwd=setting.home,
+    )
+
+
+def _since(cursor: datetime | None) -> tuple[str, ...]:
+    # Without it ingestr reads the whole table again: it keeps no cursor of its own.
+    return () if cursor is None else ("--interval-start", cursor.isoformat())
+
+
+def _nothing_changed(setting: Setting) -> Figure:
+    source = setting.clusters.source
+    if data.rows(source, "public", "lineitem_recent") is None:
+        source.execute(
+            sql.SQL(
+                "CREATE TABLE lineitem_recent AS SELECT l.*, clock_timestamp() AS updated_at"
+                " FROM lineitem AS l LIMIT (SELECT count(*) / {} FROM lineitem)"
+            ).format(_RECENT),
+            "ALTER TABLE lineitem_recent ALTER COLUMN updated_at SET NOT NULL",
+            data.add_key("lineitem", "lineitem_recent"),
+            "CREATE INDEX ON lineitem_recent (updated_at)",
+        )
+        data.settle(source, "public", "lineitem_recent")
+    file = engine.pipeline(
+        setting.home / "incremental" / "three_tables.yaml",
+        engine.incremental("orders", data.ORDERS_KEY),
+        engine.incremental("customer", data.KEYS["customer"]),
+        engine.incremental("lineitem_recent", data.LINEITEM_KEY),
+    )
+    contender = Contender(
+        name=NOTHING,
+        title="ingest run, three tables, nothing changed",
+        rows=0,
+        first=lambda: engine.run(file),
+        pipe=lambda: engine.run(file),
+    )
+    [figure] = race([contender], setting)
+    engine.forget(setting.clusters.warehouse)
+    return figure
