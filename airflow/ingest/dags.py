@@ -5,6 +5,7 @@ Parsing reads the files and nothing else: no connection, no secret, no database.
 
 from __future__ import annotations
 
+import logging
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from ingest import alerts, connections, contract, run, warehouse
 from ingest.cursor import Interval
 from ingest.errors import (
     CheckFailedError,
+    ConflictError,
     ContractError,
     IngestError,
     RunFailedError,
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 
     from ingest.contract import Pipeline
     from ingest.errors import Problem
+
+log = logging.getLogger(__name__)
 
 # Airflow asks for some date in the past; without catch-up no run is made up for it.
 _START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -105,7 +109,12 @@ def pipeline_group(file: Path) -> TaskGroup:
         return run.Job(pipeline, name, run_id, connections.from_airflow)
 
     # How many runs may read one source at once is the size of its pool.
-    @task(pool=f"source_{pipeline.source}", execution_timeout=_EXTRACT_TIMEOUT, **_PATIENT)
+    @task(
+        pool=f"source_{pipeline.source}",
+        execution_timeout=_EXTRACT_TIMEOUT,
+        show_return_value_in_logs=False,
+        **_PATIENT,
+    )
     def extract() -> list[dict[str, Any]]:
         """Copy what is due of every table into staging."""
         context, work = get_current_context(), job()
@@ -126,14 +135,22 @@ def pipeline_group(file: Path) -> TaskGroup:
         """Hold the staged table against its checks."""
         found, work = _staged(staged), job()
         with _told(), work.warehouse() as target:
-            run.audit(work, target, found)
+            try:
+                run.audit(work, target, found)
+            except ConflictError as error:  # publish takes the table again
+                log.warning("%s", error.message)
 
     @task(map_index_template="{{ table }}", execution_timeout=_STEP_TIMEOUT, **_PATIENT)
     def publish(staged: dict[str, Any]) -> int:
         """Put the table in front of readers; return its rows."""
         found, work = _staged(staged), job()
+        context = get_current_context()
         with _told(), work.warehouse() as target:
-            return run.release(work, target, found).rows
+            try:
+                return run.release(work, target, found).rows
+            except ConflictError as error:  # a backfill, or a run by hand, got in between
+                log.warning("%s", error.message)
+            return run.take_again(work, target, found, _interval(pipeline, context)).rows
 
     @task(
         trigger_rule=TriggerRule.ALL_DONE,

@@ -8,15 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
 
+import psycopg
 from psycopg.types.json import Json
 
 from ingest.drift import SHAPE
+from ingest.errors import from_postgres
 from ingest.plan import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    import psycopg
 
     from ingest.checks import Outcome
     from ingest.errors import IngestError
@@ -96,7 +96,8 @@ _STATE: LiteralString = """
       version = excluded.version, rows = excluded.rows, published_at = clock_timestamp()
 """
 _PUBLISHED: LiteralString = """
-    UPDATE ops.tables SET status = 'published', finished_at = clock_timestamp(),
+    UPDATE ops.tables SET status = 'published', step = NULL, error = NULL,
+      finished_at = clock_timestamp(),
       seconds = extract(epoch FROM clock_timestamp() - started_at), inserted = %(inserted)s,
       updated = %(updated)s, deleted = %(deleted)s, rows = %(rows)s,
       cursor_value = %(cursor_value)s
@@ -116,15 +117,19 @@ class Counts:
 
 @dataclass(frozen=True)
 class Journal:
-    """The rows of one run of one pipeline, by a session of the warehouse."""
+    """The rows of one run of one pipeline, by a session of the warehouse. Raises IngestError."""
 
     connection: psycopg.Connection[Any]
     pipeline: str
     run_id: str
 
     def begin(self) -> None:
-        """Write that the run has begun, or begun again."""
+        """Write that the run has begun, or begun again, and forget what an earlier try left."""
         self._execute(_BEGIN)
+        self._execute(
+            "DELETE FROM ops.tables WHERE (pipeline, run_id) = (%(pipeline)s, %(run_id)s)"
+            " AND status <> 'published'"
+        )
 
     def end(self) -> None:
         """Write how the run ended: failed if it or one of its tables did, with the first error."""
@@ -275,4 +280,7 @@ class Journal:
 
     def _execute(self, query: LiteralString, **values: object) -> psycopg.Cursor[Any]:
         key = {"pipeline": self.pipeline, "run_id": self.run_id}
-        return self.connection.execute(query, key | values)
+        try:
+            return self.connection.execute(query, key | values)
+        except psycopg.Error as error:
+            raise from_postgres(error, side="warehouse", table="ops.*") from error

@@ -6,7 +6,7 @@ Each of the three steps stands alone, so that a DAG makes a task of each; :func:
 from __future__ import annotations
 
 import logging
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -184,12 +184,39 @@ def stage(
     Return what is staged and the errors of tables that are not; both are in ops. Raises
     IngestError if nothing could even begin.
     """
-    pipeline = job.pipeline
+    warehouse.prepare(target, job.pipeline)
+    job.journal(target).begin()
+    return _stage(
+        job, target, only=only, full_refresh=full_refresh, interval=interval, jobs=jobs,
+        progress=progress,
+    )  # fmt: skip
+
+
+def take_again(
+    job: Job, target: psycopg.Connection[Any], stale: Staged, interval: Interval | None
+) -> Loaded:
+    """Stage, audit and publish one table anew, because another run got in between."""
+    staged, failed = _stage(job, target, only=stale.plan.source, interval=interval)
+    for error in failed.values():
+        raise error
+    (fresh,) = staged
+    audit(job, target, fresh)
+    return release(job, target, fresh)
+
+
+def _stage(
+    job: Job,
+    target: psycopg.Connection[Any],
+    *,
+    only: str | None,
+    full_refresh: bool = False,
+    interval: Interval | None = None,
+    jobs: int = JOBS,
+    progress: Callable[[str, int], None] = lambda _table, _bytes: None,
+) -> tuple[list[Staged], dict[str, IngestError]]:
+    pipeline, journal = job.pipeline, job.journal(target)
     address, hashed = _source(job)
     purpose = f"ingest {job.name}"
-    warehouse.prepare(target, pipeline)
-    journal = job.journal(target)
-    journal.begin()
     with extract.snapshot(address, pipeline, purpose=purpose, only=only) as source:
         plans, failed, steps = decide(
             job, source, target, hashed=hashed, full_refresh=full_refresh, interval=interval
@@ -297,18 +324,18 @@ def run(
 
 def stop(job: Job, target: psycopg.Connection[Any], step: str, error: IngestError) -> None:
     """Write into ops that ``step`` failed as a whole, if the warehouse still hears."""
-    if not target.closed:
+    with suppress(IngestError):  # the error at hand says more than one of writing it down
         warehouse.prepare(target, job.pipeline)
         job.journal(target).stopped(step, error)
 
 
 def finish(job: Job, target: psycopg.Connection[Any]) -> bool:
     """Write into ops how the run ended; return whether the one before it had failed."""
-    if target.closed:
-        return False
     journal = job.journal(target)
-    journal.end()
-    return journal.recovered()
+    with suppress(IngestError):
+        journal.end()
+        return journal.recovered()
+    return False
 
 
 def _source(job: Job) -> tuple[Address, str]:
@@ -345,7 +372,7 @@ def _recorded(
     try:
         yield
     except IngestError as error:
-        if not target.closed:
+        with suppress(IngestError):
             job.journal(target).failed(str(staged), step, error, staged.plan)
         raise
 

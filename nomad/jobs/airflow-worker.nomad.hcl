@@ -281,6 +281,7 @@ job "airflow-worker" {
         AIRFLOW__CELERY__BROKER_URL_CMD                             = "cat /secrets/redis_url"
         AIRFLOW__CELERY__RESULT_BACKEND_CMD                         = "cat /secrets/redis_url"
         AIRFLOW__CORE__EXECUTION_API_SERVER_URL                     = "${var.airflow_url}/execution/"
+        AIRFLOW__API__BASE_URL                                      = var.airflow_url # links in alerts
         AIRFLOW__CORE__HOSTNAME_CALLABLE                            = "harmattan.address.node"
         HARMATTAN_NODE                                              = "${attr.unique.network.ip-address}"
         AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST              = jsonencode(local.bundles)

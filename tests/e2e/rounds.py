@@ -117,7 +117,10 @@ def kill(platform: Access, job: str) -> None:
     """
     run = trigger(platform, "ingest_records")
     wait_until(
-        lambda: platform.airflow(f"{run}/taskInstances/records.extract")["state"] in {"running", "success"},
+        lambda: (
+            platform.airflow(f"{run}/taskInstances/records.extract")["state"]
+            in {"running", "success"}
+        ),
         "the pipeline to run",
         60,
     )

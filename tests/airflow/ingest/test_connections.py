@@ -127,7 +127,7 @@ def test_a_hash_key_travels_as_a_setting_and_its_mark_tells_nothing() -> None:
     assert key not in repr(address) + mark
     other = connections.Entry("hash_key", "generic", uri="generic://:" + "q" * 16 + "@h")
     assert connections.with_hash_key(source, other)[1] != mark
-    with pytest.raises(UnknownConnectionError, match="at least 16 characters .* found 3"):
+    with pytest.raises(UnknownConnectionError, match=r"at least 16 characters .* found 3"):
         connections.with_hash_key(
             source, connections.Entry("hash_key", "generic", parts={"password": "abc"})
         )

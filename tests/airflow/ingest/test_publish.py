@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from ingest import run
-from ingest.errors import ConflictError, RunFailedError
+from ingest.errors import CheckFailedError, ConflictError, RunFailedError
 from psycopg import sql
 
 if TYPE_CHECKING:
@@ -237,6 +237,32 @@ def test_a_run_that_another_one_overtook_refuses_to_publish(world: World) -> Non
     assert world.rows('SELECT run_id, status, step FROM ops.tables ORDER BY 1') == [
         ("late", "failed", "publish"), ("new", "published", None), ("old", "failed", "publish")
     ]  # fmt: skip
+
+
+def test_a_run_that_another_one_overtook_takes_its_tables_again(world: World) -> None:
+    world.at_source(*STAFF)
+    old, (stale,) = staged(world, "old")
+    new, (fresh,) = staged(world, "new")
+    with new.warehouse() as target:
+        run.release(new, target, fresh)
+    world.at_source("INSERT INTO staff VALUES (101, 'since then', 1)")
+    with old.warehouse() as target:
+        assert run.take_again(old, target, stale, None).rows == 101
+        assert not run.finish(old, target)
+    world.assert_same("public.staff", "raw_hr.staff")
+    assert world.rows("SELECT run_id, status, error FROM ops.tables ORDER BY 1") == [
+        ("new", "published", None), ("old", "published", None)
+    ]  # fmt: skip
+
+
+def test_a_run_begun_again_forgets_what_its_earlier_try_left(world: World) -> None:
+    world.at_source(*STAFF, "CREATE TABLE other (id int)")
+    strict = "name: public.other\n    checks: {rows: {min: 1}}"
+    with pytest.raises(CheckFailedError):
+        run.run(world.job("public.staff", strict, run_id="one"))
+    run.run(world.job("public.staff", run_id="one"))
+    assert world.rows("SELECT status, attempts, error FROM ops.runs") == [("success", 2, None)]
+    assert world.rows('SELECT "table" FROM ops.tables') == [("raw_hr.staff",)]
 
 
 def test_indexes_of_columns_that_went_are_left_out(world: World) -> None:
