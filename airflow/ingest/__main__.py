@@ -97,16 +97,8 @@ def run_file(
     try:
         job = run.Job(contract.read(file), file.stem, report.run_id)
         with display.progress(shown=not as_json and sys.stderr.isatty()) as progress:
-            run.run(
-                job,
-                only=table,
-                full_refresh=full_refresh,
-                interval=interval,
-                jobs=jobs,
-                alert=alert,
-                report=report,
-                progress=progress,
-            )
+            scope = run.Scope(table, full_refresh, interval, jobs, progress)
+            run.run(job, scope, alert=alert, report=report)
     except IngestError as failure:
         error = failure
     if as_json:
@@ -128,7 +120,7 @@ def plan_file(
 ) -> None:
     """Tell what a run would do with each table, and why; nothing is changed."""
     job = run.Job(contract.read(file), file.stem, "plan")
-    plans, failed = run.foresee(job, only=table, full_refresh=full_refresh)
+    plans, failed = run.foresee(job, run.Scope(table, full_refresh))
     if as_json:
         found = {
             "tables": [_plan_as_json(each) for each in plans],

@@ -120,7 +120,7 @@ def pipeline_group(file: Path) -> TaskGroup:
         context, work = get_current_context(), job()
         with _told(), work.warehouse() as target:
             try:
-                staged, failed = run.stage(work, target, interval=_interval(pipeline, context))
+                staged, failed = run.stage(work, target, _scope(pipeline, context))
             except IngestError as error:
                 run.stop(work, target, "extract", error)
                 raise
@@ -150,7 +150,7 @@ def pipeline_group(file: Path) -> TaskGroup:
                 return run.release(work, target, found).rows
             except ConflictError as error:  # a backfill, or a run by hand, got in between
                 log.warning("%s", error.message)
-            return run.take_again(work, target, found, _interval(pipeline, context)).rows
+            return run.take_again(work, target, found, _scope(pipeline, context)).rows
 
     @task(
         trigger_rule=TriggerRule.ALL_DONE,
@@ -208,15 +208,15 @@ def _told() -> Iterator[None]:
         raise AirflowFailException(str(error)) from error
 
 
-def _interval(pipeline: Pipeline, context: Mapping[str, Any]) -> Interval | None:
-    """Return what a backfill asks for: from the schedule's tick before this run's to this one."""
+def _scope(pipeline: Pipeline, context: Mapping[str, Any]) -> run.Scope:
+    """Return what is due; of a backfill, from the schedule's tick before this run's to this one."""
     from croniter import croniter
 
     dag_run, moment = context["dag_run"], context.get("logical_date")
     if dag_run.run_type != "backfill" or moment is None:
-        return None
+        return run.Scope()
     before = croniter(pipeline.schedule, moment).get_prev(datetime)
-    return Interval(before.isoformat(), moment.isoformat())
+    return run.Scope(interval=Interval(before.isoformat(), moment.isoformat()))
 
 
 def _again(ti: RuntimeTaskInstanceProtocol) -> bool:

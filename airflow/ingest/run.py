@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,21 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Scope:
+    """What of a pipeline a run loads: all that is due, unless it says otherwise.
+
+    ``only`` names one table; ``interval`` asks for rows with such cursor values again; ``jobs`` is
+    the number of sessions to the source; ``progress`` hears of each table's bytes as they come.
+    """
+
+    only: str | None = None
+    full_refresh: bool = False
+    interval: Interval | None = None
+    jobs: int = JOBS
+    progress: Callable[[str, int], None] = lambda _table, _bytes: None
+
+
+@dataclass(frozen=True)
 class Job:
     """One pipeline file at work: its name (the file's stem), its run, where its databases are."""
 
@@ -108,10 +123,8 @@ def decide(
     job: Job,
     source: Source,
     target: psycopg.Connection[Any],
-    *,
-    hashed: str = "",
-    full_refresh: bool = False,
-    interval: Interval | None = None,
+    scope: Scope,
+    hashed: str,
 ) -> tuple[list[TablePlan], dict[str, IngestError], list[types.TypeStep]]:
     """Return the plan of each table, the errors of those that have none, and the types to make.
 
@@ -138,14 +151,14 @@ def decide(
                 landings,
                 state=states.get(table),
                 hashed=hashed,
-                full_refresh=full_refresh,
-                interval=interval,
+                full_refresh=scope.full_refresh,
+                interval=scope.interval,
             )
         except IngestError as error:
             failed[table] = error
         else:
             plans.append(planned)
-    if interval:
+    if interval := scope.interval:
         plans = [each for each in plans if each.cursor and interval.suits(each.cursor)]
         if not plans and not failed:
             raise IngestError(
@@ -156,28 +169,21 @@ def decide(
     return plans, failed, landings.steps
 
 
-def foresee(
-    job: Job, *, only: str | None = None, full_refresh: bool = False
-) -> tuple[list[TablePlan], dict[str, IngestError]]:
+def foresee(job: Job, scope: Scope) -> tuple[list[TablePlan], dict[str, IngestError]]:
     """Return what :func:`run` would do, and what would fail before it began."""
     address, hashed = _source(job)
     with (
         closing(job.connect()) as target,
-        extract.snapshot(address, job.pipeline, purpose=f"ingest {job.name}", only=only) as source,
+        extract.snapshot(
+            address, job.pipeline, purpose=f"ingest {job.name}", only=scope.only
+        ) as source,
     ):
-        plans, failed, _ = decide(job, source, target, hashed=hashed, full_refresh=full_refresh)
+        plans, failed, _ = decide(job, source, target, scope, hashed)
     return plans, failed
 
 
 def stage(
-    job: Job,
-    target: psycopg.Connection[Any],
-    *,
-    only: str | None = None,
-    full_refresh: bool = False,
-    interval: Interval | None = None,
-    jobs: int = JOBS,
-    progress: Callable[[str, int], None] = lambda _table, _bytes: None,
+    job: Job, target: psycopg.Connection[Any], scope: Scope
 ) -> tuple[list[Staged], dict[str, IngestError]]:
     """Copy what is due of every table, or the ``only`` one, from one snapshot into staging.
 
@@ -186,17 +192,12 @@ def stage(
     """
     warehouse.prepare(target, job.pipeline)
     job.journal(target).begin()
-    return _stage(
-        job, target, only=only, full_refresh=full_refresh, interval=interval, jobs=jobs,
-        progress=progress,
-    )  # fmt: skip
+    return _stage(job, target, scope)
 
 
-def take_again(
-    job: Job, target: psycopg.Connection[Any], stale: Staged, interval: Interval | None
-) -> Loaded:
+def take_again(job: Job, target: psycopg.Connection[Any], stale: Staged, scope: Scope) -> Loaded:
     """Stage, audit and publish one table anew, because another run got in between."""
-    staged, failed = _stage(job, target, only=stale.plan.source, interval=interval)
+    staged, failed = _stage(job, target, replace(scope, only=stale.plan.source))
     for error in failed.values():
         raise error
     (fresh,) = staged
@@ -205,31 +206,19 @@ def take_again(
 
 
 def _stage(
-    job: Job,
-    target: psycopg.Connection[Any],
-    *,
-    only: str | None,
-    full_refresh: bool = False,
-    interval: Interval | None = None,
-    jobs: int = JOBS,
-    progress: Callable[[str, int], None] = lambda _table, _bytes: None,
+    job: Job, target: psycopg.Connection[Any], scope: Scope
 ) -> tuple[list[Staged], dict[str, IngestError]]:
     pipeline, journal = job.pipeline, job.journal(target)
     address, hashed = _source(job)
     purpose = f"ingest {job.name}"
-    with extract.snapshot(address, pipeline, purpose=purpose, only=only) as source:
-        plans, failed, steps = decide(
-            job, source, target, hashed=hashed, full_refresh=full_refresh, interval=interval
-        )
+    with extract.snapshot(address, pipeline, purpose=purpose, only=scope.only) as source:
+        plans, failed, steps = decide(job, source, target, scope, hashed)
         warehouse.make_types(target, pipeline, steps)
-        works = [staging.TableWork(each, source, jobs, progress) for each in plans]
+        works = [staging.TableWork(each, source, scope.jobs, scope.progress) for each in plans]
         shared = Shared(works, lambda: source.lost)
         shared.run(
-            min(jobs, sum(len(work.parts) for work in works)) or 1,
-            lambda: Sessions(
-                lambda: source.session(purpose),
-                job.connect,
-            ),
+            min(scope.jobs, sum(len(work.parts) for work in works)) or 1,
+            lambda: Sessions(lambda: source.session(purpose), job.connect),
         )
     for table, error in failed.items():
         journal.failed(table, "plan", error)
@@ -280,17 +269,9 @@ def release(job: Job, target: psycopg.Connection[Any], staged: Staged) -> Loaded
 
 
 def run(
-    job: Job,
-    *,
-    only: str | None = None,
-    full_refresh: bool = False,
-    interval: Interval | None = None,
-    jobs: int = JOBS,
-    alert: bool = False,
-    report: Report | None = None,
-    progress: Callable[[str, int], None] = lambda _table, _bytes: None,
+    job: Job, scope: Scope | None = None, *, alert: bool = False, report: Report | None = None
 ) -> Report:
-    """Load and publish the tables of a pipeline, or the ``only`` one.
+    """Load, audit and publish the tables of a pipeline, or those of ``scope``.
 
     ``report`` is filled in as tables are published. A table that fails does not keep the others
     from being published; at the end RunFailedError names all that failed. Raises IngestError.
@@ -300,10 +281,7 @@ def run(
     try:
         with job.warehouse() as target:
             try:
-                _all(
-                    job, target, report, only=only, full_refresh=full_refresh, interval=interval,
-                    jobs=jobs, progress=progress,
-                )  # fmt: skip
+                _all(job, target, scope or Scope(), report)
             except IngestError as error:
                 stop(job, target, "extract", error)
                 raise
@@ -346,8 +324,8 @@ def _source(job: Job) -> tuple[Address, str]:
     return connections.with_hash_key(address, job.resolve(job.pipeline.hash_key))
 
 
-def _all(job: Job, target: psycopg.Connection[Any], report: Report, **how: Any) -> None:
-    staged, failed = stage(job, target, **how)
+def _all(job: Job, target: psycopg.Connection[Any], scope: Scope, report: Report) -> None:
+    staged, failed = stage(job, target, scope)
     for table, error in failed.items():
         _fail(report, table, error)
     for each in staged:

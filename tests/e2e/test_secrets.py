@@ -38,6 +38,7 @@ airflow-dag-processor-pipelines/dag-processor  airflow/database/dag-processor ai
 airflow-dag-processor-analysts/dag-processor   airflow/database/dag-processor airflow/fernet
 airflow-triggerer/triggerer  airflow/database/triggerer airflow/fernet
 airflow-worker-ingest/worker    redis/worker-ingest connections/ingest/hr connections/ingest/records
+airflow-worker-ingest/worker    connections/ingest/hash_key
 airflow-worker-ingest/worker    connections/ingest/service_desk connections/ingest/warehouse
 airflow-worker-analysts/worker  redis/worker-analysts connections/analysts/warehouse
 airflow-logs/serve           airflow/api
@@ -217,7 +218,8 @@ def test_the_judge_of_strangers_code_has_no_token_and_no_identity(
     platform: Access, tried: Tried
 ) -> None:
     children = platform.nomad.jobs.get_jobs(prefix="dag-sync/periodic-")
-    newest = newest_allocation(platform, max(child["ID"] for child in children))
+    ended = [child["ID"] for child in children if child["Status"] == "dead"]
+    newest = newest_allocation(platform, max(ended))
     assert newest
     judge = secrets_folder(newest, "judge")
     # The socket is there while the task runs; it asks for a token like Nomad's port.

@@ -61,7 +61,7 @@ class World:
         )
 
     def run(self, *tables: str, **how: Any) -> run.Report:
-        return run.run(self.job(*tables), **how)
+        return run.run(self.job(*tables), run.Scope(**how))
 
     def at_source(self, *statements: str) -> None:
         """Run as superuser, then let the reader read whatever is there."""

@@ -201,7 +201,7 @@ def test_publishing_gives_up_when_a_reader_does_not_end(
 def staged(world: World, run_id: str) -> tuple[run.Job, list[run.Staged]]:
     job = world.job("public.staff", run_id=run_id)
     with job.warehouse() as target:
-        found, failed = run.stage(job, target)
+        found, failed = run.stage(job, target, run.Scope())
     assert not failed
     return job, found
 
@@ -247,7 +247,7 @@ def test_a_run_that_another_one_overtook_takes_its_tables_again(world: World) ->
         run.release(new, target, fresh)
     world.at_source("INSERT INTO staff VALUES (101, 'since then', 1)")
     with old.warehouse() as target:
-        assert run.take_again(old, target, stale, None).rows == 101
+        assert run.take_again(old, target, stale, run.Scope()).rows == 101
         assert not run.finish(old, target)
     world.assert_same("public.staff", "raw_hr.staff")
     assert world.rows("SELECT run_id, status, error FROM ops.tables ORDER BY 1") == [
