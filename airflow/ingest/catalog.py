@@ -68,7 +68,9 @@ _TYPES: LiteralString = """
            CASE WHEN t.typcategory = 'A' AND t.typlen = -1 AND EXISTS
                   (SELECT FROM pg_catalog.pg_type x WHERE x.typarray = t.oid)
                 THEN t.typelem ELSE 0 END::bigint AS element,
-           coalesce(nullif(t.typbasetype, 0), r.rngsubtype, m.rngtypid)::bigint AS inner_type,
+           -- The order of texts is their collation's, which differs between servers.
+           coalesce(nullif(t.typbasetype, 0), CASE r.rngcollation WHEN 0 THEN r.rngsubtype END,
+                    m.rngtypid)::bigint AS inner_type,
            pg_catalog.format_type(coalesce(nullif(t.typbasetype, 0), r.rngsubtype, m.rngtypid),
                                   CASE WHEN t.typtype = 'd' THEN t.typtypmod END) AS inner_text,
            coalesce((SELECT x.typname FROM pg_catalog.pg_type x WHERE x.oid = r.rngmultitypid), '')

@@ -7,7 +7,7 @@ import json
 import os
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 from urllib.parse import unquote, urlencode, urlsplit
 
 import psycopg
@@ -34,6 +34,7 @@ _SETTINGS = {
     "IntervalStyle": "postgres",
     "extra_float_digits": "3",
     "bytea_output": "hex",
+    "array_nulls": "on",
     "lc_monetary": "C",
     "xmloption": "content",
     "row_security": "off",  # rows hidden by a policy are an error, never a smaller copy
@@ -45,9 +46,16 @@ _SETTINGS = {
     "tcp_keepalives_count": "6",
 }
 
-# Names are qualified. Only what publishes waits for the disk (ingest.publish): its commit makes
+# Names are qualified, but for the operators of extensions' types: citext has an `=` of its own.
+# Only what publishes waits for the disk (ingest.publish): its commit makes
 # everything before it last, too, and until then a crash may well take a load with it.
-_WAREHOUSE_SETTINGS = {"search_path": "", "synchronous_commit": "off"}
+_WAREHOUSE_SETTINGS = {"synchronous_commit": "off"}
+_EXTENSIONS_PATH: LiteralString = """
+    SELECT pg_catalog.set_config('search_path',
+      coalesce(string_agg(DISTINCT quote_ident(n.nspname), ', '), ''), false)
+    FROM pg_catalog.pg_extension x JOIN pg_catalog.pg_namespace n ON n.oid = x.extnamespace
+    WHERE n.nspname <> 'pg_catalog'
+"""
 
 
 @dataclass(frozen=True)
@@ -218,6 +226,8 @@ def connect(address: Address, *, side: str, purpose: str) -> psycopg.Connection[
             " FROM pg_catalog.pg_settings WHERE name = ANY(%s)",
             [json.dumps(settings), list(settings)],
         )
+        if side == "warehouse":
+            connection.execute(_EXTENSIONS_PATH)
     except psycopg.Error as error:
         connection.close()
         raise from_postgres(error, side=side, table="pg_settings") from error

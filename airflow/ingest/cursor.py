@@ -40,14 +40,18 @@ class Cursor:
 
     def since(self, value: str) -> str:
         """Return the source's condition for rows from ``value`` less the lookback, or NULL."""
-        if isinstance(self.lookback, timedelta):
-            start = self._literal(value)
-            if self.lookback:
-                back = f"'{self.lookback.total_seconds():.0f} seconds'::interval"
-                start = f"({start} - {back})::{self.type}"
-        else:
-            number = Decimal(value) - self.lookback
-            start = self._literal(str(max(number, _LEAST.get(self.type, number))))
+        start = self._literal(value)
+        if isinstance(self.lookback, timedelta) and self.lookback:
+            back = f"'{self.lookback.total_seconds():.0f} seconds'::interval"
+            # Nothing comes before the beginning of time, and to reach for it is an error.
+            start = (
+                f"CASE WHEN {start} < '4000-01-01 BC'::{self.type} THEN '-infinity'::{self.type}"
+                f" ELSE ({start} - {back})::{self.type} END"
+            )
+        elif isinstance(self.lookback, int) and self.type in _LEAST:
+            start = self._literal(str(max(int(value) - self.lookback, _LEAST[self.type])))
+        elif self.lookback:
+            start = f"({start} - {self.lookback})"
         found = f"{names.quote(self.column)} >= {start}"
         return f"({found} OR {names.quote(self.column)} IS NULL)" if self.nullable else found
 

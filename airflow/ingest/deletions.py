@@ -148,7 +148,7 @@ def drop_known(connection: psycopg.Connection[Any], plan: TablePlan) -> None:
         ).format(
             old=sql.SQL(", ".join(f"p.{names.quote(before.get(name, name))}" for name in columns)),
             published=published,
-            window=sql.SQL(plan.where),
+            window=sql.SQL(plan.where or "true"),
             new=sql.SQL(", ".join(map(names.quote, columns))),
             staged=staged,
         )
@@ -156,7 +156,10 @@ def drop_known(connection: psycopg.Connection[Any], plan: TablePlan) -> None:
 
 
 def carry_over(connection: psycopg.Connection[Any], plan: TablePlan) -> None:
-    """Add the published rows that a full load no longer has to its staging table, as marked."""
+    """Add the published rows that a full load no longer has to its staging table, as marked.
+
+    They have no value in columns that are new or whose old values do not fit their type.
+    """
     staged = sql.Identifier(plan.staging_schema, plan.name)
     published = sql.Identifier(plan.schema, plan.name)
     found = connection.execute(
@@ -165,22 +168,24 @@ def carry_over(connection: psycopg.Connection[Any], plan: TablePlan) -> None:
         [f"{names.quote(plan.schema)}.{names.quote(plan.name)}"],
     ).fetchall()
     there = {column for (column,) in found}
-    if not set(plan.key) <= there:
-        return
-    common = [column.name for column in plan.columns if column.name in there]
+    before = {column.name: _renamed(plan).get(column.name, column.name) for column in plan.columns}
+    lost = {*plan.added, *plan.unfit}
+    kept = [new for new, old in before.items() if old in there and new not in lost]
+    if not {*plan.key} <= {*kept}:
+        return  # nothing is published yet, or a full refresh gave it another key
     since = f"p.{names.quote(DELETED_AT)}" if DELETED_AT in there else "NULL"
-    columns = sql.SQL(", ").join(map(sql.Identifier, common))
     connection.execute(
         sql.SQL(
-            "INSERT INTO {staged} ({columns}, {deleted}) SELECT {columns}, coalesce({since}, now())"
+            "INSERT INTO {staged} ({columns}, {deleted}) SELECT {old}, coalesce({since}, now())"
             " FROM {published} p WHERE NOT EXISTS (SELECT FROM {staged} s WHERE {same})"
         ).format(
             staged=staged,
-            columns=columns,
+            columns=sql.SQL(", ").join(map(sql.Identifier, kept)),
+            old=sql.SQL(", ").join(sql.Identifier("p", before[name]) for name in kept),
             deleted=sql.Identifier(DELETED_AT),
             since=sql.SQL(since),
             published=published,
-            same=sql.SQL(same_key(plan, "s", "p")),
+            same=sql.SQL(same_key(plan, "s", "p", old="p")),
         )
     )
 

@@ -10,6 +10,7 @@ from ingest import drift, names
 from ingest.cursor import Cursor, Interval  # noqa: TC001 - pydantic reads them
 from ingest.drift import Shape, ShapeColumn
 from ingest.errors import IngestError, SchemaChangedError
+from ingest.rules import DELETED_AT
 
 if TYPE_CHECKING:
     from ingest.contract import Pipeline
@@ -47,8 +48,9 @@ class TablePlan:
 
     ``action`` and ``reason`` say what this run does; ``where`` is the source's condition for the
     rows that it reads, empty for all; ``alter`` are clauses of ALTER TABLE that the published
-    table needs first, and ``added`` and ``renamed`` the columns that they add and rename; ``base``
-    is the load_id of what is published now, None if nothing is.
+    table needs first; ``added``, ``renamed`` and ``unfit`` tell columns that are new, that had
+    another name, and whose old values do not fit their type any more; ``base`` is the load_id of
+    what is published now, None if nothing is.
     """
 
     source_schema: str
@@ -73,6 +75,7 @@ class TablePlan:
     interval: Interval | None = None
     where: str = ""
     alter: tuple[str, ...] = ()
+    unfit: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()  # (old, new)
     changes: tuple[str, ...] = ()
@@ -124,30 +127,39 @@ def build(
     if state is None:
         return replace(whole, reason="first load")
     found = drift.compare(state.shape, whole.shape)
-    whole = replace(whole, changes=found.describe(), base=state.load_id)
+    whole = replace(
+        whole,
+        changes=found.describe(),
+        added=tuple(column.name for column in found.added),
+        renamed=found.renamed,
+        unfit=tuple(new.name for old, new in found.retyped if not drift.widens(old, new)),
+        base=state.load_id,
+    )
     if found and rule.on_schema_change == "fail" and not full_refresh:
         raise SchemaChangedError(
             f"table {whole}: expected the shape of the last load, found"
             f" {', '.join(found.describe())}",
             hint="Set on_schema_change, or run once with --full-refresh to accept the new shape.",
         )
-    if whole.cursor is None:
-        return whole
     if full_refresh:
         return replace(whole, reason="full refresh asked for")
-    cursor = whole.cursor
-    if state.cursor != cursor.column or state.cursor_value is None:
-        return _refresh(rule, whole, state, f"no value of {cursor.column} is known yet")
-    if found:
-        whole = replace(
-            whole,
-            alter=_alter(rule, found),
-            added=tuple(column.name for column in found.added),
-            renamed=found.renamed,
+    if rule.deletes == "mark" and found.rekeyed:
+        raise SchemaChangedError(
+            f"table {whole}: expected the key by which its marked rows are known, found"
+            f" {found.describe()[-1]}",
+            hint="Run once with --full-refresh to accept that marked rows go.",
         )
+    if whole.cursor is None:
+        return whole
+    cursor = whole.cursor
+    value = state.cursor_value if state.cursor == cursor.column else None
+    if value is None and rule.load == "incremental":
+        return replace(whole, reason=f"no value of {cursor.column} is known yet")
+    if found:
+        whole = replace(whole, alter=_alter(rule, found, whole.key))
         if not whole.alter:
             return _refresh(rule, whole, state, "; ".join(found.needs_rows() or found.describe()))
-    return _added(rule, whole, cursor, state.cursor_value, interval)
+    return _added(rule, whole, cursor, value, interval)
 
 
 def _whole(
@@ -155,6 +167,11 @@ def _whole(
 ) -> TablePlan:
     relation = table.relation
     columns = _columns(rule, table)
+    if rule.deletes == "mark" and DELETED_AT in {column.name for column in columns}:
+        raise IngestError(
+            f"table {relation}: expected no column {DELETED_AT} for deletes: mark, which adds it",
+            hint="Exclude the source's own, or choose another way for deletes.",
+        )
     plans: list[ColumnPlan] = []
     shape: list[ShapeColumn] = []
     why_text = "" if columns else "a table without columns"
@@ -170,7 +187,9 @@ def _whole(
         if not (landing.binary or is_hash) and not why_text:
             why_text = f"column {column.name} ({column.type.declaration})"
         mark = hashed if is_hash else ""
-        plans.append(ColumnPlan(column.name, expression, lands, column.not_null))
+        # Rows that are marked have no value in a column that came after they went.
+        not_null = column.not_null and rule.deletes != "mark"
+        plans.append(ColumnPlan(column.name, expression, lands, not_null))
         shape.append(
             ShapeColumn(
                 column.name, column.type.declaration, lands, column.not_null, column.number, mark
@@ -257,20 +276,18 @@ def _refresh(rule: TableRule, whole: TablePlan, state: State, why: str) -> Table
     return replace(whole, reason=why)
 
 
-def _alter(rule: TableRule, found: drift.Drift) -> tuple[str, ...]:
+def _alter(rule: TableRule, found: drift.Drift, key: tuple[str, ...]) -> tuple[str, ...]:
     """Return the clauses that bring the published table to the new shape, none if rows must."""
     evolves = rule.on_schema_change == "evolve" or rule.load == "append"
-    names_added = {column.name for column in found.added}
-    if (
-        not evolves
-        or found.needs_rows()
-        or names_added & {column.name for column in found.dropped}
-        or names_added & {old for old, _ in found.renamed}
-    ):
+    # Without a key a row is known by all of its columns, and an old one has no value in a new one.
+    if not evolves or found.needs_rows() or (found.added and not key):
         return ()
     quote = names.quote
     clauses = [f"DROP COLUMN {quote(column.name)}" for column in found.dropped]
-    clauses += [f"RENAME COLUMN {quote(old)} TO {quote(new)}" for old, new in found.renamed]
+    # By way of names that are nobody's: two columns may have swapped theirs.
+    aside = [(old, f"renaming {place}", new) for place, (old, new) in enumerate(found.renamed)]
+    clauses += [f"RENAME COLUMN {quote(old)} TO {quote(between)}" for old, between, _ in aside]
+    clauses += [f"RENAME COLUMN {quote(between)} TO {quote(new)}" for _, between, new in aside]
     clauses += [f"ADD COLUMN {quote(column.name)} {column.lands}" for column in found.added]
     clauses += [
         f"ALTER COLUMN {quote(new.name)} TYPE {new.lands}"
@@ -280,7 +297,7 @@ def _alter(rule: TableRule, found: drift.Drift) -> tuple[str, ...]:
     clauses += [
         f"ALTER COLUMN {quote(column.name)} DROP NOT NULL"
         for column in found.nullable
-        if column.name not in (rule.key or ())
+        if column.name not in key
     ]
     return tuple(clauses)
 
@@ -289,13 +306,16 @@ def _added(
     rule: TableRule,
     whole: TablePlan,
     cursor: Cursor,
-    value: str,
+    value: str | None,
     interval: Interval | None,
 ) -> TablePlan:
     action: Action = "append" if rule.load == "append" else "incremental"
     if interval:
         where = cursor.between(interval)
         reason = f"{cursor.column} from {interval.since} until {interval.until}"
+    elif value is None:
+        where = ""
+        reason = f"no value of {cursor.column} is known yet"
     else:
         where = cursor.since(value)
         reason = f"{cursor.column} from {value}"

@@ -168,8 +168,8 @@ def _merge(connection: psycopg.Connection[Any], plan: TablePlan) -> tuple[int, i
     )
     if plan.action == "append":
         return connection.execute(insert).rowcount, 0
-    changes = [column for column in plan.columns if column.name not in plan.key]
-    sets = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(column.name)) for column in changes]
+    # The key, too: 'Ama' for 'ama' and 1.00 for 1 are equal to an index, and not the same value.
+    sets = [sql.SQL("{0} = excluded.{0}").format(column) for column in columns]
     # Equal by every byte: rows that only the lookback brought again are not written again.
     differs = [
         sql.SQL("ROW({})::record *<> ROW({})::record").format(
@@ -181,12 +181,8 @@ def _merge(connection: psycopg.Connection[Any], plan: TablePlan) -> tuple[int, i
         sets.append(sql.SQL("{} = NULL").format(deleted))
         differs.append(sql.SQL("p.{} IS NOT NULL").format(deleted))
     key = sql.SQL(", ").join(map(sql.Identifier, plan.key))
-    action = (
-        sql.SQL("UPDATE SET {} WHERE {}").format(
-            sql.SQL(", ").join(sets), sql.SQL(" OR ").join(differs)
-        )
-        if sets
-        else sql.SQL("NOTHING")
+    action = sql.SQL("UPDATE SET {} WHERE {}").format(
+        sql.SQL(", ").join(sets), sql.SQL(" OR ").join(differs)
     )
     ((inserted, updated),) = connection.execute(
         sql.SQL(

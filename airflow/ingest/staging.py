@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 # A range is worth a COPY of its own from this many blocks of 8 kB: 64 MB.
 _RANGE_BLOCKS = 8192
+# Tables with names almost as long as they may be are made one at a time: sessions that do so at
+# once may choose the same name, which is cut, for the types of their arrays.
+_LONG_NAME = 60
+_CREATING = threading.Lock()
 # Keys are sorted in memory up to this size per table; the server's default of 64 MB makes an
 # index of millions of rows take half as long again.
 _SORT_MEMORY = "256MB"
@@ -69,6 +73,8 @@ class TableWork:
         self.plan = plan
         self.size = plan.bytes if not plan.where else 0
         self.parts: Sequence[Part] = parts(plan, jobs)
+        # Whether the table is made before its rows come, and not with them.
+        self._first = len(self.parts) > 1 or len(plan.name.encode()) > _LONG_NAME
         self.load_id = uuid.uuid4().hex
         self.staged: Staged | None = None
         self._source = source
@@ -81,13 +87,13 @@ class TableWork:
     def begin(self, sessions: Sessions) -> None:
         """Create the staging table, so that every session sees it."""
         self._began = monotonic()
-        if len(self.parts) > 1:
-            with _told(self.plan):
+        if self._first:
+            with _told(self.plan), _CREATING, sessions.target.transaction():
                 _create(sessions.target, self.plan, self.load_id)
 
     def run(self, sessions: Sessions, part: Part) -> None:
         """Copy one part; a table of one part is created, filled and keyed in one transaction."""
-        if len(self.parts) > 1:
+        if self._first:
             self._copy(sessions, part)
             return
         with _told(self.plan), sessions.target.transaction():
@@ -98,7 +104,7 @@ class TableWork:
     def end(self, sessions: Sessions) -> None:
         """Build the key of a table of many parts, and note what publishing must know."""
         with _told(self.plan):
-            if len(self.parts) > 1:
+            if self._first:
                 with sessions.target.transaction():
                     _finish(sessions.target, self.plan)
             value = _cursor_value(sessions.target, self.plan, self._source.now)
@@ -131,7 +137,7 @@ class TableWork:
             reason=f"rows are missing that {self.plan.cursor and self.plan.cursor.column}"
             " does not show; a longer lookback may",
         )
-        self.parts = (None,)
+        self._first = False
         self._rows = self._bytes = 0
         self.run(sessions, None)
         self.end(sessions)
@@ -215,7 +221,11 @@ def _finish(connection: psycopg.Connection[Any], plan: TablePlan) -> None:
     if plan.key:
         connection.execute("SELECT set_config('maintenance_work_mem', %s, true)", [_SORT_MEMORY])
         key = sql.SQL(", ").join(map(sql.Identifier, plan.key))
-        statement = sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(name(plan), key)
+        # A name that is no table's: PostgreSQL's own choice may be, where names are cut.
+        constraint = sql.Identifier(names.suffixed(plan.name, "~key"))
+        statement = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} PRIMARY KEY ({})").format(
+            name(plan), constraint, key
+        )
         try:
             with connection.transaction():
                 connection.execute(statement)

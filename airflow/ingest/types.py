@@ -14,7 +14,7 @@ from ingest import names
 from ingest.shapes import TypeReference
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from ingest.shapes import SourceType, WarehouseTypes
 
@@ -24,8 +24,8 @@ EXTENSIONS_SCHEMA = "extensions"  # where extensions go that the warehouse did n
 _LOCAL_TYPES = frozenset(
     {"aclitem", "gtsvector", "pg_node_tree", "pg_ndistinct", "pg_dependencies", "pg_mcv_list"}
 )
-# xml's binary form trusts an encoding declaration; the vectors' one knows no empty value.
-_TEXT_ONLY = frozenset({"xml", "int2vector", "oidvector"})
+# xml's binary form trusts an encoding declaration; the others' one knows no empty value.
+_TEXT_ONLY = frozenset({"xml", "int2vector", "oidvector", "tsquery"})
 _MODIFIER = re.compile(r"\([^()]*\)(?=(?:\[\])*$)")
 
 
@@ -72,8 +72,10 @@ class Landings:
         self._schema = schema
         self._source = source
         self._warehouse = warehouse
-        self._taken = set(tables)
+        # The type of arrays of what is called ghost is called _ghost, as a table may be.
+        self._taken = set(tables) | {name[1:] for name in tables if name.startswith("_")}
         self._made: dict[int, Landing] = {}
+        self._multiranges: dict[int, str] = {}  # by the oid of their range
         self._installed: set[str] = set()
 
     def of(self, used: TypeReference) -> Landing:
@@ -134,28 +136,36 @@ class Landings:
                 f"{names.quote(name)} {self.of(part).declaration}"
                 for name, part in found.attributes
             )
-            return self._define(found.name, f"CREATE TYPE {{name}} AS ({parts})")
+            return self._define([found.name], lambda name: f"CREATE TYPE {name} AS ({parts})")
         inside = self.of(found.inner) if found.inner else TEXT
         if not inside.native:
             return TEXT
         if found.kind == "d":
-            made = self._define(found.name, "CREATE DOMAIN {name} AS " + inside.declaration)
+            made = self._define(
+                [found.name], lambda name: f"CREATE DOMAIN {name} AS {inside.declaration}"
+            )
             alike = replace(made, cast=inside.cast, binary=inside.binary)
             return alike if made.native else TEXT
-        return self._range(found, inside) if found.kind == "r" else self._multirange(found, inside)
+        if found.kind == "r":
+            return self._range(found, inside)
+        several = self._multiranges.get(found.inner.oid) if found.inner else None
+        return Landing(several) if several else TEXT
 
     def _range(self, found: SourceType, inside: Landing) -> Landing:
-        several = self._name(found.multirange)
-        return self._define(
-            found.name,
-            f"CREATE TYPE {{name}} AS RANGE (subtype = {inside.declaration},"
-            f" multirange_type_name = {several})",
-        )
+        """Make a range type and the multirange that comes with it."""
+        parts: list[str] = []
 
-    def _multirange(self, found: SourceType, one: Landing) -> Landing:
-        # A range that got another name than its own left this name to the type that has it.
-        own = self._name(self._source[found.inner.oid].name) if found.inner else ""
-        return Landing(self._name(found.name)) if one.declaration == own else TEXT
+        def create(name: str, several: str) -> str:
+            parts[:] = [several]
+            return (
+                f"CREATE TYPE {name} AS RANGE (subtype = {inside.declaration},"
+                f" multirange_type_name = {several})"
+            )
+
+        made = self._define([found.name, found.multirange], create)
+        if made.native:
+            self._multiranges[found.oid] = parts[0]
+        return made
 
     def _enum(self, found: SourceType) -> Landing:
         """Use a type there if the labels that both know stand in the same order; let it grow.
@@ -195,25 +205,28 @@ class Landings:
                 )
             before = label
 
-    def _define(self, name: str, template: str) -> Landing:
-        """Return the type made by ``template``, as it is there or with a step that makes it."""
+    def _define(self, wanted: list[str], create: Callable[..., str]) -> Landing:
+        """Return the type that ``create`` makes, as it is there or with a step that makes it.
+
+        ``create`` gets full names, one for each of ``wanted``; the first is the type's own.
+        """
+        template = create(*("?" for _ in wanted))
         definition = "harmattan " + hashlib.sha256(template.encode()).hexdigest()[:16]
-        for candidate in _candidates(name, definition):
-            there = self._warehouse.here.get(candidate)
-            if candidate in self._taken:
+        here = self._warehouse.here
+        for candidates in zip(*(_candidates(name, definition) for name in wanted), strict=True):
+            there = here.get(candidates[0])
+            if self._taken & {*candidates} or (there and there.definition != definition):
                 continue
-            full = self._name(candidate)
+            if there is None and any(name in here for name in candidates):
+                continue
+            full = [self._name(name) for name in candidates]
+            statement = create(*full)
             if there is None:
                 kind = "DOMAIN" if template.startswith("CREATE DOMAIN") else "TYPE"
-                self._step(
-                    candidate,
-                    f"{template.replace('{name}', full, 1)};"
-                    f" COMMENT ON {kind} {full} IS {names.literal(definition)}",
-                )
-            elif there.definition != definition:
-                continue
-            self._taken.add(candidate)
-            return Landing(full)
+                comment = f"COMMENT ON {kind} {full[0]} IS {names.literal(definition)}"
+                self._step(candidates[0], f"{statement}; {comment}")
+            self._taken |= {*candidates}
+            return Landing(full[0])
         return TEXT
 
     def _step(self, name: str, statement: str) -> None:
