@@ -96,8 +96,10 @@ class _Audit:
         accepted = {column: good for column, good in checks.accepted.items() if self._has(column)}
         counts = [_is_null(column) for column in nulls]
         counts += [_not_accepted(column, values) for column, values in accepted.items()]
-        wanted = plan.action == "full" or counts or checks.rows != type(checks.rows)()
-        rows, found = self._count(counts) if wanted else (-1, [])
+        # What COPY took was counted as it landed: only other checks need another look at it.
+        rows, found = self._staged.rows, list[int]()
+        if counts or plan.action != "full" or plan.deletes == "mark":
+            rows, found = self._count(counts)
         if plan.action == "full":
             yield self._reconcile(rows)
         yield from self._rows(rows)
