@@ -10,6 +10,7 @@ from psycopg import sql
 
 from scripts import databases, deploy
 from tests.e2e.rounds import ended, task_log, trigger, wait_until
+from tests.school.mutate import mutate
 
 if TYPE_CHECKING:
     from scripts.access import Access
@@ -19,7 +20,10 @@ REPORT = "school_report"
 
 @pytest.fixture(scope="module")
 def runs(platform: Access) -> dict[str, str]:
-    """Runs of every pipeline and of the report after them, as paths of the REST API."""
+    """Runs of every pipeline, after a school day, and of the report, as paths of the REST API."""
+    for source in databases.SOURCES:
+        with psycopg.connect(databases.owner(source).uri, connect_timeout=10) as connection:
+            mutate(connection, source, 1)
     pipelines = {f"ingest_{source}": "" for source in databases.SOURCES}
     started = {dag_id: trigger(platform, dag_id) for dag_id in pipelines}
     for run in started.values():
@@ -64,6 +68,34 @@ def test_the_warehouse_holds_what_the_source_holds(
     told = platform.airflow(path, params={"deserialize": True})["value"]
     loaded = {name.removeprefix(f"raw_{source}."): rows for name, rows in told.items()}
     assert loaded == {name: rows for name, (rows, _) in there.items()}
+
+
+def test_the_warehouse_tells_how_each_table_was_loaded(
+    platform: Access, runs: dict[str, str]
+) -> None:
+    run_id = runs["ingest_records"].rpartition("/")[2]
+    with psycopg.connect(databases.superuser("warehouse"), connect_timeout=10) as connection:
+        tables = connection.execute(
+            'SELECT "table", load, status, rows_read < rows FROM ops.tables'
+            " WHERE (pipeline, run_id) = ('records', %s) AND load <> 'full' ORDER BY 1",
+            [run_id],
+        ).fetchall()
+        checks = connection.execute(
+            "SELECT bool_and(passed), count(*) > 0 FROM ops.checks WHERE run_id = %s", [run_id]
+        ).fetchall()
+        ended_well = connection.execute(
+            "SELECT status FROM ops.runs WHERE (pipeline, run_id) = ('records', %s)", [run_id]
+        ).fetchall()
+    assert tables == [
+        ("raw_records.enrolments", "incremental", "published", True),
+        ("raw_records.results", "incremental", "published", True),
+    ]
+    assert checks == [(True, True)]
+    assert ended_well == [("success",)]
+    pools = platform.airflow("pools")["pools"]
+    assert {pool["name"]: pool["slots"] for pool in pools}.items() >= {
+        "source_hr": 2, "source_records": 2, "source_service_desk": 2
+    }.items()  # fmt: skip
 
 
 def test_the_report_is_built_from_the_warehouse(runs: dict[str, str]) -> None:
