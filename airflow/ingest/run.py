@@ -227,6 +227,11 @@ def _stage(
         if work.staged is not None:
             staged.append(work.staged)
             journal.staged(work.staged)
+            log.info(
+                "staged %s: %s load (%s), %d rows, %.3f s",
+                work.plan, work.plan.action, work.plan.reason, work.staged.rows,
+                work.staged.seconds,
+            )  # fmt: skip
             continue
         failure = shared.failures.get(place) or DatabaseError(
             f"table {work.plan}: expected to be read, found the source gone before its turn",

@@ -71,5 +71,5 @@ def test_the_log_of_a_task_is_shown(platform: Access, page: Page) -> None:
     run = trigger(platform, "ingest_hr")
     assert ended(platform, run) == "success"
     page.goto(f"/dags/ingest_hr/runs/{run.rpartition('/')[2]}/tasks/hr.extract")
-    expect(page.get_by_text("published raw_hr.payroll").first).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("staged raw_hr.payroll").first).to_be_visible(timeout=PATIENCE)
     page.screenshot(path=SCREENSHOTS / "task-log.png")

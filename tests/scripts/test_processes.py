@@ -54,6 +54,10 @@ def test_a_process_is_found_until_it_is_stopped(home: Path) -> None:
     processes.start("one", ["sleep", "60"])
     found = processes.find("one")
     assert found is not None
+    for _ in range(100):  # Linux shows no words for a moment while the program is put in place
+        if found.cmdline():
+            break
+        time.sleep(0.05)
     assert found.cmdline() == ["sleep", "60"]
     processes.stop("one")
     assert processes.find("one") is None

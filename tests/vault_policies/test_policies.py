@@ -27,7 +27,7 @@ ROLES = {
 }
 # What a worker's tasks ask for at run time, by the path that its job file names.
 CONNECTIONS = {
-    "connections/ingest": {"hr", "records", "service_desk", "warehouse"},
+    "connections/ingest": {"hash_key", "hr", "records", "service_desk", "warehouse"},
     "connections/analysts": {"warehouse"},
 }
 PATH = re.compile(r'path "([^"]+)" \{\s*capabilities = \[([^\]]*)\]\s*\}')

@@ -11,6 +11,8 @@ from ingest.errors import CheckFailedError, ConflictError, RunFailedError
 from psycopg import sql
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.airflow.ingest.conftest import World
 
 STAFF = (
@@ -55,7 +57,7 @@ LOOK = """
 
 
 @pytest.fixture(autouse=True)
-def analyst(world: World) -> None:
+def analyst(world: World) -> Iterator[None]:
     """The role that analysts' views belong to; the loader may act as it."""
     with psycopg.connect(world.warehouse_admin, autocommit=True) as connection:
         there = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'analyst'").fetchone()
@@ -63,6 +65,8 @@ def analyst(world: World) -> None:
             connection.execute("CREATE ROLE analyst")
         connection.execute("GRANT analyst TO ingest_loader")
         connection.execute("GRANT warehouse_readers TO analyst")
+        yield
+        connection.execute("REVOKE analyst FROM ingest_loader")
 
 
 def at_warehouse(world: World, *statements: str) -> None:

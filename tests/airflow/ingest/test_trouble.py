@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -119,12 +121,24 @@ def test_a_warehouse_whose_disk_is_full_says_so_and_loses_nothing(
             connection.execute("DROP TABLESPACE tiny")
 
 
-def test_a_warehouse_that_goes_away_in_mid_publish_leaves_the_old(world: World) -> None:
+def test_a_warehouse_session_that_is_ended_in_mid_audit_leaves_the_old(world: World) -> None:
     world.at_source(*STAFF, "CREATE TABLE other (id int)")
     load(world, FULL)
     world.at_source("UPDATE staff SET name = 'new'")
-    check = '{sql: {gone: "select pg_terminate_backend(pg_backend_pid()) from {table} limit 1"}}'
-    with pytest.raises(IngestError, match=r"the connection is lost|terminating connection"):
-        world.run(rule(load="", cursor="", lookback="", checks=check), "public.other")
+
+    def end_it() -> None:
+        for _ in range(200):
+            if world.rows(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE query LIKE '%pg_sleep(19)%' AND pid <> pg_backend_pid()"
+            ):
+                return
+            time.sleep(0.05)
+
+    check = '{sql: {slow: "select pg_sleep(19) is null from {table} limit 1"}}'
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(end_it)
+        with pytest.raises(IngestError, match=r"the connection is lost|terminating connection"):
+            world.run(rule(load="", cursor="", lookback="", checks=check), "public.other")
     assert_intact(world)
     assert {each.rows for each in world.run(FULL, "public.other").loaded} == {100, 0}
