@@ -198,7 +198,7 @@ def _tool(setting: Setting, changes: _Changes, tool: toolbox.Tool) -> Contender:
             "--update-key", "updated_at",
         ),
         "dlt": lambda: tools.dlt(
-            venv, "orders", schema, "o_orderkey", "updated_at", backend="connectorx"
+            venv, "orders", schema, "o_orderkey", "updated_at", backend="pyarrow"
         ),
         "ingestr": lambda: tools.ingestr(
             venv, "orders", schema, "--incremental-strategy", "merge", "--incremental-key",

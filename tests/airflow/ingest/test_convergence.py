@@ -556,6 +556,7 @@ class Play:
             any(change not in WIDENED for change in widened)
             or any(new[at][2] and not (at in old and old[at][2]) for at in new)
             or added & left
+            or (added and not table.key)
             or old[at][0] != new[at][0]
         )
 
