@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ingest.journal import Journal
-    from ingest.rules import TableRule
+    from ingest.rules import Freshness, TableRule
     from ingest.staging import Staged
 
 _SAMPLES = 5
@@ -51,7 +51,8 @@ def audit(journal: Journal, staged: Staged, rule: TableRule) -> tuple[Outcome, .
         staging.expect(connection, staged)
         if plan.action != "full" and rule.checks == Checks():
             return ()
-        recent = journal.recent_rows(str(plan))
+        drops = rule.checks.rows.max_drop is not None
+        recent = journal.recent_rows(str(plan)) if drops else None
         with connection.transaction(force_rollback=True):
             outcomes = tuple(_Audit(connection, staged, rule.checks, recent).outcomes())
         journal.checked(str(plan), outcomes)
@@ -111,7 +112,7 @@ class _Audit:
             if all(map(self._has, columns)):
                 yield self._unique(columns)
         if checks.freshness and self._has(checks.freshness.column):
-            yield self._fresh()
+            yield self._fresh(checks.freshness)
         if checks.sql:
             yield from self._sql()
 
@@ -182,10 +183,9 @@ class _Audit:
             samples,
         )
 
-    def _fresh(self) -> Outcome:
-        rule = self._checks.freshness
-        column = names.quote(rule.column) if rule else ""
-        seconds = rule.max_age.total_seconds() if rule else 0
+    def _fresh(self, rule: Freshness) -> Outcome:
+        column = names.quote(rule.column)
+        seconds = rule.max_age.total_seconds()
         # Dates and time stamps without a zone are taken as UTC.
         newest = f"max({column}) FILTER (WHERE isfinite({column}))"
         value, passed = self._one(
@@ -194,9 +194,9 @@ class _Audit:
             f" FROM {self._candidate}"
         )
         return Outcome(
-            f"freshness.{rule.column if rule else ''}",
+            f"freshness.{rule.column}",
             passed,
-            f"a value of the last {rule.max_age if rule else ''}",
+            f"a value of the last {rule.max_age}",
             f"{value or 'none'}",
         )
 
@@ -253,10 +253,8 @@ def _candidate(connection: psycopg.Connection[Any], staged: Staged) -> str:
     """Return the name of what is audited: the staging table, or a view of what merging makes."""
     plan = staged.plan
     if plan.action == "full" and plan.deletes != "mark":
-        return f"{names.quote(plan.staging_schema)}.{names.quote(plan.name)}"
-    view = (
-        f"{names.quote(plan.staging_schema)}.{names.quote(names.suffixed(plan.name, '~candidate'))}"
-    )
+        return names.qualified(plan.staging_schema, plan.name)
+    view = names.qualified(plan.staging_schema, names.suffixed(plan.name, "~candidate"))
     columns = tuple(column.name for column in plan.columns)
     query = deletions.candidate_rows(plan, columns)
     if staged.keys:

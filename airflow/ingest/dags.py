@@ -91,7 +91,7 @@ def pipeline_dag(file: Path) -> DAG:
         tags={"ingest", pipeline.source},
         default_args={"owner": pipeline.owner},
     ) as dag:
-        pipeline_group(file)
+        _group(pipeline, file.stem)
     return dag
 
 
@@ -102,8 +102,10 @@ def pipeline_group(file: Path) -> TaskGroup:
     ``audit`` and ``publish`` follow for each table by itself; ``finish`` writes down how the run
     went, tells the webhook, and fails if a table did. Raises ContractError.
     """
-    pipeline, name = contract.read(file), file.stem
+    return _group(contract.read(file), file.stem)
 
+
+def _group(pipeline: Pipeline, name: str) -> TaskGroup:
     def job() -> run.Job:
         run_id = str(get_current_context()["run_id"])
         return run.Job(pipeline, name, run_id, connections.from_airflow)

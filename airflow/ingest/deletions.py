@@ -165,7 +165,7 @@ def carry_over(connection: psycopg.Connection[Any], plan: TablePlan) -> None:
     found = connection.execute(
         "SELECT attname::text FROM pg_catalog.pg_attribute WHERE attrelid = to_regclass(%s)"
         " AND attnum > 0 AND NOT attisdropped",
-        [f"{names.quote(plan.schema)}.{names.quote(plan.name)}"],
+        [names.qualified(plan.schema, plan.name)],
     ).fetchall()
     there = {column for (column,) in found}
     before = {column.name: _renamed(plan).get(column.name, column.name) for column in plan.columns}

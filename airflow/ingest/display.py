@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from rich.table import Table
+
     from ingest.plan import TablePlan
     from ingest.run import Loaded
 
@@ -92,7 +94,3 @@ def _print(table: Table) -> None:
     from rich.console import Console
 
     Console().print(table)
-
-
-if TYPE_CHECKING:
-    from rich.table import Table

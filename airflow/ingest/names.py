@@ -6,6 +6,8 @@ import hashlib
 import re
 from dataclasses import dataclass
 
+from psycopg import sql
+
 MAX_BYTES = 63  # NAMEDATALEN - 1: PostgreSQL cuts a longer name without a word
 _PART = r'"(?:[^"\0]|"")+"|[^\W\d][\w$]*'
 _NAME = re.compile(rf'(?P<schema>{_PART})\.(?P<table>"(?:[^"\0]|"")+"|[\w$*]+)')
@@ -56,13 +58,17 @@ def display(schema: str, table: str) -> str:
 
 def quote(name: str) -> str:
     """Return ``name`` as a quoted identifier of SQL."""
-    return '"' + name.replace('"', '""') + '"'
+    return sql.Identifier(name).as_string()
+
+
+def qualified(schema: str, name: str) -> str:
+    """Return ``schema.name`` as quoted identifiers of SQL."""
+    return sql.Identifier(schema, name).as_string()
 
 
 def literal(text: str) -> str:
     """Return ``text`` as a string literal of SQL, whatever standard_conforming_strings says."""
-    quoted = "'" + text.replace("'", "''") + "'"
-    return " E" + quoted.replace("\\", "\\\\") if "\\" in text else quoted
+    return sql.Literal(text).as_string()
 
 
 def suffixed(name: str, suffix: str) -> str:

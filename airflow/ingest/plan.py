@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Literal
 
 from ingest import cursor as cursors
 from ingest import drift, names
-from ingest.cursor import Cursor, Interval  # noqa: TC001 - pydantic reads them
+from ingest.cursor import Cursor  # noqa: TC001 - pydantic reads it
 from ingest.drift import Shape, ShapeColumn
 from ingest.errors import IngestError, SchemaChangedError
 from ingest.rules import DELETED_AT
 
 if TYPE_CHECKING:
     from ingest.contract import Pipeline
+    from ingest.cursor import Interval
     from ingest.rules import TableRule
     from ingest.shapes import Column, TableShape
     from ingest.types import Landings
@@ -72,7 +73,6 @@ class TablePlan:
     blocks: int = 0  # of the largest part; 0 where ranges cannot be read
     cursor: Cursor | None = None
     since: str | None = None
-    interval: Interval | None = None
     where: str = ""
     alter: tuple[str, ...] = ()
     unfit: tuple[str, ...] = ()
@@ -149,9 +149,8 @@ def build(
             f" {found.describe()[-1]}",
             hint="Run once with --full-refresh to accept that marked rows go.",
         )
-    if whole.cursor is None:
+    if (cursor := whole.cursor) is None:
         return whole
-    cursor = whole.cursor
     value = state.cursor_value if state.cursor == cursor.column else None
     if value is None and rule.load == "incremental":
         return replace(whole, reason=f"no value of {cursor.column} is known yet")
@@ -233,11 +232,9 @@ def _columns(rule: TableRule, table: TableShape) -> tuple[Column, ...]:
     }
     kept = known - {*rule.columns.exclude}
     for what, wanted in named.items():
+        missing = {*wanted} - (kept if what.startswith("checks") else known)
         # A pattern's rule says what is so wherever there is such a column.
-        missing = () if rule.table.pattern else {*wanted} - known
-        if what.startswith("checks") and not missing:
-            missing = () if rule.table.pattern else {*wanted} - kept
-        if missing:
+        if missing and not rule.table.pattern:
             raise IngestError(
                 f"table {table.relation}: {what}: expected its columns"
                 f" {', '.join(sorted(kept))}, found {', '.join(sorted(missing))}",
@@ -326,7 +323,6 @@ def _added(
         action=action,
         reason=reason,
         since=value,
-        interval=interval,
         where=where,
     )
 

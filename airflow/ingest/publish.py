@@ -55,7 +55,7 @@ def publish(journal: Journal, staged: Staged) -> Counts:
 
 def _published(connection: psycopg.Connection[Any], plan: TablePlan) -> int | None:
     found = connection.execute(
-        "SELECT to_regclass(%s)::oid", [f"{names.quote(plan.schema)}.{names.quote(plan.name)}"]
+        "SELECT to_regclass(%s)::oid", [names.qualified(plan.schema, plan.name)]
     ).fetchone()
     return None if found is None else cast("int | None", found[0])
 
@@ -136,7 +136,7 @@ def _refill(
         connection.execute(
             "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute"
             " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
-            [f"{names.quote(schema)}.{names.quote(plan.name)}"],
+            [names.qualified(schema, plan.name)],
         ).fetchall()
         for schema in (plan.schema, plan.staging_schema)
     ]

@@ -55,7 +55,7 @@ class Staged:
         return str(self.plan)
 
 
-def parts(plan: TablePlan, jobs: int) -> tuple[tuple[int, int | None] | None, ...]:
+def parts(plan: TablePlan, jobs: int) -> tuple[Part, ...]:
     """Return the ranges of blocks in which ``jobs`` sessions read a table, None for all of it."""
     if plan.action != "full" or jobs == 1 or plan.blocks < 2 * _RANGE_BLOCKS:
         return (None,)
@@ -133,7 +133,6 @@ class TableWork:
             action="full",
             where="",
             alter=(),
-            interval=None,
             reason=f"rows are missing that {self.plan.cursor and self.plan.cursor.column}"
             " does not show; a longer lookback may",
         )
@@ -172,7 +171,7 @@ def find(connection: psycopg.Connection[Any], plan: TablePlan) -> str | None:
     """Return the load_id of what is in staging of a table, None if there is nothing."""
     ((found,),) = connection.execute(
         "SELECT pg_catalog.obj_description(to_regclass(%s), 'pg_class')",
-        [f"{names.quote(plan.staging_schema)}.{names.quote(plan.name)}"],
+        [names.qualified(plan.staging_schema, plan.name)],
     ).fetchall()
     return cast("str | None", found)
 

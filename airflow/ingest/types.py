@@ -233,7 +233,7 @@ class Landings:
         self.steps.append(TypeStep(name, statement))
 
     def _name(self, name: str, schema: str | None = None) -> str:
-        return f"{names.quote(schema or self._schema)}.{names.quote(name)}"
+        return names.qualified(schema or self._schema, name)
 
 
 def _candidates(name: str, definition: str) -> tuple[str, str]:
