@@ -157,7 +157,7 @@ def _succeeded(platform: Access, dag_id: str) -> bool:
     return bool(runs["total_entries"])
 
 
-def run(platform: Access, dag_ids: Sequence[str], *, timeout: float = 300) -> None:
+def run(platform: Access, dag_ids: Sequence[str], *, timeout: float = 900) -> None:
     """Trigger the DAGs together and wait for success; ``timeout`` is in seconds."""
     if not dag_ids:
         return

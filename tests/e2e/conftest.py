@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 UP_TIMEOUT = 2400  # s: `make up` with empty caches takes 25 minutes; this is for what hangs
-TEST_TIMEOUT = 600  # s
+TEST_TIMEOUT = 1200  # s: longer than each wait within
 FIRST_TIMEOUT = UP_TIMEOUT + 300  # s: the first test waits for the platform
 
 

@@ -29,6 +29,7 @@ LOCK_ERROR = re.compile(
 # Workers finish what runs, and Nomad kills after at most a minute what then still stands.
 STOP_SECONDS = 180
 START_SECONDS = 400
+RUN_SECONDS = 900  # a minute where nothing else runs; for what hangs
 ALIVE = {"pending", "running"}
 
 
@@ -55,14 +56,22 @@ def trigger(platform: Access, dag_id: str) -> str:
     return f"dags/{dag_id}/dagRuns/{made['dag_run_id']}"
 
 
-def ended(platform: Access, run: str, timeout: float = 300) -> str:
-    """Wait until the run ended and return its state."""
+def ended(platform: Access, run: str, timeout: float = RUN_SECONDS) -> str:
+    """Wait until the run ended and return its state; a failure tells how each task stands."""
 
     def state() -> str | None:
         found = str(platform.airflow(run)["state"])
         return found if found in first_run.ENDED else None
 
-    return str(wait_until(state, run, timeout))
+    try:
+        return str(wait_until(state, run, timeout))
+    except AssertionError as error:
+        for task in platform.airflow(f"{run}/taskInstances")["task_instances"]:
+            error.add_note(
+                f"{task['task_id']}[{task['map_index']}] {task['state']}, try {task['try_number']}:"
+                f" queued {task['queued_when']}, {task['start_date']} to {task['end_date']}"
+            )
+        raise
 
 
 def task_log(platform: Access, run: str, task: str, attempt: int | None = None) -> str:
@@ -139,7 +148,7 @@ def kill(platform: Access, job: str) -> None:
 
     wait_until(restarted, f"{name} to be started again", 60)
     deploy.wait(platform.nomad, [each.id for each in deploy.platform()], timeout=START_SECONDS)
-    assert ended(platform, run, timeout=900) == "success"
+    assert ended(platform, run) == "success"
 
 
 def stop_all(platform: Access) -> None:
