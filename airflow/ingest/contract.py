@@ -170,13 +170,7 @@ def _problem(found: document.Document, fault: ErrorDetails) -> Problem:
 def _model(key: document.Key) -> type[BaseModel]:
     """Return the model whose keys stand around ``key``."""
     inside = [part for part in key[:-1] if isinstance(part, str)]
-    named: dict[str, type[BaseModel]] = {
-        "checks": Checks,
-        "columns": Columns,
-        "rows": Rows,
-        "freshness": Freshness,
-    }
-    return named.get(inside[-1], TableRule) if inside else Pipeline
+    return _INSIDE.get(inside[-1], TableRule) if inside else Pipeline
 
 
 def _show(value: object) -> str:

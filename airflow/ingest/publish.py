@@ -168,6 +168,7 @@ def _merge(connection: psycopg.Connection[Any], plan: TablePlan) -> tuple[int, i
     )
     if plan.action == "append":
         return connection.execute(insert).rowcount, 0
+    key = sql.SQL(", ").join(map(sql.Identifier, plan.key))
     # The key, too: 'Ama' for 'ama' and 1.00 for 1 are equal to an index, and not the same value.
     sets = [sql.SQL("{0} = excluded.{0}").format(column) for column in columns]
     # Equal by every byte: rows that only the lookback brought again are not written again.
@@ -180,15 +181,16 @@ def _merge(connection: psycopg.Connection[Any], plan: TablePlan) -> tuple[int, i
         deleted = sql.Identifier(DELETED_AT)
         sets.append(sql.SQL("{} = NULL").format(deleted))
         differs.append(sql.SQL("p.{} IS NOT NULL").format(deleted))
-    key = sql.SQL(", ").join(map(sql.Identifier, plan.key))
     action = sql.SQL("UPDATE SET {} WHERE {}").format(
         sql.SQL(", ").join(sets), sql.SQL(" OR ").join(differs)
     )
+    # In the order of the key, whose index and mostly whose rows are then met page after page.
     ((inserted, updated),) = connection.execute(
         sql.SQL(
-            "WITH merged AS ({} ON CONFLICT ({}) DO {} RETURNING xmax = 0 AS new)"
+            "WITH merged AS ({insert} ORDER BY {key} ON CONFLICT ({key}) DO {action}"
+            " RETURNING xmax = 0 AS new)"
             " SELECT count(*) FILTER (WHERE new), count(*) FILTER (WHERE NOT new) FROM merged"
-        ).format(insert, key, action)
+        ).format(insert=insert, key=key, action=action)
     ).fetchall()
     return inserted, updated
 

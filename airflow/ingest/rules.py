@@ -19,7 +19,8 @@ from pydantic_core import PydanticCustomError
 
 from ingest import names
 
-STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
+# Validators are built once, by what is validated, and not for every model on the way there.
+STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 Load = Literal["full", "incremental", "append"]
 Deletes = Literal["ignore", "detect", "mark"]
 OnSchemaChange = Literal["refresh", "evolve", "fail"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -49,8 +50,30 @@ def test_run_prints_json_that_agrees_with_the_warehouse(world: World) -> None:
     assert world.rows('SELECT pipeline, "table", rows, run_id FROM ops.tables') == [
         ("hr", "raw_hr.a", 7, result["run_id"])
     ]
-    plain = ingest("run", world.file(), "--table", "a", **environment)
-    assert re.search(r"raw_hr\.a +full +7 +\+7 -7 ", plain.stdout)
+    piped = ingest("run", world.file(), "--table", "a", **environment)
+    assert piped.stdout.startswith("raw_hr.a\tfull\t7\t+7 -7\t")
+    assert piped.stdout.count("\n") == 1
+
+
+def test_run_shows_a_table_at_a_terminal(world: World) -> None:
+    world.at_source("CREATE TABLE a (id int)", "INSERT INTO a SELECT generate_series(1, 7)")
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "ingest", "run", world.file()],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=subprocess.DEVNULL,
+        env=os.environ
+        | {"AIRFLOW_CONN_HR": world.source, "AIRFLOW_CONN_WAREHOUSE": world.warehouse}
+        | {"TERM": "dumb", "COLUMNS": "80"},
+    )
+    os.close(theirs)
+    shown = os.read(ours, 4096).decode()
+    os.close(ours)
+    assert done.returncode == 0
+    assert re.search(r"table +load +rows +changed +time", shown)
+    assert re.search(r"raw_hr\.a +full +7 +\+7 ", shown)
 
 
 def test_exit_codes_and_errors(world: World) -> None:
