@@ -80,7 +80,7 @@ class _Stream:
         self._poll = select.poll()
         self._poll.register(self._pgconn.socket, select.POLLIN)
 
-    def blocks(self) -> Generator[bytes, None, None]:
+    def blocks(self) -> Generator[bytearray, None, None]:
         """Yield the stream in blocks; raise IngestError if the source fails."""
         try:
             self._pgconn.send_query(self._end.copy.as_bytes(self._end.connection))
@@ -92,24 +92,21 @@ class _Stream:
         except psycopg.Error as error:
             raise from_postgres(error, side=self._end.side, table=self._end.table) from error
 
-    def _copied(self) -> Generator[bytes, None, None]:
+    def _copied(self) -> Generator[bytearray, None, None]:
+        # Each row is let go of at once: thousands that are held keep the garbage collector busy.
         get = self._pgconn.get_copy_data
-        held: list[memoryview] = []
-        hold = held.append
-        size = 0
+        block = bytearray()
         while True:
-            length, data = get(1)
+            length, row = get(1)
             if length > 0:
-                hold(data)
-                size += length
-                if size >= _BLOCK:
-                    yield b"".join(held)
-                    held.clear()
-                    size = 0
+                block += row
+                if len(block) >= _BLOCK:
+                    yield block
+                    block = bytearray()
             elif length == 0:
                 self._wait()
             else:
-                yield b"".join(held)
+                yield block
                 return
 
     def _expect(self, status: pq.ExecStatus) -> pq.abc.PGresult:
