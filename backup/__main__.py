@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,17 +16,18 @@ from rich.table import Table
 
 from backup.catalogue import Backup, Catalogue, Newest
 from backup.connection import PostgresUri
-from backup.console import App, command
-from backup.crypt import private_key
+from backup.console import App, command, progress
+from backup.crypt import private_key, public_keys
 from backup.deadline import parse_duration, time_limit
 from backup.drill import run_drill
 from backup.dump import run_backup
 from backup.errors import WrongUse
+from backup.lifecycle import Rule, State, apply, states
 from backup.registry import load_registry
 from backup.report import drill_table, human_age, human_bytes
 from backup.restore import restore as restore_backup
 from backup.restore import verify as verify_backup
-from backup.settings import B2_KEY, DRILL_KEY, Settings
+from backup.settings import B2_KEY, DRILL_KEY, RECIPIENTS, Settings
 from backup.store import open_store
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ Settings, from the environment:
   BACKUP_PG_BIN        PostgreSQL's programs (default: /usr/lib/postgresql/15/bin)
   BACKUP_REGISTRY      list of databases (default: databases.toml in the package)
   BACKUP_PART_MINIMUM  smallest part of an upload (default: 16MiB)
+  BACKUP_BANDWIDTH     most bytes a second that an upload takes, such as 20MB (default: no limit)
+  BACKUP_DIGEST_JOBS   sessions that digest tables beside the dump (default: half the cores)
 
 \b
 Secret files, each needed by some verbs only:
@@ -62,6 +65,10 @@ app = App(
     add_completion=False,
     pretty_exceptions_enable=False,  # its tracebacks print local variables
 )
+rules = typer.Typer(help="How long the bucket keeps backups: B2's own lifecycle rules.")
+keys = typer.Typer(help="The public keys that dumps are encrypted to.")
+app.add_typer(keys, name="keys", no_args_is_help=True)
+app.add_typer(rules, name="lifecycle", no_args_is_help=True)
 out = Console()
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
@@ -102,8 +109,8 @@ def run(
     """Back up one database: dump, compress, encrypt and upload in one pass, manifest last."""
     settings = _settings()
     database = load_registry(settings.registry).get(name)
-    with time_limit(parse_duration(timeout)):
-        manifest = run_backup(settings, database)
+    with time_limit(parse_duration(timeout)), progress(name) as told:
+        manifest = run_backup(settings, database, told)
     if as_json:
         typer.echo(manifest.to_json().decode())
 
@@ -250,7 +257,7 @@ def restore(
 def drill(
     names: Scope = None, jobs: Jobs = 2, timeout: Timeout = "4h", as_json: Json = False
 ) -> None:
-    """Restore each database's newest backup into a throwaway server and compare row counts.
+    """Restore each database's newest backup into a throwaway server and compare all rows.
 
     Exit 1 if one of them is not equal; the others are drilled all the same. The report goes to
     <prefix>/drills/ in the bucket. Must not run as root.
@@ -264,6 +271,93 @@ def drill(
     else:
         out.print(drill_table(report))
     if not report.passed:
+        raise typer.Exit(1)
+
+
+def _show_rules(found: list[State], *, as_json: bool) -> None:
+    if as_json:
+        _print_json([state.as_json() for state in found])
+        return
+    table = Table("objects below", "hidden after", "deleted", "unfinished cancelled", "state")
+    for state in found:
+        days = [state.rule.hide_after, state.rule.delete_after, state.rule.cancel_after]
+        later = ("{} d", "{} d later", "after {} d")
+        told = [
+            "never" if number is None else text.format(number)
+            for number, text in zip(days, later, strict=True)
+        ]
+        style = "red" if state.state in ("missing", "different") else None
+        table.add_row(state.rule.prefix, *told, state.state, style=style)
+    out.print(table)
+
+
+@rules.command("show")
+@command
+def show_rules(as_json: Json = False) -> None:
+    """Show how long the bucket keeps what; exit 1 if a rule is missing or different."""
+    settings = _settings()
+    databases = load_registry(settings.registry).database
+    with open_store(settings, settings.b2_key(B2_KEY)) as store:
+        _, there = store.lifecycle_rules()
+    found = states([Rule.of(rule) for rule in there], settings.prefix, databases)
+    _show_rules(found, as_json=as_json)
+    if any(state.state in ("missing", "different") for state in found):
+        raise typer.Exit(1)
+
+
+@rules.command("apply")
+@command
+def apply_rules(as_json: Json = False) -> None:
+    """Put the bucket's rules in place; those of other prefixes stay. Needs the right writeBuckets.
+
+    Each database's backups are hidden after 16 days and deleted 14 days later, the monthly copies
+    after 367 and 30. Hidden ones are listed and restored as before.
+    """
+    settings = _settings()
+    databases = load_registry(settings.registry).database
+    with open_store(settings, settings.b2_key(B2_KEY)) as store:
+        found = apply(store, settings.prefix, databases)
+    _show_rules(found, as_json=as_json)
+
+
+@keys.command("check")
+@command
+def check_keys(
+    days: Annotated[int, typer.Option(min=0, help="Warn this long before a key expires.")] = 60,
+    as_json: Json = False,
+) -> None:
+    """Show until when each key serves; exit 1 if one does not, or soon will not."""
+    settings = _settings()
+    with public_keys(settings.secret_path(RECIPIENTS), settings.scratch) as ring:
+        found = ring.keys
+    soon = datetime.now(UTC) + timedelta(days=days)
+    told = {
+        key.fingerprint: "expired, revoked or cannot encrypt"
+        if not key.encrypts
+        else f"expires within {days} days"
+        if key.expires and key.expires < soon
+        else "well"
+        for key in found
+    }
+    if as_json:
+        _print_json(
+            [
+                {
+                    "fingerprint": key.fingerprint,
+                    "expires": key.expires and key.expires.isoformat(),
+                    "state": told[key.fingerprint],
+                }
+                for key in found
+            ]
+        )
+    else:
+        table = Table("key", "serves until", "state")
+        for key in found:
+            until = f"{key.expires:%Y-%m-%d}" if key.expires else "ever"
+            state = told[key.fingerprint]
+            table.add_row(key.fingerprint, until, state, style=None if state == "well" else "red")
+        out.print(table)
+    if not found or any(state != "well" for state in told.values()):
         raise typer.Exit(1)
 
 

@@ -6,17 +6,27 @@ import functools
 import os
 import sys
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import structlog
 import typer
+from rich.console import Console
+from rich.progress import (
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
 
 from backup.deadline import Stopped, stopped_by_signals
 from backup.errors import BackupError
 from backup.logs import configure_logs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,6 +52,24 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
         raise typer.Exit(code)
 
     return told
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int], None]]:
+    """Show bytes as they get there, where somebody looks; yield what is told of each part."""
+    if not sys.stderr.isatty():
+        yield lambda _size: None
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(what, total=None)
+        yield lambda size: bars.advance(task, size)
 
 
 def _tell(message: str, hint: str) -> None:

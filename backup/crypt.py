@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from backup.connection import plain_environment
@@ -23,14 +24,17 @@ if TYPE_CHECKING:
 GPG = ("gpg", "--no-options", "--batch", "--no-tty", "--quiet", "--with-colons")
 CAPABILITIES = 11  # the field's place in gpg's colon format (doc/DETAILS)
 VALUE = 9
+EXPIRY = 6  # seconds since 1970, empty for never
+LAST = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Key:
-    """A primary key: its fingerprint, and whether gpg would encrypt to it today."""
+    """A key pair's fingerprint, whether gpg would encrypt to it today, and until when."""
 
     fingerprint: str
     encrypts: bool
+    expires: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -68,18 +72,37 @@ def parse_keys(colons: str) -> tuple[Key, ...]:
     """Return the primary keys in gpg's ``--with-colons`` listing of public or secret keys.
 
     gpg writes a capability in upper case when the key as a whole can be used for it, so an ``E``
-    is missing from a key that is expired, revoked, or can only sign.
+    is missing from a key that is expired, revoked, or can only sign. A key serves until it expires
+    itself or the last of its subkeys that encrypt does.
     """
     keys: list[Key] = []
-    capabilities: str | None = None
-    for line in colons.splitlines():
-        fields = line.split(":")
-        if fields[0] in ("pub", "sec"):
-            capabilities = fields[CAPABILITIES]
-        elif fields[0] == "fpr" and capabilities is not None:
-            keys.append(Key(fields[VALUE], "E" in capabilities))
-            capabilities = None
+    for block in _blocks(colons):
+        primary = block[0]
+        fingerprint = next(fields[VALUE] for fields in block if fields[0] == "fpr")
+        subkeys = [
+            _expiry(fields) or LAST
+            for fields in block
+            if fields[0] in ("sub", "ssb") and "e" in fields[CAPABILITIES]
+        ]
+        until = min(_expiry(primary) or LAST, max(subkeys, default=LAST))
+        expires = None if until == LAST else until
+        keys.append(Key(fingerprint, "E" in primary[CAPABILITIES], expires))
     return tuple(keys)
+
+
+def _blocks(colons: str) -> list[list[list[str]]]:
+    """Return the lines of each key, split into fields."""
+    blocks: list[list[list[str]]] = []
+    for fields in (line.split(":") for line in colons.splitlines()):
+        if fields[0] in ("pub", "sec"):
+            blocks.append([])
+        if blocks:
+            blocks[-1].append(fields)
+    return blocks
+
+
+def _expiry(fields: list[str]) -> datetime | None:
+    return datetime.fromtimestamp(int(fields[EXPIRY]), UTC) if fields[EXPIRY] else None
 
 
 @contextmanager
@@ -102,9 +125,16 @@ def _imported(armoured: Path, scratch: Path, listing: str) -> Iterator[Keyring]:
 
 
 @contextmanager
+def public_keys(armoured: Path, scratch: Path) -> Iterator[Keyring]:
+    """Yield a ring of the public keys in ``armoured``, good or not."""
+    with _imported(armoured, scratch, "--list-keys") as ring:
+        yield ring
+
+
+@contextmanager
 def recipients(armoured: Path, scratch: Path) -> Iterator[Keyring]:
     """Yield a ring of the public keys in ``armoured``, each of which can be encrypted to now."""
-    with _imported(armoured, scratch, "--list-keys") as ring:
+    with public_keys(armoured, scratch) as ring:
         useless = [key.fingerprint for key in ring.keys if not key.encrypts]
         if not ring.keys or useless:
             raise WrongUse(

@@ -19,9 +19,11 @@ from backup.manifest import Manifest, StoredDump
 from backup.pipeline import Pipeline, Stage, run_tool
 from backup.settings import B2_KEY, DATABASE_URI, RECIPIENTS, Settings
 from backup.snapshot import LOCK_WAIT, Snapshot, exclusive, exported_snapshot
-from backup.store import PartPlan, Store, open_store, plan_parts
+from backup.store import open_store
+from backup.upload import Paced, plan_parts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from backup.registry import Database
@@ -35,28 +37,21 @@ class DumpStream:
     Its end is given only after every child ended with 0 and all rows were counted.
     """
 
-    def __init__(self, pipeline: Pipeline, snapshot: Snapshot, plan: PartPlan) -> None:
+    def __init__(self, pipeline: Pipeline, snapshot: Snapshot) -> None:
         self._pipeline = pipeline
-        self._snapshot = snapshot
-        self._capacity = plan.capacity
+        self._inventory = snapshot.inventory
         self._digest = hashlib.sha256()
         self.size = 0
 
-    def read(self, size: int) -> bytes:
-        """Return up to ``size`` bytes, or raise what went wrong."""
-        data = self._pipeline.read(size)
-        self._snapshot.check()
-        if not data:
-            self._snapshot.rows()
-            return data
-        self._digest.update(data)
-        self.size += len(data)
-        if self.size > self._capacity:
-            raise BackupError(
-                f"dump is longer than the {self._capacity} bytes that its parts can hold",
-                hint="Raise expected_size of the database in the registry and run again.",
-            )
-        return data
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill the beginning of ``buffer`` and return how far, or raise what went wrong."""
+        count = self._pipeline.readinto(buffer)
+        self._inventory.check()
+        if not count:
+            self._inventory.tables()
+        self._digest.update(buffer[:count])
+        self.size += count
+        return count
 
     @property
     def sha256(self) -> str:
@@ -107,10 +102,13 @@ def dump_stages(
     )
 
 
-def run_backup(settings: Settings, database: Database) -> Manifest:
+def run_backup(
+    settings: Settings, database: Database, told: Callable[[int], None] = lambda _size: None
+) -> Manifest:
     """Back up ``database`` and return the manifest that was written last.
 
-    Raises :class:`BackupError` on any failure, and then there is no manifest.
+    ``told`` hears of the bytes of each part that is in the bucket. Raises :class:`BackupError` on
+    any failure, and then there is no manifest.
     """
     uri = PostgresUri(settings.secret(DATABASE_URI), str(settings.secret_path(DATABASE_URI)))
     version = pg_dump_version(settings.pg_bin)
@@ -118,20 +116,34 @@ def run_backup(settings: Settings, database: Database) -> Manifest:
         recipients(settings.secret_path(RECIPIENTS), settings.scratch) as ring,
         open_store(settings, settings.b2_key(B2_KEY)) as store,
         exclusive(uri, database.name),
-        exported_snapshot(uri, lambda server: check_versions(version, server)) as snapshot,
+        exported_snapshot(
+            uri,
+            lambda server: check_versions(version, server),
+            jobs=settings.digest_jobs,
+            digests=database.proof == "digests",
+        ) as snapshot,
     ):
+        # Under the lock, so these are what a killed run left.
+        store.cancel_unfinished(f"{settings.prefix}/{database.name}/")
         started = datetime.now(UTC)
         identifier = new_id(started, secrets.token_hex(4))
         plan = plan_parts(
             max(int(database.expected_size), snapshot.source.size), int(settings.part_minimum)
         )
-        log.info("backup started", database=database.name, id=identifier, part=plan.part_size)
+        log.info("backup started", database=database.name, id=identifier, part=plan.first)
         hint = "No backup was made; look at the message and run again."
         stages = dump_stages(settings.pg_bin, uri, snapshot.identifier, ring)
         name = dump_name(settings.prefix, database.name, identifier)
         with Pipeline(stages, hint=hint) as pipeline:
-            stream = DumpStream(pipeline, snapshot, plan)
-            dump = _upload(store, name, stream, plan)
+            stream = DumpStream(pipeline, snapshot)
+            paced = Paced(stream, settings.bandwidth) if settings.bandwidth else stream
+            stored = store.upload_stream(name, paced, plan, told)
+        if stored.size != stream.size:
+            raise BackupError(
+                f"object {name} has {stored.size} bytes in the bucket, {stream.size} were sent",
+                hint="Nothing counts as a backup without its manifest; run again.",
+            )
+        dump = StoredDump(name=name, file_id=stored.file_id, size=stored.size, sha256=stream.sha256)
         manifest = Manifest(
             id=identifier,
             database=database.name,
@@ -140,20 +152,13 @@ def run_backup(settings: Settings, database: Database) -> Manifest:
             finished=datetime.now(UTC),
             source=snapshot.source,
             pg_dump_version=version,
-            tables=snapshot.rows(),
+            tables=snapshot.inventory.tables(),
+            sequences=snapshot.sequences(),
+            extensions=snapshot.extensions,
+            unvalidated=snapshot.unvalidated,
             recipients=ring.fingerprints,
             program_version=__version__,
         )
         store.put(manifest_name(settings.prefix, database.name, identifier), manifest.to_json())
     log.info("backup done", database=database.name, id=identifier, size=dump.size)
     return manifest
-
-
-def _upload(store: Store, name: str, stream: DumpStream, plan: PartPlan) -> StoredDump:
-    stored = store.upload_stream(name, stream, plan)
-    if stored.size != stream.size:
-        raise BackupError(
-            f"object {name} has {stored.size} bytes in the bucket, {stream.size} were sent",
-            hint="Nothing counts as a backup without its manifest; run again.",
-        )
-    return StoredDump(name=name, file_id=stored.file_id, size=stored.size, sha256=stream.sha256)

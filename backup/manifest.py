@@ -10,14 +10,26 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from backup.errors import BackupError
 
 
-class TableRows(BaseModel):
-    """One user table and its rows in the dump's own snapshot."""
+class TableContents(BaseModel):
+    """One user table in the dump's own snapshot: its rows, and their digest if it was taken."""
 
     model_config = ConfigDict(frozen=True)
 
     schema_name: str
     table: str
     rows: int = Field(ge=0)
+    digest: str | None = Field(default=None, description="see backup.contents; None: counted only")
+
+
+class Sequence(BaseModel):
+    """One sequence: its last value before and after the dump, null if it was not asked yet."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_name: str
+    name: str
+    before: int | None
+    after: int | None
 
 
 class StoredDump(BaseModel):
@@ -57,7 +69,10 @@ class Manifest(BaseModel):
     finished: datetime
     source: Source
     pg_dump_version: str
-    tables: tuple[TableRows, ...]
+    tables: tuple[TableContents, ...]
+    sequences: tuple[Sequence, ...] = ()
+    extensions: dict[str, str] = Field(default_factory=dict, description="name and version")
+    unvalidated: tuple[str, ...] = Field(default=(), description="constraints that are NOT VALID")
     recipients: tuple[str, ...] = Field(description="fingerprints of the keys it is encrypted to")
     program_version: str
 

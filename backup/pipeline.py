@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 PIPE_BYTES = 1 << 20  # Linux's own limit for a user; 16 times fewer switches than the default
+BLOCK_BYTES = 1 << 16
 EXIT_SECONDS = 60  # from the end of the stream to the end of every child
 TERM_SECONDS = 3  # for pg_dump to cancel its query on the server
 STDERR_TAIL = 8192
@@ -62,7 +63,7 @@ class Pipeline:
         sink: IO[bytes] | None = None,
         hint: str,
     ) -> None:
-        """Prepare a chain from ``source`` (or nothing) to ``sink`` (or :meth:`read`)."""
+        """Prepare a chain from ``source`` (or nothing) to ``sink`` (or :meth:`readinto`)."""
         self.stages = stages
         self.source = source
         self.sink = sink
@@ -109,17 +110,25 @@ class Pipeline:
             fcntl.fcntl(child.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         return child.stdout
 
-    def read(self, size: int) -> bytes:
-        """Return up to ``size`` bytes of the last child's output, ``b""`` only after all is well.
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill the beginning of ``buffer`` and return how far, 0 only after all is well.
 
         Raises :class:`ChildFailed` instead of reporting the end of a stream that is cut short.
         """
         stream = self.children[-1].stdout
         assert stream is not None  # noqa: S101 - a chain with a sink is never read
-        data = os.read(stream.fileno(), size)
-        if not data:
+        count = os.readv(stream.fileno(), [buffer])
+        if not count:
             self.finish()
-        return data
+        return count
+
+    def read_all(self) -> bytes:
+        """Return all that the last child writes, once every child ended with 0."""
+        read = bytearray()
+        block = memoryview(bytearray(BLOCK_BYTES))
+        while count := self.readinto(block):
+            read += block[:count]
+        return bytes(read)
 
     def finish(self) -> None:
         """Wait for every child and raise :class:`ChildFailed` unless each ended with 0."""
@@ -184,8 +193,5 @@ def run_tool(argv: Sequence[str | os.PathLike[str]], environment: Mapping[str, s
     Raises :class:`ChildFailed` if it does not end with 0.
     """
     hint = "Look at the message of the program."
-    parts = []
     with Pipeline([Stage(argv, environment)], hint=hint) as pipeline:
-        while part := pipeline.read(PIPE_BYTES):
-            parts.append(part)
-    return b"".join(parts).decode(errors="replace")
+        return pipeline.read_all().decode(errors="replace")

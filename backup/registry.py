@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Folders beside the databases' own under the environment's prefix.
-RESERVED = frozenset({"drills", "monthly"})
+DRILLS, MONTHLY = "drills", "monthly"
 CRON_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 
 
@@ -41,7 +41,7 @@ def check_cron(text: str) -> str:
 
 def check_name(name: str) -> str:
     """Return ``name`` if no folder of the program's own is called that."""
-    if name in RESERVED:
+    if name in (DRILLS, MONTHLY):
         raise ValueError(f"name {name!r} is kept for the program's own folder")
     return name
 
@@ -60,6 +60,9 @@ class Database(BaseModel):
     schedule: Annotated[str, AfterValidator(check_cron)] = Field(description="cron, UTC")
     retention: Literal["daily"]
     expected_size: ByteSize = Field(gt=0, description="of the database on its server")
+    proof: Literal["digests", "counts"] = Field(
+        default="digests", description="what of each table a restore is held against"
+    )
 
 
 class Registry(BaseModel):

@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from backup import __version__
 
 KILO = 1000
+PROMISE_SECONDS = 30 * 60  # from the bucket into a database that answers
 SHOWN = 3  # differences shown a database; the JSON has all
 
 
 class DrillResult(BaseModel):
-    """One database: ``equal`` if restored with every table's rows, else why not."""
+    """One database: ``equal`` if restored whole, sound and in time, else why not."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -24,9 +27,17 @@ class DrillResult(BaseModel):
     backup_bytes: int | None = None
     backup_age_seconds: float | None = None
     restore_seconds: float | None = None
+    source_bytes: int | None = None
     tables_compared: int = 0
     rows_compared: int = 0
     findings: tuple[str, ...] = ()
+
+    @property
+    def bytes_in_time(self) -> int | None:
+        """How large the database may be for a restore to keep the promise, at the speed seen."""
+        if not self.source_bytes or not self.restore_seconds:
+            return None
+        return int(self.source_bytes * PROMISE_SECONDS / self.restore_seconds)
 
 
 class DrillReport(BaseModel):
@@ -67,20 +78,26 @@ def human_age(seconds: float | None) -> str:
     return f"{seconds:.0f} s"
 
 
-def drill_table(report: DrillReport) -> Table:
-    """Return the report as a table, a row a database."""
-    headings = ("database", "backup", "size", "age", "restore", "tables", "verdict")
-    table = Table(*headings, title=f"Restore drill of {report.started:%Y-%m-%d %H:%M} UTC")
+def drill_table(report: DrillReport) -> Group:
+    """Return the report as a table, a row a database, and below it what was found."""
+    table = Table(title=f"Restore drill of {report.started:%Y-%m-%d %H:%M} UTC")
+    for heading in ("database", "verdict", "restore", "in 30 min", "size", "age", "tables"):
+        table.add_column(heading, no_wrap=True)
+    found = []
     for result in report.databases:
-        findings = "".join(f"\n{finding}" for finding in result.findings[:SHOWN])
+        style = None if result.verdict == "equal" else "bold red"
         table.add_row(
             result.database,
-            result.backup_id or "-",
-            human_bytes(result.backup_bytes),
-            human_age(result.backup_age_seconds),
+            result.verdict,
             "-" if result.restore_seconds is None else f"{result.restore_seconds:.1f} s",
+            human_bytes(result.bytes_in_time),
+            human_bytes(result.source_bytes),
+            human_age(result.backup_age_seconds),
             str(result.tables_compared),
-            f"{result.verdict}{findings}",
-            style=None if result.verdict == "equal" else "bold red",
+            style=style,
         )
-    return table
+        found += [
+            Text(f"{result.database}: {finding}", style="red")
+            for finding in result.findings[:SHOWN]
+        ]
+    return Group(table, *found)

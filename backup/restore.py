@@ -112,8 +112,7 @@ def load(
     ]  # fmt: skip
     hint = "Drop the target database, create it again and repeat the restore."
     with Pipeline([Stage(argv, target.environment())], hint=hint) as pipeline:
-        while pipeline.read(1 << 16):
-            pass
+        pipeline.read_all()
 
 
 def restore(

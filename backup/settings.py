@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -51,6 +52,8 @@ class Settings(BaseModel):
     pg_bin: Path = Path("/usr/lib/postgresql/15/bin")
     registry: Path = Path(__file__).with_name("databases.toml")
     part_minimum: ByteSize = Field(default=ByteSize(16 << 20), ge=5_000_000)
+    bandwidth: ByteSize | None = Field(default=None, ge=10_000, description="bytes a second")
+    digest_jobs: int = Field(default=max(1, (os.cpu_count() or 1) // 2), ge=1, le=64)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:

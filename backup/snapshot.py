@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
 
 from backup.connection import one_line
+from backup.contents import Inventory, extensions, list_tables, sequence_values, unvalidated
 from backup.errors import BackupError
-from backup.manifest import Source, TableRows
-from backup.tables import count_rows, list_tables
+from backup.manifest import Sequence, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from backup.connection import PostgresUri
-    from backup.tables import Table
+    from backup.contents import Name
 
 LOCK_WAIT = "5min"  # behind somebody's ALTER TABLE; longer and the run should fail and say so
 LOCK_BATCH = 100
@@ -73,59 +73,39 @@ def exclusive(uri: PostgresUri, name: str) -> Iterator[None]:
         yield
 
 
+@dataclass(frozen=True)
 class Snapshot:
-    """An exported snapshot with its tables locked, and the counting of rows beside the dump.
+    """An exported snapshot with its tables locked, and what is told about it beside the dump."""
 
-    The counting has a connection of its own in the same snapshot: an error in it must not end the
-    transaction that holds the snapshot and the locks.
-    """
+    identifier: str
+    source: Source
+    extensions: dict[str, str]
+    unvalidated: tuple[str, ...]
+    inventory: Inventory
+    _connection: psycopg.Connection[tuple[Any, ...]]
+    _sequences: dict[Name, int | None]
 
-    def __init__(
-        self, uri: PostgresUri, identifier: str, tables: Sequence[Table], source: Source
-    ) -> None:
-        self.identifier = identifier
-        self.source = source
-        self._counting = uri.connect("backup-count")
-        # Rows that a policy hides must make the run fail, not be left out.
-        self._counting.execute("SET row_security = off")
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="count")
-        self._counts = self._worker.submit(self._count, tables)
-
-    def _count(self, tables: Sequence[Table]) -> tuple[TableRows, ...]:
-        self._counting.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        self._counting.execute(
-            sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(self.identifier))
+    def sequences(self) -> tuple[Sequence, ...]:
+        """Return each sequence as it was at the start and as it is now; pg_dump saw it between."""
+        now = sequence_values(self._connection)
+        return tuple(
+            Sequence(schema_name=key[0], name=key[1], before=before, after=now.get(key, before))
+            for key, before in self._sequences.items()
         )
-        return tuple(count_rows(self._counting, tables))
-
-    def check(self) -> None:
-        """Raise at once if the counting has failed already."""
-        if self._counts.done():
-            self.rows()
-
-    def rows(self) -> tuple[TableRows, ...]:
-        """Wait for the counting beside the dump and return its result."""
-        try:
-            return self._counts.result()
-        except psycopg.Error as error:
-            raise BackupError(
-                f"rows could not be counted: {one_line(error)}",
-                hint="Grant the backup role pg_read_all_data; with row security also BYPASSRLS.",
-            ) from error
-
-    def close(self) -> None:
-        """End the counting, finished or not."""
-        if not self._counts.done():
-            with suppress(psycopg.Error):
-                self._counting.cancel_safe(timeout=5)
-        self._worker.shutdown(cancel_futures=True)
-        self._counting.close()
 
 
 @contextmanager
-def exported_snapshot(uri: PostgresUri, check_server: Callable[[int], None]) -> Iterator[Snapshot]:
-    """Open a snapshot that pg_dump can share, and count its tables beside what follows.
+def exported_snapshot(
+    uri: PostgresUri,
+    check_server: Callable[[int], None],
+    *,
+    jobs: int = 1,
+    digests: bool = True,
+) -> Iterator[Snapshot]:
+    """Open a snapshot that pg_dump can share; ``jobs`` sessions count what it holds meanwhile.
 
+    They are sessions of their own: an error in one must not end the transaction that holds the
+    snapshot and the locks.
     ``check_server`` is told server_version_num and raises before anything is read. The tables are
     locked (ACCESS SHARE, as pg_dump does) before it starts: TRUNCATE ignores snapshots, and must
     not come between the count and the dump.
@@ -145,17 +125,31 @@ def exported_snapshot(uri: PostgresUri, check_server: Callable[[int], None]) -> 
                     sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(sql.SQL(", ").join(batch))
                 )
             source = _describe(connection)
+            there, loose = extensions(connection), unvalidated(connection)
+            sequences = sequence_values(connection)
             identifier = str(_one(connection, "SELECT pg_export_snapshot()")[0])
         except psycopg.Error as error:
             raise BackupError(
                 f"no snapshot of database {uri.database()}: {one_line(error)}",
                 hint="Grant the backup role pg_read_all_data, or run again if tables changed.",
             ) from error
-        snapshot = Snapshot(uri, identifier, tables, source)
-        try:
-            yield snapshot
-        finally:
-            snapshot.close()
+        with Inventory(_sharing(uri, identifier, jobs), tables, digests=digests) as inventory:
+            yield Snapshot(identifier, source, there, loose, inventory, connection, sequences)
+
+
+def _sharing(
+    uri: PostgresUri, identifier: str, count: int
+) -> list[psycopg.Connection[tuple[Any, ...]]]:
+    """Open ``count`` sessions that see the snapshot."""
+    with ExitStack() as opened:
+        sessions = []
+        for _ in range(count):
+            session = opened.enter_context(closing(uri.connect("backup-count")))
+            session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            session.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(identifier)))
+            sessions.append(session)
+        opened.pop_all()
+    return sessions
 
 
 def _one(connection: psycopg.Connection[tuple[Any, ...]], query: str) -> tuple[Any, ...]:

@@ -10,53 +10,28 @@ from __future__ import annotations
 import hashlib
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
 
 import structlog
-import tenacity
 from b2sdk.v3 import B2Api, InMemoryAccountInfo
 from b2sdk.v3.exception import B2Error
 from requests.exceptions import RequestException
 
 from backup.deadline import Stopped, time_limit
 from backup.errors import BackupError
+from backup.upload import LargeFile, patiently, read_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from backup.settings import B2Key, Settings
+    from backup.upload import PartPlan, Source
 
-PARTS_LIMIT = 10_000  # B2's own, for one large file
-MARGIN_PERCENT = (
-    125  # a stream may outgrow the database's size: incompressible bytea, dumped as hex
-)
-MEBIBYTE = 1 << 20
-BUFFERS_BELOW = 32 * MEBIBYTE
 CANCEL_SECONDS = 60  # so that a dead network does not hold a job that already failed
-READ_BYTES = 1 << 20
 
 log = structlog.get_logger()
-
-
-class Source(Protocol):
-    """Something that can be read once, and raises instead of ending early."""
-
-    def read(self, size: int) -> bytes:
-        """Return up to ``size`` bytes, ``b""`` at the end."""
-
-
-@dataclass(frozen=True)
-class PartPlan:
-    """Bytes of each part, and how many parts are in memory at once."""
-
-    part_size: int
-    buffers: int
-
-    @property
-    def capacity(self) -> int:
-        """The longest stream that fits into one large file."""
-        return self.part_size * PARTS_LIMIT
 
 
 @dataclass(frozen=True)
@@ -67,23 +42,6 @@ class StoredObject:
     file_id: str
     size: int
     uploaded: int
-
-
-def part_size(expected_size: int, minimum: int) -> int:
-    """Return bytes a part so that ``expected_size`` and a quarter more fits into 10,000 parts."""
-    needed = -(-expected_size * MARGIN_PERCENT // (100 * PARTS_LIMIT))
-    whole = -(-needed // MEBIBYTE) * MEBIBYTE
-    return max(minimum, whole)
-
-
-def plan_parts(expected_size: int, minimum: int) -> PartPlan:
-    """Return the plan for a stream of about ``expected_size`` bytes.
-
-    b2sdk takes about 1.5 times part size times buffers. Three buffers of up to 32 MiB, then two:
-    under 200 MB in all for databases up to 300 GB; beyond that completeness outranks memory.
-    """
-    size = part_size(expected_size, minimum)
-    return PartPlan(size, 3 if size < BUFFERS_BELOW else 2)
 
 
 def _b2_error(doing: str, error: Exception) -> BackupError:
@@ -115,54 +73,67 @@ class Store:
         prefix = allowed.get("namePrefix") or ""
         return "writeFiles" in allowed["capabilities"] and name.startswith(prefix)
 
-    def upload_stream(self, name: str, source: Source, plan: PartPlan) -> StoredObject:
+    def upload_stream(
+        self,
+        name: str,
+        source: Source,
+        plan: PartPlan,
+        told: Callable[[int], None] = lambda _size: None,
+    ) -> StoredObject:
         """Upload ``source`` to its end as the new object ``name``, in flat memory.
 
         Whatever interrupts it, also an error that ``source`` raises, leaves no object behind and
-        no unfinished large file either, if the network lets it be cancelled.
+        no unfinished large file either, if the network lets it be cancelled. ``told`` hears of the
+        bytes of each part that is there.
         """
+        parts = read_parts(source, plan)
+        begun = list(islice(parts, 2))
+        if len(begun) < 2:  # noqa: PLR2004 - B2 makes no large file of one part
+            stored = self.put(name, b"".join(begun), content_type="application/octet-stream")
+            told(stored.size)
+            return stored
+        large = LargeFile(self._api.session, self._bucket.id_, name, plan)
         try:
             with _translated(f"upload of {name}"):
-                version = self._bucket.upload_unbound_stream(
-                    source,
-                    name,
-                    content_type="application/octet-stream",
-                    recommended_upload_part_size=plan.part_size,
-                    buffers_count=plan.buffers,
-                    read_size=READ_BYTES,
-                )
+                version = large.upload(chain(_drained(begun), parts), told)
         except BaseException:
-            self._cancel(name)
+            self.cancel_unfinished(name)
             raise
-        return _stored(version)
+        return StoredObject(
+            name, version["fileId"], version["contentLength"], version["uploadTimestamp"]
+        )
 
-    def _cancel(self, name: str) -> None:
-        """Cancel all unfinished large files called ``name``; never hide the error that led here.
+    def cancel_unfinished(self, prefix: str) -> None:
+        """Cancel all unfinished large files below ``prefix``; never hide an error that led here.
 
         By name and not by id: the answer that held the id may be what was lost.
         """
         try:
             with time_limit(CANCEL_SECONDS):
-                for unfinished in self._bucket.list_unfinished_large_files(prefix=name):
-                    if unfinished.file_name == name:
-                        self._api.cancel_large_file(unfinished.file_id)
-                        log.info("large file cancelled", object=name)
+                for unfinished in self._bucket.list_unfinished_large_files(prefix=prefix):
+                    self._api.cancel_large_file(unfinished.file_id)
+                    log.info("large file cancelled", object=unfinished.file_name)
         except (B2Error, RequestException, Stopped) as error:
-            log.warning("large file not cancelled", object=name, error=type(error).__name__)
+            log.warning("large file not cancelled", object=prefix, error=type(error).__name__)
 
-    def put(self, name: str, data: bytes) -> StoredObject:
+    def put(self, name: str, data: bytes, content_type: str = "application/json") -> StoredObject:
         """Upload a small object, patiently: a manifest is the end of hours of work."""
-        patient = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type((B2Error, RequestException)),
-            wait=tenacity.wait_random_exponential(multiplier=1, max=20),
-            stop=tenacity.stop_after_attempt(6),
-            reraise=True,
-        )
         with _translated(f"upload of {name}"):
-            version = patient(
-                self._bucket.upload_bytes, data, name, content_type="application/json"
+            version = patiently(f"upload of {name}")(
+                self._bucket.upload_bytes, data, name, content_type=content_type
             )
         return _stored(version)
+
+    def lifecycle_rules(self) -> tuple[int, Sequence[dict[str, Any]]]:
+        """Return the bucket's revision and its lifecycle rules as B2 tells them."""
+        with _translated("reading the lifecycle rules"):
+            fresh = self._bucket.get_fresh_state()
+        return fresh.revision, fresh.lifecycle_rules
+
+    def set_lifecycle_rules(self, rules: Sequence[dict[str, Any]], revision: int) -> None:
+        """Replace the bucket's rules, unless it has changed since ``revision``."""
+        with _translated("setting the lifecycle rules"):
+            self._bucket.update(lifecycle_rules=rules, if_revision_is=revision)
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield the oldest version of every object below ``prefix``, a folder without its slash.
@@ -195,6 +166,11 @@ class Store:
         with path.open("rb") as downloaded:
             digest = hashlib.file_digest(downloaded, "sha256").hexdigest()
         return path.stat().st_size, digest
+
+
+def _drained(parts: list[bytearray]) -> Iterator[bytearray]:
+    while parts:
+        yield parts.pop(0)
 
 
 class _Collected:

@@ -91,14 +91,16 @@ class Access:
         return answer.json()
 
     @contextmanager
-    def backups(self) -> Iterator[Settings]:
-        """Give the settings with which the package ``backup`` reads the bucket."""
+    def backups(self, key: str = "b2-drill") -> Iterator[Settings]:
+        """Give the settings with which ``backup`` works on the bucket, here with the kept ``key``.
+
+        Elsewhere the key is what BACKUP_SECRETS_DIR holds.
+        """
         if self.environment != LOCAL:
             yield Settings.from_environment(self.values)
             return
         with TemporaryDirectory() as folder:
-            key = kept("b2-drill")
-            text = '{{"key_id": "{key_id}", "key": "{key}"}}'.format(**key)
+            text = '{{"key_id": "{key_id}", "key": "{key}"}}'.format(**kept(key))
             (Path(folder) / B2_KEY).write_text(text)
             yield Settings.from_environment({**self.values, "BACKUP_SECRETS_DIR": folder})
 

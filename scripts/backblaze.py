@@ -14,12 +14,8 @@ if TYPE_CHECKING:
 
 REALM = f"http://{ADDRESS}:{PORTS['the B2 endpoint'][0]}"
 BUCKET = "harmattan-local"
-# A resumed upload would ask for the last two rights of the writer; without them b2sdk fails.
 KEYS: Mapping[str, tuple[list[str], str]] = {
-    "writer": (
-        ["listBuckets", "listFiles", "writeFiles", "readFileRetentions", "readFileLegalHolds"],
-        f"{ENVIRONMENT}/",
-    ),
+    "writer": (["listBuckets", "listFiles", "writeFiles"], f"{ENVIRONMENT}/"),
     "drill": (["listBuckets", "listFiles", "readFiles"], f"{ENVIRONMENT}/"),
     "drill-results": (["listBuckets", "listFiles", "writeFiles"], f"{ENVIRONMENT}/drills/"),
 }

@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING
 import requests
 from rich.table import Table
 
+from backup import lifecycle
+from backup.registry import load_registry
+from backup.store import open_store
 from scripts import status
 from scripts.console import OperatorError, console, step
 from scripts.credentials import GIT_PORT, ssh_key
@@ -37,6 +40,7 @@ def main_job(platform: Access) -> None:
     with Checkout() as checkout:
         push_template(platform, checkout)
     run_dags(platform)
+    keep_backups(platform)
     back_up(platform)
     hold_drill(platform)
 
@@ -180,6 +184,14 @@ def run(platform: Access, dag_ids: Sequence[str], *, timeout: float = 900) -> No
                     f"the run {path} failed",
                     f"Read its log in the UI at {platform.values['AIRFLOW_URL']}.",
                 )
+
+
+def keep_backups(platform: Access) -> None:
+    """Put the bucket's lifecycle rules in place, which is done with a key of the whole account."""
+    with platform.backups("b2-master") as settings:
+        registry = load_registry(settings.registry)
+        with open_store(settings, settings.b2_key()) as store:
+            lifecycle.apply(store, settings.prefix, registry.database)
 
 
 def back_up(platform: Access) -> None:

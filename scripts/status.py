@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from backup.catalogue import Catalogue
+from backup.drill import kept_reports
 from backup.registry import load_registry
 from backup.report import DrillReport, human_age, human_bytes
 from backup.settings import B2_KEY
@@ -233,10 +234,7 @@ def drill(platform: Access) -> list[Row]:
 def newest_report(platform: Access) -> DrillReport | None:
     """Return the report of the last drill, ``None`` if there was none."""
     with platform.backups() as settings, open_store(settings, settings.b2_key(B2_KEY)) as store:
-        kept = sorted(store.list(f"{settings.prefix}/drills"), key=lambda each: each.name)
-        if not kept:
-            return None
-        return DrillReport.model_validate_json(store.get(kept[-1].name, kept[-1].file_id))
+        return next(iter(kept_reports(store, settings.prefix, 1)), None)
 
 
 def show(status: Status) -> None:

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
     from .service import Service
 
-_CODES = {408: "request_timeout", 429: "too_many_requests", 503: "service_unavailable"}
+_CODES = {
+    401: "expired_auth_token",
+    408: "request_timeout",
+    429: "too_many_requests",
+    503: "service_unavailable",
+}
 _WRONG_SHA1 = "da39a3ee5e6b4b0d3255bfef95601890afd80709"[::-1]
 
 

@@ -19,10 +19,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from backup.contents import list_tables
 from backup.dump import run_backup
 from backup.registry import Database
 from backup.settings import Settings
-from backup.tables import list_tables
 from tests.b2_server.fixture import b2_endpoint
 from tests.conftest import PG_BIN
 
@@ -163,7 +163,11 @@ class House:
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
             "PYTHONDONTWRITEBYTECODE": "1",
-            **{f"BACKUP_{name.upper()}": str(value) for name, value in fields.items()},
+            **{
+                f"BACKUP_{name.upper()}": str(value)
+                for name, value in fields.items()
+                if value is not None
+            },
         }
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import subprocess
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
-from backup.crypt import decrypt, parse_keys, private_key, recipients
+from backup.crypt import decrypt, parse_keys, private_key, public_keys, recipients
 from backup.errors import BackupError, WrongUse
 from backup.pipeline import Pipeline, Stage
 from tests.backup.conftest import OpenPgpKey, make_key
@@ -144,3 +145,17 @@ fpr:::::::::PRIMARY2:
         ("PRIMARY1", True),
         ("PRIMARY2", False),
     ]
+
+
+def test_a_key_serves_as_long_as_it_and_a_subkey_that_encrypts(
+    gnupg_home: Path, scratch: Path, recovery_key: OpenPgpKey
+) -> None:
+    short = make_key(gnupg_home, "lasting@example.org", "30d")
+    (scratch / "keys").write_text(short.public + recovery_key.public)
+    with public_keys(scratch / "keys", scratch) as ring:
+        found = {key.fingerprint: key for key in ring.keys}
+    assert found[recovery_key.fingerprint].expires is None
+    until = found[short.fingerprint].expires
+    assert until is not None
+    assert 29 <= (until - datetime.now(UTC)).days <= 30
+    assert all(key.encrypts for key in found.values())

@@ -36,8 +36,8 @@ def test_a_drill_proves_a_backup_and_keeps_its_report(house: House, drill_key: O
     assert (result["tables_compared"], result["rows_compared"]) == (5, 699)
     assert result["restore_seconds"] > 0
     assert result["backup_age_seconds"] > 0
-    (name,) = [name for name in house.names() if name.startswith("local/drills/")]
-    assert name.endswith(".json")
+    kept = [name for name in house.names() if name.startswith("local/drills/")]
+    assert [name.rpartition(".")[2] for name in kept] == ["html", "json"]
     left = {path.name for path in house.settings.scratch.iterdir()}
     assert left == {"databases.toml", "secrets"}
 
@@ -80,6 +80,41 @@ def test_a_dump_without_its_rows_is_found_and_told_by_a_key_for_results(
     assert [name for name in house.names() if name.startswith("local/drills/")]
     assert "different" in ended.stdout
     assert "500 expected" in ended.stdout
+
+
+def test_what_is_not_as_it_was_is_told_one_by_one(house: House, drill_key: OpenPgpKey) -> None:
+    with psycopg.connect(house.source, autocommit=True) as connection:
+        connection.execute("CREATE SEQUENCE tickets; SELECT nextval('tickets')")
+        connection.execute("ALTER TABLE empty ADD CONSTRAINT odd CHECK (id > 0) NOT VALID")
+        connection.execute("CREATE INDEX ON people USING gin (about)")
+    manifest = run_backup(house.settings, house.database)
+    assert manifest.unvalidated == ("odd on public.empty",)
+    (sequence,) = manifest.sequences
+    tables = [
+        table.model_copy(update={"digest": "7"}) if table.table == "people" else table
+        for table in manifest.tables
+    ]
+    forged = manifest.model_copy(
+        update={
+            "tables": tuple(tables),
+            "sequences": (sequence.model_copy(update={"before": 5, "after": 6}),),
+            "unvalidated": (),
+        }
+    )
+    name = f"local/hr/{manifest.id}.manifest.json"
+    for version, _ in house.bucket.ls(name, latest_only=False):
+        version.delete()
+    house.bucket.upload_bytes(forged.to_json(), name)
+    house.read()
+    house.secret("drill_key.asc", drill_key.private)
+    ended = house.run("drill", "--json", unprivileged=True)
+    (result,) = json.loads(ended.stdout)["databases"]
+    assert (ended.returncode, result["verdict"]) == (1, "different")
+    assert result["findings"] == [
+        "public.people has 500 rows as expected, but not the same",
+        "sequence public.tickets is at 1, 5 to 6 expected",
+        "constraint odd on public.empty is not valid",
+    ]
 
 
 def test_a_drill_as_root_is_told_why_not(backed_up: House) -> None:

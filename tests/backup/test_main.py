@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,10 +10,11 @@ from typer.testing import CliRunner
 
 from backup.__main__ import app
 from backup.dump import run_backup
-from tests.backup.conftest import ROOT
+from tests.backup.conftest import ROOT, make_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from click.testing import Result
 
@@ -106,3 +108,15 @@ def test_the_image_holds_the_package_and_no_tests() -> None:
     assert "--require-hashes" in dockerfile
     assert "USER 50001" in dockerfile
     assert "--mount" not in dockerfile.replace("no RUN --mount", "")
+
+
+def test_keys_are_checked_long_before_they_expire(
+    house: House, gnupg_home: Path, recovery_key: OpenPgpKey
+) -> None:
+    well = house.run("keys", "check", "--json")
+    assert (well.returncode, [key["state"] for key in json.loads(well.stdout)]) == (0, ["well"] * 2)
+    soon = make_key(gnupg_home, f"soon-{secrets.token_hex(4)}@example.org", "30d")
+    house.secret("recipients.asc", soon.public + recovery_key.public)
+    told = house.run("keys", "check")
+    assert (told.returncode, "expires within 60" in told.stdout) == (1, True)
+    assert house.run("keys", "check", "--days", "20").returncode == 0

@@ -21,16 +21,9 @@ def shell(script: str) -> Stage:
     return Stage(["sh", "-c", script], ENVIRONMENT)
 
 
-def read_all(pipeline: Pipeline) -> bytes:
-    parts = []
-    while part := pipeline.read(1 << 16):
-        parts.append(part)
-    return b"".join(parts)
-
-
 def test_the_stream_is_what_the_last_child_writes() -> None:
     with Pipeline([shell("seq 100000"), shell("tac")], hint="") as pipeline:
-        assert read_all(pipeline).split() == [b"%d" % n for n in range(100_000, 0, -1)]
+        assert pipeline.read_all().split() == [b"%d" % n for n in range(100_000, 0, -1)]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +41,7 @@ def test_a_child_that_fails_is_told_instead_of_the_end(scripts: list[str], told:
         Pipeline([shell(script) for script in scripts], hint="") as pipeline,
         pytest.raises(ChildFailed, match=told),
     ):
-        read_all(pipeline)
+        pipeline.read_all()
 
 
 def alive(groups: list[int]) -> list[psutil.Process]:
@@ -95,8 +88,7 @@ def test_values_of_rows_are_left_out_of_messages() -> None:
 def test_reading_takes_no_more_memory_than_a_pipe() -> None:
     script = "import sys; [sys.stdout.buffer.write(bytes(1 << 20)) for _ in range(64)]"
     with Pipeline([Stage([sys.executable, "-c", script], ENVIRONMENT)], hint="") as pipeline:
-        total = 0
-        while part := pipeline.read(1 << 20):
-            assert len(part) <= 1 << 20
-            total += len(part)
+        block, total = memoryview(bytearray(1 << 20)), 0
+        while count := pipeline.readinto(block):
+            total += count
     assert total == 64 << 20

@@ -30,13 +30,13 @@ def test_a_report_survives_json() -> None:
 def test_the_table_tells_what_differs() -> None:
     console = Console(width=120, record=True, file=io.StringIO())
     shown = report(
-        DrillResult(database="hr", verdict="equal", backup_bytes=1500),
+        DrillResult(database="hr", verdict="equal", source_bytes=1500),
         DrillResult(database="records", verdict="different", findings=("a has 1",)),
     )
     console.print(drill_table(shown))
     text = console.export_text()
     assert "1.5 kB" in text
-    assert "a has 1" in text
+    assert "records: a has 1" in text
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_a_truncate_cannot_come_between_count_and_dump(database: str) -> None:
         with exported_snapshot(PostgresUri(database, "the test"), anything) as snapshot:
             with pytest.raises(psycopg.errors.LockNotAvailable):
                 other.execute("TRUNCATE t")
-            assert [table.rows for table in snapshot.rows()] == [5]
+            assert [table.rows for table in snapshot.inventory.tables()] == [5]
         other.execute("TRUNCATE t")
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from scripts.local import HOME
+from tests.browser import SCREENSHOTS, launched
 from tests.e2e.rounds import ended, trigger
 
 if TYPE_CHECKING:
@@ -16,19 +15,6 @@ if TYPE_CHECKING:
 
     from scripts.access import Access
 
-CHROMIUM = "/usr/bin/chromium"
-# Nothing of the browser reaches out of this machine; as root it has no sandbox.
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-SCREENSHOTS = HOME / "screenshots"
 # The first answer of a page takes seconds while two cores also run tasks.
 PATIENCE = 60_000  # ms
 
@@ -36,14 +22,7 @@ PATIENCE = 60_000  # ms
 @pytest.fixture
 def page(platform: Access) -> Iterator[Page]:
     """A page of a fresh browser, logged in as the first administrator."""
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    with sync_playwright() as playwright:
-        environment = {
-            name: value for name, value in os.environ.items() if "proxy" not in name.lower()
-        }
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=ARGUMENTS, env=dict(environment)
-        )
+    with launched() as browser:
         page = browser.new_page(
             base_url=platform.values["AIRFLOW_URL"], viewport={"width": 1440, "height": 900}
         )
@@ -55,7 +34,6 @@ def page(platform: Access) -> Iterator[Page]:
             page.locator("input[type=submit]")
         ).first.click()
         yield page
-        browser.close()
 
 
 def test_the_list_of_dags_shows_the_pipelines(page: Page) -> None:
