@@ -25,6 +25,7 @@ from backup.errors import WrongUse
 from backup.lifecycle import Rule, State, apply, states
 from backup.registry import load_registry
 from backup.report import drill_table, human_age, human_bytes
+from backup.restore import Wanted
 from backup.restore import restore as restore_backup
 from backup.restore import verify as verify_backup
 from backup.settings import B2_KEY, DRILL_KEY, RECIPIENTS, Settings
@@ -157,11 +158,13 @@ def status(names: Scope = None, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def _find(settings: Settings, names: list[str], identifier: str | None) -> Manifest:
+def _find(
+    settings: Settings, names: list[str], identifier: str | None, at: datetime | None = None
+) -> Manifest:
     databases = load_registry(settings.registry).select(names)
     with open_store(settings, settings.b2_key(B2_KEY)) as store:
         catalogue = Catalogue(store, settings.prefix)
-        return catalogue.manifest(catalogue.find(databases, identifier))
+        return catalogue.manifest(catalogue.find(databases, identifier, at))
 
 
 @app.command()
@@ -177,6 +180,7 @@ def verify(
     identifier: Annotated[str, typer.Argument(metavar="ID")],
     key_file: KeyFile = None,
     timeout: Timeout = "4h",
+    as_json: Json = False,
 ) -> None:
     """Download one backup and check size, SHA-256, and that it decrypts and unpacks."""
     settings = _settings()
@@ -187,7 +191,10 @@ def verify(
             open_store(settings, settings.b2_key(B2_KEY)) as store,
         ):
             verify_backup(store, manifest, ring, scratch=settings.scratch)
-    typer.echo(f"backup {identifier} of {manifest.database} is whole")
+    if as_json:
+        _print_json({"database": manifest.database, "id": identifier, "whole": True})
+    else:
+        typer.echo(f"backup {identifier} of {manifest.database} is whole")
 
 
 def _target(into_env: str | None, into_file: Path | None) -> PostgresUri:
@@ -212,6 +219,19 @@ def _target(into_env: str | None, into_file: Path | None) -> PostgresUri:
         ) from error
 
 
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise WrongUse(
+            f"time {text!r} is not understood",
+            hint="Give it as 2026-11-21, 2026-11-21T06:00 or with a zone; without one it is UTC.",
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 @app.command()
 @command
 def restore(
@@ -219,16 +239,30 @@ def restore(
     identifier: Annotated[
         str | None, typer.Option("--id", help="Backup to restore (default: the newest).")
     ] = None,
+    at: Annotated[
+        str | None, typer.Option(help="The newest backup from this time or before it, UTC.")
+    ] = None,
     into_env: Annotated[
         str | None, typer.Option(help="Environment variable that holds the target's URI.")
     ] = None,
     into_file: Annotated[Path | None, typer.Option(help="File with the target's URI.")] = None,
+    create: Annotated[
+        bool, typer.Option("--create", help="Make the target database if it is not there.")
+    ] = False,
+    table: Annotated[
+        list[str] | None,
+        typer.Option(help="Only schema.table with its key; the target may hold other things."),
+    ] = None,
     jobs: Jobs = 2,
     owners: Annotated[
         Owners, typer.Option(help="Keep owners and privileges, or own everything yourself.")
     ] = Owners.KEEP,
+    create_roles: Annotated[
+        bool, typer.Option("--create-roles", help="Make roles that are missing, without a login.")
+    ] = False,
     key_file: KeyFile = None,
     timeout: Timeout = "4h",
+    as_json: Json = False,
 ) -> None:
     """Restore a backup into an empty database.
 
@@ -238,18 +272,22 @@ def restore(
     """
     settings = _settings()
     target = _target(into_env, into_file)
+    moment = _moment(at)
+    wanted = Wanted(jobs, owners.value, create, create_roles, tuple(table or ()))
     with time_limit(parse_duration(timeout)):
-        manifest = _find(settings, [name], identifier)
+        manifest = _find(settings, [name], identifier, moment)
         with (
             private_key(_key_file(settings, key_file), settings.scratch) as ring,
             open_store(settings, settings.b2_key(B2_KEY)) as store,
         ):
             restore_backup(
-                store, manifest, ring, target,
+                store, manifest, ring, target, wanted,
                 scratch=settings.scratch, pg_bin=settings.pg_bin,
-                jobs=jobs, owners=owners.value,
             )  # fmt: skip
-    typer.echo(f"restored {manifest.id} of {name} into {target.database()}")
+    if as_json:
+        _print_json({"database": name, "id": manifest.id, "into": target.database()})
+    else:
+        typer.echo(f"restored {manifest.id} of {name} into {target.database()}")
 
 
 @app.command()

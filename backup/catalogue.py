@@ -117,15 +117,27 @@ class Catalogue:
             age_seconds=last.age_seconds(now),
         )
 
-    def find(self, databases: Sequence[Database], identifier: str | None = None) -> Backup:
-        """Return the backup ``identifier`` of any of ``databases``, or the newest of them."""
+    def find(
+        self,
+        databases: Sequence[Database],
+        identifier: str | None = None,
+        at: datetime | None = None,
+    ) -> Backup:
+        """Return the backup ``identifier`` of any of ``databases``, or the newest of them.
+
+        With ``at`` it is the newest of those whose data is not younger than that.
+        """
         found = [backup for database in databases for backup in self.backups(database.name)]
+        what = identifier or "at all"
         if identifier is not None:
             found = [backup for backup in found if backup.id == identifier]
+        if at is not None:
+            found = [backup for backup in found if backup.started <= at]
+            what += f" from {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC or before"
         if not found:
             names = ", ".join(database.name for database in databases)
             raise BackupError(
-                f"no backup {identifier or 'at all'} of {names} under {self._prefix}/",
+                f"no backup {what} of {names} under {self._prefix}/",
                 hint="`backup list` shows the backups that are complete.",
             )
         return max(found, key=lambda backup: backup.id)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import pq
+from psycopg.conninfo import make_conninfo
 
 from backup.errors import BackupError, WrongUse
 
@@ -60,6 +61,11 @@ class PostgresUri:
             f"{self.origin} names no database",
             hint="End the URI with the database's name, as in postgresql://host/name.",
         )
+
+    def in_database(self, name: str) -> PostgresUri:
+        """Return the same login to another database of the same server."""
+        self.database()  # a URI that cannot be read is told of as such
+        return PostgresUri(make_conninfo(self.uri, dbname=name), self.origin)
 
     def connect(self, purpose: str) -> psycopg.Connection[tuple[Any, ...]]:
         """Open a connection in autocommit mode, with no time limit of the server's own on it."""

@@ -29,7 +29,7 @@ from backup.page import page
 from backup.pipeline import ChildFailed, Pipeline, Stage
 from backup.registry import DRILLS
 from backup.report import PROMISE_SECONDS, DrillReport, DrillResult
-from backup.restore import restore
+from backup.restore import Wanted, restore
 from backup.scratch_server import scratch_server
 from backup.settings import B2_KEY, B2_RESULTS_KEY, DRILL_KEY, Settings
 from backup.store import Store, open_store
@@ -104,8 +104,8 @@ def _restore_and_compare(
         target = server.create_database(backup.database, manifest.source)
         began = time.monotonic()
         restore(
-            store, manifest, ring, target,
-            scratch=settings.scratch, pg_bin=settings.pg_bin, jobs=jobs,
+            store, manifest, ring, target, Wanted(jobs),
+            scratch=settings.scratch, pg_bin=settings.pg_bin,
         )  # fmt: skip
         seconds = time.monotonic() - began
         differences = _compare(manifest, target, jobs) + _damage(settings.pg_bin, target, jobs)

@@ -280,6 +280,14 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def program(pid: int) -> str:
+    """Return the name of a process, empty if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
 def eventually(found: Callable[[], Any], seconds: float = 20) -> Any:
     """Return the first true value of ``found``."""
     until = time.monotonic() + seconds

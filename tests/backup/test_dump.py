@@ -15,7 +15,15 @@ from backup.dump import check_versions, pg_dump_version, run_backup
 from backup.errors import BackupError, WrongUse
 from backup.manifest import Manifest
 from backup.snapshot import exclusive
-from tests.backup.conftest import PASSWORD, House, add_megabytes, contents, descendants, eventually
+from tests.backup.conftest import (
+    PASSWORD,
+    House,
+    add_megabytes,
+    contents,
+    descendants,
+    eventually,
+    program,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,13 +38,6 @@ def slow(house: House) -> Iterator[House]:
     )
     yield house
     house.endpoint.set_faults()
-
-
-def program(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return ""
 
 
 def child_of(pid: int, name: str) -> int:

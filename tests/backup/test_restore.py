@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -10,16 +13,18 @@ from backup.catalogue import Catalogue
 from backup.connection import PostgresUri
 from backup.crypt import private_key
 from backup.dump import run_backup
-from backup.errors import BackupError
-from backup.restore import Owners, restore, verify
+from backup.errors import BackupError, WrongUse
+from backup.restore import Wanted, restore, verify
 from backup.store import open_store
 from tests.backup.conftest import House, OpenPgpKey, add_megabytes, contents, make_key
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+ONE_JOB = Wanted(1)
 
-def restore_newest(house: House, target: str, jobs: int = 1, owners: Owners = "keep") -> None:
+
+def restore_newest(house: House, target: str, wanted: Wanted = ONE_JOB) -> None:
     """Restore the newest backup into ``target`` with the key and the rights of the drill."""
     settings = house.settings
     with (
@@ -29,8 +34,8 @@ def restore_newest(house: House, target: str, jobs: int = 1, owners: Owners = "k
         catalogue = Catalogue(store, settings.prefix)
         manifest = catalogue.manifest(catalogue.find([house.database]))
         restore(
-            store, manifest, ring, PostgresUri(target, "the test"),
-            scratch=settings.scratch, pg_bin=settings.pg_bin, jobs=jobs, owners=owners,
+            store, manifest, ring, PostgresUri(target, "the test"), wanted,
+            scratch=settings.scratch, pg_bin=settings.pg_bin,
         )  # fmt: skip
 
 
@@ -41,7 +46,7 @@ def left_on_disk(house: House) -> list[str]:
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_what_comes_back_is_equal_row_for_row(backed_up: House, jobs: int) -> None:
     target = backed_up.server.create_database()
-    restore_newest(backed_up, target, jobs)
+    restore_newest(backed_up, target, Wanted(jobs))
     assert contents(target) == contents(backed_up.source)
     assert left_on_disk(backed_up) == ["databases.toml", "secrets"]
 
@@ -156,5 +161,72 @@ def test_a_role_that_is_missing_is_told_or_skipped(house: House, drill_key: Open
     target = house.server.create_database()
     with pytest.raises(BackupError, match="has no role owner of Ébène"):
         restore_newest(house, target)
-    restore_newest(house, target, owners="skip")
+    restore_newest(house, target, Wanted(1, "skip"))
     assert contents(target) == contents(house.source)
+
+    other = house.server.create_database()
+    restore_newest(house, other, Wanted(1, create_roles=True))
+    owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'people'"
+    with psycopg.connect(other, autocommit=True) as connection:
+        assert connection.execute(owner).fetchone() == ("owner of Ébène",)
+        connection.execute(sql.SQL("DROP OWNED BY {} CASCADE").format(role))
+        connection.execute(sql.SQL("DROP ROLE {}").format(role))
+
+
+def test_a_database_is_made_on_demand_and_only_once(backed_up: House, tmp_path: Path) -> None:
+    target = backed_up.server.uri("made = on 'demand'".replace(" ", "%20"))
+    (tmp_path / "target").write_text(target)
+    arguments = ("restore", "hr", "--into-file", str(tmp_path / "target"))
+    missing = backed_up.run(*arguments)
+    assert (missing.returncode, "no connection to database made" in missing.stderr) == (1, True)
+    done = backed_up.run(*arguments, "--create", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["into"] == "made = on 'demand'"
+    assert contents(target) == contents(backed_up.source)
+    again = backed_up.run(*arguments, "--create")
+    assert (again.returncode, "is not empty" in again.stderr) == (1, True)
+
+
+def test_a_moment_chooses_the_backup_before_it(house: House, drill_key: OpenPgpKey) -> None:
+    first = run_backup(house.settings, house.database)
+    time.sleep(1.1)  # ids tell seconds
+    second = run_backup(house.settings, house.database)
+    house.read()
+    with open_store(house.settings, house.settings.b2_key()) as store:
+        catalogue = Catalogue(store, "local")
+
+        def found(at: datetime) -> str:
+            return catalogue.find([house.database], at=at).id
+
+        assert found(datetime.now(UTC)) == second.id
+        assert found(first.started) == first.id
+        with pytest.raises(BackupError, match=r"no backup at all from .* UTC or before of hr"):
+            found(first.started - timedelta(minutes=1))
+    house.secret("drill_key.asc", drill_key.private)
+    target = house.server.create_database()
+    chosen = house.run(
+        "restore", "hr", "--into-env", "TARGET", "--json",
+        "--at", f"{first.started:%Y-%m-%dT%H:%M:%S}", TARGET=target,
+    )  # fmt: skip
+    assert json.loads(chosen.stdout)["id"] == first.id
+    wrong = house.run("restore", "hr", "--into-env", "TARGET", "--at", "yesterday", TARGET=target)
+    assert (wrong.returncode, "'yesterday' is not understood" in wrong.stderr) == (2, True)
+
+
+def test_one_table_comes_back_beside_what_is_there(backed_up: House) -> None:
+    target = backed_up.server.create_database()
+    odd = 'odd "schema'
+    with psycopg.connect(target, autocommit=True) as connection:
+        connection.execute("CREATE TYPE mood AS ENUM ('well', 'unwell'); CREATE TABLE other ()")
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(odd)))
+    tables = ("public.people", f"{odd}.Täble")
+    restore_newest(backed_up, target, Wanted(1, tables=tables))
+    wanted = contents(backed_up.source)
+    assert contents(target) == {"public.other": []} | {name: wanted[name] for name in tables}
+    with psycopg.connect(target) as connection:
+        keys = "SELECT conname FROM pg_constraint WHERE contype = 'p' AND oid >= 16384 ORDER BY 1"
+        assert connection.execute(keys).fetchall() == [("Täble_pkey",), ("people_pkey",)]
+    with pytest.raises(BackupError, match=r"relation public\.people"):
+        restore_newest(backed_up, target, Wanted(1, tables=tables[:1]))
+    with pytest.raises(WrongUse, match="holds no table people"):
+        restore_newest(backed_up, target, Wanted(1, tables=("people",)))
