@@ -172,7 +172,7 @@ def carry_over(connection: psycopg.Connection[Any], plan: TablePlan) -> None:
     lost = {*plan.added, *plan.unfit}
     kept = [new for new, old in before.items() if old in there and new not in lost]
     if not {*plan.key} <= {*kept}:
-        return  # nothing is published yet, or a full refresh gave it another key
+        return  # nothing is published yet, or a full refresh was asked for with another key
     since = f"p.{names.quote(DELETED_AT)}" if DELETED_AT in there else "NULL"
     connection.execute(
         sql.SQL(

@@ -143,10 +143,10 @@ def build(
         )
     if full_refresh:
         return replace(whole, reason="full refresh asked for")
-    if rule.deletes == "mark" and found.rekeyed:
+    if rule.deletes == "mark" and (found.rekeyed or {*whole.key} & {*whole.unfit}):
         raise SchemaChangedError(
             f"table {whole}: expected the key by which its marked rows are known, found"
-            f" {found.describe()[-1]}",
+            f" {', '.join(found.describe())}",
             hint="Run once with --full-refresh to accept that marked rows go.",
         )
     if (cursor := whole.cursor) is None:

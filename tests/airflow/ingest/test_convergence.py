@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tests.airflow.ingest.conftest import World
 
 Row = dict[int, str | None]  # by the number of the source's column, which outlives a rename
+Columns = dict[int, tuple[str, str, bool]]  # name, type and NOT NULL, by that number
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 NUMBER = st.integers(-(2**31), 2**31 - 1)
 VALUES: dict[str, st.SearchStrategy[str]] = {
@@ -156,7 +157,7 @@ class Held:
     """What the warehouse showed of a table after its last load, and what the source was then."""
 
     rows: list[tuple[Row, bool]]  # and whether it is marked as deleted
-    columns: dict[int, tuple[str, str, bool]]
+    columns: Columns
     signature: object
     raw: Counter[tuple[str | None, ...]]
     source: Counter[tuple[str | None, ...]]
@@ -290,7 +291,7 @@ class Play:
 
     # What is there.
 
-    def columns(self, table: Table) -> dict[int, tuple[str, str, bool]]:
+    def columns(self, table: Table) -> Columns:
         """Return name, type and NOT NULL of each column of the source, by number."""
         return {
             number: (name, kind, not_null)
@@ -597,7 +598,8 @@ class Play:
         assert held is not None
         assert not full_refresh
         assert held.signature != self.signature(table), error
-        if table.on_schema_change != "fail":
+        marks = table.deletes == "mark" and has_other_key(table, held.columns, self.columns(table))
+        if table.on_schema_change != "fail" and not marks:
             assert table.load == "append", error
             assert self.is_hard(table, held), error
         self.failed = True
@@ -657,6 +659,13 @@ class Play:
             source=Counter(map(_frozen, source)),
             newest=newest,
         )
+
+
+def has_other_key(table: Table, before: Columns, now: Columns) -> bool:
+    """Return whether a column of the key has a type that its old values may not fit."""
+    keys = {at for name, at in table.numbers.items() if name != "at"} & before.keys() & now.keys()
+    kinds = {(before[at][1], now[at][1]) for at in keys if before[at][1] != now[at][1]}
+    return not kinds <= {*WIDENED}
 
 
 def _lands(kind: str) -> str:
@@ -740,6 +749,9 @@ class Oracle:
         marked = [row for row, deleted in self.now if deleted]
         if self.table.deletes != "mark":
             assert not marked
+            return
+        if has_other_key(self.table, self.held_columns, self.columns):
+            assert not marked, "a full refresh, which alone may do this, lets go of them"
             return
         there = self.by_id(self.source)
         before = self.by_id([row for row, _ in self.before])

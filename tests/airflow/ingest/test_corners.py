@@ -131,9 +131,16 @@ def test_marked_rows_outlive_a_change_of_shape(
     assert [row[-1] is None for row in found] == [True, False]
 
 
-def test_a_new_key_that_would_lose_marked_rows_is_refused(world: World) -> None:
-    marked(world, "ALTER TABLE t DROP CONSTRAINT t_pkey, ADD COLUMN k serial PRIMARY KEY")
-    with pytest.raises(RunFailedError, match="by which its marked rows are known, found key"):
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("ALTER TABLE t DROP CONSTRAINT t_pkey, ADD COLUMN k serial PRIMARY KEY", "key changed"),
+        ("ALTER TABLE t ALTER id TYPE numeric", "column id changed from integer to numeric"),
+    ],
+)
+def test_a_key_that_would_lose_marked_rows_is_refused(world: World, change: str, told: str) -> None:
+    marked(world, change)
+    with pytest.raises(RunFailedError, match=f"its marked rows are known, found .*{told}"):
         world.run(MARK)
     assert world.rows("SELECT count(*) FROM raw_hr.t") == [(2,)]
     world.run(MARK, full_refresh=True)
