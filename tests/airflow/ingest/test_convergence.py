@@ -648,7 +648,9 @@ class Play:
             oracle.appended()
         if unchanged and done.load != "full":
             assert (done.inserted, done.updated, done.deleted) == (0, 0, 0)
-        newest = max(oracle.known(row for row, _ in now), default=None)
+        # A row that an append knows already is read, too, and moves the cursor.
+        read = [row for row in source if done.load == "full" or oracle.seen(row)]
+        newest = max(oracle.known([*(row for row, _ in now), *read]), default=None)
         if held is not None and held.newest is not None and done.load != "full":
             newest = held.newest if newest is None else max(newest, held.newest)
         table.held = Held(
