@@ -48,7 +48,7 @@ test: setup packages ## Run all tests: unit, integration, end to end (brings the
 	@$(PYTHON) -m pytest -m "not soak" --numprocesses 2
 
 .PHONY: soak
-soak: setup packages ## Run the long rounds: ten restarts, every service killed
+soak: setup packages ## Run the long rounds: restarts, kills, thousands of random cases
 	@$(PYTHON) -m scripts.tools >/dev/null
 	@$(PYTHON) -m pytest -m soak --timeout 7200
 
