@@ -28,6 +28,7 @@ from b2sdk.v3.exception import (
     ConnectionReset,
     FileNotPresent,
     InvalidAuthToken,
+    MaxRetriesExceeded,
     PartSha1Mismatch,
     RequestTimeout,
     ServiceError,
@@ -106,6 +107,8 @@ def plan_parts(expected_size: int, minimum: int) -> PartPlan:
 
 def is_transient(error: BaseException) -> bool:
     """Tell whether another try may end better."""
+    if isinstance(error, MaxRetriesExceeded):  # b2sdk's own tries of a small file, without a pause
+        return all(map(is_transient, error.exception_info_list))
     if isinstance(error, BadRequest):  # what arrived was damaged on its way
         return "sha1" in str(error).lower()
     return isinstance(error, TRANSIENT)

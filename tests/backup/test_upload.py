@@ -132,6 +132,13 @@ def test_every_call_of_a_large_file_gets_through(weather: House, operation: str,
     uploaded(weather, 3 * PART, PartPlan(PART, 3))
 
 
+def test_a_small_object_outlives_more_bad_answers_than_b2sdk_bears(weather: House) -> None:
+    weather.endpoint.set_faults(
+        {"operation": "upload_file", "kind": "status", "status": 503, "count": 12}
+    )
+    uploaded(weather, 9, PartPlan(PART, 2))
+
+
 def test_a_token_that_expires_in_mid_upload_is_replaced(weather: House) -> None:
     stream = Stream(4 * PART)
     with open_store(weather.settings, weather.settings.b2_key()) as store:
