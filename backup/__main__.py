@@ -324,7 +324,7 @@ def _show_rules(found: list[State], *, as_json: bool) -> None:
             "never" if number is None else text.format(number)
             for number, text in zip(days, later, strict=True)
         ]
-        style = "red" if state.state in ("missing", "different") else None
+        style = None if state.well else "red"
         table.add_row(state.rule.prefix, *told, state.state, style=style)
     out.print(table)
 
@@ -339,7 +339,7 @@ def show_rules(as_json: Json = False) -> None:
         _, there = store.lifecycle_rules()
     found = states([Rule.of(rule) for rule in there], settings.prefix, databases)
     _show_rules(found, as_json=as_json)
-    if any(state.state in ("missing", "different") for state in found):
+    if not all(state.well for state in found):
         raise typer.Exit(1)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
@@ -20,7 +20,7 @@ from backup.errors import BackupError
 from backup.manifest import Sequence, TableContents
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Iterable
     from typing import Self
 
     Connection = psycopg.Connection[tuple[Any, ...]]
@@ -111,14 +111,16 @@ class Inventory:
     """The rows of tables, counted and digested beside other work, on connections of its own."""
 
     def __init__(
-        self, connections: Collection[Connection], tables: Iterable[Name], *, digests: bool
+        self, connect: Callable[[], Connection], jobs: int, tables: Iterable[Name], *, digests: bool
     ) -> None:
-        """Start at once; ``connections``, one a thread, are closed at the end."""
-        self._connections = connections
+        """Open ``jobs`` sessions by ``connect`` and start at once; they are closed at the end."""
+        with ExitStack() as opened:
+            self._connections = [opened.enter_context(closing(connect())) for _ in range(jobs)]
+            opened.pop_all()
         self._left = deque(tables)
         self._digests = digests
-        self._pool = ThreadPoolExecutor(len(connections), thread_name_prefix="inventory")
-        self._working = [self._pool.submit(self._work, each) for each in connections]
+        self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="inventory")
+        self._working = [self._pool.submit(self._work, each) for each in self._connections]
 
     def __enter__(self) -> Self:
         return self

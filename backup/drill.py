@@ -133,8 +133,7 @@ def _compare(manifest: Manifest, target: PostgresUri, jobs: int) -> list[str]:
         found += [f"index {name} is not valid" for name in invalid_indexes(connection)]
         tables = list_tables(connection)
     digests = any(table.digest for table in manifest.tables)
-    counting = [target.connect("drill") for _ in range(jobs)]
-    with Inventory(counting, tables, digests=digests) as inventory:
+    with Inventory(lambda: target.connect("drill"), jobs, tables, digests=digests) as inventory:
         return compare_tables(manifest.tables, inventory.tables()) + found
 
 

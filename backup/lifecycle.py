@@ -58,6 +58,11 @@ class State:
     rule: Rule
     state: str
 
+    @property
+    def well(self) -> bool:
+        """Whether nothing is to be done about it."""
+        return self.state not in ("missing", "different")
+
     def as_json(self) -> dict[str, Any]:
         """Return it for programs."""
         return {**asdict(self.rule), "state": self.state}

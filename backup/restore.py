@@ -125,7 +125,7 @@ def create_database(target: PostgresUri, source: Source) -> None:
 def check_target(
     connection: psycopg.Connection[tuple[Any, ...]], manifest: Manifest, wanted: Wanted
 ) -> None:
-    """Raise unless the target has room for what comes and, to keep owners, knows every role."""
+    """Raise unless nothing is there that what comes would meet."""
     database = connection.info.dbname
     if wanted.tables:
         known = {f"{table.schema_name}.{table.table}" for table in manifest.tables}
@@ -143,11 +143,17 @@ def check_target(
             f"target database {database} is not empty: it has {', '.join(contents)}",
             hint="Restore into a new database; --create makes it.",
         )
+
+
+def provide_roles(
+    connection: psycopg.Connection[tuple[Any, ...]], manifest: Manifest, wanted: Wanted
+) -> None:
+    """Raise if roles are missing that own or may do something, or make them if that is wanted."""
+    if wanted.owners == "skip":
+        return
     known = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles")}
     missing = [role for role in manifest.source.roles if role not in known]
-    if wanted.owners == "skip" or not missing:
-        return
-    if not wanted.create_roles:
+    if missing and not wanted.create_roles:
         raise BackupError(
             f"target server has no role {', '.join(missing)}",
             hint="Create them, give --create-roles, or --owners skip to own everything yourself.",
@@ -213,6 +219,7 @@ def restore(
         create_database(target, manifest.source)
     with target.connect("restore") as connection:
         check_target(connection, manifest, wanted)
+        provide_roles(connection, manifest, wanted)
     with private_directory(scratch, "restore") as directory:
         encrypted = fetch(store, manifest, directory)
         log.info("dump downloaded and checked", id=manifest.id, size=manifest.dump.size)

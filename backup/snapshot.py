@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -133,23 +133,24 @@ def exported_snapshot(
                 f"no snapshot of database {uri.database()}: {one_line(error)}",
                 hint="Grant the backup role pg_read_all_data, or run again if tables changed.",
             ) from error
-        with Inventory(_sharing(uri, identifier, jobs), tables, digests=digests) as inventory:
+
+        def sharing() -> psycopg.Connection[tuple[Any, ...]]:
+            return _sharing(uri, identifier)
+
+        with Inventory(sharing, jobs, tables, digests=digests) as inventory:
             yield Snapshot(identifier, source, there, loose, inventory, connection, sequences)
 
 
-def _sharing(
-    uri: PostgresUri, identifier: str, count: int
-) -> list[psycopg.Connection[tuple[Any, ...]]]:
-    """Open ``count`` sessions that see the snapshot."""
-    with ExitStack() as opened:
-        sessions = []
-        for _ in range(count):
-            session = opened.enter_context(closing(uri.connect("backup-count")))
-            session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            session.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(identifier)))
-            sessions.append(session)
-        opened.pop_all()
-    return sessions
+def _sharing(uri: PostgresUri, identifier: str) -> psycopg.Connection[tuple[Any, ...]]:
+    """Open a session that sees the snapshot."""
+    session = uri.connect("backup-count")
+    try:
+        session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        session.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(identifier)))
+    except psycopg.Error:
+        session.close()
+        raise
+    return session
 
 
 def _one(connection: psycopg.Connection[tuple[Any, ...]], query: str) -> tuple[Any, ...]:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from contextlib import closing
+from typing import Any
+
 import psycopg
 import pytest
 
@@ -42,7 +45,7 @@ def test_only_tables_that_hold_dumped_rows_are_counted(database: str) -> None:
             CREATE SCHEMA "a.b"; CREATE TABLE "a.b"."c""d" (a int);"""
         )
         tables = list_tables(connection)
-    with Inventory([psycopg.connect(database)], tables, digests=False) as inventory:
+    with Inventory(lambda: psycopg.connect(database), 1, tables, digests=False) as inventory:
         counted = inventory.tables()
     assert [(table.schema_name, table.table, table.rows) for table in counted] == [
         ("a.b", 'c"d', 0),
@@ -79,12 +82,15 @@ STRANGE = (
 
 
 def stock(uri: str, *settings: str, jobs: int = 1) -> tuple[TableContents, ...]:
-    connections = [psycopg.connect(uri, autocommit=True) for _ in range(jobs)]
-    for connection in connections:
+    def connect() -> psycopg.Connection[tuple[Any, ...]]:
+        connection = psycopg.connect(uri, autocommit=True)
         for setting in settings:
             connection.execute(setting.encode())
-    tables = list_tables(connections[0])
-    with Inventory(connections, tables, digests=True) as inventory:
+        return connection
+
+    with closing(connect()) as connection:
+        tables = list_tables(connection)
+    with Inventory(connect, jobs, tables, digests=True) as inventory:
         return inventory.tables()
 
 
