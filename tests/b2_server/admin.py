@@ -77,9 +77,11 @@ def apply_rules(service: Service) -> None:
             for name, of_name in _by_name(versions):
                 wanted = due(rule, of_name, now_ms)
                 if wanted.hide:
-                    service.files.hide(bucket.bucket_id, name)
+                    service.files.hide(bucket, name)
+                locked = {each.file_id for each in of_name if each.locked(now_ms)}
                 for file_id in wanted.remove:
-                    service.files.remove(file_id)
+                    if file_id not in locked:
+                        service.files.remove(file_id)
 
 
 def _by_name(versions: list[FileVersion]) -> Iterator[tuple[str, list[FileVersion]]]:

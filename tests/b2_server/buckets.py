@@ -8,6 +8,7 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from .clock import DAY_MS
 from .errors import B2Error, Json, bad_request, no_such_bucket
 from .lifecycle import checked_rules
 
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 TYPES = ("allPrivate", "allPublic")
 PLAIN: Json = {"algorithm": None, "mode": None}
+NO_LOCK: Json = {
+    "defaultRetention": {"mode": None, "period": None},
+    "isFileLockEnabled": False,
+}
+UNLOCKED: Json = {"mode": None, "retainUntilTimestamp": None}
+_UNITS = {"days": DAY_MS, "years": 365 * DAY_MS}
 _NAME = re.compile(r"[A-Za-z0-9-]{6,63}")
 
 
@@ -35,13 +42,18 @@ class Bucket:
     lifecycle_rules: list[Json]
     encryption: Json
     revision: int
+    lock: Json
+
+    def retention(self, now_ms: int) -> Json:
+        """Return how long, and how strictly, a file is kept that is uploaded now."""
+        mode, period = (self.lock["defaultRetention"][name] for name in ("mode", "period"))
+        if mode is None:
+            return UNLOCKED
+        until_ms = now_ms + period["duration"] * _UNITS[period["unit"]]
+        return {"mode": mode, "retainUntilTimestamp": until_ms}
 
     def shown(self, account_id: str, key: Key) -> Json:
         """Return the bucket as B2 shows it to the bearer of ``key``."""
-        lock = {
-            "defaultRetention": {"mode": None, "period": None},
-            "isFileLockEnabled": False,
-        }
         replication = {"asReplicationSource": None, "asReplicationDestination": None}
         return {
             "accountId": account_id,
@@ -51,7 +63,7 @@ class Bucket:
             "bucketType": self.type,
             "corsRules": self.cors_rules,
             "defaultServerSideEncryption": if_read(key, "readBucketEncryption", self.encryption),
-            "fileLockConfiguration": if_read(key, "readBucketRetentions", lock),
+            "fileLockConfiguration": if_read(key, "readBucketRetentions", self.lock),
             "lifecycleRules": self.lifecycle_rules,
             "options": [],
             "replicationConfiguration": if_read(key, "readBucketReplications", replication),
@@ -77,8 +89,6 @@ def checked_encryption(value: Json | None) -> Json:
 
 def checked_changes(fields: Json) -> Json:
     """Return the fields of a create or update call under the names of ``Bucket``, checked."""
-    if fields.get("fileLockEnabled") or (fields.get("defaultRetention") or {}).get("mode"):
-        raise bad_request("this server does not do file lock")
     if fields.get("replicationConfiguration"):
         raise bad_request("this server does not do replication")
     changes: Json = {}
@@ -93,7 +103,23 @@ def checked_changes(fields: Json) -> Json:
         changes["lifecycle_rules"] = checked_rules(fields["lifecycleRules"])
     if fields.get("defaultServerSideEncryption") is not None:
         changes["encryption"] = checked_encryption(fields["defaultServerSideEncryption"])
+    if fields.get("fileLockEnabled") is not None:
+        changes["lock"] = {**NO_LOCK, "isFileLockEnabled": bool(fields["fileLockEnabled"])}
     return changes
+
+
+def checked_retention(value: Json, lock: Json) -> Json:
+    """Return ``lock`` with another default retention."""
+    if not lock["isFileLockEnabled"]:
+        raise bad_request("File Lock is not enabled on this bucket")
+    period = value.get("period") or {}
+    if value.get("mode") is not None and (
+        value["mode"] not in ("governance", "compliance")
+        or period.get("unit") not in _UNITS
+        or not isinstance(period.get("duration"), int)
+    ):
+        raise bad_request(f"Invalid defaultRetention: {value}")
+    return {**lock, "defaultRetention": {"mode": value.get("mode"), "period": period or None}}
 
 
 class Buckets:
@@ -125,7 +151,7 @@ class Buckets:
             raise bad_request(f"Invalid bucketName: {name}")
         if self.named(name) is not None:
             raise bad_request("Bucket name is already in use.", "duplicate_bucket_name")
-        empty = Bucket(secrets.token_hex(12), name, "allPrivate", {}, [], [], PLAIN, 1)
+        empty = Bucket(secrets.token_hex(12), name, "allPrivate", {}, [], [], PLAIN, 1, NO_LOCK)
         bucket = replace(empty, **changes)
         self._write(bucket)
         return bucket
@@ -148,10 +174,10 @@ class Buckets:
 
     def _write(self, bucket: Bucket) -> None:
         self._database.run(
-            "INSERT OR REPLACE INTO bucket VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO bucket VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             bucket.bucket_id, bucket.name, bucket.type, json.dumps(bucket.info),
             json.dumps(bucket.cors_rules), json.dumps(bucket.lifecycle_rules),
-            json.dumps(bucket.encryption), bucket.revision,
+            json.dumps(bucket.encryption), bucket.revision, json.dumps(bucket.lock),
         )  # fmt: skip
 
 
@@ -159,5 +185,5 @@ def _bucket(row: sqlite3.Row) -> Bucket:
     return Bucket(
         row["bucket_id"], row["name"], row["type"], json.loads(row["info"]),
         json.loads(row["cors_rules"]), json.loads(row["lifecycle_rules"]),
-        json.loads(row["encryption"]), row["revision"],
+        json.loads(row["encryption"]), row["revision"], json.loads(row["lock"]),
     )  # fmt: skip

@@ -33,6 +33,12 @@ CREATE TABLE IF NOT EXISTS piece (
     length INTEGER NOT NULL, sha1 TEXT NOT NULL, uploaded_ms INTEGER NOT NULL,
     PRIMARY KEY (file_id, number));
 """
+# Columns that files of before did not have, with what all rows of then have in them.
+_LATER = {
+    ("bucket", "lock"): '{"defaultRetention": {"mode": null, "period": null},'
+    ' "isFileLockEnabled": false}',
+    ("file_version", "retention"): '{"mode": null, "retainUntilTimestamp": null}',
+}
 
 
 class Database:
@@ -45,6 +51,10 @@ class Database:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = OFF")
         self._connection.executescript(_SCHEMA)
+        for (table, column), value in _LATER.items():
+            known = {row["name"] for row in self.rows(f"PRAGMA table_info({table})")}
+            if column not in known:
+                self.run(f"ALTER TABLE {table} ADD COLUMN {column} TEXT NOT NULL DEFAULT '{value}'")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

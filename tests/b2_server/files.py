@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from .buckets import PLAIN, if_read
+from .buckets import PLAIN, UNLOCKED, if_read
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
 
+    from .buckets import Bucket
     from .clock import Clock
     from .contents import Contents
     from .database import Database
@@ -36,11 +37,16 @@ class FileVersion:
     length: int
     info: dict[str, str]
     encryption: Json
+    retention: Json
     uploaded_ms: int
+
+    def locked(self, now_ms: int) -> bool:
+        """Tell whether nobody may delete it yet; an unfinished large file may be cancelled."""
+        until_ms = self.retention["retainUntilTimestamp"]
+        return self.action == "upload" and until_ms is not None and now_ms < until_ms
 
     def shown(self, account_id: str, key: Key) -> Json:
         """Return the version as B2 shows it to the bearer of ``key``."""
-        retention = {"mode": None, "retainUntilTimestamp": None}
         return {
             "accountId": account_id,
             "action": self.action,
@@ -52,7 +58,7 @@ class FileVersion:
             "fileId": self.file_id,
             "fileInfo": self.info,
             "fileName": self.name,
-            "fileRetention": if_read(key, "readFileRetentions", retention),
+            "fileRetention": if_read(key, "readFileRetentions", self.retention),
             "legalHold": if_read(key, "readFileLegalHolds", None),
             "replicationStatus": None,
             "serverSideEncryption": self.encryption,
@@ -94,25 +100,29 @@ class Files:
     def __init__(self, database: Database, contents: Contents, clock: Clock) -> None:
         self._database, self._contents, self._clock = database, contents, clock
 
-    def draft(self, bucket_id: str, name: str, action: str) -> FileVersion:
+    def draft(self, bucket: Bucket, name: str, action: str) -> FileVersion:
         """Return a new version with an id and a time, to be filled in and added."""
         now_ms = self._clock.now_ms()
         now = datetime.fromtimestamp(now_ms / 1000, UTC)
         file_id = (
-            f"4_z{bucket_id}_f{secrets.token_hex(8)}_d{now:%Y%m%d}_m{now:%H%M%S}"
+            f"4_z{bucket.bucket_id}_f{secrets.token_hex(8)}_d{now:%Y%m%d}_m{now:%H%M%S}"
             f"_c005_v0501000_t0000_u{now_ms:014d}"
         )
-        return FileVersion(file_id, bucket_id, name, action, None, None, 0, {}, PLAIN, now_ms)
+        return FileVersion(
+            file_id, bucket.bucket_id, name, action, None, None, 0, {}, bucket.encryption,
+            bucket.retention(now_ms), now_ms,
+        )  # fmt: skip
 
     def add(self, version: FileVersion, pieces: tuple[Piece, ...] = ()) -> FileVersion:
         """Store a version, with its bytes if it has any."""
         with self._database.transaction():
             self._database.run(
                 "INSERT INTO file_version (file_id, bucket_id, name, action, content_type, sha1,"
-                " length, info, encryption, uploaded_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " length, info, encryption, retention, uploaded_ms)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 version.file_id, version.bucket_id, version.name, version.action,
                 version.content_type, version.sha1, version.length, json.dumps(version.info),
-                json.dumps(version.encryption), version.uploaded_ms,
+                json.dumps(version.encryption), json.dumps(version.retention), version.uploaded_ms,
             )  # fmt: skip
             for piece in pieces:
                 self._insert(version.file_id, piece)
@@ -194,9 +204,10 @@ class Files:
         )  # fmt: skip
         return replace(version, action="upload", length=length)
 
-    def hide(self, bucket_id: str, name: str) -> FileVersion:
+    def hide(self, bucket: Bucket, name: str) -> FileVersion:
         """Put a hide marker on a name."""
-        return self.add(self.draft(bucket_id, name, "hide"))
+        marker = self.draft(bucket, name, "hide")
+        return self.add(replace(marker, encryption=PLAIN, retention=UNLOCKED))
 
     def remove(self, file_id: str) -> None:
         """Delete a version and its bytes."""
@@ -244,5 +255,5 @@ def _version(row: sqlite3.Row) -> FileVersion:
     return FileVersion(
         row["file_id"], row["bucket_id"], row["name"], row["action"], row["content_type"],
         row["sha1"], row["length"], json.loads(row["info"]), json.loads(row["encryption"]),
-        row["uploaded_ms"],
+        json.loads(row["retention"]), row["uploaded_ms"],
     )  # fmt: skip

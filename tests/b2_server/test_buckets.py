@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from b2sdk.v3 import LegalHold  # type: ignore[import-untyped]
 from b2sdk.v3.exception import (  # type: ignore[import-untyped]
     BadRequest,
     BucketIdNotFound,
@@ -79,5 +80,5 @@ def test_lifecycle_rules_that_b2_refuses_are_refused(
 
 
 def test_what_the_server_does_not_do_is_refused(b2_endpoint: B2Endpoint) -> None:
-    with pytest.raises(BadRequest, match="file lock"):
-        b2_endpoint.create_bucket(is_file_lock_enabled=True)
+    with pytest.raises(BadRequest, match="legal-hold"):
+        b2_endpoint.create_bucket().upload_bytes(b"x", "x", legal_hold=LegalHold.ON)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .buckets import UNLOCKED
 from .clock import DAY_MS
 from .files import FileVersion
 from .fixture import running_endpoint
@@ -29,7 +30,9 @@ RULE = checked_rules(
 def version(action: str, age_days: float) -> FileVersion:
     """A version of ``age_days`` at day 100; its id says both."""
     uploaded_ms = int((100 - age_days) * DAY_MS)
-    return FileVersion(f"{action}-{age_days:g}", "", "x", action, "", "", 0, {}, {}, uploaded_ms)
+    return FileVersion(
+        f"{action}-{age_days:g}", "", "x", action, "", "", 0, {}, {}, UNLOCKED, uploaded_ms
+    )
 
 
 @pytest.mark.parametrize(

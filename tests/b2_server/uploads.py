@@ -57,7 +57,7 @@ class Uploads:
             now_ms = service.clock.now_ms()
             piece = Piece(1, incoming.keep(), incoming.length, incoming.sha1(), now_ms)
             version = replace(
-                service.files.draft(bucket_id, name, "upload"),
+                service.files.draft(bucket, name, "upload"),
                 content_type=content_type, sha1=sha1, length=piece.length, info=info,
                 encryption=bucket.encryption if encryption is None else encryption,
             )  # fmt: skip

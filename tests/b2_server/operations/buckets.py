@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..buckets import checked_changes
+from ..buckets import checked_changes, checked_retention
 from ..errors import bad_request
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ _CHANGEABLE = (
     "lifecycleRules",
     "defaultServerSideEncryption",
     "fileLockEnabled",
-    "defaultRetention",
     "replicationConfiguration",
 )
 
@@ -42,6 +41,9 @@ def update(service: Service, key: Key, fields: Fields) -> Json:
     _check_account(service, fields)
     changes = checked_changes({name: fields.raw(name) for name in _CHANGEABLE})
     bucket = service.buckets.get(bucket_id)
+    if (retention := fields.raw("defaultRetention")) is not None:
+        key.require("writeBucketRetentions", bucket_id=bucket_id)
+        changes["lock"] = checked_retention(retention, changes.get("lock", bucket.lock))
     changed = service.buckets.update(bucket, changes, fields.raw("ifRevisionIs"))
     return changed.shown(service.account_id, key)
 

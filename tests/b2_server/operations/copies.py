@@ -37,7 +37,7 @@ def copy_file(service: Service, key: Key, fields: Fields) -> Json:
     piece = _copied(service, source, fields, 1)
     whole = fields.raw("range") is None
     version = replace(
-        service.files.draft(bucket_id, name, "upload"),
+        service.files.draft(bucket, name, "upload"),
         content_type=content_type,
         sha1=source.sha1 if whole else piece.sha1,
         length=piece.length,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from ..errors import bad_request, not_found
+from ..errors import B2Error, bad_request, not_found
 from ..fields import checked_name
 from ..files import bucket_of
 from ..listing import Folder, page, visible
@@ -86,13 +86,13 @@ def hide(service: Service, key: Key, fields: Fields) -> Json:
     """b2_hide_file."""
     bucket_id, name = fields.text("bucketId"), checked_name(fields.text("fileName"))
     key.require("writeFiles", bucket_id=bucket_id, name=name)
-    service.buckets.get(bucket_id)
+    bucket = service.buckets.get(bucket_id)
     newest = service.files.newest(bucket_id, name)
     if newest is None:
         raise bad_request(f"File not present: {name}", "no_such_file")
     if newest.action == "hide":
         raise bad_request(f"File already hidden: {name}", "already_hidden")
-    return service.files.hide(bucket_id, name).shown(service.account_id, key)
+    return service.files.hide(bucket, name).shown(service.account_id, key)
 
 
 def delete(service: Service, key: Key, fields: Fields) -> Json:
@@ -102,6 +102,8 @@ def delete(service: Service, key: Key, fields: Fields) -> Json:
     found = service.files.find(file_id)
     if found is None or found.name != name:
         raise bad_request(f"File not present: {name} {file_id}", "file_not_present")
+    if found.locked(service.clock.now_ms()):
+        raise B2Error(403, "access_denied", f"File is retained by Object Lock: {name}")
     service.files.remove(file_id)
     return {"fileId": file_id, "fileName": name}
 

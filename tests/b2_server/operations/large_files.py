@@ -32,12 +32,12 @@ def start(service: Service, key: Key, fields: Fields) -> Json:
     key.require("writeFiles", bucket_id=bucket_id, name=name)
     bucket = service.buckets.get(bucket_id)
     if fields.raw("fileRetention") or fields.raw("legalHold"):
-        raise bad_request("this server does not do file lock")
+        raise bad_request("this server locks files by their bucket's default only")
     if fields.raw("custom_upload_timestamp") is not None:
         raise bad_request("custom upload timestamps are not enabled for this account")
     asked = fields.raw("serverSideEncryption")
     version = replace(
-        service.files.draft(bucket_id, name, "start"),
+        service.files.draft(bucket, name, "start"),
         content_type=checked_type(fields.text("contentType"), name),
         sha1="none",
         info=checked_info(fields.info("fileInfo")),
