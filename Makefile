@@ -4,7 +4,7 @@ SHELL := /bin/sh
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
 # Debian's packages that the tests call beside what the platform itself needs.
-TEST_PACKAGES := postgresql-15 openssh-server openssh-client git gnupg zstd shellcheck chromium
+TEST_PACKAGES := postgresql-15 openssh-server openssh-client git gnupg zstd shellcheck chromium faketime jq
 
 .PHONY: help
 help: ## Say what there is
@@ -53,9 +53,10 @@ soak: setup packages ## Run the long rounds: restarts, kills, thousands of rando
 	@$(PYTHON) -m pytest -m soak --timeout 7200
 
 .PHONY: bench
-bench: setup ## Measure ingest beside psql and other tools: make bench PARTS="full incremental"
+bench: setup ## Measure ingest and backup beside other tools: make bench OF=ingest PARTS="full incremental"
 	@scripts/packages.sh postgresql-15
-	@$(PYTHON) -m bench ingest $(foreach part,$(PARTS),--only $(part))
+	@for of in $(or $(OF),ingest backup); do \
+	  $(PYTHON) -m bench $$of $(foreach part,$(PARTS),--only $(part)) || exit; done
 
 .PHONY: packages
 packages:

@@ -5,13 +5,26 @@ from __future__ import annotations
 import signal
 import sys
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bench import clusters, full, incremental, machine, memory, report, tools
+from bench import (
+    clusters,
+    dumps,
+    footprint,
+    full,
+    incremental,
+    machine,
+    memory,
+    report,
+    restores,
+    tools,
+)
+from bench.figures import Section
 from bench.race import Setting
 from scripts.console import command, console
 from scripts.local import HOME, ROOT
@@ -20,7 +33,7 @@ TERMINATED = 128 + signal.SIGTERM
 app = typer.Typer(
     name="bench",
     help=__doc__,
-    epilog="Exit codes: 0 measured, 1 ingest or psql could not be measured, 2 wrong use.",
+    epilog="Exit codes: 0 measured, 1 ours or its baseline could not be measured, 2 wrong use.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # its frames show local variables, passwords among them
@@ -28,7 +41,7 @@ app = typer.Typer(
 
 
 class Part(StrEnum):
-    """What is measured."""
+    """What is measured of ingest."""
 
     FULL = "full"
     TOOLS = "tools"
@@ -36,12 +49,33 @@ class Part(StrEnum):
     INCREMENTAL = "incremental"
 
 
-_MEASURES = {
+class BackupPart(StrEnum):
+    """What is measured of backup."""
+
+    DUMP = "dump"
+    RESTORE = "restore"
+    MEMORY = "memory"
+
+
+Measures = Mapping[str, Callable[[Setting], Section]]
+_INGEST: Measures = {
     Part.FULL: full.measure,
     Part.TOOLS: tools.measure,
     Part.MEMORY: memory.measure,
     Part.INCREMENTAL: incremental.measure,
 }
+_BACKUP: Measures = {
+    BackupPart.DUMP: dumps.measure,
+    BackupPart.RESTORE: restores.measure,
+    BackupPart.MEMORY: footprint.measure,
+}
+
+Scale = Annotated[
+    float,
+    typer.Option(min=0.001, help="TPC-H's scale: 1 is 6 M rows of lineitem, 1.5 M of orders."),
+]
+Rounds = Annotated[int, typer.Option(min=1, help="Runs of each contender; the fastest counts.")]
+Results = Annotated[Path, typer.Option(file_okay=False, help="Folder of the JSON and Markdown.")]
 
 
 @app.callback()
@@ -58,16 +92,9 @@ def ingest(
         list[Part] | None,
         typer.Option(help="Measure this part alone; may be given more than once."),
     ] = None,
-    scale: Annotated[
-        float,
-        typer.Option(min=0.001, help="TPC-H's scale: 1 is 6 M rows of lineitem, 1.5 M of orders."),
-    ] = 1,
-    rounds: Annotated[
-        int, typer.Option(min=1, help="Runs of each contender; the fastest counts.")
-    ] = 3,
-    results: Annotated[
-        Path, typer.Option(file_okay=False, help="Folder of ingest.json and ingest.md.")
-    ] = ROOT / "bench" / "results",
+    scale: Scale = 1,
+    rounds: Rounds = 3,
+    results: Results = ROOT / "bench" / "results",
 ) -> None:
     """Measure the ingest engine beside psql, ingestr, Sling, dlt and Singer.
 
@@ -78,10 +105,34 @@ def ingest(
     All of it takes about an hour at scale 1 and wants an otherwise idle machine. Both servers are
     made for the run and removed after it.
     """
-    command(lambda: _measure(list(only or Part), scale, rounds, results))
+    command(lambda: _measure(_INGEST, only, scale, rounds, results))
 
 
-def _measure(parts: list[Part], scale: float, rounds: int, results: Path) -> None:
+@app.command()
+def backup(
+    *,
+    only: Annotated[
+        list[BackupPart] | None,
+        typer.Option(help="Measure this part alone; may be given more than once."),
+    ] = None,
+    scale: Scale = 1,
+    rounds: Rounds = 3,
+    results: Results = ROOT / "bench" / "results",
+) -> None:
+    """Measure backups and restores beside PostgreSQL's own programs.
+
+    dump: a backup of a mixed database of 3 GB into a B2 endpoint on loopback, beside the bare
+    pipeline and pg_dump | gzip | gpg. restore: back again, beside pg_restore from a plain file.
+    memory: peak memory at 1 GB and at 10 GB (26 GB of disk).
+
+    All of it takes about half an hour at scale 1 and wants an otherwise idle machine.
+    """
+    command(lambda: _measure(_BACKUP, only, scale, rounds, results))
+
+
+def _measure(
+    measures: Measures, only: Sequence[str] | None, scale: float, rounds: int, results: Path
+) -> None:
     sections = []
     with (
         tempfile.TemporaryDirectory(prefix="harmattan-bench-") as home,
@@ -89,19 +140,20 @@ def _measure(parts: list[Part], scale: float, rounds: int, results: Path) -> Non
     ):
         kept = HOME / "bench"
         setting = Setting(servers, rounds, scale, Path(home), kept / "tools", kept / "logs")
-        for part in parts:
+        for part in only or measures:
             console.rule(f"{part}")
-            section = _MEASURES[part](setting)
+            section = measures[part](setting)
             sections.append(section)
             report.show(section)
             # After each part: an hour's figures are not lost to the last one's failure.
             report.write(results, sections, machine.describe(), machine.versions(servers))
-    console.print(f"written: {results / 'ingest.json'} and ingest.md")
+    subject = sections[0].subject
+    console.print(f"written: {results / subject}.json and {subject}.md")
     needed = [
         figure
         for section in sections
         for figure in section.figures
-        if figure.ours or figure.name.startswith("psql")
+        if section.ours(figure) or figure.name.startswith(("psql", "pg_restore", "pipeline"))
     ]
     if any(figure.failed for figure in needed):
         sys.exit(1)

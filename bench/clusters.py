@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString
 
@@ -40,10 +40,15 @@ class Cluster:
     home: Path
     port: int
     password: str = field(repr=False)
+    database: str = DATABASE
 
     def uri(self, scheme: str = "postgresql") -> str:
         """Return the superuser's connection URI, password included."""
-        return f"{scheme}://postgres:{self.password}@127.0.0.1:{self.port}/{DATABASE}"
+        return f"{scheme}://postgres:{self.password}@127.0.0.1:{self.port}/{self.database}"
+
+    def of(self, database: str) -> Cluster:
+        """Return the same server with another database."""
+        return replace(self, database=database)
 
     def connect(self) -> psycopg.Connection[Any]:
         """Open a session in autocommit."""

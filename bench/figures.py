@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 OURS = "ingest"
+Counted = Literal["rows", "bytes"]
 
 
 @dataclass
 class Figure:
-    """One contender: rows moved a run, wall seconds of each run, peak memory of its clients.
+    """One contender: rows (or bytes) moved a run, wall seconds of each, its clients' peak memory.
 
     ``peak_mb`` is the highest of all runs. ``failed`` says why there is no (further) run.
     ``detail`` is what else was seen, such as how many columns kept their type.
@@ -27,18 +28,13 @@ class Figure:
     detail: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def ours(self) -> bool:
-        """Return whether it is the engine under test."""
-        return self.name == OURS or self.name.startswith(f"{OURS}-")
-
-    @property
     def best(self) -> float | None:
         """Return the least of the wall seconds, ``None`` if it failed."""
         return min(self.seconds) if self.seconds and not self.failed else None
 
     @property
     def rate(self) -> float | None:
-        """Return rows a second of the best run."""
+        """Return rows (or bytes) a second of the best run."""
         return self.rows / self.best if self.best else None
 
 
@@ -61,7 +57,10 @@ class Target:
 
 @dataclass
 class Section:
-    """One measurement, all of it from one run: ``about`` says what was done, for a reader."""
+    """One measurement, all of it from one run: ``about`` says what was done, for a reader.
+
+    ``subject`` is what is measured, ingest or backup, and the name of its main figure.
+    """
 
     name: str
     title: str
@@ -73,6 +72,12 @@ class Section:
     measured_at: str = field(
         default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds")
     )
+    subject: str = OURS
+    counted: Counted = "rows"
+
+    def ours(self, figure: Figure) -> bool:
+        """Return whether it is of what is under test."""
+        return figure.name == self.subject or figure.name.startswith(f"{self.subject}-")
 
     def figure(self, name: str) -> Figure:
         """Return the figure of the contender ``name``."""
@@ -80,9 +85,9 @@ class Section:
 
     def times_ours(self, figure: Figure) -> float | None:
         """Return how many times as many rows a second ours moves, ``None`` for ours itself."""
-        if figure.ours:
+        if self.ours(figure):
             return None
-        return ratio(find(self.figures, OURS), figure)
+        return ratio(find(self.figures, self.subject), figure)
 
 
 def find(figures: list[Figure], name: str) -> Figure:

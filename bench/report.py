@@ -14,18 +14,22 @@ if TYPE_CHECKING:
 
     from bench.figures import Figure, Section, Target
 
-FORMAT = 1  # of ingest.json
-_COLUMNS = ("", "rows/s", "seconds", "peak memory", "ingest is")
+FORMAT = 2  # of the JSON files
+
+
+def _columns(record: dict[str, Any]) -> tuple[str, ...]:
+    rate = "rows/s" if record["counted"] == "rows" else "MB/s"
+    return ("", rate, "seconds", "peak memory", f"{record['subject']} is")
 
 
 def show(section: Section) -> None:
     """Print the section as a table, and whether its targets are met."""
     table = Table(title=section.title, title_justify="left")
-    for place, column in enumerate(_COLUMNS):
-        table.add_column(column, justify="right" if place else "left", overflow="fold")
     record = _record(section)
+    for place, column in enumerate(_columns(record)):
+        table.add_column(column, justify="right" if place else "left", overflow="fold")
     for figure in record["figures"]:
-        table.add_row(*_cells(figure))
+        table.add_row(*_cells(record, figure))
     console.print(table)
     for target in record["targets"]:
         mark = "[green]✓[/]" if target["met"] else "[red]✗[/]"
@@ -35,13 +39,14 @@ def show(section: Section) -> None:
 def write(
     folder: Path, sections: list[Section], machine: dict[str, Any], versions: dict[str, str]
 ) -> None:
-    """Write ingest.json and ingest.md into ``folder``.
+    """Write the JSON and the Markdown of the sections' subject into ``folder``.
 
     Sections that were not measured now stay as they are, each with the machine, the versions and
     the time of its own run.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "ingest.json"
+    subject = sections[0].subject
+    file = folder / f"{subject}.json"
     kept: dict[str, Any] = {}
     if file.exists():
         found = json.loads(file.read_text())
@@ -52,16 +57,18 @@ def write(
     order = sorted(kept, key=lambda name: (*_ORDER, name).index(name))
     text = {"format": FORMAT, "sections": {name: kept[name] for name in order}}
     file.write_text(json.dumps(text, indent=2, ensure_ascii=False) + "\n")
-    (folder / "ingest.md").write_text(_markdown(text["sections"]))  # type: ignore[arg-type]
+    (folder / f"{subject}.md").write_text(_markdown(text["sections"]))  # type: ignore[arg-type]
 
 
-_ORDER = ("full", "tools", "memory", "incremental")
+_ORDER = ("full", "tools", "dump", "restore", "memory", "incremental")
 
 
 def _record(section: Section) -> dict[str, Any]:
     return {
         "title": section.title,
         "about": section.about,
+        "subject": section.subject,
+        "counted": section.counted,
         "measured_at": section.measured_at,
         "load": {"before": round(section.load_before, 2), "after": round(section.load_after, 2)},
         "figures": [_figure(section, figure) for figure in section.figures],
@@ -74,12 +81,12 @@ def _figure(section: Section, figure: Figure) -> dict[str, Any]:
     return {
         "name": figure.name,
         "title": figure.title,
-        "rows": figure.rows,
+        section.counted: figure.rows,
         "seconds": figure.seconds,
         "best_seconds": figure.best,
-        "rows_per_second": round(figure.rate) if figure.rate else None,
+        f"{section.counted}_per_second": round(figure.rate) if figure.rate else None,
         "peak_mb": figure.peak_mb or None,
-        "ingest_times_as_fast": round(times, 2) if times else None,
+        f"{section.subject}_times_as_fast": round(times, 2) if times else None,
         "failed": figure.failed,
         **figure.detail,
     }
@@ -100,13 +107,15 @@ def _target(target: dict[str, Any]) -> str:
     return f"{target['text']}: {found} (wanted {target['wanted']})"
 
 
-def _cells(figure: dict[str, Any]) -> tuple[str, ...]:
+def _cells(record: dict[str, Any], figure: dict[str, Any]) -> tuple[str, ...]:
     if figure["failed"]:
         return (figure["title"], "-", "-", "-", "not measured")
-    times, rate = figure["ingest_times_as_fast"], figure["rows_per_second"]
+    times = figure[f"{record['subject']}_times_as_fast"]
+    rate = figure[f"{record['counted']}_per_second"]
+    shown = f"{rate:,}" if record["counted"] == "rows" else f"{(rate or 0) / 1e6:.1f}"
     return (
         figure["title"],
-        f"{rate:,}" if rate else "-",
+        shown if rate else "-",
         f"{figure['best_seconds']:.2f}" if figure["best_seconds"] else "-",
         f"{figure['peak_mb']:.0f} MB" if figure["peak_mb"] else "-",
         f"{times:.2f} times as fast" if times else "",
@@ -118,9 +127,10 @@ def _markdown(sections: dict[str, dict[str, Any]]) -> str:
     for section in sections.values():
         machine, versions = section["machine"], section["versions"]
         lines += [f"### {section['title']}", "", section["about"], ""]
-        lines += [f"| {' | '.join(_COLUMNS)} |", "|---|" + "---:|" * (len(_COLUMNS) - 1)]
+        columns = _columns(section)
+        lines += [f"| {' | '.join(columns)} |", "|---|" + "---:|" * (len(columns) - 1)]
         for figure in section["figures"]:
-            lines.append("| " + " | ".join(_cells(figure)) + " |")
+            lines.append("| " + " | ".join(_cells(section, figure)) + " |")
         lines += ["", "; ".join(_target(target) for target in section["targets"]) + "."]
         lines += [
             "",

@@ -1,0 +1,103 @@
+"""A restore from B2 on loopback, beside pg_restore from a plain file that is there already."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from backup.report import PROMISE_SECONDS
+from bench import backups, data
+from bench.clusters import DATABASE
+from bench.figures import Section, Target, find, ratio
+from bench.measure import run
+from bench.race import Contender, load_now, race
+from scripts.console import OperatorError, step
+
+if TYPE_CHECKING:
+    from bench.race import Setting
+
+_WANTED = 0.8
+_JOBS = 2
+_INTO = "restored"
+_ABOUT = (
+    "The same database brought back into an empty one: downloaded, checked, decrypted, unpacked and"
+    f" loaded by {_JOBS} jobs, beside the loading alone; the rows of lineitem compared by a digest."
+)
+
+
+def measure(setting: Setting) -> Section:
+    """Race ``backup restore`` against pg_restore."""
+    backups.fill(setting)
+    source, target = setting.clusters.source, setting.clusters.warehouse
+    size, wanted = backups.size(source), data.digest(source, "public", "lineitem")
+    plain = setting.home / "plain.dump"
+    uri = target.uri().rpartition("/")[0] + f"/{_INTO}"
+
+    def empty() -> None:
+        target.execute(
+            sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(_INTO)),
+            sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(_INTO)),
+        )
+
+    def check() -> dict[str, Any]:
+        found = data.digest(target.of(_INTO), "public", "lineitem")
+        if found != wanted:
+            raise OperatorError(f"lineitem: {wanted} expected, {found} found", "Report this.")
+        return {}
+
+    with backups.house(setting) as house, step("make a backup and a plain dump"):
+        environment = house.environments["counts"] | {"BACKUP_TARGET_URI": uri}
+        connection = ["-h", "127.0.0.1", "-U", "postgres"]
+        everywhere = {**setting.clusters.environment, **environment}
+        for command in (
+            backups.command("run", backups.NAME),
+            [f"{backups.PG_BIN}/pg_dump", "-Fc", "-Z0", *connection, "-p", str(source.port),
+             f"--file={plain}", DATABASE],
+        ):  # fmt: skip
+            run(
+                [command], environment=everywhere, log=setting.logs / "restore-first.log",
+                timeout=3600,
+            )  # fmt: skip
+        load = load_now()
+        figures = race(
+            [
+                Contender(
+                    name="backup",
+                    title="backup restore, from B2",
+                    rows=size,
+                    pipe=lambda: [
+                        backups.command(
+                            "restore", backups.NAME, "--into-env", "BACKUP_TARGET_URI",
+                            "--jobs", str(_JOBS), "--owners", "skip",
+                        )
+                    ],
+                    prepare=empty,
+                    check=check,
+                    environment=environment,
+                ),
+                Contender(
+                    name="pg_restore",
+                    title=f"pg_restore -j {_JOBS}, from a plain local file",
+                    rows=size,
+                    pipe=lambda: [
+                        [f"{backups.PG_BIN}/pg_restore", f"--jobs={_JOBS}", "--no-owner",
+                         "--no-privileges", "--exit-on-error", *connection,
+                         "-p", str(target.port), f"--dbname={_INTO}", str(plain)]
+                    ],
+                    prepare=empty,
+                    check=check,
+                ),
+            ],
+            setting,
+        )  # fmt: skip
+    ours = find(figures, "backup")
+    if ours.rate:
+        ours.detail["gigabytes_in_30_minutes"] = round(ours.rate * PROMISE_SECONDS / 1e9)
+        ours.title += f"; {ours.detail['gigabytes_in_30_minutes']} GB fit in 30 minutes"
+    target_ratio = ratio(ours, find(figures, "pg_restore"))
+    return Section(
+        "restore", "Restore", _ABOUT, figures,
+        [Target("restore: speed over pg_restore's from a plain file", _WANTED, target_ratio)],
+        load, subject="backup", counted="bytes",
+    )  # fmt: skip
