@@ -13,17 +13,35 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from backup.errors import BackupError
 from backup.manifest import Manifest, parse_manifest
+from backup.registry import MONTHLY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from backup.registry import Database
+    from backup.registry import Entry
+    from backup.signature import Signers
     from backup.store import Store, StoredObject
 
+DAY_MS = 86_400_000
 DUMP = ".dump.zst.gpg"
 MANIFEST = ".manifest.json"
+SIGNATURE = ".asc"  # behind a manifest's name
 ID_TIME = "%Y%m%dT%H%M%SZ"
 ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+
+
+class Place(BaseModel):
+    """Where an object is: its name, and the version that counts.
+
+    ``stood`` is for how many days it did before something newer of its name hid it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    file_id: str
+    size: int
+    stood: float | None = None
 
 
 class Backup(BaseModel):
@@ -35,23 +53,25 @@ class Backup(BaseModel):
     database: str
     started: AwareDatetime
     size: int
-    manifest_name: str
-    manifest_file_id: str
+    dump: Place
+    manifest: Place
+    signature: Place | None = None
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Its objects, the manifest, which makes a backup of them, last."""
+        return tuple(filter(None, (self.dump, self.signature, self.manifest)))
+
+    def stood(self) -> float | None:
+        """Return for how many days it stood before anything of it was hidden, None if nothing is.
+
+        B2 deletes what is hidden when the bucket's rules say so.
+        """
+        return min((place.stood for place in self.places if place.stood is not None), default=None)
 
     def age_seconds(self, now: datetime) -> float:
         """Return how old the data in it is."""
         return (now - self.started).total_seconds()
-
-
-class Newest(BaseModel):
-    """The newest backup of one database, or nulls if it has none."""
-
-    model_config = ConfigDict(frozen=True)
-
-    database: str
-    backup_id: str | None = None
-    size: int | None = None
-    age_seconds: float | None = None
 
 
 def new_id(started: datetime, random: str) -> str:
@@ -59,25 +79,36 @@ def new_id(started: datetime, random: str) -> str:
     return f"{started.astimezone(UTC):{ID_TIME}}-{random}"
 
 
-def dump_name(prefix: str, database: str, identifier: str) -> str:
+def daily_folder(prefix: str, database: str) -> str:
+    """Return where the backups of ``database`` are made, without a slash at the end."""
+    return f"{prefix}/{database}"
+
+
+def monthly_folder(prefix: str, database: str) -> str:
+    """Return where the copies are that are kept longer."""
+    return f"{prefix}/{MONTHLY}/{database}"
+
+
+def dump_name(folder: str, identifier: str) -> str:
     """Return the object name of an encrypted dump."""
-    return f"{prefix}/{database}/{identifier}{DUMP}"
+    return f"{folder}/{identifier}{DUMP}"
 
 
-def manifest_name(prefix: str, database: str, identifier: str) -> str:
+def manifest_name(folder: str, identifier: str) -> str:
     """Return the object name of a manifest."""
-    return f"{prefix}/{database}/{identifier}{MANIFEST}"
+    return f"{folder}/{identifier}{MANIFEST}"
 
 
-def pair(prefix: str, database: str, objects: Iterable[StoredObject]) -> list[Backup]:
-    """Return the backups among ``objects``, oldest first: those with both dump and manifest."""
+def pair(folder: str, database: str, objects: Iterable[StoredObject]) -> list[Backup]:
+    """Return the backups of ``folder``, oldest first: those with both dump and manifest."""
     by_name = {stored.name: stored for stored in objects}
     backups = []
     for name, manifest in by_name.items():
-        identifier = name.removeprefix(f"{prefix}/{database}/").removesuffix(MANIFEST)
-        dump = by_name.get(dump_name(prefix, database, identifier))
+        identifier = name.removeprefix(f"{folder}/").removesuffix(MANIFEST)
+        dump = by_name.get(dump_name(folder, identifier))
         if not name.endswith(MANIFEST) or dump is None or not ID.fullmatch(identifier):
             continue
+        signature = by_name.get(name + SIGNATURE)
         backups.append(
             Backup(
                 id=identifier,
@@ -86,11 +117,17 @@ def pair(prefix: str, database: str, objects: Iterable[StoredObject]) -> list[Ba
                     tzinfo=UTC
                 ),
                 size=dump.size,
-                manifest_name=name,
-                manifest_file_id=manifest.file_id,
+                dump=_place(dump),
+                manifest=_place(manifest),
+                signature=_place(signature) if signature else None,
             )
         )
     return sorted(backups, key=lambda backup: backup.id)
+
+
+def _place(stored: StoredObject) -> Place:
+    stood = None if stored.hidden is None else (stored.hidden - stored.uploaded) / DAY_MS
+    return Place(name=stored.name, file_id=stored.file_id, size=stored.size, stood=stood)
 
 
 class Catalogue:
@@ -101,25 +138,25 @@ class Catalogue:
         self._prefix = prefix
 
     def backups(self, database: str) -> list[Backup]:
-        """Return all backups of ``database``, oldest first."""
-        return pair(self._prefix, database, self._store.list(f"{self._prefix}/{database}"))
+        """Return all backups of ``database``, oldest first; one with a copy is told once."""
+        copies = self.kept(database)
+        found = {backup.id: backup for backup in (*copies, *self.made(database))}
+        return [found[identifier] for identifier in sorted(found)]
 
-    def newest(self, database: str, now: datetime) -> Newest:
-        """Return what to tell about the newest backup of ``database``."""
-        found = self.backups(database)
-        if not found:
-            return Newest(database=database)
-        last = found[-1]
-        return Newest(
-            database=database,
-            backup_id=last.id,
-            size=last.size,
-            age_seconds=last.age_seconds(now),
-        )
+    def made(self, database: str) -> list[Backup]:
+        """Return the backups of ``database`` where its job makes them, oldest first."""
+        return self._pairs(daily_folder(self._prefix, database), database)
+
+    def kept(self, database: str) -> list[Backup]:
+        """Return the copies that are kept longer, oldest first."""
+        return self._pairs(monthly_folder(self._prefix, database), database)
+
+    def _pairs(self, folder: str, database: str) -> list[Backup]:
+        return pair(folder, database, self._store.list(folder))
 
     def find(
         self,
-        databases: Sequence[Database],
+        databases: Sequence[Entry],
         identifier: str | None = None,
         at: datetime | None = None,
     ) -> Backup:
@@ -142,18 +179,26 @@ class Catalogue:
             )
         return max(found, key=lambda backup: backup.id)
 
-    def manifest(self, backup: Backup) -> Manifest:
-        """Read the manifest of ``backup`` and hold it against the name it was found under."""
-        data = self._store.get(backup.manifest_name, backup.manifest_file_id)
-        manifest = parse_manifest(backup.manifest_name, data)
-        expected = dump_name(self._prefix, backup.database, backup.id)
-        if (manifest.id, manifest.database, manifest.dump.name) != (
-            backup.id,
-            backup.database,
-            expected,
-        ):
+    def manifest(self, backup: Backup, signers: Signers) -> Manifest:
+        """Read the manifest of ``backup``, check its signature, and that it is this backup's.
+
+        What it says of the dump's place gives way to where it was found: a copy is elsewhere.
+        """
+        name = backup.manifest.name
+        data = self._get(backup.manifest)
+        signers.check(
+            name, backup.database, data, self._get(backup.signature) if backup.signature else None
+        )
+        manifest = parse_manifest(name, data)
+        made_as = dump_name(daily_folder(self._prefix, backup.database), backup.id)
+        told = (manifest.id, manifest.database, manifest.dump.name)
+        if told != (backup.id, backup.database, made_as):
             raise BackupError(
-                f"manifest {backup.manifest_name} tells of {manifest.dump.name}",
+                f"manifest {name} tells of {manifest.dump.name}",
                 hint="Somebody moved or rewrote it; use another backup and find out who.",
             )
-        return manifest
+        place = {"name": backup.dump.name, "file_id": backup.dump.file_id}
+        return manifest.model_copy(update={"dump": manifest.dump.model_copy(update=place)})
+
+    def _get(self, place: Place) -> bytes:
+        return self._store.get(place.name, place.file_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CONNECT_TIMEOUT = 15  # seconds; a server that does not answer must not hold the job for its 4 hours
+# Sessions hold a snapshot or a lock for hours and say nothing: neither a firewall between nor the
+# server may take them for dead, and each end is to notice within two minutes if the other is.
+KEEPALIVES: dict[str, Any] = {
+    "keepalives_idle": 60,
+    "keepalives_interval": 10,
+    "keepalives_count": 6,
+}
+LASTING = {
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "tcp_keepalives_idle": "60",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "6",
+}
+# Of those that the server knows: idle_session_timeout is new in 14.
+KNOWN_SETTINGS = """
+SELECT set_config(name, %s::jsonb ->> name, false) FROM pg_settings WHERE name = ANY(%s)
+"""
 INHERITED = ("PATH", "LANG", "LC_ALL", "HOME", "TMPDIR", "TZ")
 
 
@@ -67,8 +87,11 @@ class PostgresUri:
         self.database()  # a URI that cannot be read is told of as such
         return PostgresUri(make_conninfo(self.uri, dbname=name), self.origin)
 
-    def connect(self, purpose: str) -> psycopg.Connection[tuple[Any, ...]]:
-        """Open a connection in autocommit mode, with no time limit of the server's own on it."""
+    def connect(self, purpose: str, **limits: str) -> psycopg.Connection[tuple[Any, ...]]:
+        """Open a connection in autocommit mode, with no time limit on it but ``limits``.
+
+        Those are settings of the server, such as ``statement_timeout="30s"``.
+        """
         database = self.database()
         try:
             connection = psycopg.connect(
@@ -76,14 +99,22 @@ class PostgresUri:
                 autocommit=True,
                 connect_timeout=CONNECT_TIMEOUT,
                 application_name=f"harmattan-{purpose}",
+                **KEEPALIVES,
             )
         except psycopg.OperationalError as error:
             raise BackupError(
                 f"no connection to database {database}: {one_line(error)}",
                 hint="Look whether the server is up, reachable from here and knows the role.",
             ) from error
-        connection.execute("SET statement_timeout = 0")
-        connection.execute("SET idle_in_transaction_session_timeout = 0")
+        try:
+            settings = LASTING | limits
+            connection.execute(KNOWN_SETTINGS, [json.dumps(settings), list(settings)])
+        except psycopg.Error as error:
+            connection.close()
+            raise BackupError(
+                f"session of database {database} cannot be set up: {one_line(error)}",
+                hint="Look whether the server is well.",
+            ) from error
         return connection
 
 

@@ -6,6 +6,7 @@ import functools
 import os
 import sys
 import threading
+import traceback
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -87,11 +88,14 @@ class App(typer.Typer):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command line and end the process."""
+        code = 0
         try:
             super().__call__(*args, prog_name="backup", **kwargs)
-            code = 0
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1
+        except Exception:  # a fault of ours
+            traceback.print_exc()
+            code = 1
         sys.stdout.flush()
         sys.stderr.flush()
         if code and threading.active_count() > 1:

@@ -77,11 +77,25 @@ ORDER BY 1
 _EXTENSIONS: LiteralString = "SELECT extname, extversion FROM pg_extension ORDER BY 1"
 
 Name = tuple[str, str]
+# All large objects together, told of as if they were one more table.
+LARGE_OBJECTS: Name = ("pg_catalog", "pg_largeobject")
+# Of each its number and the SHA-256 of its first gigabyte, which is all that one call returns.
+_LARGE_OBJECTS: LiteralString = """
+SELECT count(*), {digest}::text FROM (
+  SELECT oid || ':' || encode(sha256(lo_get(oid, 0, 1000000000)), 'hex') AS t
+  FROM pg_largeobject_metadata) AS objects
+"""
 
 
 def list_tables(connection: Connection) -> list[Name]:
     """Return schema and name of every table whose rows a dump holds, the largest first."""
     return [(schema, name) for schema, name in connection.execute(_TABLES)]
+
+
+def large_objects(connection: Connection) -> list[Name]:
+    """Return the one name of all large objects, or nothing where there are none."""
+    found = connection.execute("SELECT EXISTS (SELECT FROM pg_largeobject_metadata)").fetchone()
+    return [LARGE_OBJECTS] if found == (True,) else []
 
 
 def sequence_values(connection: Connection) -> dict[Name, int | None]:
@@ -161,9 +175,16 @@ class Inventory:
 
 def _take_stock(connection: Connection, table: Name, digests: bool) -> TableContents:
     # (t.*) is the row whatever its columns are called; the hash of a text is its collation's.
-    digest = 'sum(hashtextextended((t.*)::text COLLATE "C", 0))' if digests else "NULL"
-    query = sql.SQL("SELECT count(*), {}::text FROM ONLY {} AS t").format(
-        sql.SQL(digest), sql.Identifier(*table)
+    row: LiteralString = "t" if table == LARGE_OBJECTS else "(t.*)::text"
+    digest: LiteralString = "NULL"
+    if digests:
+        digest = "sum(hashtextextended(" + row + ' COLLATE "C", 0))'
+    query = (
+        sql.SQL(_LARGE_OBJECTS).format(digest=sql.SQL(digest))
+        if table == LARGE_OBJECTS
+        else sql.SQL("SELECT count(*), {}::text FROM ONLY {} AS t").format(
+            sql.SQL(digest), sql.Identifier(*table)
+        )
     )
     try:
         ((rows, found),) = connection.execute(query).fetchall()

@@ -1,15 +1,18 @@
 """OpenPGP by ``gpg`` itself, in keyrings of its own that hold only the keys at hand.
 
 The backup host knows public keys only, so it can decrypt nothing. Keyrings live in private
-directories and are removed with them.
+directories of the temporary directory, which jobs have in memory, and are removed with them.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import tempfile
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backup.connection import plain_environment
@@ -19,21 +22,23 @@ from backup.scratch import private_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 GPG = ("gpg", "--no-options", "--batch", "--no-tty", "--quiet", "--with-colons")
 CAPABILITIES = 11  # the field's place in gpg's colon format (doc/DETAILS)
 VALUE = 9
 EXPIRY = 6  # seconds since 1970, empty for never
+LEAST_RECIPIENTS = 2  # the offline recovery key, and the drill's
+KEYRINGS = Path(tempfile.gettempdir())
 LAST = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Key:
-    """A key pair's fingerprint, whether gpg would encrypt to it today, and until when."""
+    """A key pair's fingerprint, what gpg would use it for today, and until when."""
 
     fingerprint: str
     encrypts: bool
+    signs: bool = False
     expires: datetime | None = None
 
 
@@ -71,9 +76,9 @@ class Keyring:
 def parse_keys(colons: str) -> tuple[Key, ...]:
     """Return the primary keys in gpg's ``--with-colons`` listing of public or secret keys.
 
-    gpg writes a capability in upper case when the key as a whole can be used for it, so an ``E``
-    is missing from a key that is expired, revoked, or can only sign. A key serves until it expires
-    itself or the last of its subkeys that encrypt does.
+    gpg writes a capability in upper case when the key as a whole can be used for it, so ``E`` and
+    ``S`` are missing from a key that is expired or revoked. A key serves until it expires itself or
+    the last of its subkeys that encrypt does.
     """
     keys: list[Key] = []
     for block in _blocks(colons):
@@ -86,7 +91,8 @@ def parse_keys(colons: str) -> tuple[Key, ...]:
         ]
         until = min(_expiry(primary) or LAST, max(subkeys, default=LAST))
         expires = None if until == LAST else until
-        keys.append(Key(fingerprint, "E" in primary[CAPABILITIES], expires))
+        usable = primary[CAPABILITIES]
+        keys.append(Key(fingerprint, "E" in usable, "S" in usable, expires))
     return tuple(keys)
 
 
@@ -106,8 +112,8 @@ def _expiry(fields: list[str]) -> datetime | None:
 
 
 @contextmanager
-def _imported(armoured: Path, scratch: Path, listing: str) -> Iterator[Keyring]:
-    with private_directory(scratch, "gpg") as home:
+def _imported(armoured: Path, listing: str) -> Iterator[Keyring]:
+    with private_directory(KEYRINGS, "gpg", sockets=True) as home:
         environment = plain_environment()
         try:
             run_tool([*GPG, "--homedir", home, "--import", armoured], environment)
@@ -125,31 +131,35 @@ def _imported(armoured: Path, scratch: Path, listing: str) -> Iterator[Keyring]:
 
 
 @contextmanager
-def public_keys(armoured: Path, scratch: Path) -> Iterator[Keyring]:
+def public_keys(armoured: Path) -> Iterator[Keyring]:
     """Yield a ring of the public keys in ``armoured``, good or not."""
-    with _imported(armoured, scratch, "--list-keys") as ring:
+    with _imported(armoured, "--list-keys") as ring:
         yield ring
 
 
 @contextmanager
-def recipients(armoured: Path, scratch: Path) -> Iterator[Keyring]:
+def recipients(armoured: Path) -> Iterator[Keyring]:
     """Yield a ring of the public keys in ``armoured``, each of which can be encrypted to now."""
-    with public_keys(armoured, scratch) as ring:
+    with public_keys(armoured) as ring:
         useless = [key.fingerprint for key in ring.keys if not key.encrypts]
-        if not ring.keys or useless:
+        if useless:
             raise WrongUse(
-                f"{armoured} holds no key that can be encrypted to"
-                if not ring.keys
-                else f"key {useless[0]} in {armoured} is expired, revoked or cannot encrypt",
+                f"key {useless[0]} in {armoured} is expired, revoked or cannot encrypt",
                 hint="Put a valid public key with an encryption subkey there.",
+            )
+        if len(ring.keys) < LEAST_RECIPIENTS:
+            raise WrongUse(
+                f"{armoured} holds {len(ring.keys)} keys, expected {LEAST_RECIPIENTS} or more",
+                hint="Put the public keys of recovery and of the drill there: losing one private "
+                "key must not lose every backup.",
             )
         yield ring
 
 
 @contextmanager
-def private_key(armoured: Path, scratch: Path) -> Iterator[Keyring]:
+def private_key(armoured: Path) -> Iterator[Keyring]:
     """Yield a ring of the private key in ``armoured``, which must need no passphrase."""
-    with _imported(armoured, scratch, "--list-secret-keys") as ring:
+    with _imported(armoured, "--list-secret-keys") as ring:
         if not ring.keys:
             raise WrongUse(
                 f"{armoured} holds no private key",
@@ -173,6 +183,14 @@ def decrypt(ring: Keyring, encrypted: Path, plain: Path | None, made_for: tuple[
         plain.open("xb") if plain else open(os.devnull, "wb") as sink,
         Pipeline(stages, source=source, sink=sink, hint=hint) as pipeline,
     ):
-        pipeline.finish()
+        try:
+            pipeline.finish()
+        except ChildFailed as error:
+            if os.strerror(errno.ENOSPC) in error.message:
+                raise BackupError(
+                    error.message,
+                    hint="Free space there or point BACKUP_SCRATCH at a larger disk.",
+                ) from error
+            raise
         if "[GNUPG:] DECRYPTION_OKAY" not in pipeline.stderr(0):
             raise BackupError(f"{encrypted.name} is not an encrypted file", hint=hint)

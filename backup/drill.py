@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -14,67 +12,76 @@ from pydantic import ValidationError
 
 from backup.catalogue import Backup, Catalogue
 from backup.connection import one_line
-from backup.contents import (
-    Inventory,
-    compare_sequences,
-    compare_tables,
-    invalid_indexes,
-    list_tables,
-    sequence_values,
-    unvalidated,
-)
 from backup.crypt import Keyring, private_key
+from backup.deadline import Stopped
 from backup.errors import BackupError
 from backup.page import page
-from backup.pipeline import ChildFailed, Pipeline, Stage
+from backup.proofs import PROOFS
 from backup.registry import DRILLS
 from backup.report import PROMISE_SECONDS, DrillReport, DrillResult
-from backup.restore import Wanted, restore
-from backup.scratch_server import scratch_server
 from backup.settings import B2_KEY, B2_RESULTS_KEY, DRILL_KEY, Settings
+from backup.signature import Signers
 from backup.store import Store, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
-    from backup.connection import PostgresUri
-    from backup.manifest import Manifest
-    from backup.registry import Database
+    from backup.registry import Entry
 
-DAMAGE_BYTES = 4096  # of pg_amcheck's words
 SHOWN = 24  # earlier drills in the chart: two years
 
 log = structlog.get_logger()
 
 
-def run_drill(settings: Settings, databases: Sequence[Database], jobs: int) -> DrillReport:
-    """Drill every database of ``databases``, whatever becomes of the others, and store the report.
+def run_drill(
+    settings: Settings,
+    databases: Sequence[Entry],
+    jobs: int,
+    at: datetime | None = None,
+    told: Callable[[int], None] = lambda _size: None,
+) -> DrillReport:
+    """Drill every one of ``databases``, whatever becomes of the others, and store the report.
 
-    Raises :class:`BackupError` only for what concerns all of them: settings, keys, the bucket.
+    It is the newest backup of each, or the newest from ``at`` or before. ``told`` hears of the
+    bytes that are downloaded. Raises :class:`BackupError` only for what concerns all of them:
+    settings, keys, the bucket.
     """
     started = datetime.now(UTC)
     with (
-        private_key(settings.secret_path(DRILL_KEY), settings.scratch) as ring,
-        open_store(settings, settings.b2_key(B2_KEY)) as store,
+        private_key(settings.secret_path(DRILL_KEY)) as ring,
+        open_store(settings, settings.b2_key(B2_KEY), told) as store,
     ):
-        results = []
-        for database in databases:
-            result = _drill_one(settings, store, ring, database, jobs)
-            log.info("drilled", database=database.name, verdict=result.verdict)
-            results.append(result)
-        report = DrillReport(started=started, finished=datetime.now(UTC), databases=tuple(results))
+        results: list[DrillResult] = []
+        try:
+            for database in databases:
+                result = _drill_one(settings, store, ring, database, jobs, at)
+                log.info("drilled", database=database.name, verdict=result.verdict)
+                results.append(result)
+        except Stopped as stopped:  # what was proved until then is not lost
+            log.error("drill stopped", why=str(stopped))
+            results += [
+                DrillResult(database=database.name, verdict="failed", findings=(str(stopped),))
+                for database in databases[len(results) :]
+            ]
+        report = DrillReport(
+            started=started, finished=datetime.now(UTC), at=at, databases=tuple(results)
+        )
         _keep(settings, store, report)
     return report
 
 
 def _drill_one(
-    settings: Settings, store: Store, ring: Keyring, database: Database, jobs: int
+    settings: Settings,
+    store: Store,
+    ring: Keyring,
+    database: Entry,
+    jobs: int,
+    at: datetime | None,
 ) -> DrillResult:
     backup: Backup | None = None
     try:
         catalogue = Catalogue(store, settings.prefix)
-        backup = catalogue.find([database])
+        backup = catalogue.find([database], at=at)
         return _restore_and_compare(settings, store, ring, backup, jobs)
     except BackupError as error:
         why = error.message
@@ -98,57 +105,25 @@ def _drill_one(
 def _restore_and_compare(
     settings: Settings, store: Store, ring: Keyring, backup: Backup, jobs: int
 ) -> DrillResult:
-    manifest = Catalogue(store, settings.prefix).manifest(backup)
+    manifest = Catalogue(store, settings.prefix).manifest(backup, Signers.of(settings))
     age = backup.age_seconds(datetime.now(UTC))
-    with scratch_server(settings.pg_bin, settings.scratch) as server:
-        target = server.create_database(backup.database, manifest.source)
-        began = time.monotonic()
-        restore(
-            store, manifest, ring, target, Wanted(jobs),
-            scratch=settings.scratch, pg_bin=settings.pg_bin,
-        )  # fmt: skip
-        seconds = time.monotonic() - began
-        differences = _compare(manifest, target, jobs) + _damage(settings.pg_bin, target, jobs)
-    if seconds > PROMISE_SECONDS:
-        differences.append(f"restore took {seconds:.0f} s, {PROMISE_SECONDS} are promised")
+    proof = PROOFS[manifest.kind](settings, store, ring, manifest, jobs)
+    differences = list(proof.differences)
+    if proof.seconds > PROMISE_SECONDS:
+        differences.append(f"restore took {proof.seconds:.0f} s, {PROMISE_SECONDS} are promised")
     return DrillResult(
         database=backup.database,
         verdict="different" if differences else "equal",
         backup_id=backup.id,
         backup_bytes=manifest.dump.size,
         backup_age_seconds=age,
-        restore_seconds=round(seconds, 3),
-        source_bytes=manifest.source.size,
+        restore_seconds=round(proof.seconds, 3),
+        source_bytes=proof.size,
         tables_compared=len(manifest.tables),
         rows_compared=sum(table.rows for table in manifest.tables),
+        digested=all(table.digest is not None for table in manifest.tables),
         findings=tuple(differences),
     )
-
-
-def _compare(manifest: Manifest, target: PostgresUri, jobs: int) -> list[str]:
-    with target.connect("drill") as connection:
-        found = compare_sequences(manifest.sequences, sequence_values(connection))
-        loose = sorted({*unvalidated(connection)} - {*manifest.unvalidated})
-        found += [f"constraint {name} is not valid" for name in loose]
-        found += [f"index {name} is not valid" for name in invalid_indexes(connection)]
-        tables = list_tables(connection)
-    digests = any(table.digest for table in manifest.tables)
-    with Inventory(lambda: target.connect("drill"), jobs, tables, digests=digests) as inventory:
-        return compare_tables(manifest.tables, inventory.tables()) + found
-
-
-def _damage(pg_bin: Path, target: PostgresUri, jobs: int) -> list[str]:
-    """Return what pg_amcheck finds in the pages of tables and indexes."""
-    argv = [str(pg_bin / "pg_amcheck"), "--install-missing", "--no-password", f"--jobs={jobs}"]
-    stages = [Stage(argv, target.environment())]
-    with os.fdopen(os.memfd_create("pg_amcheck"), "w+b") as told:
-        try:
-            with Pipeline(stages, sink=told, hint="Look at the scratch disk.") as pipeline:
-                pipeline.finish()
-        except ChildFailed as error:
-            told.seek(0)
-            return [error.message, *told.read(DAMAGE_BYTES).decode(errors="replace").splitlines()]
-    return []
 
 
 def _keep(settings: Settings, store: Store, report: DrillReport) -> None:

@@ -11,7 +11,7 @@ from backup.registry import MONTHLY
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backup.registry import Database
+    from backup.registry import Entry
     from backup.store import Store
 
 # Days from upload to hiding and from there to deleting: 30 days, and 13 months. Hiding is no more
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # hide, too: whoever misuses it leaves that long to be noticed.
 DAILY_DAYS = (16, 14)
 MONTHLY_DAYS = (367, 30)
+RULES_LIMIT = 100  # B2's own, for one bucket
 UNFINISHED_DAYS = 2  # longer than any run may take
 
 
@@ -68,7 +69,7 @@ class State:
         return {**asdict(self.rule), "state": self.state}
 
 
-def wanted_rules(prefix: str, databases: Sequence[Database]) -> list[Rule]:
+def wanted_rules(prefix: str, databases: Sequence[Entry]) -> list[Rule]:
     """Return a rule for each database's folder, as prefixes may not overlap, and the monthlies'."""
     daily = [
         Rule(f"{prefix}/{database.name}/", *DAILY_DAYS, UNFINISHED_DAYS) for database in databases
@@ -76,7 +77,7 @@ def wanted_rules(prefix: str, databases: Sequence[Database]) -> list[Rule]:
     return [*daily, Rule(f"{prefix}/{MONTHLY}/", *MONTHLY_DAYS, UNFINISHED_DAYS)]
 
 
-def states(there: Sequence[Rule], prefix: str, databases: Sequence[Database]) -> list[State]:
+def states(there: Sequence[Rule], prefix: str, databases: Sequence[Entry]) -> list[State]:
     """Return how each rule below ``prefix`` is; other prefixes are not ours to tell of."""
     known = {rule.prefix: rule for rule in there}
     wanted = wanted_rules(prefix, databases)
@@ -101,7 +102,7 @@ def states(there: Sequence[Rule], prefix: str, databases: Sequence[Database]) ->
     return found + old
 
 
-def apply(store: Store, prefix: str, databases: Sequence[Database]) -> list[State]:
+def apply(store: Store, prefix: str, databases: Sequence[Entry]) -> list[State]:
     """Put the rules in place, once or again, and return how they are now.
 
     Rules of other prefixes stay as they are; one that overlaps with ours is an error.
@@ -119,6 +120,11 @@ def apply(store: Store, prefix: str, databases: Sequence[Database]) -> list[Stat
                     " which B2 does not allow",
                     hint="Take the bucket's other rule away, or give the backups their own bucket.",
                 )
+    if len(others) + len(wanted) > RULES_LIMIT:
+        raise BackupError(
+            f"{len(others) + len(wanted)} lifecycle rules are wanted, a bucket has {RULES_LIMIT}",
+            hint="Give this environment a bucket of its own, or take rules of what is gone away.",
+        )
     if {*there} != {*others, *wanted}:
         store.set_lifecycle_rules([rule.as_b2() for rule in [*others, *wanted]], revision)
     _, rules = store.lifecycle_rules()

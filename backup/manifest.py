@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from backup.errors import BackupError
+from backup.registry import Kind  # noqa: TC001 - as is this
 
 
 class TableContents(BaseModel):
@@ -48,10 +49,13 @@ class Source(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    system_identifier: int | None = Field(default=None, description="of the server, for life")
     server_version: int = Field(description="server_version_num, such as 150018")
     encoding: str
     collate: str
     ctype: str
+    provider: str = Field(default="c", description="of the locale: c is libc, i ICU, b built-in")
+    locale: str | None = Field(default=None, description="the name that this provider takes")
     size: int = Field(ge=0, description="bytes on the server, indexes included")
     roles: tuple[str, ...] = Field(description="owners, and roles named in grants and policies")
 
@@ -62,18 +66,20 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     version: Literal[1] = 1
+    kind: Kind = "database"
     id: str
-    database: str
+    database: str = Field(description="its name in the registry, also of what is no database")
     dump: StoredDump
     started: datetime = Field(description="UTC, when the snapshot was taken")
     finished: datetime
-    source: Source
-    pg_dump_version: str
-    tables: tuple[TableContents, ...]
+    source: Source | None = Field(default=None, description="None: not from PostgreSQL")
+    pg_dump_version: str = ""
+    tables: tuple[TableContents, ...] = ()
     sequences: tuple[Sequence, ...] = ()
     extensions: dict[str, str] = Field(default_factory=dict, description="name and version")
     unvalidated: tuple[str, ...] = Field(default=(), description="constraints that are NOT VALID")
     recipients: tuple[str, ...] = Field(description="fingerprints of the keys it is encrypted to")
+    signer: str = Field(default="", description="fingerprint of the key that signs this")
     program_version: str
 
     def to_json(self) -> bytes:

@@ -1,12 +1,20 @@
-"""The one list of databases: what is backed up, when, and for how long it is kept."""
+"""The one list of all that is backed up: what, when, and for how long it is kept."""
 
 from __future__ import annotations
 
 import tomllib
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from backup.errors import WrongUse
 
@@ -16,6 +24,9 @@ if TYPE_CHECKING:
 
 # Folders beside the databases' own under the environment's prefix.
 DRILLS, MONTHLY = "drills", "monthly"
+# Those, and what jobs of the program's own are called behind backup-.
+RESERVED = (DRILLS, MONTHLY, "coverage")
+MEGABYTE = 1_000_000
 CRON_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 
 
@@ -40,59 +51,153 @@ def check_cron(text: str) -> str:
 
 
 def check_name(name: str) -> str:
-    """Return ``name`` if no folder of the program's own is called that."""
-    if name in (DRILLS, MONTHLY):
-        raise ValueError(f"name {name!r} is kept for the program's own folder")
+    """Return ``name`` if no folder or job of the program's own is called that."""
+    if name in RESERVED:
+        raise ValueError(f"name {name!r} is kept for the program's own use")
     return name
 
 
-class Database(BaseModel):
-    """One database and how it is kept."""
+Kind = Literal["database", "globals", "nomad", "vault"]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$"), AfterValidator(check_name)]
+VaultPath = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z0-9_-]+(/[a-z0-9_-]+)+$",
+        description="where a URI is, relative to the environment's prefix",
+    ),
+]
+Cron = Annotated[str, AfterValidator(check_cron), Field(description="cron, UTC")]
+
+
+class Entry(BaseModel):
+    """Anything that is backed up: one job, one folder in the bucket, one key that signs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$"), AfterValidator(check_name)]
-    server: str = Field(min_length=1, description="the PostgreSQL server that holds it")
-    vault_path: str = Field(
-        pattern=r"^[a-z0-9_-]+(/[a-z0-9_-]+)+$",
-        description="where its URI is, relative to the environment's prefix",
-    )
-    schedule: Annotated[str, AfterValidator(check_cron)] = Field(description="cron, UTC")
-    retention: Literal["daily"]
-    expected_size: ByteSize = Field(gt=0, description="of the database on its server")
+    name: Name
+    kind: Kind
+    schedule: Cron
+    expected_size: ByteSize = Field(gt=0, description="of what is dumped")
+    vault_path: VaultPath | None = Field(default=None, description="None: no URI is needed")
     proof: Literal["digests", "counts"] = Field(
         default="digests", description="what of each table a restore is held against"
     )
 
 
-class Registry(BaseModel):
-    """All databases, in the order of the file."""
+class Database(Entry):
+    """One database and how it is kept."""
+
+    kind: Literal["database"] = "database"
+    server: Name = Field(description="the server that holds it")
+    dbname: str = Field(default="", description="what the server calls it; empty: the name")
+    vault_path: VaultPath
+    retention: Literal["daily"]
+
+    @property
+    def called(self) -> str:
+        """What the server calls it."""
+        return self.dbname or self.name
+
+
+class Server(BaseModel):
+    """One server of PostgreSQL."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    database: tuple[Database, ...] = Field(min_length=1)
+    name: Name
+    vault_path: VaultPath
+    schedule: Cron
+    without: tuple[str, ...] = Field(default=(), description="databases not to be backed up")
 
-    def get(self, name: str) -> Database:
-        """Return the database called ``name``."""
+    @property
+    def globals(self) -> Entry:
+        """Its roles and tablespaces, as something that is backed up."""
+        return Entry(
+            name=f"{self.name}_globals",
+            kind="globals",
+            schedule=self.schedule,
+            expected_size=ByteSize(MEGABYTE),
+            vault_path=self.vault_path,
+        )
+
+
+class ClusterSnapshot(BaseModel):
+    """The state of Nomad or Vault."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["nomad", "vault"]
+    schedule: Cron
+
+    @property
+    def entry(self) -> Entry:
+        """It as something that is backed up."""
+        return Entry(
+            name=self.name,
+            kind=self.name,
+            schedule=self.schedule,
+            expected_size=ByteSize(100 * MEGABYTE),
+        )
+
+
+class Registry(BaseModel):
+    """All that is backed up, in the order of the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    server: tuple[Server, ...] = Field(min_length=1)
+    database: tuple[Database, ...] = Field(min_length=1)
+    snapshot: tuple[ClusterSnapshot, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        entries = self.entries
+        for what, values in (
+            ("name", [entry.name for entry in entries]),
+            ("vault_path", [entry.vault_path for entry in entries if entry.vault_path]),
+        ):
+            twice = [value for value, count in Counter(values).items() if count > 1]
+            if twice:
+                raise ValueError(f"the {what} {twice[0]!r} is there twice")
+        servers = {server.name for server in self.server}
         for database in self.database:
-            if database.name == name:
-                return database
-        known = ", ".join(database.name for database in self.database)
+            if database.server not in servers:
+                raise ValueError(
+                    f"database {database.name!r} is on the server {database.server!r}, "
+                    "of which there is no [[server]]"
+                )
+        return self
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """All that is backed up: what a server needs before its databases comes first."""
+        return (
+            *(server.globals for server in self.server),
+            *self.database,
+            *(snapshot.entry for snapshot in self.snapshot),
+        )
+
+    def get(self, name: str) -> Entry:
+        """Return what is called ``name``."""
+        for entry in self.entries:
+            if entry.name == name:
+                return entry
+        known = ", ".join(entry.name for entry in self.entries)
         raise WrongUse(
-            f"database {name!r} is not in the registry, which holds {known}",
+            f"{name!r} is not in the registry, which holds {known}",
             hint="Give one of these names or add the database to backup/databases.toml.",
         )
 
-    def select(self, names: Sequence[str]) -> tuple[Database, ...]:
-        """Return the databases called ``names``, or all when no name is given."""
-        return tuple(self.get(name) for name in names) if names else self.database
+    def select(self, names: Sequence[str]) -> tuple[Entry, ...]:
+        """Return what is called ``names``, or all when no name is given."""
+        return tuple(self.get(name) for name in names) if names else self.entries
 
 
 def load_registry(path: Path) -> Registry:
     """Read and check the registry; one :class:`WrongUse` names everything that is wrong in it."""
     hint = "Correct the file; backup/databases.toml in the repository shows the form."
     try:
-        registry = Registry.model_validate(tomllib.loads(path.read_text()))
+        return Registry.model_validate(tomllib.loads(path.read_text()))
     except OSError as error:
         raise WrongUse(
             f"registry {path} cannot be read: {error.strerror}",
@@ -105,9 +210,3 @@ def load_registry(path: Path) -> Registry:
             f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
         )
         raise WrongUse(f"registry {path} is wrong: {faults}", hint=hint) from error
-    for field in ("name", "vault_path"):
-        counts = Counter(getattr(database, field) for database in registry.database)
-        twice = [value for value, count in counts.items() if count > 1]
-        if twice:
-            raise WrongUse(f"registry {path} has the {field} {twice[0]!r} twice", hint=hint)
-    return registry

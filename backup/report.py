@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -30,12 +30,16 @@ class DrillResult(BaseModel):
     source_bytes: int | None = None
     tables_compared: int = 0
     rows_compared: int = 0
+    digested: bool = Field(default=True, description="rows compared by digest, not only counted")
     findings: tuple[str, ...] = ()
 
     @property
     def bytes_in_time(self) -> int | None:
-        """How large the database may be for a restore to keep the promise, at the speed seen."""
-        if not self.source_bytes or not self.restore_seconds:
+        """How large the database may be for a restore to keep the promise, at the speed seen.
+
+        None for what has no tables: a start and no data would be extrapolated.
+        """
+        if not self.source_bytes or not self.restore_seconds or not self.tables_compared:
             return None
         return int(self.source_bytes * PROMISE_SECONDS / self.restore_seconds)
 
@@ -48,6 +52,9 @@ class DrillReport(BaseModel):
     version: Literal[1] = 1
     started: AwareDatetime
     finished: AwareDatetime
+    at: AwareDatetime | None = Field(
+        default=None, description="no younger backups; None: the newest"
+    )
     databases: tuple[DrillResult, ...]
     program_version: str = __version__
 
@@ -93,7 +100,7 @@ def drill_table(report: DrillReport) -> Group:
             human_bytes(result.bytes_in_time),
             human_bytes(result.source_bytes),
             human_age(result.backup_age_seconds),
-            str(result.tables_compared),
+            f"{result.tables_compared}{'' if result.digested else ', counted'}",
             style=style,
         )
         found += [

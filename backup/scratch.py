@@ -1,37 +1,77 @@
-"""Private directories on the scratch disk, gone on any exit but a kill -9."""
+"""Private directories on the scratch disk, gone on any exit; of a kill -9, by the next run.
+
+They hold plaintext. Each is locked while its process lives, so one that is not is nobody's.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import tempfile
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import structlog
 
 from backup.errors import BackupError, WrongUse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+PREFIX = ".harmattan-"  # as nobody else calls what is then removed
 # A unix socket's path holds 107 bytes; `/S.gpg-agent.browser` and `/.s.PGSQL.5432` must fit behind.
 LONGEST_SOCKET_DIRECTORY = 86
+LEFT_SECONDS = 60  # before which a directory may be one that is about to be locked
+
+log = structlog.get_logger()
 
 
 @contextmanager
-def private_directory(scratch: Path, purpose: str) -> Iterator[Path]:
-    """Make a directory of mode 700 under ``scratch`` and remove it with all it holds."""
+def private_directory(
+    scratch: Path, purpose: str, *, sockets: bool = False, sweep: bool = True
+) -> Iterator[Path]:
+    """Make a directory of mode 700 under ``scratch`` and remove it with all it holds.
+
+    Its path is short enough for unix ``sockets`` in it, or :class:`WrongUse` is raised. ``sweep``
+    away what others left, unless ``scratch`` is no scratch directory but of somebody's choice.
+    """
     if not scratch.is_dir():
         raise WrongUse(
             f"scratch directory {scratch} does not exist",
             hint="Create it or point BACKUP_SCRATCH at a directory with room for one dump.",
         )
-    with tempfile.TemporaryDirectory(prefix=f"{purpose}-", dir=scratch) as made:
-        if len(made.encode()) > LONGEST_SOCKET_DIRECTORY:
+    if sweep:
+        _sweep(scratch)
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{purpose}-", dir=scratch) as made:
+        if sockets and len(made.encode()) > LONGEST_SOCKET_DIRECTORY:
             raise WrongUse(
                 f"scratch directory {scratch} has too long a path for unix sockets",
-                hint="Point BACKUP_SCRATCH at a path of 70 characters at most.",
+                hint="Point BACKUP_SCRATCH at a path of 60 characters at most.",
             )
-        yield Path(made)
+        lock = os.open(made, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # at most a sweeping neighbour has it for a moment
+            yield Path(made)
+        finally:
+            os.close(lock)
+
+
+def _sweep(scratch: Path) -> None:
+    """Remove the directories of processes that were killed."""
+    for left in scratch.glob(f"{PREFIX}*-????????"):
+        with suppress(OSError):  # locked by its process, somebody else's, or gone by now
+            lock = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                found = os.fstat(lock)
+                if found.st_uid == os.geteuid() and time.time() - found.st_ctime > LEFT_SECONDS:
+                    shutil.rmtree(left)
+                    log.warning("what a killed run left is removed", directory=str(left))
+            finally:
+                os.close(lock)
 
 
 def require_room(directory: Path, needed: int, what: str) -> None:

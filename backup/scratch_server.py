@@ -85,7 +85,7 @@ def scratch_server(pg_bin: Path, scratch: Path) -> Iterator[ScratchServer]:
             "the drill runs as root, and PostgreSQL refuses to",
             hint="Run it as another user, as the backup image does.",
         )
-    with private_directory(scratch, "pg") as home:
+    with private_directory(scratch, "pg", sockets=True) as home:
         data = home / "data"
         run_tool(
             [pg_bin / "initdb", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -28,6 +27,12 @@ B2_KEY = "b2.json"
 B2_RESULTS_KEY = "b2_results.json"
 RECIPIENTS = "recipients.asc"
 DRILL_KEY = "drill_key.asc"
+SIGNING_KEY = "signing_key.asc"
+SIGNERS = "signers.json"
+SERVERS = "servers.json"
+ALERTS = "alerts.json"
+NOMAD_TOKEN = "nomad_token"  # noqa: S105 - where Nomad itself puts the task's identity
+VAULT_TOKEN = "vault_token"  # noqa: S105 - and its token of Vault
 
 
 class B2Key(BaseModel):
@@ -53,7 +58,9 @@ class Settings(BaseModel):
     registry: Path = Path(__file__).with_name("databases.toml")
     part_minimum: ByteSize = Field(default=ByteSize(16 << 20), ge=5_000_000)
     bandwidth: ByteSize | None = Field(default=None, ge=10_000, description="bytes a second")
-    digest_jobs: int = Field(default=max(1, (os.cpu_count() or 1) // 2), ge=1, le=64)
+    nomad_address: str | None = Field(default=None, pattern=r"^https?://\S+$")
+    vault_address: str | None = Field(default=None, pattern=r"^https?://\S+$")
+    digest_jobs: int = Field(default=1, ge=1, le=64, description="sessions; the source's load")
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
@@ -75,6 +82,16 @@ class Settings(BaseModel):
                 f"settings are incomplete: {faults}",
                 hint="Set them in the job's env block; `backup --help` lists them all.",
             ) from None
+
+    def address(self, what: str) -> str:
+        """Return where Nomad or Vault is, without a slash at the end."""
+        found = {"nomad": self.nomad_address, "vault": self.vault_address}[what]
+        if found is None:
+            raise WrongUse(
+                f"settings are incomplete: {PREFIX}{what.upper()}_ADDRESS is not set",
+                hint=f"Set it to the URL of {what}, as the job backup-{what} does.",
+            )
+        return found.rstrip("/")
 
     def secret(self, name: str) -> str:
         """Return the text of one secret file without the newline that a template leaves."""

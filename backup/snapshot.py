@@ -11,7 +11,14 @@ import psycopg
 from psycopg import sql
 
 from backup.connection import one_line
-from backup.contents import Inventory, extensions, list_tables, sequence_values, unvalidated
+from backup.contents import (
+    Inventory,
+    extensions,
+    large_objects,
+    list_tables,
+    sequence_values,
+    unvalidated,
+)
 from backup.errors import BackupError
 from backup.manifest import Sequence, Source
 
@@ -24,10 +31,13 @@ if TYPE_CHECKING:
 LOCK_WAIT = "5min"  # behind somebody's ALTER TABLE; longer and the run should fail and say so
 LOCK_BATCH = 100
 
+# The locale is called otherwise before version 17, and is not there before 15.
 SOURCE = """
-SELECT current_setting('server_version_num')::int, pg_encoding_to_char(encoding),
-       datcollate, datctype, pg_database_size(oid)
-FROM pg_database WHERE datname = current_database()
+SELECT (pg_control_system()).system_identifier, current_setting('server_version_num')::int,
+       pg_encoding_to_char(encoding), datcollate, datctype,
+       coalesce(to_jsonb(d) ->> 'datlocprovider', 'c'),
+       coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale'), pg_database_size(oid)
+FROM pg_database d WHERE datname = current_database()
 """
 # Owners, grantees and policies' roles. The first superuser is never in pg_shdepend, so the owners
 # of relations are added. Roles named pg_* exist everywhere.
@@ -40,6 +50,10 @@ WHERE r.rolname !~ '^pg_' AND (
   OR r.oid IN (SELECT c.relowner FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'))
 ORDER BY 1
+"""
+MAY_READ_OBJECTS = """
+SELECT current_setting('lo_compat_privileges')::bool
+    OR (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
 """
 HOLDER = """
 SELECT a.pid, a.backend_start, coalesce(a.client_addr::text, 'this host')
@@ -124,7 +138,8 @@ def exported_snapshot(
                 connection.execute(
                     sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(sql.SQL(", ").join(batch))
                 )
-            source = _describe(connection)
+            source = describe(connection)
+            objects = large_objects(connection)
             there, loose = extensions(connection), unvalidated(connection)
             sequences = sequence_values(connection)
             identifier = str(_one(connection, "SELECT pg_export_snapshot()")[0])
@@ -137,8 +152,21 @@ def exported_snapshot(
         def sharing() -> psycopg.Connection[tuple[Any, ...]]:
             return _sharing(uri, identifier)
 
-        with Inventory(sharing, jobs, tables, digests=digests) as inventory:
+        if objects:
+            _require_right_to_objects(connection)
+        with Inventory(sharing, jobs, [*tables, *objects], digests=digests) as inventory:
             yield Snapshot(identifier, source, there, loose, inventory, connection, sequences)
+
+
+def _require_right_to_objects(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+    """Raise if large objects cannot be read: pg_read_all_data does not cover them."""
+    if _one(connection, MAY_READ_OBJECTS) != (True,):
+        raise BackupError(
+            f"database {connection.info.dbname} has large objects, which the role "
+            f"{connection.info.user} may not read",
+            hint=f"Let a superuser run: ALTER ROLE {connection.info.user} "
+            "SET lo_compat_privileges = on.",
+        )
 
 
 def _sharing(uri: PostgresUri, identifier: str) -> psycopg.Connection[tuple[Any, ...]]:
@@ -159,14 +187,26 @@ def _one(connection: psycopg.Connection[tuple[Any, ...]], query: str) -> tuple[A
     return row
 
 
-def _describe(connection: psycopg.Connection[tuple[Any, ...]]) -> Source:
-    version, encoding, collate, ctype, size = _one(connection, SOURCE)
+def roles_of_server(connection: psycopg.Connection[tuple[Any, ...]]) -> tuple[str, ...]:
+    """Return all roles of the server but those that every server has."""
+    found = connection.execute(
+        "SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1"
+    ).fetchall()
+    return tuple(name for (name,) in found)
+
+
+def describe(connection: psycopg.Connection[tuple[Any, ...]]) -> Source:
+    """Return what is told of the database and its server."""
+    identifier, version, encoding, collate, ctype, provider, locale, size = _one(connection, SOURCE)
     roles = tuple(name for (name,) in connection.execute(ROLES))
     return Source(
+        system_identifier=identifier,
         server_version=version,
         encoding=encoding,
         collate=collate,
         ctype=ctype,
+        provider=provider,
+        locale=locale,
         size=size,
         roles=roles,
     )

@@ -8,6 +8,7 @@ whole, a lost answer of a small upload leaves two versions) is dealt with here a
 from __future__ import annotations
 
 import hashlib
+import io
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -31,17 +32,23 @@ if TYPE_CHECKING:
 
 CANCEL_SECONDS = 60  # so that a dead network does not hold a job that already failed
 
+LARGE = "none"  # what B2 tells as the SHA-1 of a large file
+
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One version of one object in the bucket; ``uploaded`` in milliseconds since 1970."""
+    """One version of one object in the bucket; times are in milliseconds since 1970.
+
+    ``hidden`` is when something newer of that name came before it: a mark, or another object.
+    """
 
     name: str
     file_id: str
     size: int
     uploaded: int
+    hidden: int | None = None
 
 
 def _b2_error(doing: str, error: Exception) -> BackupError:
@@ -61,11 +68,15 @@ def _translated(doing: str) -> Iterator[None]:
 
 
 class Store:
-    """One bucket, seen with the rights of one key."""
+    """One bucket, seen with the rights of one key.
 
-    def __init__(self, api: Any, bucket: Any) -> None:
+    ``told`` hears of bytes as they get there: of each part of an upload, each block of a download.
+    """
+
+    def __init__(self, api: Any, bucket: Any, told: Callable[[int], None]) -> None:
         self._api = api
         self._bucket = bucket
+        self._told = told
 
     def may_write(self, name: str) -> bool:
         """Tell whether the key can upload an object called ``name``."""
@@ -73,29 +84,22 @@ class Store:
         prefix = allowed.get("namePrefix") or ""
         return "writeFiles" in allowed["capabilities"] and name.startswith(prefix)
 
-    def upload_stream(
-        self,
-        name: str,
-        source: Source,
-        plan: PartPlan,
-        told: Callable[[int], None] = lambda _size: None,
-    ) -> StoredObject:
+    def upload_stream(self, name: str, source: Source, plan: PartPlan) -> StoredObject:
         """Upload ``source`` to its end as the new object ``name``, in flat memory.
 
         Whatever interrupts it, also an error that ``source`` raises, leaves no object behind and
-        no unfinished large file either, if the network lets it be cancelled. ``told`` hears of the
-        bytes of each part that is there.
+        no unfinished large file either, if the network lets it be cancelled.
         """
         parts = read_parts(source, plan)
         begun = list(islice(parts, 2))
         if len(begun) < 2:  # noqa: PLR2004 - B2 makes no large file of one part
             stored = self.put(name, b"".join(begun), content_type="application/octet-stream")
-            told(stored.size)
+            self._told(stored.size)
             return stored
         large = LargeFile(self._api.session, self._bucket.id_, name, plan)
         try:
             with _translated(f"upload of {name}"):
-                version = large.upload(chain(_drained(begun), parts), told)
+                version = large.upload(chain(_drained(begun), parts), self._told)
         except BaseException:
             self.cancel_unfinished(name)
             raise
@@ -124,11 +128,30 @@ class Store:
             )
         return _stored(version)
 
+    def copy(self, file_id: str, name: str, size: int) -> None:
+        """Copy one version to the object ``name`` inside the bucket; no byte of it comes here.
+
+        b2sdk copies by parts what is larger than B2 copies in one call.
+        """
+        with _translated(f"copy to {name}"):
+            patiently(f"copy to {name}")(self._bucket.copy, file_id, name, offset=0, length=size)
+
     def lifecycle_rules(self) -> tuple[int, Sequence[dict[str, Any]]]:
         """Return the bucket's revision and its lifecycle rules as B2 tells them."""
         with _translated("reading the lifecycle rules"):
             fresh = self._bucket.get_fresh_state()
         return fresh.revision, fresh.lifecycle_rules
+
+    def object_lock(self) -> str:
+        """Tell for how long B2 itself refuses to delete what is uploaded: ``compliance, 30 days``.
+
+        ``none`` if it does not, ``unknown`` to a key without the right readBucketRetentions.
+        """
+        with _translated("reading the object lock"):
+            retention = self._bucket.get_fresh_state().default_retention
+        if retention.period is None:
+            return str(retention.mode.value or "none")
+        return f"{retention.mode.value}, {retention.period.duration} {retention.period.unit}"
 
     def set_lifecycle_rules(self, rules: Sequence[dict[str, Any]], revision: int) -> None:
         """Replace the bucket's rules, unless it has changed since ``revision``."""
@@ -141,15 +164,16 @@ class Store:
         Names are used once, so a younger version is a retry's twin or somebody's overwriting; a
         hidden object still counts, because the writer's key can hide.
         """
+        versions: dict[str, list[Any]] = {}
         with _translated(f"listing of {prefix}"):
-            oldest: dict[str, StoredObject] = {}
             for version, _ in self._bucket.ls(f"{prefix}/", latest_only=False, recursive=True):
-                if version.action == "upload":
-                    found = _stored(version)
-                    known = oldest.get(found.name)
-                    if known is None or found.uploaded < known.uploaded:
-                        oldest[found.name] = found
-        yield from oldest.values()
+                if version.action in ("upload", "hide"):
+                    versions.setdefault(version.file_name, []).append(version)
+        for of_name in versions.values():
+            uploads = [version for version in of_name if version.action == "upload"]
+            if uploads:
+                first = min(uploads, key=lambda version: int(version.upload_timestamp))
+                yield _stored(first, of_name)
 
     def get(self, name: str, file_id: str) -> bytes:
         """Return the bytes of a small object."""
@@ -161,8 +185,10 @@ class Store:
 
     def download(self, name: str, file_id: str, path: Path) -> tuple[int, str]:
         """Download one version to ``path`` and return its size and SHA-256 as read from there."""
-        with _translated(f"download of {name}"):
-            self._api.download_file_by_id(file_id).save_to(path)
+        with _Landing(path, self._told) as landing:
+            with _translated(f"download of {name}"):
+                self._api.download_file_by_id(file_id).save(landing)
+            landing.check()
         with path.open("rb") as downloaded:
             digest = hashlib.file_digest(downloaded, "sha256").hexdigest()
         return path.stat().st_size, digest
@@ -171,6 +197,39 @@ class Store:
 def _drained(parts: list[bytearray]) -> Iterator[bytearray]:
     while parts:
         yield parts.pop(0)
+
+
+class _Landing(io.FileIO):
+    """A new file that keeps its first error until :meth:`check`.
+
+    b2sdk writes in a thread of its own; if that ended early, those that feed it would wait on.
+    """
+
+    def __init__(self, path: Path, told: Callable[[int], None]) -> None:
+        super().__init__(path, "x+")
+        self._path = path
+        self._told = told
+        self._fault: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write all of ``data``, or nothing any more after an error."""
+        view = memoryview(data)
+        size = len(view)
+        try:
+            while view and self._fault is None:
+                view = view[super().write(view) :]
+        except OSError as error:
+            self._fault = error
+        self._told(size)
+        return size
+
+    def check(self) -> None:
+        """Raise :class:`BackupError` if anything could not be written."""
+        if self._fault is not None:
+            raise BackupError(
+                f"file {self._path} cannot be written: {self._fault.strerror}",
+                hint="Free space there or point BACKUP_SCRATCH at a larger disk.",
+            ) from self._fault
 
 
 class _Collected:
@@ -187,24 +246,39 @@ class _Collected:
         return False
 
 
-def _stored(version: Any) -> StoredObject:
+def _stored(version: Any, others: Sequence[Any] = ()) -> StoredObject:
+    later = [
+        int(other.upload_timestamp)
+        for other in others
+        if int(other.upload_timestamp) > int(version.upload_timestamp)
+        and not _is_twin(version, other)
+    ]
     return StoredObject(
         str(version.file_name),
         str(version.id_),
         int(version.size),
         int(version.upload_timestamp),
+        min(later, default=None),
     )
 
 
+def _is_twin(version: Any, other: Any) -> bool:
+    """Tell whether a lost answer had ``version`` uploaded once more."""
+    sha1 = version.content_sha1
+    return bool(other.action == "upload" and other.content_sha1 == sha1 and sha1 != LARGE)
+
+
 @contextmanager
-def open_store(settings: Settings, key: B2Key) -> Iterator[Store]:
-    """Authorise with ``key`` and yield the configured bucket."""
+def open_store(
+    settings: Settings, key: B2Key, told: Callable[[int], None] = lambda _size: None
+) -> Iterator[Store]:
+    """Authorise with ``key`` and yield the configured bucket; ``told`` is as :class:`Store`'s."""
     api = B2Api(InMemoryAccountInfo())
     try:
         with _translated(f"authorisation at {settings.b2_realm}"):
             api.authorize_account(key.key_id, key.key.get_secret_value(), realm=settings.b2_realm)
         with _translated(f"opening bucket {settings.bucket}"):
             bucket = api.get_bucket_by_name(settings.bucket)
-        yield Store(api, bucket)
+        yield Store(api, bucket, told)
     finally:
         api.session.raw_api.b2_http.session.close()

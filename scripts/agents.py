@@ -146,6 +146,7 @@ def _set_policies(client: nomad.Nomad) -> None:
                 "Task": "publish",
             }
         },
+        "backup-nomad": {"JobACL": {"Namespace": "default", "JobID": "backup-nomad"}},
     }
     for name, attached in policies.items():
         rules = (ROOT / f"nomad/acl/{name}.policy.hcl").read_text()

@@ -17,6 +17,7 @@ BUCKET = "harmattan-local"
 KEYS: Mapping[str, tuple[list[str], str]] = {
     "writer": (["listBuckets", "listFiles", "writeFiles"], f"{ENVIRONMENT}/"),
     "drill": (["listBuckets", "listFiles", "readFiles"], f"{ENVIRONMENT}/"),
+    "copier": (["listBuckets", "listFiles", "readFiles", "writeFiles"], f"{ENVIRONMENT}/"),
     "drill-results": (["listBuckets", "listFiles", "writeFiles"], f"{ENVIRONMENT}/drills/"),
 }
 

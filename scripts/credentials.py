@@ -23,10 +23,11 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from backup.registry import load_registry
 from scripts import databases
 from scripts.agents import vault_client
 from scripts.backblaze import bucket_keys
-from scripts.local import ADDRESS, ENVIRONMENT, PORTS, kept
+from scripts.local import ADDRESS, ENVIRONMENT, PORTS, REGISTRY, kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,8 +56,12 @@ def ssh_key(name: str) -> SshKey:
     return SshKey(**kept(f"ssh-{name}", make))
 
 
-def gpg_key(name: str) -> dict[str, str]:
-    """Return the GPG key ``name`` as ``{"public", "private"}``, armoured, made the first time."""
+def gpg_key(name: str, *, encrypts: bool = True) -> dict[str, str]:
+    """Return the GPG key ``name`` as ``{"public", "private"}``, armoured, made the first time.
+
+    Without ``encrypts`` it can sign and nothing else.
+    """
+    subkey = {"subkey_type": "ECDH", "subkey_curve": "cv25519"} if encrypts else {}
 
     def make() -> dict[str, str]:
         with tempfile.TemporaryDirectory() as home:
@@ -66,8 +71,7 @@ def gpg_key(name: str) -> dict[str, str]:
                 name_email=f"{name}@localhost",
                 key_type="EDDSA",
                 key_curve="ed25519",
-                subkey_type="ECDH",
-                subkey_curve="cv25519",
+                **subkey,
                 expire_date="2y",
                 no_protection=True,
             )
@@ -138,6 +142,15 @@ def platform() -> dict[str, dict[str, Any]]:
         }
     for database in databases.DATABASES:
         values[f"backup/databases/{database}"] = {"uri": databases.role(f"{database}_backup").uri}
+    values["backup/servers/postgres"] = {"uri": databases.role("observer").uri}
+    signing = {
+        entry.name: gpg_key(f"signing-{entry.name}", encrypts=False)
+        for entry in load_registry(REGISTRY).entries
+    }
+    for name, key in signing.items():
+        values[f"backup/signing/{name}"] = {"armor": key["private"]}
+    values["backup/signers"] = {name: key["public"] for name, key in signing.items()}
+    values["backup/alerts"] = {"webhook": "", "ping": ""}  # nobody is told on one machine
     for name, key in bucket_keys().items():
         values[f"backup/b2/{name}"] = key
     return values

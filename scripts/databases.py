@@ -80,6 +80,7 @@ def roles() -> Iterator[Role]:
         yield Role(f"{source}_ingest", source, READ)
     for job in AIRFLOW_JOBS:
         yield Role(f"airflow_{job.replace('-', '_')}", "airflow", READ_AND_WRITE)
+    yield Role("observer", "postgres")
     yield Role("warehouse_loader", "warehouse", LOAD)
     yield Role("warehouse_analyst", "warehouse", ANALYSE)
 

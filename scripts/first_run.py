@@ -20,7 +20,7 @@ from rich.table import Table
 from backup import lifecycle
 from backup.registry import load_registry
 from backup.store import open_store
-from scripts import status
+from scripts import deploy, status
 from scripts.console import OperatorError, console, step
 from scripts.credentials import GIT_PORT, ssh_key
 from scripts.local import ADDRESS, PORTS, ROOT, VARIABLES
@@ -43,6 +43,7 @@ def main_job(platform: Access) -> None:
     keep_backups(platform)
     back_up(platform)
     hold_drill(platform)
+    look_back(platform)
 
 
 class Checkout(TemporaryDirectory[str]):
@@ -191,11 +192,11 @@ def keep_backups(platform: Access) -> None:
     with platform.backups("b2-master") as settings:
         registry = load_registry(settings.registry)
         with open_store(settings, settings.b2_key()) as store:
-            lifecycle.apply(store, settings.prefix, registry.database)
+            lifecycle.apply(store, settings.prefix, registry.entries)
 
 
 def back_up(platform: Access) -> None:
-    """Force the backup job of every database without a fresh backup, and wait for all."""
+    """Force the backup job of all that has no fresh backup, and wait for all."""
     stale = [row.name for row in status.backups(platform) if not row.well]
     if not stale:
         return
@@ -211,6 +212,19 @@ def hold_drill(platform: Access) -> None:
         return
     with step("hold a restore drill"):
         finish(platform, force(platform, "restore-drill"), timeout=600)
+
+
+def look_back(platform: Access) -> None:
+    """Have this month's copies made and the coverage checked, unless that was done and well."""
+    wanted = [
+        job_id
+        for job_id in ("backup-monthly", "backup-coverage")
+        if not any(_children(platform, job_id)) or not deploy.health(platform.nomad, job_id).well
+    ]
+    if wanted:
+        with step("copy the month's backups and check what is covered"):
+            for child in [force(platform, job_id) for job_id in wanted]:
+                finish(platform, child, timeout=300)
 
 
 def force(platform: Access, job_id: str) -> str:

@@ -20,6 +20,7 @@ SECRETS = HOME / "secrets"
 VOLUMES = HOME / "volumes"
 IMAGE_VARIABLES = HOME / "images.hcl"
 VARIABLES = ROOT / "nomad/vars/local.hcl"
+REGISTRY = ROOT / "backup/databases.toml"
 
 ENVIRONMENT = "local"
 # The address of Docker's default bridge: every container and this host reach each other there,

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import requests
@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from backup.catalogue import Catalogue
+from backup.coverage import DRILLED, FRESH
 from backup.drill import kept_reports
 from backup.registry import load_registry
 from backup.report import DrillReport, human_age, human_bytes
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 
     from scripts.access import Access
 
-# A daily backup and two hours for it to run late; a monthly drill and three days.
-BACKUP_FRESH = timedelta(hours=26)
-DRILL_FRESH = timedelta(days=34)
 MIGRATION = "airflow-migrate"
 PAGE = 100  # DAGs an answer of Airflow's API; it gives no more
 MARKS = {True: "[green]✓[/]", False: "[red]✗[/]"}
@@ -187,23 +185,26 @@ def delivery(platform: Access) -> list[Row]:
 
 
 def backups(platform: Access) -> list[Row]:
-    """Return the newest backup of every database of the registry, with size and age."""
+    """Return the newest backup of all that is in the registry, with size and age."""
     now = datetime.now(UTC)
     with platform.backups() as settings, open_store(settings, settings.b2_key(B2_KEY)) as store:
         catalogue = Catalogue(store, settings.prefix)
-        databases = load_registry(settings.registry).database
-        newest = [catalogue.newest(each.name, now) for each in databases]
+        entries = load_registry(settings.registry).entries
+        kept = {entry.name: catalogue.backups(entry.name) for entry in entries}
     rows = []
-    for found in newest:
-        if found.backup_id is None or found.age_seconds is None:
-            rows.append(Row(found.database, "no backup", well=False))
+    for name, found in kept.items():
+        if not found:
+            rows.append(Row(name, "no backup", well=False))
             continue
+        newest = found[-1]
+        age = newest.age_seconds(now)
+        unsigned = "" if newest.signature else ", not signed"
         rows.append(
             Row(
-                found.database,
-                f"{human_bytes(found.size)}, {human_age(found.age_seconds)} old",
-                found.age_seconds < BACKUP_FRESH.total_seconds(),
-                {"id": found.backup_id, "bytes": found.size, "age_seconds": found.age_seconds},
+                name,
+                f"{human_bytes(newest.size)}, {human_age(age)} old{unsigned}",
+                age < FRESH.total_seconds() and not unsigned,
+                {"id": newest.id, "bytes": newest.size, "age_seconds": age},
             )
         )
     return rows
@@ -215,14 +216,14 @@ def drill(platform: Access) -> list[Row]:
     if report is None:
         return [Row("restore-drill", "never held", well=False)]
     with platform.backups() as settings:
-        databases = {each.name for each in load_registry(settings.registry).database}
+        databases = {each.name for each in load_registry(settings.registry).entries}
     age = datetime.now(UTC) - report.finished
     rows = [
         Row(
             result.database,
             result.verdict
             + (f", restored in {result.restore_seconds:.1f} s" if result.restore_seconds else ""),
-            result.verdict == "equal" and age < DRILL_FRESH,
+            result.verdict == "equal" and age < DRILLED,
             result.model_dump(mode="json"),
         )
         for result in report.databases

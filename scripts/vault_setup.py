@@ -18,15 +18,15 @@ import jinja2
 import requests
 import typer
 
+from backup.registry import load_registry
 from scripts.console import OperatorError, command, console
-from scripts.local import ROOT
+from scripts.local import REGISTRY, ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 POLICIES = ROOT / "vault-policies"
-REGISTRY = ROOT / "backup/databases.toml"
 AUTH_MOUNT = "jwt-nomad"
 
 
@@ -39,27 +39,33 @@ class Role:
     policy: str
 
 
-def roles(folder: Path, secrets: str, databases: list[dict[str, str]]) -> Iterator[Role]:
+def roles(folder: Path, secrets: str, lists: Mapping[str, list[dict[str, str]]]) -> Iterator[Role]:
     """Render the roles that ``folder``/roles.toml declares.
 
-    ``secrets`` is the KV mount and prefix as a policy spells it (``secret/data/production``).
+    ``secrets`` is the KV mount and prefix as a policy spells it (``secret/data/production``),
+    ``lists`` what :func:`backed_up` returns.
     """
     render = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False).from_string  # noqa: S701
     for entry in tomllib.loads((folder / "roles.toml").read_text())["role"]:
         each = entry.get("each", [{}])
-        for values in databases if each == "databases" else each:
+        for values in lists[each] if isinstance(each, str) else each:
             names = {"secrets": secrets, **values}
             job = render(entry["job"]).render(names)
             text = (folder / f"{entry.get('policy', job)}.hcl").read_text()
             yield Role(job, entry.get("task"), render(text).render(names) + "\n")
 
 
-def databases_in_registry() -> list[dict[str, str]]:
-    """Return ``{"database", "vault_path"}`` of each database that is backed up."""
-    return [
-        {"database": entry["name"], "vault_path": entry["vault_path"]}
-        for entry in tomllib.loads(REGISTRY.read_text())["database"]
-    ]
+def backed_up() -> dict[str, list[dict[str, str]]]:
+    """Return what roles.toml may repeat a role for: what has a URI in Vault, and what has none."""
+    entries = load_registry(REGISTRY).entries
+    return {
+        "databases": [
+            {"database": entry.name, "vault_path": entry.vault_path}
+            for entry in entries
+            if entry.vault_path
+        ],
+        "snapshots": [{"snapshot": entry.name} for entry in entries if not entry.vault_path],
+    }
 
 
 def role_settings(role: Role, namespace: str) -> dict[str, Any]:
@@ -114,7 +120,7 @@ def set_up(
     )
     written = []
     for folder in folders:
-        for role in roles(folder, f"{mount}/data/{environment}", databases_in_registry()):
+        for role in roles(folder, f"{mount}/data/{environment}", backed_up()):
             client.sys.create_or_update_policy(role.job, role.policy)
             client.write_data(
                 f"auth/{AUTH_MOUNT}/role/{role.job}", data=role_settings(role, namespace)

@@ -9,3 +9,11 @@ path "{{ secrets }}/backup/b2/writer" {
 path "{{ secrets }}/backup/recipients" {
   capabilities = ["read"]
 }
+
+path "{{ secrets }}/backup/signing/{{ database }}" {
+  capabilities = ["read"]
+}
+
+path "{{ secrets }}/backup/alerts" {
+  capabilities = ["read"]
+}

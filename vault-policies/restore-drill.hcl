@@ -9,3 +9,11 @@ path "{{ secrets }}/backup/b2/drill-results" {
 path "{{ secrets }}/backup/drill-key" {
   capabilities = ["read"]
 }
+
+path "{{ secrets }}/backup/signers" {
+  capabilities = ["read"]
+}
+
+path "{{ secrets }}/backup/alerts" {
+  capabilities = ["read"]
+}

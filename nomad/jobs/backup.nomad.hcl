@@ -1,5 +1,6 @@
 # One backup job a database: `nomad job run -var database=hr …` registers backup-hr, with a log and a
-# failure domain of its own. scripts/deploy.py does so for every entry of backup/databases.toml.
+# failure domain of its own. scripts/deploy.py does so for every entry of backup/databases.toml; the
+# globals of a server are such an entry as well.
 
 variable "datacenters" {
   type        = list(string)
@@ -105,6 +106,28 @@ variable "backup_timeout" {
   }
 }
 
+variable "backup_bandwidth" {
+  type        = string
+  description = "The most bytes a second of one upload, such as 20MB."
+  default     = "100GB" # no cap
+
+  validation {
+    condition     = regex_replace(var.backup_bandwidth, "^[0-9]+(KB|MB|GB)?$", "ok") == "ok"
+    error_message = "A bandwidth is a number of bytes, or one with KB, MB or GB."
+  }
+}
+
+variable "digest_jobs" {
+  type        = number
+  description = "Sessions that digest tables beside the dump: more are faster, and load the source."
+  default     = 1
+
+  validation {
+    condition     = var.digest_jobs >= 1 && var.digest_jobs <= 64
+    error_message = "It takes 1 to 64 sessions."
+  }
+}
+
 locals {
   secrets = "${var.vault_mount}/data/${var.environment}"
 }
@@ -122,10 +145,10 @@ job "backup" {
   }
 
   group "backup" {
-    # A source or B2 that was away for a moment gets two more chances within the hour.
+    # A source or B2 that was away for a moment gets two more chances.
     restart {
       attempts = 2
-      interval = "1h"
+      interval = "24h" # longer than any run, or its tries would be counted anew
       delay    = "5m"
       mode     = "fail"
     }
@@ -177,11 +200,33 @@ job "backup" {
         change_mode          = "noop"
       }
 
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/signing_key.asc"
+        data                 = "{{ with secret \"${local.secrets}/backup/signing/${var.database}\" }}{{ .Data.data.armor }}{{ end }}"
+        uid                  = 50001
+        gid                  = 50001
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/alerts.json"
+        data                 = "{{ with secret \"${local.secrets}/backup/alerts\" }}{{ .Data.data | toJSON }}{{ end }}"
+        uid                  = 50001
+        gid                  = 50001
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
       env {
         BACKUP_SECRETS_DIR = "/secrets"
         BACKUP_B2_REALM    = var.b2_realm
         BACKUP_BUCKET      = var.b2_bucket
         BACKUP_PREFIX      = var.environment
+        BACKUP_BANDWIDTH   = var.backup_bandwidth
+        BACKUP_DIGEST_JOBS = var.digest_jobs
       }
 
       config {
@@ -189,11 +234,21 @@ job "backup" {
         force_pull = false
         args       = ["run", var.database, "--timeout", var.backup_timeout]
         cap_drop   = ["all"]
+
+        # Keyrings, private keys among them, are in memory and nowhere else.
+        mount {
+          type   = "tmpfs"
+          target = "/tmp"
+
+          tmpfs_options {
+            size = 16777216 # 16 MiB, in bytes
+          }
+        }
       }
 
       resources {
         cpu        = 500 # zstd takes what is free
-        memory     = 384 # flat: 200 MB of parts on their way, and zstd's windows
+        memory     = 384 # flat: at most 124 MB of parts on their way, Python, and zstd's windows
         memory_max = 768
       }
     }

@@ -151,8 +151,28 @@ job "restore-drill" {
       }
 
       template {
+        destination          = "${NOMAD_SECRETS_DIR}/signers.json"
+        data                 = "{{ with secret \"${local.secrets}/backup/signers\" }}{{ .Data.data | toJSON }}{{ end }}"
+        uid                  = 50001
+        gid                  = 50001
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      template {
         destination          = "${NOMAD_SECRETS_DIR}/drill_key.asc"
         data                 = "{{ with secret \"${local.secrets}/backup/drill-key\" }}{{ .Data.data.armor }}{{ end }}"
+        uid                  = 50001
+        gid                  = 50001
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/alerts.json"
+        data                 = "{{ with secret \"${local.secrets}/backup/alerts\" }}{{ .Data.data | toJSON }}{{ end }}"
         uid                  = 50001
         gid                  = 50001
         perms                = "0400"
@@ -173,6 +193,16 @@ job "restore-drill" {
         force_pull = false
         args       = ["drill", "--timeout", var.drill_timeout]
         cap_drop   = ["all"]
+
+        # Keyrings, private keys among them, are in memory and nowhere else.
+        mount {
+          type   = "tmpfs"
+          target = "/tmp"
+
+          tmpfs_options {
+            size = 16777216 # 16 MiB, in bytes
+          }
+        }
       }
 
       volume_mount {

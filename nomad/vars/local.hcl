@@ -9,6 +9,7 @@ dag_mirror_port = 15418
 redis_address   = "172.17.0.1:16379"
 redis_port      = 16379
 vault_url       = "http://172.17.0.1:8200"
+nomad_url       = "http://172.17.0.1:4646"
 
 # Two cores: few processes, and the start of a task is most of its work.
 worker_concurrency = 2

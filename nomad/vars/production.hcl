@@ -26,6 +26,9 @@ dag_mirror_url = "git://node-1.example.org:9418"
 # Where workers read connections at task run time; certificates as their image trusts them.
 vault_url = "https://vault.example.org:8200"
 
+# Of both, a snapshot is backed up every night.
+nomad_url = "https://nomad.example.org:4646"
+
 # Both queues get these: a variable is the same for every job that declares it.
 worker_count       = 2
 worker_concurrency = 4

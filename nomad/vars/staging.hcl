@@ -10,6 +10,7 @@ airflow_url    = "https://airflow.staging.example.org"
 redis_address  = "node-1.staging.example.org:6379"
 dag_mirror_url = "git://node-1.staging.example.org:9418"
 vault_url      = "https://vault.staging.example.org:8200"
+nomad_url      = "https://nomad.staging.example.org:4646"
 
 worker_concurrency = 2
 

@@ -57,6 +57,14 @@ INSERT INTO marks SELECT 1 + n % 2, n FROM generate_series(1, 99) n;
 CREATE VIEW well AS SELECT id FROM people WHERE mood = 'well';
 """
 
+SERVER = """
+[[server]]
+name = "postgres"
+vault_path = "backup/servers/postgres"
+schedule = "0 0 * * *"
+without = ["postgres"]
+"""
+
 
 @dataclass(frozen=True)
 class OpenPgpKey:
@@ -67,8 +75,8 @@ class OpenPgpKey:
     private: str
 
 
-def make_key(home: Path, name: str, expiry: str = "never") -> OpenPgpKey:
-    """Make an ed25519 key with a cv25519 encryption subkey in the keyring ``home``."""
+def make_key(home: Path, name: str, expiry: str = "never", *, encrypts: bool = True) -> OpenPgpKey:
+    """Make an ed25519 key, with a cv25519 subkey if it ``encrypts``, in the keyring ``home``."""
 
     def gpg(*arguments: str) -> str:
         return subprocess.run(
@@ -80,7 +88,8 @@ def make_key(home: Path, name: str, expiry: str = "never") -> OpenPgpKey:
     gpg("--quick-generate-key", name, "ed25519", "sign", expiry)
     listing = gpg("--list-keys", "--with-colons", name).splitlines()
     fingerprint = next(line.split(":")[9] for line in listing if line.startswith("fpr"))
-    gpg("--quick-add-key", fingerprint, "cv25519", "encr", expiry)
+    if encrypts:
+        gpg("--quick-add-key", fingerprint, "cv25519", "encr", expiry)
     return OpenPgpKey(
         fingerprint,
         gpg("--armor", "--export", fingerprint),
@@ -109,6 +118,11 @@ def recovery_key(gnupg_home: Path) -> OpenPgpKey:
     return make_key(gnupg_home, "recovery@example.org")
 
 
+@pytest.fixture(scope="session")
+def signing_key(gnupg_home: Path) -> OpenPgpKey:
+    return make_key(gnupg_home, "signing-hr@example.org", encrypts=False)
+
+
 @pytest.fixture
 def scratch() -> Iterator[Path]:
     """A directory with a short path that the server's user can enter too."""
@@ -132,7 +146,7 @@ class House:
 
     @property
     def database(self) -> Database:
-        return make_database("hr")
+        return make_database("hr", self.source.rpartition("/")[2])
 
     def secret(self, name: str, text: str) -> None:
         path = self.settings.secrets_dir / name
@@ -187,11 +201,18 @@ class House:
         )  # fmt: skip
 
 
-def make_database(name: str) -> Database:
+def make_database(name: str, dbname: str = "") -> Database:
     return Database(
-        name=name, server="test", vault_path=f"backup/databases/{name}",
+        name=name, dbname=dbname, server="postgres", vault_path=f"backup/databases/{name}",
         schedule="0 1 * * *", retention="daily", expected_size=1000,
     )  # fmt: skip
+
+
+def database_entry(name: str, **fields: object) -> str:
+    """Return a database as the registry's file tells of it."""
+    values = make_database(name).model_dump(mode="json", exclude_none=True) | fields
+    lines = "\n".join(f"{field} = {json.dumps(value)}" for field, value in values.items())
+    return f"[[database]]\n{lines}\n"
 
 
 @pytest.fixture
@@ -204,9 +225,7 @@ def empty_house(scratch: Path, b2_endpoint: B2Endpoint, postgres: PostgresServer
         prefix="local", scratch=scratch, pg_bin=PG_BIN, part_minimum=5_000_000,
         registry=scratch / "databases.toml",
     )  # fmt: skip
-    fields = make_database("hr").model_dump(mode="json")
-    entry = "\n".join(f"{name} = {json.dumps(value)}" for name, value in fields.items())
-    settings.registry.write_text(f"[[database]]\n{entry}\n")
+    settings.registry.write_text(SERVER + database_entry("hr"))
     made = House(settings, "", b2_endpoint.create_bucket(settings.bucket), b2_endpoint, postgres)
     made.write()
     return made
@@ -214,7 +233,11 @@ def empty_house(scratch: Path, b2_endpoint: B2Endpoint, postgres: PostgresServer
 
 @pytest.fixture
 def house(
-    empty_house: House, database: str, drill_key: OpenPgpKey, recovery_key: OpenPgpKey
+    empty_house: House,
+    database: str,
+    drill_key: OpenPgpKey,
+    recovery_key: OpenPgpKey,
+    signing_key: OpenPgpKey,
 ) -> House:
     """An environment as a job has it: a reading role, a writing key, public keys only."""
     role = f"dumper_{secrets.token_hex(4)}"
@@ -228,6 +251,10 @@ def house(
     server, name = database.rpartition("@")[2].split("/")
     empty_house.secret("database_uri", f"postgresql://{role}:{PASSWORD}@{server}/{name}")
     empty_house.secret("recipients.asc", drill_key.public + recovery_key.public)
+    empty_house.secret("signing_key.asc", signing_key.private)
+    empty_house.settings.registry.write_text(SERVER + database_entry("hr", dbname=name))
+    signers = dict.fromkeys(("hr", "postgres_globals"), signing_key.public)
+    empty_house.secret("signers.json", json.dumps(signers))
     return dataclasses.replace(empty_house, source=database)
 
 

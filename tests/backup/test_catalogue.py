@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from backup.catalogue import Catalogue, dump_name, manifest_name, new_id, pair
 from backup.errors import BackupError
+from backup.signature import Signers
 from backup.store import StoredObject, open_store
 from tests.backup.conftest import House, make_database
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 OLD = "20261120T010000Z-00000001"
 NEW = "20261121T010000Z-00000000"
+TRUSTING = Signers(Path("/nowhere"), trusting=True)
 
 
 def objects(*names: str) -> Iterable[StoredObject]:
@@ -25,22 +28,22 @@ def test_an_id_is_its_time_in_utc() -> None:
     identifier = new_id(datetime(2026, 11, 21, 1, tzinfo=UTC), "00000000")
     assert identifier == NEW
     (backup,) = pair(
-        "p", "hr", objects(dump_name("p", "hr", identifier), manifest_name("p", "hr", identifier))
+        "p/hr", "hr", objects(dump_name("p/hr", identifier), manifest_name("p/hr", identifier))
     )
     assert backup.started == datetime(2026, 11, 21, 1, tzinfo=UTC)
 
 
 def test_only_a_dump_with_its_manifest_is_a_backup() -> None:
     found = pair(
-        "p",
+        "p/hr",
         "hr",
         objects(
-            manifest_name("p", "hr", NEW),
-            dump_name("p", "hr", NEW),
-            dump_name("p", "hr", "20261122T010000Z-00000000"),
-            manifest_name("p", "hr", "20261123T010000Z-00000000"),
-            dump_name("p", "hr", OLD),
-            manifest_name("p", "hr", OLD),
+            manifest_name("p/hr", NEW),
+            dump_name("p/hr", NEW),
+            dump_name("p/hr", "20261122T010000Z-00000000"),
+            manifest_name("p/hr", "20261123T010000Z-00000000"),
+            dump_name("p/hr", OLD),
+            manifest_name("p/hr", OLD),
             "p/hr/notes.txt",
             "p/hr/x.manifest.json",
             "p/hr/x.dump.zst.gpg",
@@ -49,14 +52,28 @@ def test_only_a_dump_with_its_manifest_is_a_backup() -> None:
     assert [backup.id for backup in found] == [OLD, NEW]
 
 
-def test_the_newest_and_its_age_need_no_right_to_read(empty_house: House) -> None:
+def test_backups_and_their_ages_need_no_right_to_read(empty_house: House) -> None:
     for identifier in (NEW, OLD):
-        empty_house.bucket.upload_bytes(b"dump!", dump_name("local", "hr", identifier))
-        empty_house.bucket.upload_bytes(b"{}", manifest_name("local", "hr", identifier))
+        empty_house.bucket.upload_bytes(b"dump!", dump_name("local/hr", identifier))
+        empty_house.bucket.upload_bytes(b"{}", manifest_name("local/hr", identifier))
     with open_store(empty_house.settings, empty_house.settings.b2_key()) as store:
-        newest = Catalogue(store, "local").newest("hr", datetime(2026, 11, 21, 2, tzinfo=UTC))
-        assert Catalogue(store, "local").newest("h", datetime.now(UTC)).backup_id is None
-    assert (newest.backup_id, newest.size, newest.age_seconds) == (NEW, 5, 3600)
+        *_, newest = Catalogue(store, "local").backups("hr")
+        assert Catalogue(store, "local").backups("h") == []
+    assert (newest.id, newest.size, newest.signature) == (NEW, 5, None)
+    assert newest.age_seconds(datetime(2026, 11, 21, 2, tzinfo=UTC)) == 3600
+
+
+def test_a_copy_stands_for_a_backup_that_has_aged_away(empty_house: House) -> None:
+    for folder, identifiers in {"local/hr": [NEW], "local/monthly/hr": [OLD, NEW]}.items():
+        for identifier in identifiers:
+            empty_house.bucket.upload_bytes(b"dump!", dump_name(folder, identifier))
+            empty_house.bucket.upload_bytes(b"{}", manifest_name(folder, identifier))
+    with open_store(empty_house.settings, empty_house.settings.b2_key()) as store:
+        found = Catalogue(store, "local").backups("hr")
+    assert [backup.dump.name for backup in found] == [
+        dump_name("local/monthly/hr", OLD),
+        dump_name("local/hr", NEW),
+    ]
 
 
 def test_a_backup_that_is_not_there_is_an_error(empty_house: House) -> None:
@@ -69,21 +86,21 @@ def test_a_backup_that_is_not_there_is_an_error(empty_house: House) -> None:
 
 @pytest.mark.parametrize("text", [b"", b"{}", b'{"version": 2}'])
 def test_a_manifest_that_cannot_be_used_is_an_error(empty_house: House, text: bytes) -> None:
-    empty_house.bucket.upload_bytes(b"dump!", dump_name("local", "hr", NEW))
-    empty_house.bucket.upload_bytes(text, manifest_name("local", "hr", NEW))
+    empty_house.bucket.upload_bytes(b"dump!", dump_name("local/hr", NEW))
+    empty_house.bucket.upload_bytes(text, manifest_name("local/hr", NEW))
     empty_house.read()
     with open_store(empty_house.settings, empty_house.settings.b2_key()) as store:
         catalogue = Catalogue(store, "local")
         with pytest.raises(BackupError, match="cannot be used"):
-            catalogue.manifest(catalogue.find([make_database("hr")], NEW))
+            catalogue.manifest(catalogue.find([make_database("hr")], NEW), TRUSTING)
 
 
 def test_a_manifest_under_another_name_is_an_error(backed_up: House) -> None:
     with open_store(backed_up.settings, backed_up.settings.b2_key()) as store:
         catalogue = Catalogue(store, "local")
         (backup,) = catalogue.backups("hr")
-        data = store.get(backup.manifest_name, backup.manifest_file_id)
-        backed_up.bucket.upload_bytes(b"dump!", dump_name("local", "hr", OLD))
-        backed_up.bucket.upload_bytes(data, manifest_name("local", "hr", OLD))
+        data = store.get(backup.manifest.name, backup.manifest.file_id)
+        backed_up.bucket.upload_bytes(b"dump!", dump_name("local/hr", OLD))
+        backed_up.bucket.upload_bytes(data, manifest_name("local/hr", OLD))
         with pytest.raises(BackupError, match="tells of local/hr/"):
-            catalogue.manifest(catalogue.find([make_database("hr")], OLD))
+            catalogue.manifest(catalogue.find([make_database("hr")], OLD), TRUSTING)

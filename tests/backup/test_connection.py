@@ -1,11 +1,17 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from backup.connection import PostgresUri
 from backup.errors import WrongUse
+
+if TYPE_CHECKING:
+    from tests.backup.conftest import House
 
 
 def test_a_child_gets_everything_by_libpqs_variables() -> None:
@@ -42,3 +48,26 @@ def test_a_uri_that_libpq_cannot_read_is_not_repeated() -> None:
         PostgresUri("postgresql//u:hush@h/d", "file /secrets/database_uri").environment()
     assert caught.value.message == "file /secrets/database_uri holds no PostgreSQL connection URI"
     assert caught.value.__cause__ is None
+
+
+def test_a_session_that_is_quiet_for_hours_is_not_taken_for_dead(house: House) -> None:
+    uri = house.settings.secret("database_uri")
+    role = uri.removeprefix("postgresql://").partition(":")[0]
+    with psycopg.connect(house.source, autocommit=True) as connection:
+        for setting in ("statement_timeout", "idle_session_timeout"):
+            connection.execute(
+                sql.SQL("ALTER ROLE {} SET {} TO '5min'").format(
+                    sql.Identifier(role), sql.Identifier(setting)
+                )
+            )
+    show = (
+        "SELECT current_setting('statement_timeout'), current_setting('idle_session_timeout'),"
+        " current_setting('tcp_keepalives_idle')"
+    )
+    with PostgresUri(uri, "the test").connect("test") as connection:
+        assert connection.execute(show).fetchone() == ("0", "0", "60")
+        given = connection.pgconn.info
+        options = {option.keyword: option.val for option in given}
+        assert options[b"keepalives_idle"] == b"60"
+    with PostgresUri(uri, "the test").connect("test", statement_timeout="30s") as connection:
+        assert connection.execute(show).fetchone() == ("30s", "0", "60")

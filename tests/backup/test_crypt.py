@@ -20,7 +20,7 @@ TEXT = b"".join(b"%d\n" % number for number in range(100_000))
 
 def encrypt(keys: Path, scratch: Path, data: bytes) -> Path:
     encrypted = scratch / "dump.zst.gpg"
-    with recipients(keys, scratch) as ring, encrypted.open("wb") as sink:
+    with recipients(keys) as ring, encrypted.open("wb") as sink:
         zstd = Stage(["zstd", "-q", "-c"], ENVIRONMENT)
         (scratch / "plain").write_bytes(data)
         with (scratch / "plain").open("rb") as source:
@@ -42,7 +42,7 @@ def keys(tmp_path: Path, drill_key: OpenPgpKey, recovery_key: OpenPgpKey) -> Pat
 @pytest.mark.parametrize("whose", ["drill", "recovery"])
 def test_each_recipient_can_decrypt(keys: Path, scratch: Path, whose: str) -> None:
     encrypted = encrypt(keys / "public", scratch, TEXT)
-    with private_key(keys / whose, scratch) as ring:
+    with private_key(keys / whose) as ring:
         decrypt(ring, encrypted, scratch / "out", ())
     assert (scratch / "out").read_bytes() == TEXT
 
@@ -51,7 +51,7 @@ def test_nobody_else_can(keys: Path, scratch: Path, gnupg_home: Path) -> None:
     encrypted = encrypt(keys / "public", scratch, TEXT)
     (keys / "stranger").write_text(make_key(gnupg_home, "stranger@example.org").private)
     with (
-        private_key(keys / "stranger", scratch) as ring,
+        private_key(keys / "stranger") as ring,
         pytest.raises(BackupError, match="gpg ended with 2") as caught,
     ):
         decrypt(ring, encrypted, scratch / "out", ("FINGERPRINT",))
@@ -64,7 +64,7 @@ def test_tampering_is_found(keys: Path, scratch: Path, where: float) -> None:
     data = bytearray(encrypted.read_bytes())
     data[int(where * len(data)) if isinstance(where, float) else where] ^= 1
     encrypted.write_bytes(data)
-    with private_key(keys / "drill", scratch) as ring, pytest.raises(BackupError):
+    with private_key(keys / "drill") as ring, pytest.raises(BackupError):
         decrypt(ring, encrypted, None, ())
 
 
@@ -72,7 +72,7 @@ def test_tampering_is_found(keys: Path, scratch: Path, where: float) -> None:
 def test_a_cut_file_is_found(keys: Path, scratch: Path, missing: int) -> None:
     encrypted = encrypt(keys / "public", scratch, TEXT)
     encrypted.write_bytes(encrypted.read_bytes()[:-missing])
-    with private_key(keys / "drill", scratch) as ring, pytest.raises(BackupError):
+    with private_key(keys / "drill") as ring, pytest.raises(BackupError):
         decrypt(ring, encrypted, None, ())
 
 
@@ -83,7 +83,7 @@ def test_a_file_that_was_never_encrypted_is_refused(keys: Path, scratch: Path) -
         input=packed, capture_output=True, check=True,
     ).stdout  # fmt: skip
     (scratch / "dump.zst.gpg").write_bytes(literal)
-    with private_key(keys / "drill", scratch) as ring, pytest.raises(BackupError):
+    with private_key(keys / "drill") as ring, pytest.raises(BackupError):
         decrypt(ring, scratch / "dump.zst.gpg", None, ())
 
 
@@ -95,7 +95,7 @@ def test_an_expired_key_is_refused_before_anything_is_dumped(
     subprocess.run(["sleep", "2.1"], check=True)
     with (
         pytest.raises(WrongUse, match=f"{key.fingerprint} .* is expired"),
-        recipients(tmp_path / "public", scratch),
+        recipients(tmp_path / "public"),
     ):
         pass
 
@@ -106,28 +106,34 @@ def test_what_is_no_key_is_refused(tmp_path: Path, scratch: Path, text: str) -> 
     for use in (recipients, private_key):
         with (
             pytest.raises(WrongUse, match=str(tmp_path / "keys")),
-            use(tmp_path / "keys", scratch),
+            use(tmp_path / "keys"),
         ):
             pass
+
+
+def test_one_key_is_not_enough(tmp_path: Path, recovery_key: OpenPgpKey) -> None:
+    (tmp_path / "keys").write_text(recovery_key.public)
+    with pytest.raises(WrongUse, match="holds 1 keys, expected 2 or more"):
+        recipients(tmp_path / "keys").__enter__()
 
 
 def test_a_public_key_is_no_private_key(keys: Path, scratch: Path) -> None:
     with (
         pytest.raises(WrongUse, match="holds no private key"),
-        private_key(keys / "public", scratch),
+        private_key(keys / "public"),
     ):
         pass
 
 
 def test_a_keyring_is_private_and_leaves_nothing(keys: Path, scratch: Path) -> None:
-    with private_key(keys / "drill", scratch) as ring:
+    with private_key(keys / "drill") as ring:
         assert ring.home.stat().st_mode & 0o777 == 0o700
         assert len(ring.keys) == 1
     assert list(scratch.iterdir()) == []
 
 
 def test_the_host_that_encrypts_has_public_keys_only(keys: Path, scratch: Path) -> None:
-    with recipients(keys / "public", scratch) as ring:
+    with recipients(keys / "public") as ring:
         assert not list((ring.home / "private-keys-v1.d").glob("*"))
         assert len(ring.fingerprints) == 2
 
@@ -152,7 +158,7 @@ def test_a_key_serves_as_long_as_it_and_a_subkey_that_encrypts(
 ) -> None:
     short = make_key(gnupg_home, "lasting@example.org", "30d")
     (scratch / "keys").write_text(short.public + recovery_key.public)
-    with public_keys(scratch / "keys", scratch) as ring:
+    with public_keys(scratch / "keys") as ring:
         found = {key.fingerprint: key for key in ring.keys}
     assert found[recovery_key.fingerprint].expires is None
     until = found[short.fingerprint].expires

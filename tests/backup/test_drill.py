@@ -2,20 +2,16 @@ from __future__ import annotations
 
 import json
 import os
+from typing import Any
 
 import psycopg
 import pytest
 
-from backup import dump
+from backup import origins
 from backup.dump import run_backup
-from tests.backup.conftest import House, OpenPgpKey, make_database
-
-
-def add_to_registry(house: House, name: str) -> None:
-    fields = make_database(name).model_dump(mode="json")
-    entry = "\n".join(f"{field} = {json.dumps(value)}" for field, value in fields.items())
-    with house.settings.registry.open("a") as registry:
-        registry.write(f"[[database]]\n{entry}\n")
+from backup.pipeline import Stage
+from backup.signature import signer
+from tests.backup.conftest import SERVER, House, OpenPgpKey, database_entry
 
 
 def test_a_drill_proves_a_backup_and_keeps_its_report(house: House, drill_key: OpenPgpKey) -> None:
@@ -28,7 +24,7 @@ def test_a_drill_proves_a_backup_and_keeps_its_report(house: House, drill_key: O
         connection.execute("DROP ROLE drilled_reader")
     house.use_key("listFiles", "readFiles", "writeFiles")
     house.secret("drill_key.asc", drill_key.private)
-    ended = house.run("drill", "--json", unprivileged=True)
+    ended = house.run("drill", "hr", "--json", unprivileged=True)
     assert ended.returncode == 0, ended.stderr
     report = json.loads(ended.stdout)
     (result,) = report["databases"]
@@ -44,12 +40,8 @@ def test_a_drill_proves_a_backup_and_keeps_its_report(house: House, drill_key: O
 
 def test_a_database_that_fails_does_not_stop_the_others(backed_up: House) -> None:
     settings = backed_up.settings
-    entry = settings.registry.read_text()
-    settings.registry.write_text("")
-    add_to_registry(backed_up, "absent")
-    with settings.registry.open("a") as registry:
-        registry.write(entry)
-    ended = backed_up.run("drill", "--json", unprivileged=True)
+    settings.registry.write_text(SERVER + database_entry("absent") + database_entry("hr"))
+    ended = backed_up.run("drill", "absent", "hr", "--json", unprivileged=True)
     assert ended.returncode == 1
     absent, hr = json.loads(ended.stdout)["databases"]
     assert (absent["verdict"], hr["verdict"]) == ("failed", "equal")
@@ -60,14 +52,13 @@ def test_a_database_that_fails_does_not_stop_the_others(backed_up: House) -> Non
 def test_a_dump_without_its_rows_is_found_and_told_by_a_key_for_results(
     house: House, drill_key: OpenPgpKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = dump.dump_stages
+    honest = origins.dump_stage
 
-    def schema_only(*arguments: object) -> tuple[object, ...]:
-        first, *others = honest(*arguments)  # type: ignore[arg-type]
-        argv = [*first.argv, "--exclude-table-data=people"]
-        return (type(first)(argv, first.environment), *others)
+    def schema_only(*arguments: Any) -> Stage:
+        stage = honest(*arguments)
+        return Stage([*stage.argv, "--exclude-table-data=people"], stage.environment)
 
-    monkeypatch.setattr(dump, "dump_stages", schema_only)
+    monkeypatch.setattr(origins, "dump_stage", schema_only)
     run_backup(house.settings, house.database)
     house.read()
     house.secret("drill_key.asc", drill_key.private)
@@ -75,7 +66,7 @@ def test_a_dump_without_its_rows_is_found_and_told_by_a_key_for_results(
         "results", ["listBuckets", "writeFiles"], house.bucket, "local/drills/"
     )
     house.secret("b2_results.json", json.dumps({"key_id": key.key_id, "key": key.key}))
-    ended = house.run("drill", unprivileged=True)
+    ended = house.run("drill", "hr", unprivileged=True)
     assert ended.returncode == 1
     assert [name for name in house.names() if name.startswith("local/drills/")]
     assert "different" in ended.stdout
@@ -102,12 +93,15 @@ def test_what_is_not_as_it_was_is_told_one_by_one(house: House, drill_key: OpenP
         }
     )
     name = f"local/hr/{manifest.id}.manifest.json"
-    for version, _ in house.bucket.ls(name, latest_only=False):
-        version.delete()
+    for version, _ in house.bucket.ls("local/hr/", latest_only=False):
+        if version.file_name.startswith(name):
+            version.delete()
+    with signer(house.settings.secret_path("signing_key.asc")) as signing:
+        house.bucket.upload_bytes(signing.sign(forged.to_json()), f"{name}.asc")
     house.bucket.upload_bytes(forged.to_json(), name)
     house.read()
     house.secret("drill_key.asc", drill_key.private)
-    ended = house.run("drill", "--json", unprivileged=True)
+    ended = house.run("drill", "hr", "--json", unprivileged=True)
     (result,) = json.loads(ended.stdout)["databases"]
     assert (ended.returncode, result["verdict"]) == (1, "different")
     assert result["findings"] == [
@@ -120,7 +114,7 @@ def test_what_is_not_as_it_was_is_told_one_by_one(house: House, drill_key: OpenP
 def test_a_drill_as_root_is_told_why_not(backed_up: House) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can try")
-    ended = backed_up.run("drill", "--json")
+    ended = backed_up.run("drill", "hr", "--json")
     assert ended.returncode == 1
     (result,) = json.loads(ended.stdout)["databases"]
     assert "runs as root" in result["findings"][0]

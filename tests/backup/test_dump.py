@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +12,10 @@ import psycopg
 import pytest
 
 from backup.connection import PostgresUri
-from backup.dump import check_versions, pg_dump_version, run_backup
+from backup.dump import run_backup
 from backup.errors import BackupError, WrongUse
 from backup.manifest import Manifest
+from backup.origins import check_versions, program_version
 from backup.snapshot import exclusive
 from tests.backup.conftest import (
     PASSWORD,
@@ -48,12 +50,13 @@ def child_of(pid: int, name: str) -> int:
 def test_a_backup_is_an_object_and_then_its_manifest(house: House) -> None:
     add_megabytes(house.source, 12)
     manifest = run_backup(house.settings, house.database)
-    object_name, manifest_name = house.names()
+    object_name, manifest_name, signature_name = house.names()
     assert object_name == manifest.dump.name == f"local/hr/{manifest.id}.dump.zst.gpg"
     assert manifest_name == f"local/hr/{manifest.id}.manifest.json"
     stored = {version.file_name: version for version, _ in house.bucket.ls(recursive=True)}
     assert stored[object_name].size == manifest.dump.size > 12 << 20
-    assert stored[object_name].upload_timestamp <= stored[manifest_name].upload_timestamp
+    times = [stored[name].upload_timestamp for name in (object_name, signature_name, manifest_name)]
+    assert times == sorted(times)
     counted = {f"{table.schema_name}.{table.table}": table.rows for table in manifest.tables}
     assert counted == {name: len(rows) for name, rows in contents(house.source).items()}
     assert manifest.source.server_version // 10_000 == 15
@@ -167,11 +170,11 @@ def test_a_pg_dump_older_than_the_server_is_refused(pg_dump: str, server: int, f
 
 
 def test_the_version_is_the_programs_own(house: House) -> None:
-    assert pg_dump_version(house.settings.pg_bin).startswith("15.")
+    assert program_version(house.settings.pg_bin / "pg_dump").startswith("15.")
 
 
 def test_an_old_pg_dump_starts_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backup.dump.pg_dump_version", lambda _: "14.1")
+    monkeypatch.setattr("backup.origins.program_version", lambda _: "14.1")
     with pytest.raises(BackupError, match=r"pg_dump 14\.1 is older"):
         run_backup(house.settings, house.database)
     assert house.names() == []
@@ -190,4 +193,13 @@ def test_a_table_that_the_role_may_not_read_fails_the_run(house: House) -> None:
         connection.execute("ALTER TABLE people ENABLE ROW LEVEL SECURITY")
     with pytest.raises(BackupError, match="row-level security"):
         run_backup(house.settings, house.database)
+    assert house.names() == []
+
+
+@pytest.mark.parametrize("shift", ["+3h", "-3h"])
+def test_a_clock_that_is_wrong_is_told(house: House, shift: str) -> None:
+    (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
+    ended = house.run("run", "hr", LD_PRELOAD=str(library), FAKETIME=shift)
+    assert ended.returncode != 0
+    assert re.search("clock|expired", ended.stderr.lower()), ended.stderr
     assert house.names() == []

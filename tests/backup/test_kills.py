@@ -14,6 +14,7 @@ import pytest
 from backup.catalogue import Catalogue
 from backup.crypt import private_key
 from backup.restore import verify
+from backup.signature import Signers
 from backup.store import open_store
 from tests.backup.conftest import add_megabytes, descendants, eventually, program
 
@@ -81,11 +82,11 @@ def rounds(house: House, key: OpenPgpKey, count: int) -> None:
     house.secret("drill_key.asc", key.private)
     settings = house.settings
     with (
-        private_key(settings.secret_path("drill_key.asc"), settings.scratch) as ring,
+        private_key(settings.secret_path("drill_key.asc")) as ring,
         open_store(settings, settings.b2_key()) as store,
     ):
         for backup in listed(house):
-            manifest = Catalogue(store, settings.prefix).manifest(backup)
+            manifest = Catalogue(store, settings.prefix).manifest(backup, Signers.of(settings))
             verify(store, manifest, ring, scratch=settings.scratch)
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING
 
 import pytest
+from b2sdk.v3 import BucketRetentionSetting, RetentionMode, RetentionPeriod
+from b2sdk.v3.exception import AccessDenied
 
+from backup.dump import run_backup
 from backup.errors import BackupError
 from backup.lifecycle import apply, states, wanted_rules
 from backup.store import open_store
-from tests.backup.conftest import make_database
+from tests.backup.conftest import add_megabytes, make_database
 
 if TYPE_CHECKING:
     from tests.backup.conftest import House
@@ -104,8 +108,33 @@ def test_the_command_shows_and_applies(empty_house: House) -> None:
     empty_house.use_key("listFiles")
     shown = empty_house.run("lifecycle", "show", "--json")
     assert shown.returncode == 1
-    assert [rule["state"] for rule in json.loads(shown.stdout)] == ["missing", "missing"]
+    assert [rule["state"] for rule in json.loads(shown.stdout)["rules"]] == ["missing"] * 3
     empty_house.use_key("writeBuckets")
     done = empty_house.run("lifecycle", "apply")
-    assert (done.returncode, done.stdout.count("in place")) == (0, 2), done.stderr
+    assert (done.returncode, done.stdout.count("in place")) == (0, 3), done.stderr
     assert empty_house.run("lifecycle", "show").returncode == 0
+
+
+def test_a_bucket_with_object_lock_takes_backups_that_nobody_deletes(house: House) -> None:
+    house.use_key("writeBuckets")
+    assert json.loads(house.run("lifecycle", "show", "--json").stdout)["object_lock"] == "unknown"
+    house.use_key("readBucketRetentions")
+    assert "object lock: none" in house.run("lifecycle", "show").stdout
+    locked = house.endpoint.create_bucket(is_file_lock_enabled=True)
+    period = RetentionPeriod(days=30)
+    locked.update(default_retention=BucketRetentionSetting(RetentionMode.COMPLIANCE, period))
+    house = dataclasses.replace(
+        house, bucket=locked, settings=house.settings.model_copy(update={"bucket": locked.name})
+    )
+    add_megabytes(house.source, 12)  # a large file, as most are
+    house.write()
+    run_backup(house.settings, house.database)
+    house.use_key("listFiles", "readFiles", "writeFiles")
+    assert house.run("monthly", "hr").returncode == 0
+    kept = [version for version, _ in locked.ls(latest_only=False, recursive=True)]
+    assert len(kept) == 6, "dump, signature and manifest, each twice"
+    for version in kept:
+        with pytest.raises(AccessDenied):
+            version.delete()
+    house.use_key("readBucketRetentions")
+    assert "object lock: compliance, 30 days" in house.run("lifecycle", "show").stdout

@@ -77,7 +77,7 @@ def shown(screen: Page, folder: Path, report: DrillReport, earlier: list[DrillRe
 def test_a_good_drill_is_seen_at_a_glance(screen: Page, tmp_path: Path) -> None:
     shown(screen, tmp_path, drill(10), [drill(month) for month in range(10)])
     expect(screen.locator(".verdict")).to_have_text(
-        "✓ All 3 databases came back whole, sound and within 30 minutes."
+        "✓ All 3 backups came back whole, sound and within 30 minutes."
     )
     row = screen.get_by_role("row").filter(has_text="warehouse")
     expect(row).to_contain_text("17 min 30 s")
@@ -94,7 +94,7 @@ def test_a_bad_drill_says_what_is_wrong_and_strangers_words_stay_words(
 ) -> None:
     shown(screen, tmp_path, drill(1, finding=HOSTILE), [drill(0)])
     expect(screen.locator(".verdict")).to_have_text(
-        "✗ 2 of 4 databases did not come back as they should."
+        "✗ 2 of 4 backups did not come back as they should."
     )
     expect(screen.get_by_text(HOSTILE)).to_be_visible()
     expect(screen.get_by_text("no backup")).to_be_visible()

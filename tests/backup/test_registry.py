@@ -15,6 +15,12 @@ from tests.backup.conftest import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
+SERVER = """
+[[server]]
+name = "{name}"
+vault_path = "backup/servers/sources"
+schedule = "0 0 * * *"
+"""
 ENTRY = """
 [[database]]
 name = "{name}"
@@ -26,6 +32,10 @@ expected_size = "1GB"
 """
 
 
+def server(name: str = "sources") -> str:
+    return SERVER.format(name=name)
+
+
 def entry(name: str = "hr", path: str = "hr", schedule: str = "0 1 * * *") -> str:
     return ENTRY.format(name=name, path=path, schedule=schedule)
 
@@ -34,8 +44,10 @@ def test_the_registry_of_the_package_is_sound() -> None:
     registry = load_registry(Settings.model_fields["registry"].default)
     names = [database.name for database in registry.database]
     assert names == ["hr", "records", "service_desk", "airflow", "warehouse"]
-    schedules = {database.schedule for database in registry.database}
-    assert len(schedules) == len(names), "two dumps at once share the servers"
+    entries = registry.entries
+    assert [entry.name for entry in entries] == ["postgres_globals", *names, "nomad", "vault"]
+    schedules = {entry.schedule for entry in entries}
+    assert len(schedules) == len(entries), "two dumps at once share the servers"
 
 
 def test_the_program_has_the_version_of_the_project() -> None:
@@ -45,11 +57,15 @@ def test_the_program_has_the_version_of_the_project() -> None:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        (entry() + entry(path="other"), "the name 'hr' twice"),
-        (entry() + entry("hr2"), "the vault_path 'backup/databases/hr' twice"),
+        (server() + entry() + entry(path="other"), "the name 'hr' is there twice"),
+        (server() + entry() + entry("sources_globals", "x"), "'sources_globals' is there twice"),
+        (server() + entry() + entry("hr2"), "vault_path 'backup/databases/hr' is there twice"),
+        (server("main") + entry(), "'hr' is on the server 'sources', of which there is no"),
+        (entry(), "server: Field required"),
+        (server() + entry() + '[[snapshot]]\nname = "consul"\nschedule = "0 1 * * *"', "nomad"),
         (entry(schedule="0 25 * * *"), "'25' where 0 to 23 may stand"),
         (entry(schedule="@daily"), "has 1 fields, not 5"),
-        (entry("drills"), "kept for the program's own folder"),
+        (entry("drills"), "kept for the program's own use"),
         (entry("Human Resources"), "name"),
         (entry() + 'colour = "red"', "colour"),
         ("[[database]\n", "not TOML"),
@@ -66,8 +82,9 @@ def test_what_is_wrong_in_a_registry_is_named(tmp_path: Path, text: str, fault: 
 
 def test_an_unknown_database_is_told_with_the_known_ones(tmp_path: Path) -> None:
     path = tmp_path / "databases.toml"
-    path.write_text(entry())
-    with pytest.raises(WrongUse, match="'payroll' is not in the registry, which holds hr"):
+    path.write_text(server() + entry())
+    known = "'payroll' is not in the registry, which holds sources_globals, hr"
+    with pytest.raises(WrongUse, match=known):
         load_registry(path).select(["payroll"])
 
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -14,9 +17,19 @@ from backup.connection import PostgresUri
 from backup.crypt import private_key
 from backup.dump import run_backup
 from backup.errors import BackupError, WrongUse
-from backup.restore import Wanted, restore, verify
+from backup.restore import restore, verify
+from backup.signature import Signers
 from backup.store import open_store
-from tests.backup.conftest import House, OpenPgpKey, add_megabytes, contents, make_key
+from backup.target import Wanted
+from tests.backup.conftest import (
+    SERVER,
+    House,
+    OpenPgpKey,
+    add_megabytes,
+    contents,
+    database_entry,
+    make_key,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,11 +41,12 @@ def restore_newest(house: House, target: str, wanted: Wanted = ONE_JOB) -> None:
     """Restore the newest backup into ``target`` with the key and the rights of the drill."""
     settings = house.settings
     with (
-        private_key(settings.secret_path("drill_key.asc"), settings.scratch) as ring,
+        private_key(settings.secret_path("drill_key.asc")) as ring,
         open_store(settings, settings.b2_key()) as store,
     ):
         catalogue = Catalogue(store, settings.prefix)
-        manifest = catalogue.manifest(catalogue.find([house.database]))
+        backup = catalogue.find([house.database])
+        manifest = catalogue.manifest(backup, Signers.of(settings))
         restore(
             store, manifest, ring, PostgresUri(target, "the test"), wanted,
             scratch=settings.scratch, pg_bin=settings.pg_bin,
@@ -117,7 +131,7 @@ def test_a_sound_object_is_verified_and_a_damaged_one_is_not(
     house.read()
     (tmp_path / "key").write_text(drill_key.private)
     with (
-        private_key(tmp_path / "key", house.settings.scratch) as ring,
+        private_key(tmp_path / "key") as ring,
         open_store(house.settings, house.settings.b2_key()) as store,
     ):
         verify(store, manifest, ring, scratch=house.settings.scratch)
@@ -137,14 +151,58 @@ def test_the_wrong_key_never_reaches_the_target(backed_up: House, gnupg_home: Pa
     assert contents(target) == {}
 
 
-def test_a_full_disk_is_known_before_anything_is_downloaded(
-    backed_up: House, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("megabytes", "what"), [(2, "backup"), (10, "plain dump of hr")])
+def test_a_disk_without_room_is_known_before_it_is_full(
+    house: House, drill_key: OpenPgpKey, megabytes: int, what: str
 ) -> None:
-    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10}))
+    """On a file system of that size: for the download, or for it and what it is unpacked to."""
+    add_megabytes(house.source, 6)
+    run_backup(house.settings, house.database)
+    house.read()
+    house.secret("drill_key.asc", drill_key.private)
+    small = house.settings.scratch / "small"
+    small.mkdir()
+    size = f"size={megabytes}m"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", size, "backup-test", small], check=True)
+    try:
+        target = house.server.create_database()
+        ended = house.run(
+            "restore", "hr", "--into-env", "TARGET", TARGET=target, BACKUP_SCRATCH=str(small)
+        )
+        assert ended.returncode == 1
+        assert re.search(rf"has \d+ bytes free, {what}.* needs about \d+", ended.stderr)
+        assert contents(target) == {}
+        assert list(small.iterdir()) == []
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def test_a_disk_that_fills_up_meanwhile_is_told_and_nothing_waits(house: House) -> None:
+    """Of a file so large that b2sdk writes it in a thread of its own."""
+    version = house.bucket.upload_bytes(bytes(210_000_000), "local/hr/large")
+    house.read()
+    small = house.settings.scratch / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "backup-test", small], check=True)
+    try:
+        with (
+            open_store(house.settings, house.settings.b2_key()) as store,
+            pytest.raises(BackupError, match="cannot be written: No space left on device"),
+        ):
+            store.download("local/hr/large", version.id_, small / "dump")
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def test_a_target_that_holds_other_things_is_taken_on_demand(backed_up: House) -> None:
     target = backed_up.server.create_database()
-    with pytest.raises(BackupError, match="has 10 bytes free"):
-        restore_newest(backed_up, target)
-    assert contents(target) == {}
+    with psycopg.connect(target, autocommit=True) as connection:
+        connection.execute("CREATE TABLE other AS SELECT 1 AS n")
+    restore_newest(backed_up, target, Wanted(1, beside=True))
+    assert contents(target) == contents(backed_up.source) | {"public.other": ["(1)"]}
+    with pytest.raises(BackupError, match="already exists"):
+        restore_newest(backed_up, target, Wanted(1, beside=True))
+    assert contents(target) == contents(backed_up.source) | {"public.other": ["(1)"]}
 
 
 def test_a_role_that_is_missing_is_told_or_skipped(house: House, drill_key: OpenPgpKey) -> None:
@@ -185,6 +243,52 @@ def test_a_database_is_made_on_demand_and_only_once(backed_up: House, tmp_path: 
     assert contents(target) == contents(backed_up.source)
     again = backed_up.run(*arguments, "--create")
     assert (again.returncode, "is not empty" in again.stderr) == (1, True)
+
+
+def test_a_database_that_is_made_is_like_the_one_that_was(
+    house: House, drill_key: OpenPgpKey
+) -> None:
+    name = 'Ünlike "it"'
+    with psycopg.connect(house.server.uri("postgres"), autocommit=True) as connection:
+        made = sql.SQL(
+            "CREATE DATABASE {} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-GH'"
+        )
+        connection.execute(made.format(sql.Identifier(name)))
+        for setting in (
+            'search_path TO "a b", public',
+            "harmattan.motto TO 'it''s; two\nlines'",
+        ):
+            connection.execute(
+                sql.SQL("ALTER DATABASE {} SET {}").format(sql.Identifier(name), sql.SQL(setting))
+            )
+        connection.execute(
+            sql.SQL("ALTER ROLE postgres IN DATABASE {} SET work_mem TO '7MB'").format(
+                sql.Identifier(name)
+            )
+        )
+    source, target = (house.server.uri(quote(each, safe="")) for each in (name, 'back "again"'))
+    role = house.settings.secret("database_uri").rpartition("/")[0]
+    house.secret("database_uri", f"{role}/{quote(name, safe='')}")
+    house.settings.registry.write_text(SERVER + database_entry("hr", dbname=name))
+    assert house.run("run", "hr").returncode == 0
+    house.read()
+    house.secret("drill_key.asc", drill_key.private)
+    ended = house.run("restore", "hr", "--into-env", "TARGET", "--create", TARGET=target)
+    assert ended.returncode == 0, ended.stderr
+    assert "setting not restored" not in ended.stderr
+    looks = []
+    for uri in (source, target):
+        with psycopg.connect(uri) as connection:
+            looks.append(
+                connection.execute(
+                    "SELECT current_setting('search_path'), current_setting('harmattan.motto'),"
+                    " current_setting('work_mem'), datlocprovider, daticulocale"
+                    " FROM pg_database WHERE datname = current_database()"
+                ).fetchone()
+            )
+    assert looks[0] == looks[1] == (
+        '"a b", public', "it's; two\nlines", "7MB", "i", looks[0][4]
+    )  # fmt: skip
 
 
 def test_a_moment_chooses_the_backup_before_it(house: House, drill_key: OpenPgpKey) -> None:
@@ -230,3 +334,27 @@ def test_one_table_comes_back_beside_what_is_there(backed_up: House) -> None:
         restore_newest(backed_up, target, Wanted(1, tables=tables[:1]))
     with pytest.raises(WrongUse, match="holds no table people"):
         restore_newest(backed_up, target, Wanted(1, tables=("people",)))
+    fresh = backed_up.server.uri("never_made")
+    with pytest.raises(WrongUse, match="holds no table people"):
+        restore_newest(backed_up, fresh, Wanted(1, tables=("people",), create=True))
+    with pytest.raises(psycopg.OperationalError, match="does not exist"):
+        psycopg.connect(fresh)
+
+
+def test_a_table_is_told_from_those_whose_names_begin_like_it(
+    house: House, drill_key: OpenPgpKey
+) -> None:
+    with psycopg.connect(house.source, autocommit=True) as connection:
+        connection.execute('CREATE SCHEMA "a.b"; CREATE TABLE "a.b".t AS SELECT 1 AS n')
+        connection.execute('CREATE TABLE "people x" AS SELECT 2 AS n')
+    run_backup(house.settings, house.database)
+    house.read()
+    house.secret("drill_key.asc", drill_key.private)
+    wanted = contents(house.source)
+    target = house.server.create_database()
+    with psycopg.connect(target, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA \"a.b\"; CREATE TYPE mood AS ENUM ('well', 'unwell')")
+    for table in ("a.b.t", "public.people", "public.people x"):
+        restore_newest(house, target, Wanted(2, tables=(table,)))
+        assert contents(target)[table] == wanted[table]
+    assert len(contents(target)) == 3

@@ -101,7 +101,19 @@ def test_the_first_version_counts_whatever_is_written_or_hidden_over_it(empty_ho
     empty_house.bucket.hide_file("local/hr/m")
     empty_house.bucket.upload_bytes(b"other", "local/hr2/m")
     with opened(empty_house) as store:
-        assert [found.file_id for found in store.list("local/hr")] == [first.id_]
+        (found,) = store.list("local/hr")
+    assert found.file_id == first.id_
+    assert found.hidden is not None
+    assert 2000 <= found.hidden - found.uploaded < 20_000
+
+
+def test_a_twin_that_a_lost_answer_made_hides_nothing(empty_house: House) -> None:
+    for _ in range(2):
+        empty_house.bucket.upload_bytes(b"true", "local/hr/m")
+        empty_house.endpoint.advance(seconds=2)
+    with opened(empty_house) as store:
+        (found,) = store.list("local/hr")
+    assert found.hidden is None
 
 
 def test_a_download_tells_what_is_on_the_disk(empty_house: House, tmp_path: Path) -> None:

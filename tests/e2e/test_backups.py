@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -14,15 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from playwright.sync_api import expect
 from psycopg import sql
 
 from backup.catalogue import Catalogue
-from backup.settings import B2_KEY, DRILL_KEY
+from backup.registry import load_registry
+from backup.settings import B2_KEY, DRILL_KEY, SIGNERS
 from backup.store import open_store
-from scripts import backblaze, credentials, databases
+from scripts import backblaze, credentials, databases, first_run
 from scripts.first_run import finish, force
-from scripts.local import ROOT, kept
+from scripts.local import REGISTRY, ROOT, kept
 from scripts.status import newest_report
+from tests.browser import SCREENSHOTS, launched
 from tests.e2e.rounds import logs, wait_until
 from tests.e2e.test_pipelines import contents
 
@@ -75,6 +79,8 @@ def test_the_newest_backup_restores_to_what_the_source_holds(
     (home / "secrets").mkdir(mode=0o700)
     (home / "secrets" / B2_KEY).write_text(json.dumps(kept("b2-drill")))
     (home / "secrets" / DRILL_KEY).write_text(kept("gpg-drill")["private"])
+    signers = {"hr": kept("gpg-signing-hr")["public"]}
+    (home / "secrets" / SIGNERS).write_text(json.dumps(signers))
     settings = {name: value for name, value in platform.values.items() if "BACKUP" in name}
     done = subprocess.run(
         [sys.executable, "-m", "backup", "restore", "hr", "--into-env", "TARGET"],
@@ -112,10 +118,74 @@ def test_the_drill_proves_every_database(platform: Access) -> None:
     assert report is not None
     assert json.loads(done.stdout) == report.model_dump(mode="json")
     assert report.started >= started
+    entries = load_registry(REGISTRY).entries
     assert {each.database: each.verdict for each in report.databases} == dict.fromkeys(
-        databases.DATABASES, "equal"
+        [entry.name for entry in entries], "equal"
     )
-    assert all(each.rows_compared > 0 for each in report.databases)
+    rows = {each.database: each.rows_compared for each in report.databases}
+    assert all(rows[database] > 0 for database in databases.DATABASES)
+
+
+def test_the_page_of_the_drill_is_read_in_a_browser(platform: Access, home: Path) -> None:
+    with platform.backups() as settings, open_store(settings, settings.b2_key(B2_KEY)) as store:
+        pages = [
+            stored
+            for stored in store.list(f"{settings.prefix}/drills")
+            if stored.name.endswith(".html")
+        ]
+        newest = max(pages, key=lambda stored: stored.name)
+        (home / "report.html").write_bytes(store.get(newest.name, newest.file_id))
+    with launched() as browser:
+        screen = browser.new_page(viewport={"width": 1280, "height": 900})
+        screen.goto(f"file://{home}/report.html")
+        expect(screen.locator(".verdict")).to_contain_text("came back whole, sound and within")
+        for entry in load_registry(REGISTRY).entries:
+            cell = screen.get_by_role("cell", name=entry.name, exact=True)
+            expect(cell).to_be_visible()
+        screen.screenshot(path=SCREENSHOTS / "drill-platform.png", full_page=True)
+
+
+def runbook(home: Path, name: str) -> str:
+    """Return the runbook's own commands that restore ``name`` on one machine, as one script."""
+    text = (ROOT / "docs/runbook.md").read_text().partition("## Restore a database")[2]
+    secrets_block, _, program, _, choose = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)[:5]
+    begin, local = secrets_block.split("\n\n")[:2]
+    restore = choose.split("\n\n")[1]
+    script = "\n".join(
+        ["set -eu", 'export PATH="$PWD/.tools:$PATH"', begin, local, program, restore]
+    )
+    target = databases.superuser(name)
+    return (
+        re.sub(r"TARGET=\S+", f"TARGET={target}", script)
+        .replace("/srv/restore", str(home / "restore"))
+        .replace("backup restore hr ", f"backup restore {name} ")
+    )
+
+
+def test_a_database_that_was_deleted_comes_back_by_the_runbooks_commands(
+    platform: Access, home: Path
+) -> None:
+    name = "service_desk"
+    finish(platform, force(platform, f"backup-{name}"), timeout=120)
+    before = contents(name, "public")
+    assert sum(rows for rows, _ in before.values()) > 1000
+    with psycopg.connect(databases.superuser("postgres"), autocommit=True) as connection:
+        connection.execute("DROP DATABASE service_desk WITH (FORCE)")
+    done = subprocess.run(
+        ["bash"], input=runbook(home, name), cwd=ROOT, capture_output=True, text=True,
+        timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert contents(name, "public") == before
+    rights = (ROOT / "docs/runbook.md").read_text().partition("**4. Put it in place.**")[2]
+    rights = rights.partition("```sql")[2].partition("```")[0]
+    statements = re.findall(r"^(?:ALTER DATABASE hr OWNER|REVOKE|GRANT).*;$", rights, re.MULTILINE)
+    assert len(statements) == 3
+    with psycopg.connect(databases.superuser("postgres"), autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(re.sub(r"\bhr\b|\bhr(?=_)", name, statement).encode())
+    finish(platform, force(platform, f"backup-{name}"), timeout=120)
+    first_run.run(platform, [f"ingest_{name}"])
 
 
 @pytest.fixture

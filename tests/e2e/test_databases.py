@@ -73,4 +73,6 @@ def test_a_role_connects_to_its_own_database_only(platform: Access, role: str) -
             assert "permission denied for database" in str(error)
         else:
             opened.append(database)
-    assert opened == [own.database], platform.environment
+    # `postgres` holds nothing and is open to all: the observer logs in there, and nowhere else.
+    mine = [own.database] if own.database in databases.DATABASES else []
+    assert opened == mine, platform.environment

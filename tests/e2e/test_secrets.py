@@ -44,12 +44,19 @@ airflow-worker-analysts/worker  redis/worker-analysts connections/analysts/wareh
 airflow-logs/serve           airflow/api
 redis/redis                  redis/scheduler redis/worker-ingest redis/worker-analysts
 dag-sync/fetch               delivery/remote
-backup-hr/backup             backup/databases/hr backup/b2/writer backup/recipients
-backup-records/backup        backup/databases/records backup/b2/writer backup/recipients
-backup-service_desk/backup   backup/databases/service_desk backup/b2/writer backup/recipients
-backup-airflow/backup        backup/databases/airflow backup/b2/writer backup/recipients
-backup-warehouse/backup      backup/databases/warehouse backup/b2/writer backup/recipients
+backup-hr/backup             backup/databases/hr backup/signing/hr
+backup-records/backup        backup/databases/records backup/signing/records
+backup-service_desk/backup   backup/databases/service_desk backup/signing/service_desk
+backup-airflow/backup        backup/databases/airflow backup/signing/airflow
+backup-warehouse/backup      backup/databases/warehouse backup/signing/warehouse
+backup-postgres_globals/backup  backup/servers/postgres backup/signing/postgres_globals
+backup-nomad/backup          backup/signing/nomad
+backup-vault/backup          backup/signing/vault
+backup-coverage/coverage     backup/servers/postgres backup/b2/drill backup/recipients
+backup-coverage/coverage     backup/signers backup/alerts
+backup-monthly/copy          backup/b2/copier backup/signers backup/alerts
 restore-drill/drill          backup/b2/drill backup/b2/drill-results backup/drill-key
+restore-drill/drill          backup/signers backup/alerts
 local-postgres/postgres      local/postgres
 local-b2/b2                  local/b2
 local-git/sshd               local/git
@@ -57,6 +64,9 @@ local-git/sshd               local/git
 MAY_READ: dict[str, set[str]] = {}
 for component, *readable in map(str.split, TABLE.strip().splitlines()):
     MAY_READ.setdefault(component, set()).update(readable)
+for component, readable in MAY_READ.items():
+    if component.endswith("/backup"):
+        readable |= {"backup/b2/writer", "backup/recipients", "backup/alerts"}
 PATHS = set().union(*MAY_READ.values())
 MOUNT, PREFIX = "secret", "local"
 # Nomad does not renew the token of a task that ended, so each of these is run for the test.

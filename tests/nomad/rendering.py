@@ -140,7 +140,10 @@ def _task(task: dict[str, Any], sources: dict[str, tuple[str, bool]]) -> Task:
         connections=json.loads(connections)["connections_path"].removeprefix("local/")
         if connections
         else None,
-        identities={each.get("Name") or "default" for each in identities},
+        identities={
+            each.get("Name") or "default" for each in identities if each["File"] or each["Env"]
+        },
+        vault_token=bool(task["Vault"]) and not task["Vault"]["DisableFile"],
         volumes=mounts,
         network_mode=config.get("network_mode"),
         cap_add=config.get("cap_add", []),

@@ -26,8 +26,9 @@ class Task:
     secrets: set[str] = field(default_factory=set)
     # Where the task itself reads connections in Vault at run time.
     connections: str | None = None
-    # Identities that stand in the task as a file.
+    # Identities that stand in the task as a file, and whether its token of Vault does.
     identities: set[str] = field(default_factory=set)
+    vault_token: bool = False
     # Host volume to path; `:ro` where it may only be read.
     volumes: dict[str, str] = field(default_factory=dict)
     network_mode: str | None = None
@@ -66,15 +67,27 @@ def _dag_processor(bundle: str) -> Job:
     )
 
 
-def _backup(database: str) -> Job:
+BACKS_UP = {"backup/b2/writer", "backup/recipients", "backup/alerts"}
+
+
+def _backup(name: str, path: str | None = None) -> Job:
+    job = f"backup-{name}"
+    secrets = BACKS_UP | {path or f"backup/databases/{name}", f"backup/signing/{name}"}
+    return Job("batch", {"backup": Task("backup_image", BACKUP, role=job, secrets=secrets)})
+
+
+def _snapshot(name: str) -> Job:
+    """One of Nomad, asked with the task's identity, or of Vault, asked with its token."""
     return Job(
         "batch",
         {
             "backup": Task(
                 "backup_image",
                 BACKUP,
-                role=f"backup-{database}",
-                secrets={f"backup/databases/{database}", "backup/b2/writer", "backup/recipients"},
+                role=f"backup-{name}",
+                secrets=BACKS_UP | {f"backup/signing/{name}"},
+                identities={"default"} if name == "nomad" else set(),
+                vault_token=name == "vault",
             )
         },
     )
@@ -243,6 +256,37 @@ TABLE: dict[str, Job] = {
     "backup-service_desk": _backup("service_desk"),
     "backup-airflow": _backup("airflow"),
     "backup-warehouse": _backup("warehouse"),
+    "backup-postgres_globals": _backup("postgres_globals", "backup/servers/postgres"),
+    "backup-nomad": _snapshot("nomad"),
+    "backup-vault": _snapshot("vault"),
+    "backup-coverage": Job(
+        "batch",
+        {
+            "coverage": Task(
+                "backup_image",
+                BACKUP,
+                role="backup-coverage",
+                secrets={
+                    "backup/servers/postgres",
+                    "backup/b2/drill",
+                    "backup/recipients",
+                    "backup/signers",
+                    "backup/alerts",
+                },
+            )
+        },
+    ),
+    "backup-monthly": Job(
+        "batch",
+        {
+            "copy": Task(
+                "backup_image",
+                BACKUP,
+                role="backup-monthly",
+                secrets={"backup/b2/copier", "backup/signers", "backup/alerts"},
+            )
+        },
+    ),
     "restore-drill": Job(
         "batch",
         {
@@ -250,7 +294,13 @@ TABLE: dict[str, Job] = {
                 "backup_image",
                 BACKUP,
                 role="restore-drill",
-                secrets={"backup/b2/drill", "backup/b2/drill-results", "backup/drill-key"},
+                secrets={
+                    "backup/b2/drill",
+                    "backup/b2/drill-results",
+                    "backup/drill-key",
+                    "backup/signers",
+                    "backup/alerts",
+                },
                 volumes={"backup-scratch": "/scratch"},
             )
         },

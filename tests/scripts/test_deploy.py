@@ -33,15 +33,24 @@ def test_jobs_are_run_once_each_and_what_others_wait_for_first() -> None:
     assert not set(order) & {each.id for each in deploy.stand_ins()}
 
 
-def test_every_database_of_the_registry_has_a_backup_job() -> None:
+def test_all_that_is_in_the_registry_has_a_backup_job() -> None:
     jobs = {each.id: each.variables for each in deploy.platform() if each.id.startswith("backup-")}
-    assert set(jobs) == {
-        "backup-hr", "backup-records", "backup-service_desk", "backup-airflow", "backup-warehouse",
-    }  # fmt: skip
-    assert all(
-        variables["database_path"] == f"backup/databases/{variables['database']}"
-        for variables in jobs.values()
-    )
+    paths = {
+        "hr": "backup/databases/hr",
+        "records": "backup/databases/records",
+        "service_desk": "backup/databases/service_desk",
+        "airflow": "backup/databases/airflow",
+        "warehouse": "backup/databases/warehouse",
+        "postgres_globals": "backup/servers/postgres",
+        "nomad": None,
+        "vault": None,
+    }
+    of_their_own = {"backup-coverage", "backup-monthly"}
+    assert set(jobs) == {f"backup-{name}" for name in paths} | of_their_own
+    for name, path in paths.items():
+        variables = jobs[f"backup-{name}"]
+        assert variables.get("database_path") == path
+        assert name in (variables.get("database"), variables.get("snapshot"))
 
 
 def test_an_unknown_job_is_told_with_those_that_are_there(
@@ -166,3 +175,12 @@ def test_a_periodic_job_is_as_well_as_its_last_launch(
         states = {task: {"Failed": each} for task, each in failed.items()}
         answers[f"job/{name}/allocations"] = [{**allocation("a"), "TaskStates": states}]
     assert deploy.health(answers["client"], "sync").well is well
+
+
+def test_a_deployment_does_not_wait_for_a_launch_that_failed(answers: dict[str, Any]) -> None:
+    answers["job/drill"] = {"Stop": False, "Periodic": {"Specs": ["0 6 1 * *"]}}
+    answers["jobs?prefix=drill%2Fperiodic-"] = [{"ID": "drill/periodic-1", "Status": "dead"}]
+    states = {"drill": {"Failed": True}}
+    answers["job/drill/periodic-1/allocations"] = [{**allocation("a"), "TaskStates": states}]
+    assert not deploy.health(answers["client"], "drill").well
+    deploy.wait(answers["client"], ["drill"], timeout=1)

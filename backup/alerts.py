@@ -1,0 +1,119 @@
+"""Tells the outside: a webhook of what is wrong, a dead-man's switch of each good backup.
+
+Neither ever fails a run: what cannot be told is logged. Their URLs are secrets, and never shown.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import requests
+import structlog
+import tenacity
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+
+from backup.deadline import Stopped
+from backup.errors import BackupError, WrongUse
+from backup.settings import ALERTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from backup.settings import Settings
+
+TIMEOUT = 10.0  # seconds an answer may take
+ATTEMPTS = 5
+PATIENCE = 60.0  # seconds after which no other attempt begins
+RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+log = structlog.get_logger()
+
+
+class Alerts(BaseModel):
+    """Where to tell what: URLs, empty for nowhere.
+
+    ``webhook`` takes a POST of JSON. ``ping`` takes a GET of ``<ping>/<name>`` after each good
+    backup and raises its own alarm when none comes, as healthchecks.io and its like do.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    webhook: SecretStr = SecretStr("")
+    ping: SecretStr = SecretStr("")
+
+    @classmethod
+    def of(cls, settings: Settings) -> Alerts:
+        """Return what the secret file says; without one nothing is told, as at a desk."""
+        path = settings.secret_path(ALERTS)
+        if not path.exists():
+            return cls()
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            why = error.strerror if isinstance(error, OSError) else "no JSON of that form"
+            raise WrongUse(
+                f"secret file {path} cannot be used: {why}",
+                hint='Render it as JSON of the form {"webhook": "https://...", "ping": ""}.',
+            ) from None
+
+    def failed(self, job: str, environment: str, findings: list[dict[str, Any]]) -> None:
+        """Post that ``job`` found something wrong."""
+        if url := self.webhook.get_secret_value():
+            body = {
+                "status": "failed",
+                "job": job,
+                "environment": environment,
+                "at": datetime.now(UTC).isoformat(timespec="seconds"),
+                "findings": findings,
+            }
+            _tell("alert", "POST", url, body)
+
+    @contextmanager
+    def if_it_breaks(self, job: str, environment: str) -> Iterator[None]:
+        """Post why ``job`` could not do its work, whatever it was; the error goes on."""
+        try:
+            yield
+        except (Exception, Stopped) as error:
+            told = str(error) if isinstance(error, (BackupError, Stopped)) else type(error).__name__
+            self.failed(job, environment, [{"error": told}])
+            raise
+
+    def good(self, name: str) -> None:
+        """Reset the dead-man's switch of ``name``."""
+        if url := self.ping.get_secret_value():
+            _tell("ping", "GET", f"{url.rstrip('/')}/{name}", None)
+
+
+class _Undelivered(Exception):  # noqa: N818 - it says what is
+    """It was not taken; the message never holds the URL."""
+
+
+class _Again(_Undelivered):
+    """It may be taken later."""
+
+
+def _tell(what: str, method: str, url: str, body: dict[str, Any] | None) -> None:
+    try:
+        _send(method, url, body)
+    except _Undelivered as error:
+        log.warning(f"{what} not delivered", why=str(error))
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_exception_type(_Again),
+    stop=tenacity.stop_after_attempt(ATTEMPTS) | tenacity.stop_after_delay(PATIENCE),
+    wait=tenacity.wait_exponential_jitter(initial=1, max=10),
+    reraise=True,
+)
+def _send(method: str, url: str, body: dict[str, Any] | None) -> None:
+    try:
+        answer = requests.request(method, url, json=body, timeout=TIMEOUT)
+    except (requests.ConnectionError, requests.Timeout) as error:
+        raise _Again(type(error).__name__) from None
+    except requests.RequestException as error:  # a URL that is none, say
+        raise _Undelivered(type(error).__name__) from None
+    if not answer.ok:
+        kind = _Again if answer.status_code in RETRIED else _Undelivered
+        raise kind(f"answered with {answer.status_code}")

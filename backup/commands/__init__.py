@@ -1,0 +1,1 @@
+"""The command line: one module for each verb, or for verbs that belong together."""

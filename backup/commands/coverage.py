@@ -1,0 +1,102 @@
+"""Tell what is not backed up."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from backup.alerts import Alerts
+from backup.catalogue import Catalogue
+from backup.commands.app import Json, Timeout, app, out, print_json, read_settings
+from backup.console import command
+from backup.coverage import Kept, Row, judge, judge_keys, survey
+from backup.deadline import parse_duration, time_limit
+from backup.drill import kept_reports
+from backup.errors import BackupError
+from backup.expiry import key_states
+from backup.registry import load_registry
+from backup.report import human_age, human_bytes
+from backup.settings import B2_KEY, Settings
+from backup.signature import Signers
+from backup.store import open_store
+
+if TYPE_CHECKING:
+    from backup.manifest import Manifest
+
+JOB = "backup-coverage"
+LOOKED_AT = 100  # drills: the last monthly one, however many were held by hand since
+
+
+@app.command()
+@command
+def coverage(timeout: Timeout = "15m", as_json: Json = False) -> None:
+    """Ask every server which databases there are; exit 1 unless each is backed up and drilled.
+
+    A row is red if it is uncovered, without a backup, stale (older than 26 hours), shrunk (to less
+    than half of what was usual), hidden before its time, with a manifest that is not its job's,
+    without a monthly copy, or not drilled with success in 34 days; and for a key that expires
+    within 60 days. What is red goes to the webhook.
+    """
+    settings = read_settings()
+    alerts = Alerts.of(settings)
+    with alerts.if_it_breaks(JOB, settings.prefix), time_limit(parse_duration(timeout)):
+        rows = _ask(settings)
+    red = [row for row in rows if not row.well]
+    if red:
+        alerts.failed(JOB, settings.prefix, [row.model_dump(mode="json") for row in red])
+    else:
+        alerts.good(JOB)
+    if as_json:
+        print_json([row.model_dump(mode="json") for row in rows])
+    else:
+        _show_coverage(rows)
+    if red:
+        raise typer.Exit(1)
+
+
+def _ask(settings: Settings) -> list[Row]:
+    """Ask servers and bucket and return every row."""
+    registry, signers, now = (
+        load_registry(settings.registry),
+        Signers.of(settings),
+        datetime.now(UTC),
+    )
+    servers = survey(settings, registry)
+    bucket, signing = {}, {}
+    with open_store(settings, settings.b2_key(B2_KEY)) as store:
+        catalogue = Catalogue(store, settings.prefix)
+        for entry in registry.entries:
+            backups, copies = catalogue.backups(entry.name), catalogue.kept(entry.name)
+            manifest: Manifest | BackupError | None = None
+            try:
+                for newest in (*copies[-1:], *backups[-1:]):
+                    manifest = catalogue.manifest(newest, signers)
+                    signing[entry.name] = manifest.signer
+            except BackupError as error:
+                manifest = error
+            bucket[entry.name] = Kept(backups, copies, manifest)
+        drills = kept_reports(store, settings.prefix, LOOKED_AT)
+    keys = key_states(settings, signing, now)
+    return [*judge(registry, servers, bucket, drills, now), *judge_keys(keys)]
+
+
+def _show_coverage(rows: list[Row]) -> None:
+    table = Table("name", "server", "state", "newest", "size", "drilled")
+    for row in rows:
+        table.add_row(
+            escape(row.name),
+            row.server or "-",
+            ", ".join(row.states) or "well",
+            human_age(row.age_seconds),
+            human_bytes(row.size),
+            f"{row.drilled:%Y-%m-%d}" if row.drilled else "-",
+            style=None if row.well else "red",
+        )
+    out.print(table)
+    for row in rows:
+        if row.detail:
+            out.print(f"{row.name}: {row.detail}", style="red", markup=False)

@@ -1,0 +1,56 @@
+"""Prove that backups restore."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from backup.alerts import Alerts
+from backup.commands.app import Jobs, Json, Scope, Timeout, app, out, parse_moment, read_settings
+from backup.console import command, progress
+from backup.deadline import parse_duration, time_limit
+from backup.drill import run_drill
+from backup.registry import load_registry
+from backup.report import drill_table
+
+JOB = "restore-drill"
+
+
+@app.command()
+@command
+def drill(
+    names: Scope = None,
+    at: Annotated[
+        str | None, typer.Option(help="The newest backups from this time or before it, UTC.")
+    ] = None,
+    jobs: Jobs = 2,
+    timeout: Timeout = "4h",
+    as_json: Json = False,
+) -> None:
+    """Restore each database's newest backup into a throwaway server and compare all rows.
+
+    Exit 1 if one of them is not equal; the others are drilled all the same. The report goes to
+    <prefix>/drills/ in the bucket, and what is not equal to the webhook. Must not run as root.
+    """
+    settings = read_settings()
+    entries = load_registry(settings.registry).select(names or [])
+    moment = parse_moment(at)
+    alerts = Alerts.of(settings)
+    with (
+        alerts.if_it_breaks(JOB, settings.prefix),
+        time_limit(parse_duration(timeout)),
+        progress(JOB) as told,
+    ):
+        report = run_drill(settings, entries, jobs, moment, told)
+    failed = [each for each in report.databases if each.verdict != "equal"]
+    if failed:
+        alerts.failed(JOB, settings.prefix, [each.model_dump(mode="json") for each in failed])
+    else:
+        alerts.good(JOB)
+    if as_json:
+        typer.echo(report.model_dump_json(indent=2))
+    else:
+        out.print(drill_table(report))
+    if failed:
+        raise typer.Exit(1)

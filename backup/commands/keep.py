@@ -1,0 +1,100 @@
+"""How long backups are kept: the monthly copies, and the rules of the bucket."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import typer
+from pydantic import TypeAdapter
+from rich.table import Table
+
+from backup import monthly
+from backup.alerts import Alerts
+from backup.catalogue import Backup
+from backup.commands.app import Json, Scope, Timeout, app, out, print_json, read_settings
+from backup.console import command
+from backup.deadline import parse_duration, time_limit
+from backup.lifecycle import Rule, State, apply, states
+from backup.registry import load_registry
+from backup.settings import B2_KEY
+from backup.signature import Signers
+from backup.store import open_store
+
+rules = typer.Typer(help="How long the bucket keeps backups: B2's own lifecycle rules.")
+app.add_typer(rules, name="lifecycle", no_args_is_help=True)
+
+
+@app.command("monthly")
+@command
+def keep_monthly(names: Scope = None, timeout: Timeout = "4h", as_json: Json = False) -> None:
+    """Copy the newest backup of each to where it is kept for 13 months, once a calendar month.
+
+    The copies are made inside the bucket, by a key that reads and writes it.
+    """
+    settings = read_settings()
+    entries = load_registry(settings.registry).select(names or [])
+    with (
+        Alerts.of(settings).if_it_breaks("backup-monthly", settings.prefix),
+        time_limit(parse_duration(timeout)),
+        open_store(settings, settings.b2_key(B2_KEY)) as store,
+    ):
+        signers = Signers.of(settings)
+        copied = monthly.keep(store, settings.prefix, entries, signers, datetime.now(UTC))
+    if as_json:
+        print_json(TypeAdapter(list[Backup]).dump_python(copied, mode="json"))
+        return
+    for backup in copied:
+        typer.echo(f"copied {backup.id} of {backup.database}")
+    typer.echo(f"{len(entries) - len(copied)} of {len(entries)} had this month's copy already")
+
+
+def _show_rules(found: list[State], lock: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"rules": [state.as_json() for state in found], "object_lock": lock})
+        return
+    table = Table("objects below", "hidden after", "deleted", "unfinished cancelled", "state")
+    for state in found:
+        days = [state.rule.hide_after, state.rule.delete_after, state.rule.cancel_after]
+        later = ("{} d", "{} d later", "after {} d")
+        told = [
+            "never" if number is None else text.format(number)
+            for number, text in zip(days, later, strict=True)
+        ]
+        style = None if state.well else "red"
+        table.add_row(state.rule.prefix, *told, state.state, style=style)
+    out.print(table)
+    out.print(f"object lock: {lock}")
+
+
+@rules.command("show")
+@command
+def show_rules(as_json: Json = False) -> None:
+    """Show how long the bucket keeps what; exit 1 if a rule is missing or different.
+
+    Object lock is the bucket's default retention, within which nobody can delete.
+    """
+    settings = read_settings()
+    databases = load_registry(settings.registry).entries
+    with open_store(settings, settings.b2_key(B2_KEY)) as store:
+        _, there = store.lifecycle_rules()
+        lock = store.object_lock()
+    found = states([Rule.of(rule) for rule in there], settings.prefix, databases)
+    _show_rules(found, lock, as_json=as_json)
+    if not all(state.well for state in found):
+        raise typer.Exit(1)
+
+
+@rules.command("apply")
+@command
+def apply_rules(as_json: Json = False) -> None:
+    """Put the bucket's rules in place; those of other prefixes stay. Needs the right writeBuckets.
+
+    Each database's backups are hidden after 16 days and deleted 14 days later, the monthly copies
+    after 367 and 30. Hidden ones are listed and restored as before.
+    """
+    settings = read_settings()
+    databases = load_registry(settings.registry).entries
+    with open_store(settings, settings.b2_key(B2_KEY)) as store:
+        found = apply(store, settings.prefix, databases)
+        lock = store.object_lock()
+    _show_rules(found, lock, as_json=as_json)

@@ -1,0 +1,162 @@
+"""Look whether one backup is whole, and bring it back."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backup.commands.app import (
+    Jobs,
+    Json,
+    KeyFile,
+    Timeout,
+    Unsigned,
+    app,
+    find_manifest,
+    parse_moment,
+    print_json,
+    read_settings,
+)
+from backup.connection import PostgresUri
+from backup.console import command, progress
+from backup.crypt import private_key
+from backup.deadline import parse_duration, time_limit
+from backup.errors import WrongUse
+from backup.restore import extract
+from backup.restore import restore as restore_backup
+from backup.restore import verify as verify_backup
+from backup.settings import B2_KEY, DRILL_KEY
+from backup.store import open_store
+from backup.target import Wanted
+
+
+class Owners(StrEnum):
+    """What becomes of owners and privileges in a restore."""
+
+    KEEP = "keep"
+    SKIP = "skip"
+
+
+@app.command()
+@command
+def verify(
+    identifier: Annotated[str, typer.Argument(metavar="ID")],
+    key_file: KeyFile = None,
+    unsigned: Unsigned = False,
+    timeout: Timeout = "4h",
+    as_json: Json = False,
+) -> None:
+    """Download one backup and check signature, size, SHA-256, and that it decrypts and unpacks."""
+    settings = read_settings()
+    with time_limit(parse_duration(timeout)), progress(identifier) as told:
+        manifest = find_manifest(settings, [], identifier, unsigned=unsigned)
+        with (
+            private_key(key_file or settings.secret_path(DRILL_KEY)) as ring,
+            open_store(settings, settings.b2_key(B2_KEY), told) as store,
+        ):
+            verify_backup(store, manifest, ring, scratch=settings.scratch)
+    if as_json:
+        print_json({"database": manifest.database, "id": identifier, "whole": True})
+    else:
+        typer.echo(f"backup {identifier} of {manifest.database} is whole")
+
+
+def _target(into_env: str | None, into_file: Path | None, to: Path | None) -> PostgresUri | Path:
+    if sum(given is not None for given in (into_env, into_file, to)) != 1:
+        raise WrongUse(
+            "the target is needed once",
+            hint="Give --into-env with a variable's name, --into-file with a path, or --to.",
+        )
+    if to is not None:
+        return to
+    if into_env is not None:
+        if not os.environ.get(into_env):
+            raise WrongUse(
+                f"environment variable {into_env} is not set",
+                hint="Put the target's URI in it; give its name here, not the URI.",
+            )
+        return PostgresUri(os.environ[into_env], f"environment variable {into_env}")
+    try:
+        return PostgresUri(str(into_file and into_file.read_text()).strip(), str(into_file))
+    except OSError as error:
+        raise WrongUse(
+            f"file {into_file} cannot be read: {error.strerror}",
+            hint="Write the target's URI to it, readable by you alone.",
+        ) from error
+
+
+@app.command()
+@command
+def restore(
+    name: Annotated[str, typer.Argument(help="Database, as the registry calls it.")],
+    identifier: Annotated[
+        str | None, typer.Option("--id", help="Backup to restore (default: the newest).")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option(help="The newest backup from this time or before it, UTC.")
+    ] = None,
+    into_env: Annotated[
+        str | None, typer.Option(help="Environment variable that holds the target's URI.")
+    ] = None,
+    into_file: Annotated[Path | None, typer.Option(help="File with the target's URI.")] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Write the plain dump to this new file, and load it nowhere."),
+    ] = None,
+    create: Annotated[
+        bool, typer.Option("--create", help="Make the target database if it is not there.")
+    ] = False,
+    table: Annotated[
+        list[str] | None,
+        typer.Option(help="Only schema.table with its key; the target may hold other things."),
+    ] = None,
+    beside: Annotated[
+        bool,
+        typer.Option("--beside", help="The target may hold other things; what collides fails it."),
+    ] = False,
+    jobs: Jobs = 2,
+    owners: Annotated[
+        Owners, typer.Option(help="Keep owners and privileges, or own everything yourself.")
+    ] = Owners.KEEP,
+    create_roles: Annotated[
+        bool, typer.Option("--create-roles", help="Make roles that are missing, without a login.")
+    ] = False,
+    key_file: KeyFile = None,
+    unsigned: Unsigned = False,
+    timeout: Timeout = "4h",
+    as_json: Json = False,
+) -> None:
+    """Restore a backup into an empty database.
+
+    The target's URI holds a password and so is never an argument, which every user of the host
+    could read: name an environment variable or a file that holds it. The plain dump is on the
+    scratch disk while it is loaded. What is no database - a server's roles, a snapshot of Nomad or
+    Vault - goes to a file.
+    """
+    settings = read_settings()
+    target = _target(into_env, into_file, to)
+    moment = parse_moment(at)
+    wanted = Wanted(jobs, owners.value, create, create_roles, tuple(table or ()), beside)
+    with time_limit(parse_duration(timeout)), progress(name) as told:
+        manifest = find_manifest(settings, [name], identifier, moment, unsigned=unsigned)
+        with (
+            private_key(key_file or settings.secret_path(DRILL_KEY)) as ring,
+            open_store(settings, settings.b2_key(B2_KEY), told) as store,
+        ):
+            if isinstance(target, Path):
+                extract(store, manifest, ring, target, scratch=settings.scratch)
+                into = str(target)
+            else:
+                restore_backup(
+                    store, manifest, ring, target, wanted,
+                    scratch=settings.scratch, pg_bin=settings.pg_bin,
+                )  # fmt: skip
+                into = target.database()
+    if as_json:
+        print_json({"database": name, "id": manifest.id, "into": into})
+    else:
+        typer.echo(f"restored {manifest.id} of {name} into {into}")

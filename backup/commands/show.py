@@ -1,0 +1,100 @@
+"""Tell what backups there are."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from pydantic import TypeAdapter
+from rich.markup import escape
+from rich.table import Column, Table
+
+from backup.catalogue import Backup, Catalogue
+from backup.commands.app import (
+    Json,
+    Scope,
+    Unsigned,
+    app,
+    find_manifest,
+    out,
+    print_json,
+    read_settings,
+)
+from backup.console import command
+from backup.registry import load_registry
+from backup.report import human_age, human_bytes
+from backup.settings import B2_KEY
+from backup.store import open_store
+
+if TYPE_CHECKING:
+    from backup.manifest import Manifest
+
+
+@app.command("list")
+@command
+def list_backups(
+    names: Scope = None,
+    newest: Annotated[bool, typer.Option("--newest", help="Only the newest of each.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List complete backups, oldest first. Needs no right to read objects."""
+    settings = read_settings()
+    entries = load_registry(settings.registry).select(names or [])
+    with open_store(settings, settings.b2_key(B2_KEY)) as store:
+        catalogue = Catalogue(store, settings.prefix)
+        kept = [catalogue.backups(each.name) for each in entries]
+    found = [backup for backups in kept for backup in (backups[-1:] if newest else backups)]
+    if as_json:
+        print_json(TypeAdapter(list[Backup]).dump_python(found, mode="json"))
+        return
+    table = Table("name", "id", "size", "age")
+    now = datetime.now(UTC)
+    for backup in found:
+        size, age = human_bytes(backup.size), human_age(backup.age_seconds(now))
+        table.add_row(backup.database, backup.id, size, age)
+    out.print(table)
+
+
+@app.command()
+@command
+def show(
+    identifier: Annotated[str, typer.Argument(metavar="ID")],
+    unsigned: Unsigned = False,
+    as_json: Json = False,
+) -> None:
+    """Show what one backup holds, once the signature of its manifest is checked.
+
+    As JSON it is the manifest itself.
+    """
+    manifest = find_manifest(read_settings(), [], identifier, unsigned=unsigned)
+    if as_json:
+        typer.echo(manifest.to_json().decode())
+        return
+    source = manifest.source
+    facts = {
+        "of": manifest.database,
+        "taken": f"{manifest.started:%Y-%m-%d %H:%M} UTC, in {_seconds(manifest):.0f} s",
+        "in the bucket": f"{human_bytes(manifest.dump.size)}, {manifest.dump.name}",
+        "on the server": human_bytes(source.size) if source else "-",
+        "server, pg_dump": f"{source.server_version}, {manifest.pg_dump_version}"
+        if source
+        else "-",
+        "extensions": ", ".join(f"{name} {of}" for name, of in manifest.extensions.items()) or "-",
+        "encrypted to": ", ".join(manifest.recipients),
+        "signed by": manifest.signer or "nobody",
+    }
+    about = Table(show_header=False)
+    for name, fact in facts.items():
+        about.add_row(name, escape(fact))
+    out.print(about)
+    if manifest.tables:
+        table = Table("table", Column("rows", justify="right"), "digest")
+        for each in manifest.tables:
+            name = escape(f"{each.schema_name}.{each.table}")
+            table.add_row(name, f"{each.rows:,}", each.digest or "counted only")
+        out.print(table)
+
+
+def _seconds(manifest: Manifest) -> float:
+    return (manifest.finished - manifest.started).total_seconds()

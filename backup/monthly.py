@@ -1,0 +1,70 @@
+"""The copies that are kept for thirteen months: made inside the bucket, by a key of their own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from backup.catalogue import Catalogue, monthly_folder
+from backup.errors import BackupError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from backup.catalogue import Backup
+    from backup.registry import Entry
+    from backup.signature import Signers
+    from backup.store import Store
+
+log = structlog.get_logger()
+
+
+def due(backups: Sequence[Backup], kept: Sequence[Backup], now: datetime) -> Backup | None:
+    """Return the newest of ``backups`` unless one of this month is ``kept``; all oldest first.
+
+    A month is a calendar month, UTC. None as well if there is no backup at all.
+    """
+    there = {backup.id for backup in kept}
+    months = {(backup.started.year, backup.started.month) for backup in kept}
+    if not backups or backups[-1].id in there or (now.year, now.month) in months:
+        return None
+    return backups[-1]
+
+
+def keep(
+    store: Store, prefix: str, entries: Sequence[Entry], signers: Signers, now: datetime
+) -> list[Backup]:
+    """Copy what is due of each of ``entries`` and return it.
+
+    The manifest is copied last here too, so a copy that was cut short is made again. Raises
+    :class:`BackupError` behind the last entry, if some could not be copied.
+    """
+    catalogue = Catalogue(store, prefix)
+    copied, failed = [], []
+    for entry in entries:
+        folder = monthly_folder(prefix, entry.name)
+        try:
+            made = catalogue.made(entry.name)
+            backup = due(made, catalogue.kept(entry.name), now)
+            if backup is None:
+                if not made:
+                    failed.append(f"{entry.name} has no backup")
+                continue
+            catalogue.manifest(backup, signers)  # or somebody else's would be kept for a year
+            store.cancel_unfinished(f"{folder}/")
+            for place in backup.places:
+                name = place.name.rpartition("/")[2]
+                store.copy(place.file_id, f"{folder}/{name}", place.size)
+        except BackupError as error:
+            failed.append(error.message)
+            continue
+        log.info("copied", database=entry.name, id=backup.id, size=backup.size)
+        copied.append(backup)
+    if failed:
+        raise BackupError(
+            f"not all monthly copies were made: {'; '.join(failed)}",
+            hint="The others are there; run it again when the cause is mended.",
+        )
+    return copied

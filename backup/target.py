@@ -1,0 +1,168 @@
+"""The database that a backup is restored into: made, found empty, and given roles and settings."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, LiteralString
+
+import psycopg
+import structlog
+from psycopg import sql
+
+from backup.connection import one_line, plain_environment
+from backup.contents import list_tables
+from backup.errors import BackupError
+from backup.pipeline import run_tool
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backup.connection import PostgresUri
+    from backup.manifest import Source
+
+Owners = Literal["keep", "skip"]
+# pg_database.datlocprovider: libc is what CREATE DATABASE takes if nothing is said.
+_PROVIDERS: dict[str, LiteralString] = {
+    "i": "LOCALE_PROVIDER icu ICU_LOCALE {}",
+    "b": "LOCALE_PROVIDER builtin BUILTIN_LOCALE {}",
+}
+_SETTING = re.compile(
+    r'^(ALTER DATABASE |ALTER ROLE (?:"(?:[^"]|"")+"|\w+) IN DATABASE )'
+    r'(?:"(?:[^"]|"")+"|\w+) (SET .*?);$',
+    re.MULTILINE | re.DOTALL,
+)
+
+# Anything that a user made, extensions' own objects aside.
+CONTENTS = """
+SELECT 'schema ' || nspname FROM pg_namespace n
+WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public')
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_namespace'::regclass
+                  AND d.objid = n.oid AND d.deptype = 'e')
+UNION ALL
+SELECT 'relation ' || oid::regclass FROM pg_class c
+WHERE relnamespace = to_regnamespace('public')
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
+                  AND d.objid = c.oid AND d.deptype = 'e')
+UNION ALL
+SELECT 'function ' || oid::regproc FROM pg_proc p
+WHERE pronamespace = to_regnamespace('public')
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass
+                  AND d.objid = p.oid AND d.deptype = 'e')
+UNION ALL
+SELECT 'large object ' || oid FROM pg_largeobject_metadata
+LIMIT 3
+"""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How a restore is to be done.
+
+    ``owners``: keep them and all privileges, or own everything oneself. ``create`` makes the
+    database if there is none of that name, ``create_roles`` the roles that are missing, without a
+    login. ``tables``, as ``schema.table``, are all that is restored, with their keys but without
+    other indexes, defaults and foreign keys, into a database that may hold other things, as it may
+    with ``beside``. ``jobs`` load beside each other; a single one loads in one transaction, and so
+    does what comes to a database that holds other things.
+    """
+
+    jobs: int
+    owners: Owners = "keep"
+    create: bool = False
+    create_roles: bool = False
+    tables: tuple[str, ...] = ()
+    beside: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is one transaction, which a failure undoes."""
+        return self.jobs == 1 or self.beside or bool(self.tables)
+
+
+def create_database(target: PostgresUri, source: Source) -> bool:
+    """Make the target database like ``source``; return whether it was not there before."""
+    clauses = [
+        sql.SQL(
+            "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}"
+        ).format(
+            sql.Identifier(target.database()),
+            *map(sql.Literal, (source.encoding, source.collate, source.ctype)),
+        )
+    ]
+    if source.provider in _PROVIDERS:
+        clauses.append(sql.SQL(_PROVIDERS[source.provider]).format(sql.Literal(source.locale)))
+    with target.in_database("postgres").connect("restore") as connection:
+        try:
+            connection.execute(sql.SQL(" ").join(clauses))
+        except psycopg.errors.DuplicateDatabase:
+            return False
+        except psycopg.Error as error:
+            raise BackupError(
+                f"database {target.database()} cannot be created: {one_line(error)}",
+                hint="Create it as you want it, TEMPLATE template0, and restore without --create.",
+            ) from error
+    return True
+
+
+def check_target(connection: psycopg.Connection[tuple[Any, ...]], wanted: Wanted) -> None:
+    """Raise unless nothing is there that what comes would meet."""
+    database = connection.info.dbname
+    if wanted.tables:
+        there = {f"{schema}.{table}" for schema, table in list_tables(connection)}
+        contents = [f"relation {table}" for table in wanted.tables if table in there]
+    elif wanted.beside:
+        contents = []
+    else:
+        contents = [name for (name,) in connection.execute(CONTENTS)]
+    if contents:
+        raise BackupError(
+            f"target database {database} is not empty: it has {', '.join(contents)}",
+            hint="Restore into a new database, which --create makes, or give --beside.",
+        )
+
+
+def provide_roles(
+    connection: psycopg.Connection[tuple[Any, ...]], source: Source, wanted: Wanted
+) -> None:
+    """Raise if roles are missing that own or may do something, or make them if that is wanted."""
+    if wanted.owners == "skip":
+        return
+    known = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles")}
+    missing = [role for role in source.roles if role not in known]
+    if missing and not wanted.create_roles:
+        raise BackupError(
+            f"target server has no role {', '.join(missing)}",
+            hint="Create them, give --create-roles, or --owners skip to own everything yourself.",
+        )
+    for role in missing:
+        with suppress(psycopg.errors.DuplicateObject):
+            connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role)))
+        log.info("role created, without a login", role=role)
+
+
+def apply_settings(pg_bin: Path, plain: Path, target: PostgresUri) -> None:
+    """Set on the target what ALTER DATABASE and ALTER ROLE … IN DATABASE had set on the source.
+
+    pg_restore does so only to a database of the source's name. One that cannot be set is told in
+    the log: the rows are there, and worth more.
+    """
+    listed = run_tool([pg_bin / "pg_restore", "--list", plain], plain_environment())
+    properties = [line for line in listed.splitlines() if " DATABASE PROPERTIES " in line]
+    chosen = plain.with_name("properties")
+    chosen.write_text("\n".join(properties))
+    script = run_tool(
+        [pg_bin / "pg_restore", "--create", f"--use-list={chosen}", "--file=-", plain],
+        plain_environment(),
+    )
+    name = sql.Identifier(target.database())
+    with target.connect("restore") as connection:
+        for whose, setting in _SETTING.findall(script):
+            before = sql.SQL(whose)  # as pg_restore has quoted it
+            try:
+                connection.execute(sql.SQL("{}{} {}").format(before, name, sql.SQL(setting)))
+            except psycopg.Error as error:
+                log.warning("setting not restored", setting=setting, why=one_line(error))

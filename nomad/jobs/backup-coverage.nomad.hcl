@@ -1,0 +1,207 @@
+# Every day: whether each database of every server is backed up, lately, and proved to restore. What is
+# not goes to the webhook, and the launch fails. `nomad job periodic force backup-coverage` asks now.
+
+variable "datacenters" {
+  type        = list(string)
+  description = "Where the job may run."
+  default     = ["*"]
+
+  validation {
+    condition     = length(var.datacenters) > 0
+    error_message = "Name at least one datacenter."
+  }
+}
+
+variable "environment" {
+  type        = string
+  description = "The prefix of every path in Vault, such as production."
+
+  validation {
+    condition     = regex_replace(var.environment, "^[a-z][a-z0-9-]*$", "ok") == "ok"
+    error_message = "The environment must be lower-case letters, digits and hyphens."
+  }
+}
+
+variable "vault_mount" {
+  type        = string
+  description = "The KV v2 engine that holds the platform's secrets."
+  default     = "secret"
+
+  validation {
+    condition     = regex_replace(var.vault_mount, "^[a-z][a-z0-9_/-]*[a-z0-9]$", "ok") == "ok"
+    error_message = "A mount is lower-case letters, digits, underscores, hyphens and slashes, such as secret."
+  }
+}
+
+variable "backup_image" {
+  type        = string
+  description = "The backup image, pinned by a content tag or a digest."
+
+  validation {
+    condition     = regex_replace(var.backup_image, "^[^@]+(:[^:/@]+|@sha256:[0-9a-f]{64})$", "ok") == "ok" && regex_replace(var.backup_image, ":latest$", "") == var.backup_image
+    error_message = "The image must be pinned by a tag other than latest, or by a digest."
+  }
+}
+
+variable "b2_realm" {
+  type        = string
+  description = "Backblaze's realm: production, or the URL of an endpoint."
+  default     = "production"
+
+  validation {
+    condition     = regex_replace(var.b2_realm, "^(production|https?://[^ ]+)$", "ok") == "ok"
+    error_message = "The realm is production or a URL."
+  }
+}
+
+variable "b2_bucket" {
+  type        = string
+  description = "The bucket of all backups."
+
+  validation {
+    condition     = regex_replace(var.b2_bucket, "^[a-zA-Z0-9-]{6,63}$", "ok") == "ok"
+    error_message = "A bucket's name is 6 to 63 letters, digits and hyphens."
+  }
+}
+
+variable "coverage_schedule" {
+  type        = string
+  description = "When it runs: cron, UTC."
+  default     = "0 7 * * *"
+
+  validation {
+    condition     = regex_replace(var.coverage_schedule, "^([0-9*,/-]+ ){4}[0-9*,/-]+$", "ok") == "ok"
+    error_message = "A schedule is five cron fields, such as 0 7 * * *."
+  }
+}
+
+variable "servers" {
+  type        = map(string)
+  description = "The PostgreSQL servers: name in backup/databases.toml to where Vault holds a URI of it."
+
+  validation {
+    condition     = length(var.servers) > 0
+    error_message = "Name at least one server."
+  }
+}
+
+locals {
+  secrets = "${var.vault_mount}/data/${var.environment}"
+}
+
+job "backup-coverage" {
+  datacenters = var.datacenters
+  type        = "batch"
+
+  periodic {
+    crons            = [var.coverage_schedule]
+    time_zone        = "UTC"
+    prohibit_overlap = true
+  }
+
+  group "backup-coverage" {
+    # A finding is told once a day, not repeated until it goes away.
+    restart {
+      attempts = 0
+      mode     = "fail"
+    }
+
+    reschedule {
+      attempts  = 0
+      unlimited = false
+    }
+
+    task "coverage" {
+      driver       = "docker"
+      user         = "50001:50001"
+      kill_timeout = "5s" # it holds nothing
+
+      vault {
+        role         = "backup-coverage"
+        env          = false
+        disable_file = true
+        change_mode  = "noop" # a new token brings the same secrets
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/b2.json"
+        data                 = "{{ with secret \"${local.secrets}/backup/b2/drill\" }}{{ .Data.data | toJSON }}{{ end }}"
+        uid                  = 50001
+        gid                  = 50001
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      template {
+        destination = "${NOMAD_SECRETS_DIR}/servers.json"
+        # A JSON object of URIs by the servers' names.
+        data                 = "{ ${join(", ", [for name, path in var.servers : "\"${name}\": {{ with secret \"${local.secrets}/${path}\" }}{{ .Data.data.uri | toJSON }}{{ end }}"])} }"
+        uid                  = 50001
+        gid                  = 50001
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/recipients.asc"
+        data                 = "{{ with secret \"${local.secrets}/backup/recipients\" }}{{ .Data.data.armor }}{{ end }}"
+        uid                  = 50001
+        gid                  = 50001
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/signers.json"
+        data                 = "{{ with secret \"${local.secrets}/backup/signers\" }}{{ .Data.data | toJSON }}{{ end }}"
+        uid                  = 50001
+        gid                  = 50001
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/alerts.json"
+        data                 = "{{ with secret \"${local.secrets}/backup/alerts\" }}{{ .Data.data | toJSON }}{{ end }}"
+        uid                  = 50001
+        gid                  = 50001
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      env {
+        BACKUP_SECRETS_DIR = "/secrets"
+        BACKUP_B2_REALM    = var.b2_realm
+        BACKUP_BUCKET      = var.b2_bucket
+        BACKUP_PREFIX      = var.environment
+      }
+
+      config {
+        image      = var.backup_image
+        force_pull = false
+        args       = ["coverage"]
+        cap_drop   = ["all"]
+
+        # Keyrings, private keys among them, are in memory and nowhere else.
+        mount {
+          type   = "tmpfs"
+          target = "/tmp"
+
+          tmpfs_options {
+            size = 16777216 # 16 MiB, in bytes
+          }
+        }
+      }
+
+      resources {
+        cpu    = 100 # MHz: it lists and asks
+        memory = 192 # Python, and the lists
+      }
+    }
+  }
+}

@@ -1,0 +1,82 @@
+"""What is told to the outside, by a real HTTP server: with retries, never in the run's way."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backup import alerts as module
+from backup.alerts import Alerts
+from backup.errors import WrongUse
+from tests.webhook import webhook
+
+if TYPE_CHECKING:
+    from tests.backup.conftest import House
+
+
+def told(url: str = "", ping: str = "") -> Alerts:
+    return Alerts.model_validate({"webhook": url, "ping": ping})
+
+
+def test_a_good_backup_resets_its_own_switch(house: House) -> None:
+    with webhook() as hook:
+        url = f"http://{hook.address}/switch-of-hush/"
+        house.secret("alerts.json", json.dumps({"webhook": "", "ping": url}))
+        ended = house.run("run", "hr")
+        assert ended.returncode == 0, ended.stderr
+        assert [path for path, _ in hook.requests] == ["/switch-of-hush/hr"]
+        (house.settings.secrets_dir / "recipients.asc").unlink()
+        assert house.run("run", "hr").returncode == 2
+        assert len(hook.requests) == 1, "a run that failed resets nothing"
+    ended = house.run("run", "hr")
+    assert "hush" not in ended.stderr, "the URL is a secret"
+
+
+def test_a_drill_that_found_something_is_told(backed_up: House) -> None:
+    backed_up.secret("signers.json", json.dumps({"hr": "no key"}))
+    with webhook() as hook:
+        alerts = {"webhook": f"http://{hook.address}/", "ping": ""}
+        backed_up.secret("alerts.json", json.dumps(alerts))
+        ended = backed_up.run("drill", "hr", unprivileged=True)
+    assert ended.returncode == 1
+    (body,) = hook.posts
+    assert (body["job"], body["findings"][0]["database"]) == ("restore-drill", "hr")
+
+
+def test_an_answer_that_may_change_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module._send.retry, "wait", lambda _: 0.01)  # type: ignore[attr-defined]
+    with webhook(503, 429, 200) as hook:
+        told(f"http://{hook.address}/").failed("job", "local", [])
+    assert len(hook.posts) == 3
+    with webhook(404) as hook:
+        told(f"http://{hook.address}/").failed("job", "local", [])
+    assert len(hook.posts) == 1
+
+
+def test_nobody_there_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module._send.retry, "wait", lambda _: 0.01)  # type: ignore[attr-defined]
+    with webhook() as hook:
+        gone = f"http://{hook.address}/"
+    told(gone, gone).failed("job", "local", [])
+    told(gone, gone).good("hr")
+    told("no URL", "no URL").failed("job", "local", [])
+    told("no URL", "no URL").good("hr")
+    told().good("hr")
+
+
+def test_a_file_that_is_no_alerts_is_told_without_what_it_holds(empty_house: House) -> None:
+    assert Alerts.of(empty_house.settings) == Alerts()
+    empty_house.secret("alerts.json", '{"webhook": ["https://hush"]}')
+    with pytest.raises(WrongUse, match=r"alerts\.json cannot be used") as caught:
+        Alerts.of(empty_house.settings)
+    assert "hush" not in caught.value.message
+
+
+def test_an_error_that_nobody_expected_is_told_by_its_name_alone() -> None:
+    with webhook() as hook:
+        alerts = told(f"http://{hook.address}/")
+        with pytest.raises(ZeroDivisionError), alerts.if_it_breaks("job", "local"):
+            raise ZeroDivisionError("hush")
+    assert hook.posts[0]["findings"] == [{"error": "ZeroDivisionError"}]

@@ -1,0 +1,50 @@
+"""Damage at every layer of a backup, found by all that read it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.backup.conftest import contents
+
+if TYPE_CHECKING:
+    from tests.backup.conftest import House
+
+LAYERS = {"dump": ".dump.zst.gpg", "manifest": ".manifest.json", "signature": ".manifest.json.asc"}
+
+
+@pytest.mark.parametrize("kind", ["flip_bit", "truncate"])
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("place", [0.02, 0.5, 0.98])
+def test_damage_is_found_by_verify_restore_and_drill(
+    backed_up: House, layer: str, kind: str, place: float
+) -> None:
+    (found,) = [
+        version
+        for version, _ in backed_up.bucket.ls(recursive=True)
+        if version.file_name.endswith(LAYERS[layer])
+    ]
+    where = int(found.size * place)
+    amount = {"offset": where} if kind == "flip_bit" else {"length": where}
+    backed_up.endpoint.set_faults({"kind": kind, "file_id": found.id_, **amount})
+    (backup,) = json.loads(backed_up.run("list", "hr", "--json").stdout)
+    ended = backed_up.run("verify", backup["id"])
+    assert ended.returncode == 1, ended.stdout
+    assert "Traceback" not in ended.stderr
+    target = backed_up.server.create_database()
+    ended = backed_up.run("restore", "hr", "--into-env", "TARGET", TARGET=target)
+    assert ended.returncode == 1, ended.stdout
+    assert contents(target) == {}
+    ended = backed_up.run("drill", "hr", "--json", unprivileged=True)
+    (result,) = json.loads(ended.stdout)["databases"]
+    assert (ended.returncode, result["verdict"]) == (1, "failed")
+
+
+def test_a_dump_that_is_gone_is_no_backup(backed_up: House) -> None:
+    for version, _ in backed_up.bucket.ls(recursive=True):
+        if version.file_name.endswith(LAYERS["dump"]):
+            version.delete()
+    assert json.loads(backed_up.run("list", "--json").stdout) == []
+    assert backed_up.run("drill", "hr", unprivileged=True).returncode == 1

@@ -1,0 +1,71 @@
+"""Directories for plaintext: removed by whoever made them, or by the next one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backup import scratch as module
+from backup.errors import WrongUse
+from backup.scratch import private_directory
+from tests.backup.conftest import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from backup.scratch import private_directory
+with private_directory(Path(sys.argv[1]), "restore") as made:
+    (made / "dump").write_text("plain")
+    print(made, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_it_is_private_and_gone_afterwards(tmp_path: Path) -> None:
+    with private_directory(tmp_path, "restore") as made:
+        assert made.stat().st_mode & 0o777 == 0o700
+        (made / "dump").write_text("plain")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_goes_with_the_next_and_what_lives_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LEFT_SECONDS", -1)
+    strangers = tmp_path / ".harmattan-mine-12345678"
+    strangers.write_text("no directory")
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, tmp_path],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert holder.stdout is not None
+        held = holder.stdout.readline().strip()
+        with private_directory(tmp_path, "gpg"):
+            assert os.path.exists(f"{held}/dump"), "its process lives"
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert os.path.exists(f"{held}/dump"), "killed, it cannot remove anything"
+    with private_directory(tmp_path, "gpg"):
+        assert not os.path.exists(held)
+    assert list(tmp_path.iterdir()) == [strangers]
+
+
+def test_a_path_too_long_for_sockets_is_told(tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 60)
+    long.mkdir()
+    with private_directory(long, "restore"):
+        pass
+    with (
+        pytest.raises(WrongUse, match="too long a path for unix sockets"),
+        private_directory(long, "gpg", sockets=True),
+    ):
+        pass

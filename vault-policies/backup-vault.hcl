@@ -1,0 +1,20 @@
+path "{{ secrets }}/backup/b2/writer" {
+  capabilities = ["read"]
+}
+
+path "{{ secrets }}/backup/recipients" {
+  capabilities = ["read"]
+}
+
+path "{{ secrets }}/backup/signing/{{ snapshot }}" {
+  capabilities = ["read"]
+}
+
+path "{{ secrets }}/backup/alerts" {
+  capabilities = ["read"]
+}
+
+# The snapshot itself. It is encrypted by Vault's own root key, which unsealing needs.
+path "sys/storage/raft/snapshot" {
+  capabilities = ["read"]
+}
