@@ -13,7 +13,7 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import nomad.api.exceptions
 import requests
@@ -80,6 +80,7 @@ def platform() -> Iterator[Deployment]:
     yield job("backup-coverage", servers=json.dumps(servers))
     yield job("backup-monthly")
     yield job("restore-drill")
+    yield job("restore-drill", "-now", drill_start="dispatch")
 
 
 def stand_ins() -> list[Deployment]:
@@ -143,8 +144,8 @@ def health(client: nomad.Nomad, job_id: str) -> Health:
         return Health(job_id, "absent", well=False)
     if found["Stop"]:
         return Health(job_id, "stopped", well=False)
-    if found.get("Periodic"):
-        return _periodic_health(client, job_id, found["Periodic"]["Specs"][0])
+    if found.get("Periodic") or found.get("ParameterizedJob"):
+        return _launched_health(client, job_id, found)
     allocations = [
         each
         for each in client.job.get_allocations(job_id)
@@ -164,8 +165,13 @@ def health(client: nomad.Nomad, job_id: str) -> Health:
     return Health(job_id, f"{len(well)}/{wanted} healthy", well=len(well) == wanted)
 
 
-def _periodic_health(client: nomad.Nomad, job_id: str, schedule: str) -> Health:
-    """Judge by the newest launch that ended; a job that has none yet is well."""
+def _launched_health(client: nomad.Nomad, job_id: str, found: dict[str, Any]) -> Health:
+    """Judge by the newest launch that ended; a job that has none yet is well.
+
+    So is one that waits to be dispatched: how that ends is for whoever does it.
+    """
+    if not found.get("Periodic"):
+        return Health(job_id, "on demand", well=True)
     launches = client.jobs.get_jobs(prefix=f"{job_id}/periodic-")
     ended = [each for each in launches if each["Status"] == "dead"]
     if ended:
@@ -180,7 +186,7 @@ def _periodic_health(client: nomad.Nomad, job_id: str, schedule: str) -> Health:
         if failed:
             told = f"last launch failed in {', '.join(failed)}"
             return Health(job_id, told, well=False, deployed=True)
-    return Health(job_id, f"periodic {schedule}", well=True)
+    return Health(job_id, f"periodic {found['Periodic']['Specs'][0]}", well=True)
 
 
 def _batch_health(job_id: str, states: set[str]) -> Health:

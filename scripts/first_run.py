@@ -244,13 +244,18 @@ def force(platform: Access, job_id: str) -> str:
     return made[-1]
 
 
+def dispatch(platform: Access, job_id: str, meta: dict[str, str]) -> str:
+    """Start a job that waits for that, and return the id of the job that Nomad made for it."""
+    return str(platform.nomad.job.dispatch_job(job_id, meta=meta)["DispatchedJobID"])
+
+
 def _children(platform: Access, job_id: str) -> Iterator[str]:
     for found in platform.nomad.jobs.get_jobs(prefix=f"{job_id}/periodic-"):
         yield found["ID"]
 
 
 def finish(platform: Access, child: str, *, timeout: float) -> None:
-    """Wait until a launch of a periodic job ended; raises :class:`OperatorError` if it failed."""
+    """Wait until one launch of a job ended; raises :class:`OperatorError` if it failed."""
 
     def states() -> list[str]:
         return [each["ClientStatus"] for each in platform.nomad.job.get_allocations(child)]

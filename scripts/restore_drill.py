@@ -1,8 +1,9 @@
 #!.venv/bin/python
-"""Hold a restore drill now: the monthly job, started by hand, and its report shown.
+"""Hold a restore drill now: of everything, of some databases, or of a date, and show its report.
 
-The newest backup of every database is restored into a throwaway PostgreSQL and its tables' rows are
-counted against the manifest that was written with the dump.
+The newest backup of each is restored into a throwaway PostgreSQL, and its rows are held against the
+digests in the manifest that was written with the dump. It is the monthly job's twin,
+restore-drill-now, which waits to be dispatched.
 """
 
 from __future__ import annotations
@@ -23,7 +24,13 @@ app = typer.Typer(add_completion=False, help=__doc__)
 
 @app.command(epilog="Exit codes: 0 every database was restored equal, 1 one was not, 2 wrong use.")
 def main(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Databases, by their names; all if none.")
+    ] = None,
     *,
+    at: Annotated[
+        str, typer.Option(help="The newest backups from this time or before it, UTC.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON object.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the drill.")] = 3600,
 ) -> None:
@@ -33,7 +40,8 @@ def main(
         platform = access.from_environment()
         before = newest_report(platform)
         with step("hold a restore drill"):
-            child = first_run.force(platform, "restore-drill")
+            meta = {"databases": " ".join(names or []), "at": at}
+            child = first_run.dispatch(platform, "restore-drill-now", meta)
             failed: OperatorError | None = None
             try:
                 first_run.finish(platform, child, timeout=timeout)

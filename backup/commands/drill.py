@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from backup.alerts import Alerts
-from backup.commands.app import Jobs, Json, Scope, Timeout, app, out, parse_moment, read_settings
+from backup.commands.app import Jobs, Json, Timeout, app, out, parse_moment, read_settings
 from backup.console import command, progress
 from backup.deadline import parse_duration, time_limit
 from backup.drill import run_drill
@@ -20,9 +20,15 @@ JOB = "restore-drill"
 @app.command()
 @command
 def drill(
-    names: Scope = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Databases; all if none is named.", envvar="NOMAD_META_databases"),
+    ] = None,
     at: Annotated[
-        str | None, typer.Option(help="The newest backups from this time or before it, UTC.")
+        str | None,
+        typer.Option(
+            help="The newest backups from this time or before it, UTC.", envvar="NOMAD_META_at"
+        ),
     ] = None,
     jobs: Jobs = 2,
     timeout: Timeout = "4h",

@@ -1,5 +1,7 @@
 # The monthly proof: the newest backup of every database is restored into a throwaway PostgreSQL and
-# compared with its manifest. `nomad job periodic force restore-drill` holds one now.
+# compared with its manifest. `nomad job periodic force restore-drill` holds one now. Run once more with
+# -var drill_start=dispatch it is restore-drill-now, for chosen databases or of a date:
+# `nomad job dispatch -meta databases="hr records" -meta at=2026-11-20 restore-drill-now`.
 
 variable "datacenters" {
   type        = list(string)
@@ -86,18 +88,51 @@ variable "drill_timeout" {
   }
 }
 
+variable "drill_start" {
+  type        = string
+  description = "What starts it: the schedule (restore-drill), or a dispatch (restore-drill-now)."
+  default     = "schedule"
+
+  validation {
+    condition     = contains(["schedule", "dispatch"], var.drill_start)
+    error_message = "A drill is started by its schedule or by a dispatch."
+  }
+}
+
 locals {
   secrets = "${var.vault_mount}/data/${var.environment}"
+  id      = var.drill_start == "dispatch" ? "restore-drill-now" : "restore-drill"
 }
 
 job "restore-drill" {
+  id          = local.id
+  name        = local.id
   datacenters = var.datacenters
   type        = "batch"
 
-  periodic {
-    crons            = [var.drill_schedule]
-    time_zone        = "UTC"
-    prohibit_overlap = true
+  dynamic "periodic" {
+    for_each = var.drill_start == "schedule" ? [var.drill_schedule] : []
+
+    content {
+      crons            = [periodic.value]
+      time_zone        = "UTC"
+      prohibit_overlap = true
+    }
+  }
+
+  dynamic "parameterized" {
+    for_each = var.drill_start == "dispatch" ? [["databases", "at"]] : []
+
+    content {
+      payload       = "forbidden"
+      meta_optional = parameterized.value
+    }
+  }
+
+  # What a dispatch may say otherwise: which databases, and the time of the newest backups to take.
+  meta {
+    databases = ""
+    at        = ""
   }
 
   group "restore-drill" {
@@ -124,7 +159,7 @@ job "restore-drill" {
       kill_timeout = "30s" # the throwaway server stops and the scratch directory is removed
 
       vault {
-        role         = "restore-drill"
+        role         = local.id
         env          = false
         disable_file = true
         change_mode  = "noop" # a new token brings the same secrets

@@ -93,6 +93,28 @@ def _snapshot(name: str) -> Job:
     )
 
 
+def _drill(name: str) -> Job:
+    """The monthly one, or the one that waits to be dispatched."""
+    return Job(
+        "batch",
+        {
+            "drill": Task(
+                "backup_image",
+                BACKUP,
+                role=name,
+                secrets={
+                    "backup/b2/drill",
+                    "backup/b2/drill-results",
+                    "backup/drill-key",
+                    "backup/signers",
+                    "backup/alerts",
+                },
+                volumes={"backup-scratch": "/scratch"},
+            )
+        },
+    )
+
+
 TABLE: dict[str, Job] = {
     "redis": Job(
         "service",
@@ -287,24 +309,8 @@ TABLE: dict[str, Job] = {
             )
         },
     ),
-    "restore-drill": Job(
-        "batch",
-        {
-            "drill": Task(
-                "backup_image",
-                BACKUP,
-                role="restore-drill",
-                secrets={
-                    "backup/b2/drill",
-                    "backup/b2/drill-results",
-                    "backup/drill-key",
-                    "backup/signers",
-                    "backup/alerts",
-                },
-                volumes={"backup-scratch": "/scratch"},
-            )
-        },
-    ),
+    "restore-drill": _drill("restore-drill"),
+    "restore-drill-now": _drill("restore-drill-now"),
     "local-postgres": Job(
         "service",
         {

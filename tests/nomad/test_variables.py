@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # What scripts/deploy.py gives for each job, and the image tags, which a file of their own holds.
 GIVEN_BY_DEPLOY = {
     "bundle", "queue", "database", "database_path", "backup_schedule", "snapshot", "servers",
+    "drill_start",
 }  # fmt: skip
 PINNED = "The image must be pinned by a tag other than latest, or by a digest."
 ENVIRONMENT = "The environment must be lower-case letters, digits and hyphens."
