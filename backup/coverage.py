@@ -13,6 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, RootModel, SecretStr,
 from backup.connection import PostgresUri, one_line
 from backup.errors import BackupError, WrongUse
 from backup.lifecycle import DAILY_DAYS, MONTHLY_DAYS
+from backup.report import AHEAD, last_results
 from backup.settings import SERVERS
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from backup.expiry import KeyState
     from backup.manifest import Manifest
     from backup.registry import Entry, Registry, Server
-    from backup.report import DrillReport
+    from backup.report import DrillReport, DrillResult
     from backup.settings import Settings
 
 # A daily backup and two hours for it to run late; a monthly drill and three days.
@@ -33,7 +34,6 @@ HISTORY = 7  # backups before the newest that its size is held against
 ENOUGH = 3  # of them, before their sizes say anything
 SHRUNK = 0.5  # of their median
 ANSWER = "30s"  # that a server may take, so that one which hangs does not hide the others
-AHEAD = timedelta(minutes=15)  # that clocks may differ
 MONTHLY = timedelta(days=33)  # the longest month, and two days
 RULES_LATE = 1  # days by which B2 may count otherwise
 SETTLED = timedelta(days=2)  # after which the first backup of something has a copy
@@ -159,11 +159,12 @@ def judge(
             rows += _uncovered(registry, server, servers)
     there = {database.name: _is_there(servers[database.server], database.called)
              for database in registry.database}  # fmt: skip
+    drilled = last_results(drills, now)
     where = {database.name: database.server for database in registry.database}
     where |= {server.globals.name: server.name for server in registry.server}
     for entry in registry.entries:
         answer = servers.get(where.get(entry.name, ""))
-        row = _judge_one(entry, bucket[entry.name], answer, drills, now)
+        row = _judge_one(entry, bucket[entry.name], answer, drilled.get(entry.name), now)
         states = row.states if there.get(entry.name, True) else ("not on its server", *row.states)
         rows.append(row.model_copy(update={"server": where.get(entry.name), "states": states}))
     return rows
@@ -202,7 +203,7 @@ def _judge_one(
     entry: Entry,
     kept: Kept,
     server: Found | BackupError | None,
-    drills: Sequence[DrillReport],
+    drilled: tuple[datetime, DrillResult] | None,
     now: datetime,
 ) -> Row:
     row = Row(name=entry.name)
@@ -218,20 +219,14 @@ def _judge_one(
                 "detail": kept.manifest.message if isinstance(kept.manifest, BackupError) else None,
             }
         )
-    results = [
-        (drill.started, result)
-        for drill in drills
-        for result in drill.databases
-        if result.database == entry.name and drill.at is None and drill.started - now <= AHEAD
-    ]
-    if not results:
+    if drilled is None:
         states.append("never drilled")
     else:
-        drilled, last = results[-1]
-        row = row.model_copy(update={"drilled": drilled})
+        when, last = drilled
+        row = row.model_copy(update={"drilled": when})
         if last.verdict != "equal":
             states.append("drill failed")
-        if now - drilled > DRILLED:
+        if now - when > DRILLED:
             states.append("drill overdue")
     return row.model_copy(update={"states": tuple(states)})
 

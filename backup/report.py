@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from rich.console import Group
@@ -11,8 +12,12 @@ from rich.text import Text
 
 from backup import __version__
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 KILO = 1000
 PROMISE_SECONDS = 30 * 60  # from the bucket into a database that answers
+AHEAD = timedelta(minutes=15)  # that clocks may differ
 SHOWN = 3  # differences shown a database; the JSON has all
 
 
@@ -62,6 +67,22 @@ class DrillReport(BaseModel):
     def passed(self) -> bool:
         """Whether every database was restored equal to its source."""
         return all(result.verdict == "equal" for result in self.databases)
+
+
+def last_results(
+    reports: Iterable[DrillReport], now: datetime
+) -> dict[str, tuple[datetime, DrillResult]]:
+    """Return when each database was drilled last, and how that ended; reports are oldest first.
+
+    A drill of an older date proves nothing of the backups of today, and one from the future is not
+    of this program.
+    """
+    return {
+        result.database: (report.started, result)
+        for report in reports
+        if report.at is None and report.started - now <= AHEAD
+        for result in report.databases
+    }
 
 
 def human_bytes(size: float | None) -> str:

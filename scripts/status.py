@@ -19,9 +19,9 @@ from rich.table import Table
 
 from backup.catalogue import Catalogue
 from backup.coverage import DRILLED, FRESH
-from backup.drill import kept_reports
+from backup.drill import LOOKED_AT, kept_reports
 from backup.registry import load_registry
-from backup.report import DrillReport, human_age, human_bytes
+from backup.report import DrillReport, human_age, human_bytes, last_results
 from backup.settings import B2_KEY
 from backup.store import open_store
 from scripts import access, deploy
@@ -211,25 +211,27 @@ def backups(platform: Access) -> list[Row]:
 
 
 def drill(platform: Access) -> list[Row]:
-    """Return what the newest drill said of each database."""
-    report = newest_report(platform)
-    if report is None:
-        return [Row("restore-drill", "never held", well=False)]
-    with platform.backups() as settings:
-        databases = {each.name for each in load_registry(settings.registry).entries}
-    age = datetime.now(UTC) - report.finished
-    rows = [
-        Row(
-            result.database,
-            result.verdict
-            + (f", restored in {result.restore_seconds:.1f} s" if result.restore_seconds else ""),
-            result.verdict == "equal" and age < DRILLED,
-            result.model_dump(mode="json"),
+    """Return how the newest drill of all that is in the registry ended."""
+    now = datetime.now(UTC)
+    with platform.backups() as settings, open_store(settings, settings.b2_key(B2_KEY)) as store:
+        entries = load_registry(settings.registry).entries
+        drilled = last_results(kept_reports(store, settings.prefix, LOOKED_AT), now)
+    rows = []
+    for entry in entries:
+        if entry.name not in drilled:
+            rows.append(Row(entry.name, "never drilled", well=False))
+            continue
+        when, result = drilled[entry.name]
+        seconds = result.restore_seconds
+        rows.append(
+            Row(
+                entry.name,
+                result.verdict + (f", restored in {seconds:.1f} s" if seconds else ""),
+                result.verdict == "equal" and now - when < DRILLED,
+                result.model_dump(mode="json"),
+            )
         )
-        for result in report.databases
-    ]
-    missing = databases - {result.database for result in report.databases}
-    return rows + [Row(name, "not drilled", well=False) for name in sorted(missing)]
+    return rows
 
 
 def newest_report(platform: Access) -> DrillReport | None:

@@ -15,7 +15,7 @@ from backup.commands.app import Json, Timeout, app, out, print_json, read_settin
 from backup.console import command
 from backup.coverage import Kept, Row, judge, judge_keys, survey
 from backup.deadline import parse_duration, time_limit
-from backup.drill import kept_reports
+from backup.drill import LOOKED_AT, kept_reports
 from backup.errors import BackupError
 from backup.expiry import key_states
 from backup.registry import load_registry
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from backup.manifest import Manifest
 
 JOB = "backup-coverage"
-LOOKED_AT = 100  # drills: the last monthly one, however many were held by hand since
 
 
 @app.command()
