@@ -23,6 +23,7 @@ from backup.registry import load_registry
 from backup.settings import B2_KEY, DRILL_KEY, SIGNERS
 from backup.store import open_store
 from scripts import backblaze, credentials, databases, first_run
+from scripts.console import OperatorError
 from scripts.first_run import finish, force
 from scripts.local import REGISTRY, ROOT, kept
 from scripts.status import newest_report
@@ -107,16 +108,31 @@ def test_the_newest_backup_restores_to_what_the_source_holds(
     assert kept("postgres") not in done.stdout + done.stderr
 
 
-def test_the_drill_proves_every_database(platform: Access) -> None:
-    started = datetime.now(UTC)
+def hold_drill(*words: str) -> Any:
+    """Hold a drill by the operators' command and return its report."""
     done = subprocess.run(
-        [sys.executable, "scripts/restore_drill.py", "--json"],
+        [sys.executable, "scripts/restore_drill.py", "--json", *words],
         cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_one_database_of_a_date_is_drilled_on_demand(platform: Access) -> None:
+    newest = backups(platform, "hr")[-1]
+    moment = datetime.strptime(newest.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    report = hold_drill("hr", "--at", moment.isoformat())
+    found = [(each["database"], each["verdict"], each["backup_id"]) for each in report["databases"]]
+    assert found == [("hr", "equal", newest)]
+    assert datetime.fromisoformat(report["at"]) == moment
+
+
+def test_the_drill_proves_every_database(platform: Access) -> None:
+    started = datetime.now(UTC)
+    told = hold_drill()
     report = newest_report(platform)
     assert report is not None
-    assert json.loads(done.stdout) == report.model_dump(mode="json")
+    assert told == report.model_dump(mode="json")
     assert report.started >= started
     entries = load_registry(REGISTRY).entries
     assert {each.database: each.verdict for each in report.databases} == dict.fromkeys(
@@ -143,6 +159,26 @@ def test_the_page_of_the_drill_is_read_in_a_browser(platform: Access, home: Path
             cell = screen.get_by_role("cell", name=entry.name, exact=True)
             expect(cell).to_be_visible()
         screen.screenshot(path=SCREENSHOTS / "drill-platform.png", full_page=True)
+
+
+def test_the_coverage_finds_a_database_that_nobody_registered(platform: Access) -> None:
+    name = f"payroll_{secrets.token_hex(4)}"
+    with psycopg.connect(databases.superuser("postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            child = force(platform, "backup-coverage")
+            with pytest.raises(OperatorError, match="failed"):
+                finish(platform, child, timeout=120)
+        finally:
+            connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
+    (allocation,) = (each["ID"] for each in platform.nomad.job.get_allocations(child))
+    (line,) = [
+        line
+        for line in logs(platform, allocation, "coverage", "stdout").splitlines()
+        if name in line
+    ]
+    assert "uncovered" in line
+    finish(platform, force(platform, "backup-coverage"), timeout=120)
 
 
 def runbook(home: Path, name: str) -> str:
