@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from backup.registry import Entry
 
-# On every core, to four: they outrun gpg, and each further one takes 10 MB. Level 2 takes half of the
+# On every core, to four: they outrun gpg, and each further one takes 10 MB. Level 2 takes half the
 # time and memory of zstd's own choice, 3, and its files are no larger: 193 against 199 MB of 649 of
 # bench's mixed data. The compression of gpg itself, as that of pg_dump, is many times slower.
 ZSTD = ("zstd", "-q", "-2", f"-T{min(os.cpu_count() or 1, 4)}", "-c")
