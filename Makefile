@@ -54,8 +54,8 @@ soak: setup packages ## Run the long rounds: restarts, kills, thousands of rando
 
 .PHONY: bench
 bench: setup ## Measure ingest and backup beside other tools: make bench OF=ingest PARTS="full incremental"
-	@scripts/packages.sh postgresql-15
-	@for of in $(or $(OF),ingest backup); do \
+	@scripts/packages.sh postgresql-15 gnupg zstd
+	@for of in $(or $(OF),ingest $(if $(PARTS),,backup)); do \
 	  $(PYTHON) -m bench $$of $(foreach part,$(PARTS),--only $(part)) || exit; done
 
 .PHONY: packages

@@ -26,6 +26,10 @@ Pipe = list[Command]  # each one's output is the next one's input, without us in
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _EVERY = 0.05  # seconds between two looks at the memory of the processes that are known
 _FAMILY = 10  # looks between two searches for their children, which read all of /proc (3 ms)
+# Programs are measured as they are installed: compiled once, and not at each start.
+_INHERITED = {
+    name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+}
 _TAIL = 700  # characters of a failed command's output that an error repeats
 
 
@@ -67,7 +71,7 @@ def run(
                     stdin=feed,
                     stdout=result if last else subprocess.PIPE,
                     stderr=said,
-                    env={**os.environ, **environment},
+                    env={**_INHERITED, **environment},
                     cwd=cwd,
                     start_new_session=True,
                 )
