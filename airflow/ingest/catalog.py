@@ -55,6 +55,12 @@ _RELATIONS: LiteralString = """
     ORDER BY w.nspname, w.relname
 """
 
+_NAMES: LiteralString = """
+    SELECT c.oid, n.nspname, c.relname FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid = ANY(%s)
+"""
+
 _COLUMNS: LiteralString = """
     SELECT a.attrelid, a.attname, a.attnum, a.attnotnull, a.atttypid,
            pg_catalog.format_type(a.atttypid, a.atttypmod)
@@ -136,6 +142,14 @@ def relations(connection: psycopg.Connection[Any], schemas: Iterable[str]) -> tu
     """Return every table and view of ``schemas``, by name."""
     with connection.cursor(row_factory=class_row(Relation)) as cursor:
         return tuple(cursor.execute(_RELATIONS, [list(schemas)]).fetchall())
+
+
+def names(
+    connection: psycopg.Connection[Any], tables: Iterable[Relation]
+) -> dict[int, tuple[str, str]]:
+    """Return schema and name of those of ``tables`` that are there, by oid."""
+    oids = [table.oid for table in tables]
+    return {oid: (schema, name) for oid, schema, name in connection.execute(_NAMES, [oids])}
 
 
 def shapes(

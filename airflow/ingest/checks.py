@@ -10,7 +10,7 @@ from psycopg import sql
 
 from ingest import deletions, names, staging, warehouse
 from ingest.errors import CheckFailedError, from_postgres
-from ingest.rules import Checks
+from ingest.rules import Checks, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ingest.staging import Staged
 
 _SAMPLES = 5
+_BOOLEAN = psycopg.adapters.types["bool"].oid
 # A check's own SELECT reads one table of tonight's; beyond this it is wrong.
 _SQL_TIMEOUT = "10min"
 
@@ -49,8 +50,6 @@ def audit(journal: Journal, staged: Staged, rule: TableRule) -> tuple[Outcome, .
         if journal.base(str(plan))[0] == staged.load_id:
             return ()  # published by an earlier try of this step's run
         staging.expect(connection, staged)
-        if plan.action != "full" and rule.checks == Checks():
-            return ()
         drops = rule.checks.rows.max_drop is not None
         recent = journal.recent_rows(str(plan)) if drops else None
         with connection.transaction(force_rollback=True):
@@ -87,22 +86,22 @@ class _Audit:
         self._checks = checks
         self._recent = recent
         self._columns = {column.name for column in staged.plan.columns}
-        self._candidate = _candidate(connection, staged)
+        # An increment without checks is only reconciled.
+        asked = staged.plan.action == "full" or checks != Checks()
+        self._candidate = _candidate(connection, staged) if asked else ""
 
     def outcomes(self) -> Iterator[Outcome]:
         """Yield what each check finds: reconciliation, then those of the file in its order."""
         checks = self._checks
-        plan = self._plan
         nulls = {column: share for column, share in checks.nulls.items() if self._has(column)}
         accepted = {column: good for column, good in checks.accepted.items() if self._has(column)}
         counts = [_is_null(column) for column in nulls]
         counts += [_not_accepted(column, values) for column, values in accepted.items()]
-        # What COPY took was counted as it landed: only other checks need another look at it.
-        rows, found = self._staged.rows, list[int]()
-        if counts or plan.action != "full" or plan.deletes == "mark":
+        rows, found = 0, list[int]()
+        whole = self._plan.action == "full"
+        if whole or counts or checks.rows != Rows():
             rows, found = self._count(counts)
-        if plan.action == "full":
-            yield self._reconcile(rows)
+        yield self._reconcile(rows) if whole else self._reconcile_new()
         yield from self._rows(rows)
         for (column, share), count in zip(nulls.items(), found, strict=False):
             yield self._share(column, share, count, rows)
@@ -128,6 +127,15 @@ class _Audit:
         # Rows that are marked as deleted are no longer the source's.
         expected = self._staged.rows
         return Outcome("reconcile", rows == expected, f"the source's {expected} rows", f"{rows}")
+
+    def _reconcile_new(self) -> Outcome:
+        staged, plan = self._staged, self._plan
+        (rows,) = self._one(
+            f"SELECT count(*) FROM {names.qualified(plan.staging_schema, plan.name)}"
+        )
+        known = f", less {staged.known} published before" if staged.known else ""
+        expected = f"the {staged.rows} rows read{known}"
+        return Outcome("reconcile", rows == staged.rows - staged.known, expected, f"{rows}")
 
     def _rows(self, rows: int) -> Iterator[Outcome]:
         rule = self._checks.rows
@@ -171,12 +179,17 @@ class _Audit:
         listed = ", ".join(map(names.quote, columns))
         known = " AND ".join(f"{names.quote(column)} IS NOT NULL" for column in columns)
         groups = f"FROM {self._candidate} WHERE {known} GROUP BY {listed} HAVING count(*) > 1"
-        (count,) = self._one(f"SELECT count(*) FROM (SELECT {groups}) AS again")
+        check = f"unique.{'+'.join(columns)}"
+        try:
+            with self._connection.transaction():
+                (count,) = self._one(f"SELECT count(*) FROM (SELECT {groups}) AS again")
+        except psycopg.errors.UndefinedFunction:
+            return Outcome(check, False, "types whose values compare", self._types(*columns))
         samples = (
             self._all(f"SELECT ROW({listed})::text {groups} LIMIT {_SAMPLES}") if count else ()
         )
         return Outcome(
-            f"unique.{'+'.join(columns)}",
+            check,
             not count,
             "every value once",
             f"{count} values more than once",
@@ -188,13 +201,18 @@ class _Audit:
         seconds = rule.max_age.total_seconds()
         # Dates and time stamps without a zone are taken as UTC.
         newest = f"max({column}) FILTER (WHERE isfinite({column}))"
-        value, passed = self._one(
-            f"SELECT {newest}::text, coalesce({newest}::timestamp >="
-            f" (now() AT TIME ZONE 'UTC') - {seconds} * interval '1 second', false)"
-            f" FROM {self._candidate}"
-        )
+        check = f"freshness.{rule.column}"
+        try:
+            with self._connection.transaction():
+                value, passed = self._one(
+                    f"SELECT {newest}::text, coalesce({newest}::timestamp >="
+                    f" (now() AT TIME ZONE 'UTC') - {seconds} * interval '1 second', false)"
+                    f" FROM {self._candidate}"
+                )
+        except (psycopg.errors.UndefinedFunction, psycopg.errors.CannotCoerce):
+            return Outcome(check, False, "a date or a time stamp", self._types(rule.column))
         return Outcome(
-            f"freshness.{rule.column}",
+            check,
             passed,
             f"a value of the last {rule.max_age}",
             f"{value or 'none'}",
@@ -219,16 +237,24 @@ class _Audit:
 
     def _ask(self, name: str, query: str) -> Outcome:
         check, expected = f"sql.{name}", "true"
+        rows: list[tuple[Any, ...]] = []
         try:
             with self._connection.transaction():
-                rows = self._connection.execute(
-                    sql.SQL(query.replace("{table}", self._candidate)), prepare=False, binary=False
-                ).fetchmany(2)
+                # Whatever the query finds, no more than two answers come, and none that is wide.
+                inner = query.replace("{table}", self._candidate).rstrip().removesuffix(";")
+                asked = f"SELECT * FROM ({inner}\n) AS answer LIMIT"
+                columns = self._run(f"{asked} 0").description or ()
+                if [column.type_code for column in columns] == [_BOOLEAN]:
+                    rows = self._run(f"{asked} 2").fetchall()
         except psycopg.Error as error:
             return Outcome(check, False, expected, f"an error: {error.diag.message_primary}")
-        if len(rows) != 1 or len(rows[0]) != 1:
-            return Outcome(check, False, expected, "not one row of one column")
+        if len(rows) != 1:
+            return Outcome(check, False, expected, "not one row of one true or false")
         return Outcome(check, rows[0][0] is True, expected, str(rows[0][0]).lower())
+
+    def _types(self, *columns: str) -> str:
+        lands = {column.name: column.lands for column in self._plan.columns}
+        return ", ".join(f"{column} of type {lands[column]}" for column in columns)
 
     def _samples(self, condition: str) -> tuple[str, ...]:
         key = ", ".join(map(names.quote, self._plan.key))
@@ -245,8 +271,8 @@ class _Audit:
     def _all(self, query: str) -> tuple[str, ...]:
         return tuple(str(value) for (value,) in self._connection.execute(sql.SQL(query)))
 
-    def _run(self, statement: str) -> None:
-        self._connection.execute(sql.SQL(statement))
+    def _run(self, statement: str) -> psycopg.Cursor[Any]:
+        return self._connection.execute(sql.SQL(statement), prepare=False)
 
 
 def _candidate(connection: psycopg.Connection[Any], staged: Staged) -> str:

@@ -46,9 +46,18 @@ _SETTINGS = {
     "tcp_keepalives_count": "6",
 }
 
+# The same for the client, which otherwise would wait for hours for a server that lost its machine.
+_PARAMETERS = {
+    "connect_timeout": 10,  # seconds; Airflow's retries are the ones that wait
+    "keepalives_idle": 60,
+    "keepalives_interval": 10,
+    "keepalives_count": 6,
+    "tcp_user_timeout": 120_000,  # milliseconds
+}
+
 # Names are qualified, but for the operators of extensions' types: citext has an `=` of its own.
-# Only what publishes waits for the disk (ingest.publish): its commit makes
-# everything before it last, too, and until then a crash may well take a load with it.
+# Only the end of staging and what publishes wait for the disk (ingest.run, ingest.publish): such a
+# commit makes everything before it last, too, and until then a crash may well take a load with it.
 _WAREHOUSE_SETTINGS = {"synchronous_commit": "off"}
 _EXTENSIONS_PATH: LiteralString = """
     SELECT pg_catalog.set_config('search_path',
@@ -207,7 +216,7 @@ def connect(address: Address, *, side: str, purpose: str) -> psycopg.Connection[
     ``purpose`` is what DBAs see in pg_stat_activity. Raises IngestError.
     """
     parameters = {
-        "connect_timeout": 10,  # seconds; Airflow's retries are the ones that wait
+        **_PARAMETERS,
         **address.parameters,
         "application_name": purpose,
         "client_encoding": "UTF8",

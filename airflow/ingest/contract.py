@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from ingest import document, names, schedule
+from ingest import document, names, ops, schedule
 from ingest.errors import ContractError, Problem
 from ingest.rules import STRICT, Checks, Columns, Freshness, Rows, TableRule
+from ingest.types import EXTENSIONS_SCHEMA
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from pydantic_core import ErrorDetails
 
 STAGING_SUFFIX = "_staging"
-RESERVED_SCHEMAS = frozenset({"ops", "public", "information_schema"})
+RESERVED_SCHEMAS = frozenset({ops.SCHEMA, EXTENSIONS_SCHEMA, "public", "information_schema"})
 _FILE_STEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")  # it becomes a DAG id and a URL part
 
 
@@ -54,7 +56,9 @@ class Pipeline(BaseModel):
     )
     published_schema: Annotated[
         str, Field(pattern=r"^[a-z_][a-z0-9_]*$"), AfterValidator(_check_schema)
-    ] = Field(alias="schema", description="schema of the warehouse that readers see")
+    ] = Field(
+        alias="schema", description="schema of the warehouse that readers see, this file's alone"
+    )
     schedule: Annotated[str, AfterValidator(_check_schedule)] = Field(
         description="five cron fields in UTC, or a preset such as @daily",
         examples=["0 2 * * *"],
@@ -112,6 +116,28 @@ def read(file: Path) -> Pipeline:
         raise ContractError(tuple(sorted(problems, key=lambda fault: fault.line))) from None
     _check_repeats(found, pipeline)
     return pipeline
+
+
+def read_all(files: Iterable[Path]) -> Iterator[tuple[Path, Pipeline | ContractError]]:
+    """Read files that go live together; yield each with its pipeline, or with all of its faults.
+
+    Two that publish into one schema would replace each other's tables: the second is at fault.
+    """
+    first: dict[tuple[str, str], Path] = {}
+    for file in files:
+        try:
+            pipeline = read(file)
+        except ContractError as error:
+            yield file, error
+            continue
+        schema = pipeline.published_schema
+        other = first.setdefault((pipeline.warehouse, schema), file)
+        if other == file:
+            yield file, pipeline
+            continue
+        message = f"expected a schema of the pipeline's own, found {schema}, as in {other}"
+        line = document.read(file).line(("schema",))
+        yield file, ContractError((Problem(file, line, "schema", message),))
 
 
 def json_schema() -> dict[str, Any]:

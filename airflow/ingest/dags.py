@@ -79,9 +79,12 @@ _MAIL = """\
 
 def pipeline_dag(file: Path) -> DAG:
     """Return the DAG ``ingest_<file stem>`` of one pipeline file; raise ContractError."""
-    pipeline = contract.read(file)
+    return _dag(contract.read(file), file.stem)
+
+
+def _dag(pipeline: Pipeline, name: str) -> DAG:
     with DAG(
-        dag_id=f"ingest_{file.stem}",
+        dag_id=f"ingest_{name}",
         description=f"{pipeline.source} into {pipeline.published_schema}",
         schedule=CronTriggerTimetable(pipeline.schedule, timezone="UTC"),
         start_date=_START,
@@ -91,7 +94,7 @@ def pipeline_dag(file: Path) -> DAG:
         tags={"ingest", pipeline.source},
         default_args={"owner": pipeline.owner},
     ) as dag:
-        _group(pipeline, file.stem)
+        _group(pipeline, name)
     return dag
 
 
@@ -183,12 +186,11 @@ def pipeline_dags(folder: Path) -> dict[str, DAG]:
     """
     dags: dict[str, DAG] = {}
     problems: list[Problem] = []
-    for file in sorted(folder.glob("*.yaml")):
-        try:
-            dag = pipeline_dag(file)
-        except ContractError as error:
-            problems += error.problems
+    for file, found in contract.read_all(sorted(folder.glob("*.yaml"))):
+        if isinstance(found, ContractError):
+            problems += found.problems
         else:
+            dag = _dag(found, file.stem)
             dags[dag.dag_id] = dag
     if problems:
         raise ContractError(tuple(problems))

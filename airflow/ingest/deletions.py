@@ -58,9 +58,7 @@ def stage(sessions: Sessions, plan: TablePlan) -> Found:
     with target.transaction():
         target.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(name(plan)))
         declared = ", ".join(f"{names.quote(each.name)} {each.lands}" for each in columns)
-        target.execute(
-            sql.SQL("CREATE UNLOGGED TABLE {} ({})").format(name(plan), sql.SQL(declared))
-        )
+        target.execute(sql.SQL("CREATE TABLE {} ({})").format(name(plan), sql.SQL(declared)))
         selected = ", ".join(column.select for column in columns)
         listed = ", ".join(names.quote(column.name) for column in columns)
         kind = sql.SQL("binary" if plan.binary else "text")
@@ -124,21 +122,23 @@ def candidate_rows(plan: TablePlan, columns: tuple[str, ...]) -> sql.Composed:
     )
 
 
-def drop_known(connection: psycopg.Connection[Any], plan: TablePlan) -> None:
-    """Remove rows of an append from staging that are published: by key, or else row by row."""
+def drop_known(connection: psycopg.Connection[Any], plan: TablePlan) -> int:
+    """Remove rows of an append from staging that are published: by key, or else row by row.
+
+    Return how many.
+    """
     staged = sql.Identifier(plan.staging_schema, plan.name)
     published = sql.Identifier(plan.schema, plan.name)
     if plan.key:
-        connection.execute(
+        return connection.execute(
             sql.SQL("DELETE FROM {} s USING {} p WHERE {}").format(
                 staged, published, sql.SQL(same_key(plan, "s", "p", old="p"))
             )
-        )
-        return
+        ).rowcount
     columns = tuple(column.name for column in plan.columns if column.name not in plan.added)
     before = _renamed(plan)
     # As many copies of a row as are published go, and not one more.
-    connection.execute(
+    return connection.execute(
         sql.SQL(
             "WITH known AS (SELECT ROW({old})::text AS row, count(*) AS copies FROM {published} p"
             " WHERE {window} GROUP BY 1), found AS (SELECT ctid AS place, ROW({new})::text AS row,"
@@ -152,7 +152,7 @@ def drop_known(connection: psycopg.Connection[Any], plan: TablePlan) -> None:
             new=sql.SQL(", ".join(map(names.quote, columns))),
             staged=staged,
         )
-    )
+    ).rowcount
 
 
 def carry_over(connection: psycopg.Connection[Any], plan: TablePlan) -> None:

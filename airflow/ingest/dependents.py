@@ -156,11 +156,12 @@ _INDEXES: LiteralString = """
 
 @dataclass(frozen=True)
 class Dependents:
-    """Statements that take the views on a table away, and those that make everything again.
+    """Statements that lock the views on a table, take them away, and make everything again.
 
     ``blockers`` are what cannot be made again; with any of them the table must stay.
     """
 
+    lock: tuple[str, ...]
     drop: tuple[str, ...]
     restore: tuple[str, ...]
     blockers: tuple[str, ...]
@@ -175,6 +176,7 @@ def read(connection: psycopg.Connection[Any], table: int, columns: Sequence[str]
     blockers = connection.execute(
         _BLOCKERS, {"table": table, "objects": [table, *views]}
     ).fetchall()
+    lock: list[str] = []
     drop: list[str] = []
     parts = {"oid": table, "columns": list(columns)}
     restore = [
@@ -184,15 +186,18 @@ def read(connection: psycopg.Connection[Any], table: int, columns: Sequence[str]
     ]
     for view in views:
         ((owner, name, create),) = connection.execute(_VIEW, {"oid": view}).fetchall()
-        drop.insert(0, f"DROP VIEW {name}")
+        # As its owner: the loader need not inherit that role's rights. LOCK TABLE would lock all
+        # that the view reads besides; a new owner that is the old one locks the view alone.
+        lock[:0] = _as(owner, f"ALTER VIEW {name} OWNER TO {owner}")
+        drop[:0] = _as(owner, f"DROP VIEW {name}")
         own = _view_columns(connection, view)
         rest = [
             str(statement)
             for query in (_GRANTS, _COMMENTS)
             for (statement,) in connection.execute(query, {"oid": view, "columns": own})
         ]
-        restore += [f"SET LOCAL ROLE {owner}", create, *rest, "RESET ROLE"]
-    return Dependents(tuple(drop), tuple(restore), tuple(text for (text,) in blockers))
+        restore += _as(owner, create, *rest)
+    return Dependents(tuple(lock), tuple(drop), tuple(restore), tuple(text for (text,) in blockers))
 
 
 def copy_indexes(
@@ -231,6 +236,10 @@ def restore(connection: psycopg.Connection[Any], kept: Dependents, table: str) -
                 f" found: {error.diag.message_primary}",
                 hint="Drop or change it, then run again.",
             ) from error
+
+
+def _as(owner: str, *statements: str) -> list[str]:
+    return [f"SET LOCAL ROLE {owner}", *statements, "RESET ROLE"]
 
 
 def _view_columns(connection: psycopg.Connection[Any], oid: int) -> list[str]:

@@ -9,10 +9,10 @@ import psycopg
 from psycopg import sql
 
 from ingest import catalog, connections, selection
-from ingest.errors import from_postgres
+from ingest.errors import IngestError, from_postgres
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from ingest.connections import Address
     from ingest.contract import Pipeline
@@ -83,6 +83,7 @@ def snapshot(
                 what = str(table)
                 if table.kind in "rp":
                     leader.execute(_lock(table))
+            _check_same(side, rules, catalog.names(leader, rules))
             yield Source(leader, address, side, rules)
     except psycopg.Error as error:
         raise from_postgres(error, side=side, table=what) from error
@@ -105,6 +106,18 @@ def copy_out(plan: TablePlan, blocks: tuple[int, int | None] | None = None) -> s
         sql.SQL(where),
         sql.SQL("binary" if plan.binary else "text"),
     )
+
+
+def _check_same(
+    side: str, tables: Iterable[Relation], names: Mapping[int, tuple[str, str]]
+) -> None:
+    """Raise IngestError unless the oids that were found are what was locked by name."""
+    for table in tables:
+        if names.get(table.oid) != (table.schema, table.name):
+            raise IngestError(
+                f"{side}: table {table}: expected it as it was looked up, found it made anew since",
+                hint="Run again.",
+            )
 
 
 def _lock(table: Relation) -> sql.Composed:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
 
@@ -16,7 +17,7 @@ from ingest.errors import from_postgres
 from ingest.plan import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ingest.checks import Outcome
     from ingest.errors import IngestError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _STATES: LiteralString = """
     SELECT s."table", s.load_id, h.shape, s.cursor, s.cursor_value, s.rows
     FROM ops.state s JOIN ops.shapes h USING ("table", version)
-    WHERE s."table" = ANY(%s) AND to_regclass(s."table") IS NOT NULL
+    WHERE s."table" = ANY(%(tables)s) AND to_regclass(s."table") IS NOT NULL
 """
 _RECENT_ROWS: LiteralString = """
     SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY rows) FROM (
@@ -43,9 +44,10 @@ _BEGIN: LiteralString = """
 """
 _END: LiteralString = """
     UPDATE ops.runs r SET finished_at = clock_timestamp(),
-      status = CASE WHEN coalesce(f.error, r.error) IS NULL THEN 'success' ELSE 'failed' END,
+      status = CASE WHEN coalesce(f.error, r.error, %(error)s::text) IS NULL THEN 'success'
+        ELSE 'failed' END,
       step = coalesce(f.step, r.step), "table" = coalesce(f."table", r."table"),
-      error = coalesce(f.error, r.error)
+      error = coalesce(f.error, r.error, %(error)s::text)
     FROM (SELECT) one LEFT JOIN LATERAL (
       SELECT t.step, t."table", t.error FROM ops.tables t
       WHERE (t.pipeline, t.run_id, t.status) = (%(pipeline)s, %(run_id)s, 'failed')
@@ -131,9 +133,22 @@ class Journal:
             " AND status <> 'published'"
         )
 
-    def end(self) -> None:
-        """Write how the run ended: failed if it or one of its tables did, with the first error."""
-        self._execute(_END)
+    @contextmanager
+    def lasting(self) -> Iterator[None]:
+        """Write what is written within to the disk, and all that any session committed before."""
+        try:
+            with self.connection.transaction():
+                self.connection.execute("SET LOCAL synchronous_commit TO DEFAULT")  # the server's
+                yield
+        except psycopg.Error as error:
+            raise from_postgres(error, side="warehouse", table="ops.*") from error
+
+    def end(self, error: IngestError | None = None) -> None:
+        """Write how the run ended: failed if it or one of its tables did, with the first error.
+
+        ``error`` is one that could not be written when it came.
+        """
+        self._execute(_END, error=None if error is None else str(error))
 
     def stopped(self, step: str, error: IngestError) -> None:
         """Write what stopped the run as a whole."""
@@ -158,13 +173,13 @@ class Journal:
 
     def states(self, tables: Iterable[str]) -> dict[str, State]:
         """Return the state of each of ``tables`` that is published, by its name."""
-        ((there,),) = self.connection.execute("SELECT to_regclass('ops.state')").fetchall()
+        ((there,),) = self._execute("SELECT to_regclass('ops.state')").fetchall()
         if there is None:
             return {}
         return {
             table: State(load_id, SHAPE.validate_python(shape), cursor, value, rows)
-            for table, load_id, shape, cursor, value, rows in self.connection.execute(
-                _STATES, [list(tables)]
+            for table, load_id, shape, cursor, value, rows in self._execute(
+                _STATES, tables=list(tables)
             )
         }
 

@@ -51,7 +51,8 @@ class TablePlan:
     rows that it reads, empty for all; ``alter`` are clauses of ALTER TABLE that the published
     table needs first; ``added``, ``renamed`` and ``unfit`` tell columns that are new, that had
     another name, and whose old values do not fit their type any more; ``base`` is the load_id of
-    what is published now, None if nothing is.
+    what is published now, None if nothing is; ``backfill`` tells whether an interval of cursor
+    values is read again.
     """
 
     source_schema: str
@@ -80,6 +81,7 @@ class TablePlan:
     renamed: tuple[tuple[str, str], ...] = ()  # (old, new)
     changes: tuple[str, ...] = ()
     base: str | None = None
+    backfill: bool = False
 
     def __str__(self) -> str:
         return names.display(self.schema, self.name)
@@ -89,14 +91,22 @@ class TablePlan:
         """The source table's name, as people write it."""
         return names.display(self.source_schema, self.source_name)
 
+    @property
+    def finds_deletes(self) -> bool:
+        """Whether all keys of both sides are compared.
+
+        Not after a backfill: keys that came since the last run are not in its interval.
+        """
+        return self.action == "incremental" and self.deletes != "ignore" and not self.backfill
+
     def unseen(self) -> tuple[str, ...]:
         """Return what this way of loading cannot see, one sentence each."""
         if self.cursor is None:
             return ()
-        lines = []
-        if self.deletes == "ignore":
-            back = f"more than {self.cursor.lookback_text()} " if self.cursor.lookback else ""
-            lines.append(f"rows that commit with {self.cursor.column} {back}behind the newest")
+        # Keys tell of rows that are new or gone, not of what changed in them.
+        late = "rows" if self.deletes == "ignore" else "updates"
+        back = f"more than {self.cursor.lookback_text()} " if self.cursor.lookback else ""
+        lines = [f"{late} that commit with {self.cursor.column} {back}behind the newest"]
         if self.appends:
             lines.append("changes of rows that are already there")
         else:
@@ -324,6 +334,7 @@ def _added(
         reason=reason,
         since=value,
         where=where,
+        backfill=interval is not None,
     )
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 # New readers queue behind a publish that waits for an old one, so it soon lets them pass.
 _LOCK_TIMEOUT = "60s"
+# With views locked, it first waits for no longer than servers wait (deadlock_timeout, 1 s) before
+# they look for a deadlock and end one of its two sides: a dump reads tables first, and then views.
+_SHORT_TIMEOUT, _SHORT_WAITS = "500ms", 40
 
 
 def publish(journal: Journal, staged: Staged) -> Counts:
@@ -107,9 +110,7 @@ def _replace(connection: psycopg.Connection[Any], plan: TablePlan, before: int |
                 )
             )
         return
-    # Nothing new may come to hang on the table between this look and its end.
-    connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(_name(plan)))
-    kept = dependents.read(connection, before, [column.name for column in plan.columns])
+    kept = _lock(connection, plan, before)
     if kept.blockers:
         _refill(connection, plan, kept.blockers)
         return
@@ -119,6 +120,32 @@ def _replace(connection: psycopg.Connection[Any], plan: TablePlan, before: int |
     connection.execute(move)
     connection.execute(comment)
     dependents.restore(connection, kept, str(plan))
+
+
+def _lock(
+    connection: psycopg.Connection[Any], plan: TablePlan, before: int
+) -> dependents.Dependents:
+    """Lock the published table and the views on it; return what hangs on it, which then stays so.
+
+    The views are locked first, as their readers do; one that is made meanwhile, when it is dropped.
+    """
+    columns = [column.name for column in plan.columns]
+    found = dependents.read(connection, before, columns)
+    first = () if found.blockers else found.lock  # a table that stays leaves its views alone
+    table = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(_name(plan))
+    for timeout in (*(_SHORT_TIMEOUT,) * (_SHORT_WAITS if first else 0), _LOCK_TIMEOUT):
+        try:
+            with connection.transaction():  # without all of its locks it holds none
+                connection.execute("SELECT set_config('lock_timeout', %s, true)", [timeout])
+                for statement in first:
+                    connection.execute(sql.SQL(statement))
+                connection.execute(table)
+                break
+        except psycopg.errors.LockNotAvailable:
+            if timeout == _LOCK_TIMEOUT:
+                raise
+    connection.execute("SELECT set_config('lock_timeout', %s, true)", [_LOCK_TIMEOUT])
+    return dependents.read(connection, before, columns)
 
 
 def _refill(

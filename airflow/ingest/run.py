@@ -8,8 +8,10 @@ from __future__ import annotations
 import logging
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from time import monotonic
-from typing import TYPE_CHECKING, Any
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import psycopg
 
 from ingest import (
     catalog,
@@ -24,14 +26,18 @@ from ingest import (
     types,
     warehouse,
 )
-from ingest.errors import CheckFailedError, DatabaseError, IngestError, RunFailedError
+from ingest.errors import (
+    CheckFailedError,
+    DatabaseError,
+    IngestError,
+    RunFailedError,
+    from_postgres,
+)
 from ingest.journal import Journal
 from ingest.workers import Sessions, Shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    import psycopg
 
     from ingest.connections import Address, Entry
     from ingest.contract import Pipeline
@@ -42,9 +48,12 @@ if TYPE_CHECKING:
     from ingest.staging import Staged
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 # Sessions beside each other. Two cores are kept busy by four, as one side waits for the other.
 JOBS = 4
+# Seconds in which a warehouse that was restarted is back; beyond them what failed goes unwritten.
+_RESTART = 10.0
 
 
 @dataclass(frozen=True)
@@ -131,7 +140,11 @@ def decide(
     Nothing is changed on either side.
     """
     pipeline = job.pipeline
-    known = catalog.warehouse_types(target, pipeline.published_schema, source.types.values())
+    try:
+        known = catalog.warehouse_types(target, pipeline.published_schema, source.types.values())
+    except psycopg.Error as error:
+        table = f"{pipeline.published_schema}.*"
+        raise from_postgres(error, side="warehouse", table=table) from error
     tables = frozenset(relation.name for relation in source.rules)
     landings = types.Landings(pipeline.published_schema, source.types, known, tables)
     published = {
@@ -187,8 +200,9 @@ def stage(
 ) -> tuple[list[Staged], dict[str, IngestError]]:
     """Copy what is due of every table, or the ``only`` one, from one snapshot into staging.
 
-    Return what is staged and the errors of tables that are not; both are in ops. Raises
-    IngestError if nothing could even begin.
+    Return what is staged and the errors of tables that are not; both are in ops, and on the
+    warehouse's disk: other processes may go on from there. Raises IngestError if nothing could even
+    begin.
     """
     warehouse.prepare(target, job.pipeline)
     job.journal(target).begin()
@@ -213,33 +227,48 @@ def _stage(
     purpose = f"ingest {job.name}"
     with extract.snapshot(address, pipeline, purpose=purpose, only=scope.only) as source:
         plans, failed, steps = decide(job, source, target, scope, hashed)
-        warehouse.make_types(target, pipeline, steps)
+        without = warehouse.make_types(target, steps)
+        failed |= {str(each): error for each in plans if (error := _lacks(each, without))}
+        plans = [each for each in plans if str(each) not in failed]
         works = [staging.TableWork(each, source, scope.jobs, scope.progress) for each in plans]
         shared = Shared(works, lambda: source.lost)
         shared.run(
             min(scope.jobs, sum(len(work.parts) for work in works)) or 1,
             lambda: Sessions(lambda: source.session(purpose), job.connect),
         )
-    for table, error in failed.items():
-        journal.failed(table, "plan", error)
     staged: list[Staged] = []
-    for place, work in enumerate(works):
-        if work.staged is not None:
-            staged.append(work.staged)
-            journal.staged(work.staged)
-            log.info(
-                "staged %s: %s load (%s), %d rows, %.3f s",
-                work.plan, work.plan.action, work.plan.reason, work.staged.rows,
-                work.staged.seconds,
-            )  # fmt: skip
-            continue
-        failure = shared.failures.get(place) or DatabaseError(
-            f"table {work.plan}: expected to be read, found the source gone before its turn",
-            hint="Run again when the source is back.",
-        )
-        failed[str(work.plan)] = failure
-        journal.failed(str(work.plan), "extract", failure, work.plan)
+    with journal.lasting():
+        for table, error in failed.items():
+            journal.failed(table, "plan", error)
+        for place, work in enumerate(works):
+            if work.staged is not None:
+                staged.append(work.staged)
+                journal.staged(work.staged)
+                log.info(
+                    "staged %s: %s load (%s), %d rows, %.3f s",
+                    work.plan, work.plan.action, work.plan.reason, work.staged.rows,
+                    work.staged.seconds,
+                )  # fmt: skip
+                continue
+            failure = shared.failures.get(place) or DatabaseError(
+                f"table {work.plan}: expected to be read, found the source gone before its turn",
+                hint="Run again when the source is back.",
+            )
+            failed[str(work.plan)] = failure
+            journal.failed(str(work.plan), "extract", failure, work.plan)
     return staged, failed
+
+
+def _lacks(planned: TablePlan, types: dict[str, IngestError]) -> IngestError | None:
+    """Return the error of the first of ``types`` that a table needs, None if it needs none."""
+    return next(
+        (
+            error
+            for declaration, error in types.items()
+            if any(column.lands.startswith(declaration) for column in planned.columns)
+        ),
+        None,
+    )
 
 
 def audit(job: Job, target: psycopg.Connection[Any], staged: Staged) -> None:
@@ -290,7 +319,7 @@ def run(
             except IngestError as error:
                 stop(job, target, "extract", error)
                 raise
-            recovered = finish(job, target)
+            recovered = finish(job, target, next(iter(report.failed.values()), None))
         _check(report)
     except IngestError as error:
         if alert:
@@ -306,19 +335,54 @@ def run(
 
 
 def stop(job: Job, target: psycopg.Connection[Any], step: str, error: IngestError) -> None:
-    """Write into ops that ``step`` failed as a whole, if the warehouse still hears."""
+    """Write into ops that ``step`` failed as a whole, if the warehouse hears, or soon will."""
+
+    def write(journal: Journal) -> None:
+        warehouse.prepare(journal.connection, job.pipeline)
+        journal.stopped(step, error)
+
     with suppress(IngestError):  # the error at hand says more than one of writing it down
-        warehouse.prepare(target, job.pipeline)
-        job.journal(target).stopped(step, error)
+        _write(job, target, write)
 
 
-def finish(job: Job, target: psycopg.Connection[Any]) -> bool:
-    """Write into ops how the run ended; return whether the one before it had failed."""
-    journal = job.journal(target)
-    with suppress(IngestError):
-        journal.end()
+def finish(job: Job, target: psycopg.Connection[Any], error: IngestError | None = None) -> bool:
+    """Write into ops how the run ended; return whether the one before it had failed.
+
+    ``error`` is the run's first one, which the warehouse may not have heard of.
+    """
+
+    def write(journal: Journal) -> bool:
+        journal.end(error)
         return journal.recovered()
+
+    with suppress(IngestError):
+        return _write(job, target, write)
     return False
+
+
+def _write(job: Job, target: psycopg.Connection[Any], write: Callable[[Journal], T]) -> T:
+    """Return what ``write`` does with the journal; once more by a new session if its own is gone.
+
+    Raises IngestError.
+    """
+    try:
+        return write(job.journal(target))
+    except IngestError:
+        if not target.closed:
+            raise
+    with closing(_reconnect(job)) as fresh:
+        return write(job.journal(fresh))
+
+
+def _reconnect(job: Job) -> psycopg.Connection[Any]:
+    until = monotonic() + _RESTART
+    while True:
+        try:
+            return job.connect()
+        except DatabaseError:
+            if monotonic() > until:
+                raise
+            sleep(1)
 
 
 def _source(job: Job) -> tuple[Address, str]:
@@ -355,8 +419,9 @@ def _recorded(
     try:
         yield
     except IngestError as error:
+        reason = error
         with suppress(IngestError):
-            job.journal(target).failed(str(staged), step, error, staged.plan)
+            _write(job, target, lambda ops: ops.failed(str(staged), step, reason, staged.plan))
         raise
 
 

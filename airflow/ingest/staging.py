@@ -39,8 +39,9 @@ class Staged:
     """A copy of one table, or of what is new in it, in staging.
 
     ``load_id`` stands in the staging table's comment and tells this copy from any other;
-    ``rows`` and ``bytes`` were read; ``cursor_value`` is the newest that a next run starts from;
-    ``keys`` tells whether all of the source's keys were staged beside it, to find deletes.
+    ``rows`` and ``bytes`` were read; ``known`` of the rows were published before, and an append has
+    left them out; ``cursor_value`` is the newest that a next run starts from; ``keys`` tells
+    whether all of the source's keys were staged beside it, to find deletes.
     """
 
     plan: TablePlan
@@ -50,6 +51,7 @@ class Staged:
     seconds: float
     cursor_value: str | None = None
     keys: bool = False
+    known: int = 0
 
     def __str__(self) -> str:
         return str(self.plan)
@@ -89,7 +91,7 @@ class TableWork:
         self._began = monotonic()
         if self._first:
             with _told(self.plan), _CREATING, sessions.target.transaction():
-                _create(sessions.target, self.plan, self.load_id)
+                _create(sessions.target, self.plan)
 
     def run(self, sessions: Sessions, part: Part) -> None:
         """Copy one part; a table of one part is created, filled and keyed in one transaction."""
@@ -97,7 +99,7 @@ class TableWork:
             self._copy(sessions, part)
             return
         with _told(self.plan), sessions.target.transaction():
-            _create(sessions.target, self.plan, self.load_id)
+            _create(sessions.target, self.plan)
             self._copy(sessions, part, freeze=True)
             _finish(sessions.target, self.plan)
 
@@ -108,14 +110,17 @@ class TableWork:
                 with sessions.target.transaction():
                     _finish(sessions.target, self.plan)
             value = _cursor_value(sessions.target, self.plan, self._source.now)
+            known = 0
             if self.plan.action == "append":
-                deletions.drop_known(sessions.target, self.plan)
+                known = deletions.drop_known(sessions.target, self.plan)
             found = deletions.Found.NONE
-            if self.plan.action == "incremental" and self.plan.deletes != "ignore":
+            if self.plan.finds_deletes:
                 found = deletions.stage(sessions, self.plan)
-        if found is deletions.Found.MISSED_ROWS:
-            self._start_over(sessions)
-            return
+            if found is deletions.Found.MISSED_ROWS:
+                self._start_over(sessions)
+                return
+            # Last of all: a crash that takes a piece of what was staged takes this with it.
+            _mark(sessions.target, self.plan, self.load_id)
         self.staged = Staged(
             self.plan,
             self.load_id,
@@ -124,6 +129,7 @@ class TableWork:
             round(monotonic() - self._began, 3),
             value,
             keys=found is deletions.Found.DELETES,
+            known=known,
         )
 
     def _start_over(self, sessions: Sessions) -> None:
@@ -186,7 +192,7 @@ def expect(connection: psycopg.Connection[Any], staged: Staged) -> None:
         )
 
 
-def _create(connection: psycopg.Connection[Any], plan: TablePlan, load_id: str) -> None:
+def _create(connection: psycopg.Connection[Any], plan: TablePlan) -> None:
     columns = [
         f"{names.quote(column.name)} {column.lands}{' NOT NULL' if column.not_null else ''}"
         for column in plan.columns
@@ -194,11 +200,13 @@ def _create(connection: psycopg.Connection[Any], plan: TablePlan, load_id: str) 
     if plan.deletes == "mark" and plan.action == "full":
         columns.append(f"{names.quote(DELETED_AT)} timestamptz")
     drop(connection, plan)
-    # What is only merged into the published table needs no log to be replayed from.
-    kind = sql.SQL("" if plan.action == "full" else "UNLOGGED ")
+    # Never UNLOGGED: after a crash it would be empty, and its comment still there.
     connection.execute(
-        sql.SQL("CREATE {}TABLE {} ({})").format(kind, name(plan), sql.SQL(", ".join(columns)))
+        sql.SQL("CREATE TABLE {} ({})").format(name(plan), sql.SQL(", ".join(columns)))
     )
+
+
+def _mark(connection: psycopg.Connection[Any], plan: TablePlan, load_id: str) -> None:
     connection.execute(
         sql.SQL("COMMENT ON TABLE {} IS {}").format(name(plan), sql.Literal(load_id))
     )

@@ -49,10 +49,16 @@ TEXT = Landing("text", cast="text", binary=True, native=False)
 
 @dataclass(frozen=True)
 class TypeStep:
-    """One statement that makes the warehouse ready for types, and the type's name."""
+    """One statement that makes the warehouse ready for a type, and the type's name."""
 
+    schema: str
     name: str
     statement: str
+
+    @property
+    def declaration(self) -> str:
+        """What the declarations of columns of the type begin with."""
+        return names.qualified(self.schema, self.name)
 
 
 class Landings:
@@ -76,7 +82,7 @@ class Landings:
         self._taken = set(tables) | {name[1:] for name in tables if name.startswith("_")}
         self._made: dict[int, Landing] = {}
         self._multiranges: dict[int, str] = {}  # by the oid of their range
-        self._installed: set[str] = set()
+        self._installed: set[int] = set()
 
     def of(self, used: TypeReference) -> Landing:
         """Return where a column, an attribute or a domain's value of this type lands."""
@@ -114,14 +120,13 @@ class Landings:
         home = self._warehouse.extensions.get((extension, found.name))
         if home is None and extension in self._warehouse.installable:
             home = EXTENSIONS_SCHEMA
-            if extension not in self._installed:
-                self._installed.add(extension)
-                self.steps.append(
-                    TypeStep(
-                        extension,
-                        f"CREATE EXTENSION IF NOT EXISTS {names.quote(extension)}"
-                        f" SCHEMA {names.quote(home)}",
-                    )
+            if found.oid not in self._installed:  # a step for each type, which tells its own tables
+                self._installed.add(found.oid)
+                self._step(
+                    found.name,
+                    f"CREATE EXTENSION IF NOT EXISTS {names.quote(extension)}"
+                    f" SCHEMA {names.quote(home)} CASCADE",
+                    home,
                 )
         if home is None:
             return TEXT
@@ -229,8 +234,8 @@ class Landings:
             return Landing(full[0])
         return TEXT
 
-    def _step(self, name: str, statement: str) -> None:
-        self.steps.append(TypeStep(name, statement))
+    def _step(self, name: str, statement: str, schema: str | None = None) -> None:
+        self.steps.append(TypeStep(schema or self._schema, name, statement))
 
     def _name(self, name: str, schema: str | None = None) -> str:
         return names.qualified(schema or self._schema, name)

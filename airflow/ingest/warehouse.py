@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ingest.contract import Pipeline
+    from ingest.errors import IngestError
     from ingest.types import TypeStep
 
 READERS = "warehouse_readers"
@@ -70,12 +71,13 @@ def prepare(connection: psycopg.Connection[Any], pipeline: Pipeline) -> None:
 
 
 def make_types(
-    connection: psycopg.Connection[Any], pipeline: Pipeline, steps: Iterable[TypeStep]
-) -> None:
-    """Make the types that a plan lands in. Raises IngestError.
+    connection: psycopg.Connection[Any], steps: Iterable[TypeStep]
+) -> dict[str, IngestError]:
+    """Make the types that plans land in; return the errors of those that are not, by declaration.
 
     Each step commits by itself: a new label may not be used in the transaction that adds it.
     """
+    failed: dict[str, IngestError] = {}
     for step in steps:
         try:
             if step.statement.startswith("CREATE EXTENSION"):
@@ -88,8 +90,10 @@ def make_types(
             else:
                 connection.execute(step.statement)
         except psycopg.Error as error:
-            table = f"{names.display(pipeline.published_schema, step.name)} (type)"
-            raise from_postgres(error, side="warehouse", table=table) from error
+            table = f"{names.display(step.schema, step.name)} (type)"
+            told = from_postgres(error, side="warehouse", table=table)
+            failed.setdefault(step.declaration, told)
+    return failed
 
 
 def has_readers(connection: psycopg.Connection[Any]) -> bool:

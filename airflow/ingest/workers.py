@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _CANCEL = 5.0  # seconds for a server to take a request to cancel
+_AGAIN = 1.0  # seconds until it is asked again: a request between two statements ends neither
 
 Part = tuple[int, int | None] | None
 
@@ -47,19 +48,22 @@ class Sessions:
         self._open_source, self._open_target = source, target
         self._source: psycopg.Connection[Any] | None = None
         self._target: psycopg.Connection[Any] | None = None
+        self._stopped = False
 
     @property
     def source(self) -> psycopg.Connection[Any]:
-        """The session that reads in the snapshot."""
+        """The session that reads in the snapshot. Raises IngestError once stopped."""
         if self._source is None:
             self._source = self._open_source()
+        self._check()
         return self._source
 
     @property
     def target(self) -> psycopg.Connection[Any]:
-        """The session that writes into the warehouse."""
+        """The session that writes into the warehouse. Raises IngestError once stopped."""
         if self._target is None:
             self._target = self._open_target()
+        self._check()
         return self._target
 
     def close(self) -> None:
@@ -69,12 +73,17 @@ class Sessions:
                 connection.close()
         self._source = self._target = None
 
-    def cancel(self) -> None:
-        """End what both servers are doing; another thread may call this."""
+    def stop(self) -> None:
+        """End what both servers are doing, and give out neither again; for another thread."""
+        self._stopped = True
         for connection in (self._source, self._target):
             if connection is not None and not connection.closed:
                 with suppress(psycopg.Error):
                     connection.cancel_safe(timeout=_CANCEL)
+
+    def _check(self) -> None:
+        if self._stopped:
+            raise IngestError("expected to go on, found the run stopped", hint="Run again.")
 
 
 class Shared:
@@ -98,13 +107,16 @@ class Shared:
         """Do all works on ``jobs`` workers, each with sessions of its own."""
         workers = [sessions() for _ in range(jobs)]
         with ThreadPoolExecutor(jobs, thread_name_prefix="ingest") as pool:
+            running = [pool.submit(self._work, mine) for mine in workers]
             try:
-                for done in [pool.submit(self._work, mine) for mine in workers]:
+                for done in wait(running, return_when=FIRST_EXCEPTION).done:
                     done.result()
             except BaseException:  # a signal, too, must not wait for hours of COPY
                 self._queue.clear()
-                for mine in workers:
-                    mine.cancel()
+                while wait(running, timeout=0).not_done:
+                    for mine in workers:
+                        mine.stop()
+                    wait(running, timeout=_AGAIN)
                 raise
 
     def _work(self, mine: Sessions) -> None:

@@ -101,7 +101,7 @@ class World:
         assert sorted(map(str, found)) == sorted(map(str, expected))
 
 
-def _as_role(uri: str, role: str, password: str) -> str:
+def as_role(uri: str, role: str, password: str) -> str:
     parts = urlsplit(uri)
     return f"postgresql://{role}:{password}@{parts.hostname}:{parts.port}{parts.path}"
 
@@ -120,6 +120,8 @@ def roles(postgres: PostgresServer) -> dict[str, str]:
                 connection.execute(
                     sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(name, password)
                 )
+        # As the runbook makes it: it may act as the analysts, and has none of their rights.
+        connection.execute("ALTER ROLE ingest_loader NOINHERIT")
     return {"ingest_reader": password, "ingest_loader": password}
 
 
@@ -151,9 +153,9 @@ def world(pair: tuple[str, str], roles: dict[str, str], tmp_path: Path) -> World
         )
     return World(
         source_admin=source,
-        source=_as_role(source, "ingest_reader", roles["ingest_reader"]),
+        source=as_role(source, "ingest_reader", roles["ingest_reader"]),
         warehouse_admin=warehouse,
-        warehouse=_as_role(warehouse, "ingest_loader", roles["ingest_loader"]),
+        warehouse=as_role(warehouse, "ingest_loader", roles["ingest_loader"]),
         folder=tmp_path,
         hash_key=secrets.token_hex(16),
     )

@@ -15,8 +15,8 @@ import pytest
 from ingest import connections, run
 from ingest.errors import CheckFailedError, IngestError, UnknownConnectionError
 
-from tests.airflow.ingest.webhook import webhook
 from tests.conftest import free_port
+from tests.webhook import webhook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +41,17 @@ def job(world: World, hook: connections.Entry | str, *tables: str, head: str = H
         return entry if connection_id == "hook" else world.resolve(connection_id)
 
     return dataclasses.replace(world.job(*tables, head=head), resolve=resolve)
+
+
+def end_the_run(world: World, moment: str) -> None:
+    """End the session that holds the pipeline's lock, when the warehouse has such a query."""
+    for _ in range(200):
+        if world.rows("SELECT FROM pg_stat_activity WHERE query LIKE %s AND state = 'active'"
+                      " AND usename = 'ingest_loader'", moment):  # fmt: skip
+            assert world.rows("SELECT pg_terminate_backend(pid) FROM pg_locks"
+                              " WHERE locktype = 'advisory' AND granted")  # fmt: skip
+            return
+        time.sleep(0.05)
 
 
 def fail(world: World, hook: connections.Entry | str, *, head: str = HEAD) -> run.Job:
@@ -76,6 +87,39 @@ def test_a_failure_and_the_recovery_are_told_once_each_and_a_good_run_is_not(
     assert recovered == {
         "status": "recovered", "run_id": again.run_id, **same, **nothing, "log_url": "",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("moment", "step", "table"),
+    [("COPY %", "extract", None), ("%pg_sleep(1)%", "audit", "raw_hr.a")],
+)
+def test_a_run_whose_session_is_lost_is_written_down_by_another_and_its_recovery_told(
+    school: World, moment: str, step: str, table: str | None
+) -> None:
+    school.at_source("CREATE VIEW slow AS SELECT id, pg_sleep(1)::text AS nap FROM a")
+    check = '{sql: {slow: "select pg_sleep(1) is not null from {table} limit 1"}}'
+    with webhook() as hook, ThreadPoolExecutor(1) as pool:
+        url = f"http://{hook.address}/"
+        pool.submit(end_the_run, school, moment)
+        failing = job(school, url, f"name: public.a\n    checks: {check}", "public.slow")
+        with pytest.raises(IngestError, match=r"terminating|is lost|is closed"):
+            run.run(failing, alert=True)
+        assert school.rows('SELECT status, step, "table", finished_at IS NULL FROM ops.runs') == [
+            ("failed", step, table, False)
+        ]
+        run.run(job(school, url, "public.a"), alert=True)
+    assert [post["status"] for post in hook.posts] == ["failed", "recovered"]
+
+
+def test_a_run_that_could_not_write_of_its_fault_is_no_success_in_ops(
+    school: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.journal._FAILED", "SELECT 1 / 0")
+    with pytest.raises(CheckFailedError):
+        run.run(school.job(STRICT))
+    ((status, error),) = school.rows("SELECT status, error FROM ops.runs")
+    assert status == "failed"
+    assert "rows.min: expected at least 9 rows, found 2" in error
 
 
 def test_a_run_that_could_not_begin_is_told_too(school: World) -> None:

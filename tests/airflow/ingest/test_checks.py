@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from ingest import run
 from ingest.errors import CheckFailedError
 
 if TYPE_CHECKING:
@@ -51,11 +53,11 @@ def test_what_passes_is_published_and_written_down(world: World, load: str) -> N
     world.run(rule(ALL, load))
     found = outcomes(world)
     assert all(passed for passed, *_ in found.values()), found
-    assert set(found) - {"reconcile"} == {
-        "rows.min", "rows.max", "rows.max_drop", "nulls.email", "unique.email", "unique.id+status",
-        "accepted.status", "freshness.updated_at", "sql.hired_late",
+    assert set(found) == {
+        "reconcile", "rows.min", "rows.max", "rows.max_drop", "nulls.email", "unique.email",
+        "unique.id+status", "accepted.status", "freshness.updated_at", "sql.hired_late",
     }  # fmt: skip
-    assert ("reconcile" in found) == (not load)
+    assert found["reconcile"][1] == ("the 101 rows read" if load else "the source's 101 rows")
     assert found["nulls.email"][2] == "4.95% (5 of 101 rows)"
     assert world.rows("SELECT count(*) FROM raw_hr.staff") == [(101,)]
 
@@ -110,7 +112,7 @@ def test_what_passes_is_published_and_written_down(world: World, load: str) -> N
         (
             "UPDATE staff SET id = 1000, updated_at = now() WHERE id = 77",
             '{sql: {a: "select 1/0 = 1 from {table} limit 1", b: "select id from {table}"}}',
-            "sql.b: expected true, found not one row of one column",
+            "sql.b: expected true, found not one row of one true or false",
             [],
         ),
     ],
@@ -200,3 +202,99 @@ def test_a_files_sql_reads_what_readers_may_read_and_changes_nothing(
     ) == [(False, False)]
     with psycopg.connect(world.warehouse_admin) as connection:
         connection.execute("REVOKE warehouse_readers FROM ingest_loader")
+
+
+def peak() -> int:
+    """Return the most memory that this process had since it was last asked, in MB."""
+    status = Path("/proc/self/status").read_text()
+    Path("/proc/self/clear_refs").write_text("5")
+    return int(status.partition("VmHWM:")[2].split()[0]) // 1024
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select true from {table} a, {table} b, {table} c",
+        "select repeat('x', 100000000) from {table} limit 1",
+    ],
+)
+def test_an_endless_answer_of_a_files_sql_takes_no_memory(world: World, query: str) -> None:
+    world.at_source(*STAFF)
+    peak()
+    before = peak()
+    with pytest.raises(CheckFailedError, match="found not one row of one true or false"):
+        world.run(rule(f'{{sql: {{mine: "{query}"}}}}'))
+    assert peak() - before < 30
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["select count(*) > 1 from {table} ; ", "select count(*) > 1 from {table} -- all",
+     "with a as (table {table}) select true from a union select true from a"],
+)  # fmt: skip
+def test_a_files_sql_may_end_as_statements_do(world: World, query: str) -> None:
+    world.at_source(*STAFF)
+    world.run(rule(f'{{sql: {{mine: "{query}"}}}}'))
+    assert outcomes(world)["sql.mine"][0]
+
+
+@pytest.mark.parametrize("load", LOADS)
+@pytest.mark.parametrize(
+    ("kind", "checks", "expected"),
+    [
+        (
+            "text",
+            "{freshness: {column: note, max_age: 1d}}",
+            "freshness.note: expected a date or a time stamp, found note of type text",
+        ),
+        (
+            "time",
+            "{freshness: {column: note, max_age: 1d}}",
+            "freshness.note: expected a date or a time stamp, found note of type time without",
+        ),
+        (
+            "json",
+            "{unique: [[id, note]]}",
+            "unique.id+note: expected types whose values compare, found id of type integer, note of"
+            " type json",
+        ),
+    ],
+)
+def test_a_check_that_does_not_suit_its_column_says_so_and_the_others_are_made(
+    world: World, load: str, kind: str, checks: str, expected: str
+) -> None:
+    world.at_source(*STAFF, f"ALTER TABLE staff ADD note {kind}")
+    with pytest.raises(CheckFailedError) as failure:
+        world.run(rule(f"{checks[:-1]}, rows: {{min: 1000}}, nulls: {{email: 1%}}}}", load))
+    assert f"table raw_hr.staff: {expected}" in failure.value.message
+    assert "table raw_hr.staff: rows.min:" in failure.value.message
+    assert "mend the source or the check" in failure.value.hint
+
+
+APPEND = "\n    load: append\n    cursor: updated_at\n    lookback: 30d"
+
+
+@pytest.mark.parametrize("checks", ["{}", "{rows: {min: 1}}"])
+@pytest.mark.parametrize(
+    ("load", "expected"),
+    [
+        ("", "the source's 102 rows, found 101"),
+        (LOADS[1], "the 102 rows read, found 101"),
+        (APPEND, "the 102 rows read, less 100 published before, found 1"),
+    ],
+)
+def test_rows_that_were_read_and_are_not_in_staging_are_missed(
+    world: World, load: str, expected: str, checks: str
+) -> None:
+    world.at_source(*STAFF)
+    world.run(rule(checks, load))
+    world.at_source("INSERT INTO staff SELECT n, 'e', 'left', NULL, now() FROM"
+                    " generate_series(101, 102) n")  # fmt: skip
+    job = world.job(rule(checks, load))
+    with job.warehouse() as target:
+        (staged,), _ = run.stage(job, target, run.Scope())
+        with psycopg.connect(world.warehouse_admin) as connection:
+            connection.execute("DELETE FROM raw_hr_staging.staff WHERE id = 102")
+        with pytest.raises(CheckFailedError, match=f"reconcile: expected {expected}\n"):
+            run.audit(job, target, staged)
+    assert world.rows("SELECT count(*) FROM raw_hr.staff") == [(100,)]

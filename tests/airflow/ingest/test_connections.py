@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+from contextlib import closing
+from typing import TYPE_CHECKING
 
 import pytest
 from ingest import connections
 from ingest.errors import UnknownConnectionError
+
+if TYPE_CHECKING:
+    from tests.conftest import PostgresServer
 
 PARTS = {"host": "db", "port": "5433", "user": "u", "password": "p@ss w/rd", "dbname": "hr"}
 
@@ -131,3 +138,30 @@ def test_a_hash_key_travels_as_a_setting_and_its_mark_tells_nothing() -> None:
         connections.with_hash_key(
             source, connections.Entry("hash_key", "generic", parts={"password": "abc"})
         )
+
+
+@pytest.mark.parametrize("side", ["source hr", "warehouse"])
+def test_a_server_that_is_lost_without_a_word_is_given_up_after_two_minutes(
+    postgres: PostgresServer, side: str
+) -> None:
+    address = connections.postgres(connections.Entry("hr", "postgresql", postgres.uri()))
+    with (
+        closing(connections.connect(address, side=side, purpose="ingest")) as connection,
+        socket.socket(fileno=os.dup(connection.fileno())) as wire,
+    ):
+        assert wire.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        options = (
+            socket.TCP_KEEPIDLE,
+            socket.TCP_KEEPINTVL,
+            socket.TCP_KEEPCNT,
+            socket.TCP_USER_TIMEOUT,
+        )
+        found = [wire.getsockopt(socket.IPPROTO_TCP, option) for option in options]
+    assert found == [60, 10, 6, 120_000]
+
+
+def test_a_connections_own_timeouts_go_before_ours(postgres: PostgresServer) -> None:
+    uri = f"{postgres.uri()}?tcp_user_timeout=5000"
+    address = connections.postgres(connections.Entry("hr", "postgresql", uri))
+    with closing(connections.connect(address, side="warehouse", purpose="ingest")) as connection:
+        assert connection.info.get_parameters()["tcp_user_timeout"] == "5000"

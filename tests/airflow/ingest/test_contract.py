@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -11,9 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ingest import contract
 from ingest.errors import ContractError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SOUND = """\
 source: hr
@@ -33,6 +30,73 @@ def read(tmp_path: Path, text: str | bytes) -> contract.Pipeline:
     return contract.read(file)
 
 
+# As the engine's first specification wrote it, with all of its keys.
+SPECIFIED = """\
+source: hr                     # Airflow connection id, resolved at run time
+warehouse: warehouse           # default
+schema: raw_hr                 # published schema
+schedule: "0 2 * * *"
+owner: people-analytics
+alert: alerts_webhook          # connection id of the webhook
+tables:
+  - name: public.employees     # or a pattern, public.*; quoted names work
+    load: incremental          # full | incremental | append
+    key: [id]
+    cursor: updated_at
+    lookback: 2h               # late commits
+    deletes: detect            # ignore | detect (remove) | mark
+    on_schema_change: refresh  # refresh | evolve | fail
+    columns: {exclude: [photo], hash: [national_id]}
+    checks:
+      rows: {min: 1, max_drop: 20%}
+      nulls: {email: 5%}
+      unique: [[email]]
+      accepted: {status: [active, left]}
+      freshness: {column: updated_at, max_age: 48h}
+      sql: {no_future_hires: "select count(*) = 0 from {table} where hired_on > current_date"}
+"""
+README = Path(__file__).parents[3] / "airflow" / "analysts-template" / "README.md"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [SPECIFIED, README.read_text().partition("```yaml\n")[2].partition("```")[0]],
+    ids=["specified", "README"],
+)
+def test_the_files_that_are_shown_to_people_are_sound(tmp_path: Path, text: str) -> None:
+    pipeline = read(tmp_path, text)
+    (rule,) = [each for each in pipeline.tables if each.load == "incremental"]
+    assert (rule.cursor, rule.deletes, rule.columns.hash) == (
+        "updated_at",
+        "detect",
+        ("national_id",),
+    )
+    assert list(rule.checks.sql) == ["no_future_hires"]
+    assert rule.checks.rows.max_drop == 0.2
+    schema = contract.json_schema()
+    assert jsonschema.Draft202012Validator(schema).is_valid(yaml.safe_load(text))
+
+
+def test_files_that_go_live_together_publish_into_schemas_of_their_own(tmp_path: Path) -> None:
+    texts = {
+        "hr": SOUND,
+        "again": SOUND,
+        "broken": "source: hr\n",
+        "elsewhere": f"warehouse: other\n{SOUND}",
+        "records": SOUND.replace("raw_hr", "raw_records"),
+    }
+    files = [tmp_path / f"{name}.yaml" for name in texts]
+    for file, text in zip(files, texts.values(), strict=True):
+        file.write_text(text)
+    found = dict(contract.read_all([*files, files[0]]))
+    faults = {file.stem: each for file, each in found.items() if isinstance(each, ContractError)}
+    assert sorted(faults) == ["again", "broken"]
+    assert faults["again"].message == (
+        f"{tmp_path}/again.yaml:2: schema: expected a schema of the pipeline's own, found raw_hr,"
+        f" as in {tmp_path}/hr.yaml"
+    )
+
+
 def test_a_sound_file_is_read_with_its_defaults(tmp_path: Path) -> None:
     pipeline = read(tmp_path, SOUND)
     assert pipeline.warehouse == "warehouse"
@@ -50,6 +114,7 @@ def test_a_sound_file_is_read_with_its_defaults(tmp_path: Path) -> None:
         ("source: hr\n", "", "1: source: expected this key, found none"),
         ("raw_hr", "Raw_HR", "2: schema: expected text like"),
         ("raw_hr", "ops", "2: schema: expected a schema of the pipeline's own"),
+        ("raw_hr", "extensions", "2: schema: expected a schema of the pipeline's own"),
         ("raw_hr", "pg_raw", "2: schema: expected a schema of the pipeline's own"),
         ("raw_hr", "raw_staging", "2: schema: expected a schema of the pipeline's own"),
         ("raw_hr", "a" * 56, "2: schema: expected a name of at most 55 bytes, found 56"),

@@ -23,8 +23,8 @@ from ingest.errors import CheckFailedError
 from psycopg import sql
 
 from scripts.local import ROOT
-from tests.airflow.ingest.webhook import webhook
 from tests.conftest import free_port
+from tests.webhook import webhook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -276,9 +276,10 @@ def bundle(root: Path, *names: str) -> Path:
 
 @pytest.fixture(scope="module")
 def parsed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
-    """What Airflow makes of a sound bundle and of one with a broken file."""
+    """What Airflow makes of a sound bundle and of one with broken files."""
     home = tmp_path_factory.mktemp("airflow")
     sound, broken = bundle(home / "sound", "hr", "records"), bundle(home / "broken", "hr")
+    (broken / "pipelines" / "same.yaml").write_text((broken / "pipelines" / "hr.yaml").read_text())
     (sound / "by_hand.py").write_text(BY_HAND)
     (broken / "pipelines" / "bad.yaml").write_text("source: hr\nload: full\n")
     first, second = parse(sound, broken, home=home)
@@ -421,6 +422,14 @@ def test_a_broken_file_is_named_with_its_line(parsed: tuple[Any, Any]) -> None:
     assert (
         "/broken/pipelines/bad.yaml:2: load: expected one of the keys source,"
         in (found["errors"]["dags.py"])
+    )
+
+
+def test_two_files_that_publish_into_one_schema_are_named(parsed: tuple[Any, Any]) -> None:
+    _, found = parsed
+    assert (
+        "/broken/pipelines/same.yaml:2: schema: expected a schema of the pipeline's own, found"
+        " raw_hr, as in " in (found["errors"]["dags.py"])
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from ingest import run
 from ingest.cursor import Interval
 from ingest.errors import IngestError, RunFailedError
 from psycopg import sql
@@ -184,6 +185,20 @@ def test_rows_that_the_cursor_missed_bring_the_whole_table_by_itself(world: Worl
     world.assert_same("public.staff", "raw_hr.staff")
 
 
+def test_what_a_comparison_of_keys_cannot_see_is_as_the_plan_says(world: World) -> None:
+    text = rule(deletes="detect", lookback="2h")
+    world.at_source(*STAFF)
+    load(world, text)
+    (plan,), _ = run.foresee(world.job(text), run.Scope())
+    assert plan.unseen()[0] == "updates that commit with updated_at more than 2h behind the newest"
+    world.at_source(
+        "UPDATE staff SET name = 'late', updated_at = '2026-01-05 02:00+00' WHERE id = 1",
+        "UPDATE staff SET name = 'too late', updated_at = '2026-01-05 01:59+00' WHERE id = 2",
+    )
+    assert load(world, text).load == "incremental"
+    assert (names(world)[1], names(world)[2]) == ("late", "Name 2")
+
+
 def test_append_adds_and_never_changes_or_removes(world: World) -> None:
     world.at_source(*STAFF)
     text = rule(load="append", lookback="2h")
@@ -227,6 +242,27 @@ def test_an_interval_is_read_again_and_does_not_move_the_cursor_back(world: Worl
     ]
     assert (names(world)[10], names(world)[20]) == ("seen", "Name 20")
     assert load(world, rule()).reason == f"updated_at from {NEWEST}"
+
+
+@pytest.mark.parametrize("deletes", ["detect", "mark"])
+def test_an_interval_is_no_full_load_because_of_rows_that_came_since(
+    world: World, deletes: str
+) -> None:
+    text = rule(deletes=deletes)
+    world.at_source(*STAFF)
+    load(world, text)
+    world.at_source(
+        "UPDATE staff SET name = 'seen' WHERE id = 10",
+        "DELETE FROM staff WHERE id = 11",
+        "INSERT INTO staff VALUES (101, 'new', '2026-03-01')",
+    )
+    again = load(world, text, interval=Interval("2026-01-01 09:00Z", "2026-01-01 20:00Z"))
+    assert counts(again) == ("incremental", 10, 0, 1, 0, 100)
+    assert names(world)[10] == "seen"
+    # The next run finds what came and what went.
+    assert counts(load(world, text))[:3] == ("incremental", 2, 1)
+    gone = " WHERE _deleted_at IS NULL" if deletes == "mark" else ""
+    assert world.rows(f"SELECT count(*) FROM raw_hr.staff{gone}") == [(100,)]
 
 
 def test_an_interval_needs_a_table_with_such_a_cursor(world: World) -> None:

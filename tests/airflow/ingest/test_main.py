@@ -39,6 +39,19 @@ def test_check_tells_sound_files_from_broken_ones(world: World) -> None:
     assert "HINT: " in done.stderr
 
 
+def test_check_refuses_two_files_that_publish_into_one_schema(world: World) -> None:
+    first = world.file()
+    second = world.folder / "staff.yaml"
+    second.write_text(first.read_text())
+    done = ingest("check", first, second)
+    assert done.returncode == 1
+    assert done.stdout == f"{first}: sound\n"
+    told = f"expected a schema of the pipeline's own, found raw_hr, as in {first}"
+    assert f"{second}:2: schema: {told}\n" in done.stderr
+    (fault,) = json.loads(ingest("check", first, second, "--json").stdout)
+    assert (fault["file"], fault["line"], fault["message"]) == (str(second), 2, told)
+
+
 def test_run_prints_json_that_agrees_with_the_warehouse(world: World) -> None:
     world.at_source("CREATE TABLE a (id int)", "INSERT INTO a SELECT generate_series(1, 7)")
     environment = {"AIRFLOW_CONN_HR": world.source, "AIRFLOW_CONN_WAREHOUSE": world.warehouse}
@@ -107,6 +120,15 @@ def test_plan_tells_what_a_run_would_do_and_changes_nothing(world: World) -> Non
         "deletes",
     ]
     assert world.rows("SELECT to_regnamespace('ops'), to_regnamespace('raw_hr')") == [(None, None)]
+    detecting = world.file(
+        "name: public.a\n    load: incremental\n    cursor: at\n    deletes: mark"
+    )
+    (found,) = json.loads(ingest("plan", detecting, "--json", **environment).stdout)["tables"]
+    assert found["unseen"] == [
+        "updates that commit with at more than 1h behind the newest",
+        "changes that do not move at",
+    ]
+    file = world.file("name: public.a\n    load: incremental\n    cursor: at")
     ingest("run", file, **environment)
     (found,) = json.loads(ingest("plan", file, "--json", **environment).stdout)["tables"]
     assert found["reason"] == "at from 2026-01-01 00:00:00+00 less 1h"
@@ -154,5 +176,5 @@ def test_schema_prints_json() -> None:
 
 
 def test_the_package_never_imports_airflow_by_itself(tmp_path: Path) -> None:
-    code = "import sys, ingest.__main__; sys.exit('airflow' in sys.modules)"
+    code = "import sys, ingest.cli; sys.exit('airflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=tmp_path).returncode == 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 from ingest import run
-from ingest.errors import CheckFailedError, ConflictError, RunFailedError
+from ingest.errors import CheckFailedError, ConflictError, RunFailedError, from_postgres
 from psycopg import sql
 
 if TYPE_CHECKING:
@@ -46,7 +48,8 @@ LOOK = """
            (SELECT array_agg((attname, attacl, col_description(c.oid, attnum))::text
                              ORDER BY attnum)
             FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0),
-           (SELECT array_agg(pg_get_indexdef(indexrelid) ORDER BY 1) FROM pg_index
+           (SELECT array_agg(pg_get_indexdef(indexrelid) ORDER BY pg_get_indexdef(indexrelid))
+            FROM pg_index
             WHERE indrelid = c.oid),
            (SELECT array_agg((polname, polpermissive, polcmd, polroles, pg_get_expr(polqual, c.oid),
                               pg_get_expr(polwithcheck, c.oid))::text ORDER BY polname)
@@ -200,6 +203,87 @@ def test_publishing_gives_up_when_a_reader_does_not_end(
         with pytest.raises(RunFailedError, match=r"lock timeout"):
             world.run()
     assert world.run().loaded[0].rows == 100
+
+
+def waits(world: World, who: str) -> None:
+    """Return when a session of ``who`` waits for a lock."""
+    for _ in range(200):
+        if world.rows(
+            "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = %s"
+            " AND datname = current_database()",
+            who,
+        ):
+            return
+        time.sleep(0.05)
+    pytest.fail(f"{who} waits for nothing")
+
+
+VIEWS = (
+    "GRANT USAGE ON SCHEMA raw_hr TO analyst",
+    "CREATE SCHEMA marts AUTHORIZATION analyst",
+    "SET ROLE analyst",
+    "CREATE VIEW marts.grades AS SELECT id, grade FROM raw_hr.staff",
+    "CREATE VIEW marts.grade AS SELECT max(grade) FROM marts.grades",
+)
+
+
+@pytest.mark.parametrize("view", ["marts.grades", "marts.grade"])
+def test_readers_of_a_view_and_publishing_wait_for_each_other_in_one_order(
+    world: World, view: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.publish._SHORT_WAITS", 0, raising=False)
+    world.at_source(*STAFF)
+    world.run()
+    at_warehouse(world, *VIEWS)
+    with (
+        ThreadPoolExecutor(2) as pool,
+        psycopg.connect(world.warehouse_admin) as holder,
+    ):
+        holder.execute("SELECT count(*) FROM raw_hr.staff")
+        publishing = pool.submit(world.run)
+        waits(world, "ingest_loader")
+        reading = pool.submit(world.rows, f"SELECT * FROM {view}")
+        waits(world, "postgres")
+        holder.rollback()
+        assert len(reading.result(30)) in {1, 100}
+        assert publishing.result(30).loaded[0].rows == 100
+
+
+def test_what_reads_a_table_and_then_its_views_is_let_through(world: World) -> None:
+    world.at_source(*STAFF)
+    world.run()
+    at_warehouse(world, *VIEWS)
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(world.warehouse_admin) as dump:
+        dump.execute("LOCK TABLE raw_hr.staff IN ACCESS SHARE MODE")
+        publishing = pool.submit(world.run)
+        waits(world, "ingest_loader")
+        for _ in range(5):  # one of the two would be ended as soon as a deadlock is looked for
+            dump.execute("SAVEPOINT one; LOCK TABLE marts.grades IN ACCESS SHARE MODE")
+            dump.execute("ROLLBACK TO one")
+            time.sleep(0.3)
+        dump.rollback()
+        assert publishing.result(30).loaded[0].rows == 100
+
+
+def test_a_view_that_is_made_while_publishing_waits_is_made_again_too(world: World) -> None:
+    world.at_source(*STAFF)
+    world.run()
+    at_warehouse(world, *VIEWS[:2], "GRANT SELECT ON raw_hr.staff TO analyst")
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(world.warehouse_admin) as late:
+        late.execute("SET ROLE analyst")
+        late.execute("SELECT count(*) FROM raw_hr.staff")
+        publishing = pool.submit(world.run)
+        waits(world, "ingest_loader")
+        late.execute("CREATE VIEW marts.late AS SELECT grade FROM raw_hr.staff")
+        late.commit()
+        assert publishing.result(30).loaded[0].rows == 100
+    assert world.rows("SELECT count(*) FROM marts.late") == [(100,)]
+
+
+def test_a_deadlock_is_told_with_what_to_do() -> None:
+    error = psycopg.errors.DeadlockDetected("deadlock detected")
+    told = from_postgres(error, side="warehouse", table="raw_hr.staff")
+    assert told.hint.endswith("run again.")
 
 
 def staged(world: World, run_id: str) -> tuple[run.Job, list[run.Staged]]:

@@ -6,16 +6,21 @@ import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from ingest import connections, extract, run
+from ingest import catalog, connections, extract, run, selection
 from ingest.errors import DatabaseError, IngestError, RunFailedError, UnknownTableError
 from psycopg import sql
 
 if TYPE_CHECKING:
     from typing import LiteralString
+
+    from ingest.contract import Pipeline
+    from ingest.rules import TableRule
+    from ingest.shapes import Relation
 
     from tests.airflow.ingest.conftest import World
 
@@ -386,6 +391,61 @@ def test_a_table_cannot_be_emptied_under_the_snapshot(
     assert world.rows("SELECT count(*) FROM raw_hr.employees") == [(500,)]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        ["DROP TABLE departments", "CREATE TABLE departments (other int)"],
+        ["ALTER TABLE departments RENAME TO was", "CREATE TABLE departments (other int)"],
+    ],
+)
+def test_a_table_that_is_made_anew_before_it_is_locked_is_named(
+    world: World, change: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.at_source("CREATE TABLE departments (id int, name text)")
+    world.run()
+    real = selection.select
+
+    def slow(
+        pipeline: Pipeline, found: tuple[Relation, ...], only: str | None = None
+    ) -> dict[Relation, TableRule]:
+        world.at_source(*change)
+        return real(pipeline, found, only)
+
+    monkeypatch.setattr(selection, "select", slow)
+    with pytest.raises(IngestError, match=r"public\.departments: .* found it made anew") as failure:
+        world.run()
+    assert failure.value.hint == "Run again."
+    monkeypatch.undo()
+    world.run("public.departments")
+    world.assert_same("public.departments", "raw_hr.departments")
+
+
+def test_what_the_warehouse_does_not_tell_is_not_laid_at_the_sources_door(world: World) -> None:
+    world.at_source(*SCHOOL)
+    world.run()
+    with psycopg.connect(world.warehouse_admin) as connection:
+        connection.execute("REVOKE SELECT ON ops.state FROM ingest_loader")
+    with pytest.raises(DatabaseError, match=r"^warehouse: table ops\.\*: .*permission denied"):
+        run.foresee(world.job(), run.Scope())
+
+
+def test_a_warehouse_lost_while_its_types_are_read_is_named(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.at_source(*SCHOOL)
+    real = catalog.types
+
+    def end_them(*given: object) -> object:
+        world.rows(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'ingest_loader'"
+        )
+        return real(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(catalog, "types", end_them)
+    with pytest.raises(DatabaseError, match=r"^warehouse: table raw_hr\.\*: .*terminat"):
+        world.run()
+
+
 def test_a_second_run_of_a_pipeline_waits_for_the_first(world: World) -> None:
     world.at_source(*SCHOOL)
     with psycopg.connect(world.warehouse_admin, autocommit=True) as first:
@@ -437,6 +497,48 @@ def test_an_enum_grows_with_the_source(world: World, change: str, expected: list
     world.run()
     assert world.rows("SELECT enum_range(NULL::raw_hr.mood)::text[]") == [(expected,)]
     world.assert_same("public.moods", "raw_hr.moods")
+
+
+def test_a_type_that_cannot_be_made_keeps_back_only_the_tables_that_need_it(world: World) -> None:
+    world.at_source(
+        "CREATE TYPE mood AS ENUM ('sad', 'fine')",
+        "CREATE TABLE days (id int PRIMARY KEY, moods mood[])",
+        *SCHOOL,
+    )
+    world.run()
+    with psycopg.connect(world.warehouse_admin) as connection:
+        connection.execute("ALTER TYPE raw_hr.mood OWNER TO postgres")
+    world.at_source("ALTER TYPE mood ADD VALUE 'glad'", "DELETE FROM employees WHERE id = 1")
+    world.at_source("INSERT INTO days VALUES (1, '{glad}')")
+    with pytest.raises(
+        RunFailedError,
+        match=r"expected 3 .* found 1 not:\n.*raw_hr\.mood \(type\): .*must be owner",
+    ):
+        world.run()
+    world.assert_same("public.employees", "raw_hr.employees")
+    assert world.rows("SELECT count(*) FROM raw_hr.days") == [(0,)]
+    assert world.rows('SELECT "table", step FROM ops.tables WHERE status = %s', "failed") == [
+        ("raw_hr.days", "plan")
+    ]
+
+
+def test_an_extension_brings_those_that_it_needs(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # None of PostgreSQL's own that is trusted needs another: the superuser trusts this one.
+    query = catalog._INSTALLABLE
+    monkeypatch.setattr(catalog, "_INSTALLABLE", query.replace("v.trusted", "true"))
+    trusting = replace(world, warehouse=world.warehouse_admin)
+    world.at_source(
+        "CREATE EXTENSION earthdistance CASCADE",
+        "CREATE TABLE places AS SELECT 1 AS id, ll_to_earth(5.6, -0.2) AS place",
+    )
+    trusting.run()
+    assert world.rows("SELECT format_type(atttypid, atttypmod) FROM pg_attribute"
+                      " WHERE attrelid = 'raw_hr.places'::regclass AND attname = 'place'") == [
+        ("extensions.earth",)
+    ]  # fmt: skip
+    world.assert_same("public.places", "raw_hr.places")
 
 
 def test_an_enum_whose_order_changed_lands_in_a_type_of_another_name(world: World) -> None:

@@ -145,7 +145,7 @@ def test_an_extensions_type_needs_the_extension_or_the_right_to_create_it() -> N
     assert made.of(use(citext)).declaration == '"extensions"."citext"'
     assert made.of(use(citext)).declaration == '"extensions"."citext"'
     assert [step.statement for step in made.steps] == [
-        'CREATE EXTENSION IF NOT EXISTS "citext" SCHEMA "extensions"'
+        'CREATE EXTENSION IF NOT EXISTS "citext" SCHEMA "extensions" CASCADE'
     ]
     declared = TypeReference(3, "public.geometry(Point,4326)")
     assert made.of(declared).declaration == '"gis"."geometry"(Point,4326)'
