@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 from urllib.parse import unquote, urlencode, urlsplit
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ingest.errors import DatabaseError, UnknownConnectionError, from_postgres
@@ -40,7 +41,6 @@ _SETTINGS = {
     "row_security": "off",  # rows hidden by a policy are an error, never a smaller copy
     "lock_timeout": "10min",
     "idle_in_transaction_session_timeout": "0",
-    "idle_session_timeout": "0",
     "tcp_keepalives_idle": "60",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "6",
@@ -60,11 +60,12 @@ _PARAMETERS = {
 # commit makes everything before it last, too, and until then a crash may well take a load with it.
 _WAREHOUSE_SETTINGS = {"synchronous_commit": "off"}
 _EXTENSIONS_PATH: LiteralString = """
-    SELECT pg_catalog.set_config('search_path',
+    (SELECT pg_catalog.set_config('search_path',
       coalesce(string_agg(DISTINCT quote_ident(n.nspname), ', '), ''), false)
     FROM pg_catalog.pg_extension x JOIN pg_catalog.pg_namespace n ON n.oid = x.extnamespace
-    WHERE n.nspname <> 'pg_catalog'
+    WHERE n.nspname <> 'pg_catalog')
 """
+_IDLE_SESSIONS = 140_000  # the first version that may end them
 
 
 @dataclass(frozen=True)
@@ -228,15 +229,18 @@ def connect(address: Address, *, side: str, purpose: str) -> psycopg.Connection[
             f"{side}: expected a connection, found: {str(error).strip()}",
             hint=f"Check that the server is up and what connection {address.id} holds.",
         ) from error
-    settings = _SETTINGS | (_WAREHOUSE_SETTINGS if side == "warehouse" else {})
+    settings = dict(_SETTINGS)
+    if side == "warehouse":
+        settings |= _WAREHOUSE_SETTINGS
+    if connection.info.server_version >= _IDLE_SESSIONS:
+        settings["idle_session_timeout"] = "0"
+    wanted: list[sql.Composable] = [
+        sql.SQL("set_config({}, {}, false)").format(*pair) for pair in settings.items()
+    ]
+    if side == "warehouse":
+        wanted.append(sql.SQL(_EXTENSIONS_PATH))
     try:
-        connection.execute(
-            "SELECT set_config(name, %s::jsonb ->> name, false)"
-            " FROM pg_catalog.pg_settings WHERE name = ANY(%s)",
-            [json.dumps(settings), list(settings)],
-        )
-        if side == "warehouse":
-            connection.execute(_EXTENSIONS_PATH)
+        connection.execute(sql.SQL("SELECT ") + sql.SQL(", ").join(wanted))
     except psycopg.Error as error:
         connection.close()
         raise from_postgres(error, side=side, table="pg_settings") from error

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 class Source:
-    """All tables of one run, as they stood at one moment; ``now`` is the source's clock then."""
+    """All tables of one run, as they stood at one moment; ``now`` is the source's clock then.
+
+    ``leader`` is the session that holds the moment for all others, or reads all by itself.
+    """
 
     def __init__(
         self,
@@ -38,13 +41,13 @@ class Source:
         ((self._snapshot, self.now),) = leader.execute(
             "SELECT pg_catalog.pg_export_snapshot(), now()::text"
         ).fetchall()
-        self._leader = leader
+        self.leader = leader
         self._address = address
 
     @property
     def lost(self) -> bool:
         """Whether the session that holds the snapshot, and the snapshot with it, is gone."""
-        return self._leader.broken or self._leader.closed
+        return self.leader.broken or self.leader.closed
 
     def session(self, purpose: str) -> psycopg.Connection[Any]:
         """Open another session that sees the snapshot. Raises IngestError."""

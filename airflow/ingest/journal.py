@@ -42,18 +42,22 @@ _BEGIN: LiteralString = """
     ON CONFLICT (pipeline, run_id) DO UPDATE SET status = 'running', finished_at = NULL,
       attempts = r.attempts + 1, step = NULL, "table" = NULL, error = NULL
 """
+# A crash of the warehouse may have taken the row of the run's beginning.
 _END: LiteralString = """
-    UPDATE ops.runs r SET finished_at = clock_timestamp(),
-      status = CASE WHEN coalesce(f.error, r.error, %(error)s::text) IS NULL THEN 'success'
-        ELSE 'failed' END,
-      step = coalesce(f.step, r.step), "table" = coalesce(f."table", r."table"),
-      error = coalesce(f.error, r.error, %(error)s::text)
+    INSERT INTO ops.runs AS r (pipeline, run_id, status, step, "table", error, finished_at)
+    SELECT %(pipeline)s, %(run_id)s,
+      CASE WHEN coalesce(f.error, %(error)s::text) IS NULL THEN 'success' ELSE 'failed' END,
+      f.step, f."table", coalesce(f.error, %(error)s::text), clock_timestamp()
     FROM (SELECT) one LEFT JOIN LATERAL (
       SELECT t.step, t."table", t.error FROM ops.tables t
       WHERE (t.pipeline, t.run_id, t.status) = (%(pipeline)s, %(run_id)s, 'failed')
       ORDER BY t.finished_at LIMIT 1
     ) f ON true
-    WHERE (r.pipeline, r.run_id) = (%(pipeline)s, %(run_id)s)
+    ON CONFLICT (pipeline, run_id) DO UPDATE SET finished_at = excluded.finished_at,
+      status = CASE WHEN coalesce(excluded.error, r.error) IS NULL THEN 'success'
+        ELSE 'failed' END,
+      step = coalesce(excluded.step, r.step), "table" = coalesce(excluded."table", r."table"),
+      error = coalesce(excluded.error, r.error)
 """
 _STOPPED: LiteralString = """
     INSERT INTO ops.runs AS r (pipeline, run_id, status, step, error, finished_at)

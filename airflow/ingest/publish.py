@@ -52,6 +52,12 @@ def publish(journal: Journal, staged: Staged) -> Counts:
             counts = Counts(inserted, updated, deleted, rows)
             journal.published(staged, counts)
             return counts
+    except psycopg.errors.CardinalityViolation as error:  # a key came twice
+        raise staging.key_error(connection, plan, error) from error
+    except psycopg.errors.NotNullViolation as error:
+        if error.diag.column_name in plan.key:
+            raise staging.key_error(connection, plan, error) from error
+        raise from_postgres(error, side="warehouse", table=str(plan)) from error
     except psycopg.Error as error:
         raise from_postgres(error, side="warehouse", table=str(plan)) from error
 

@@ -6,7 +6,7 @@ Each of the three steps stands alone, so that a DAG makes a task of each; :func:
 from __future__ import annotations
 
 import logging
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -204,14 +204,21 @@ def stage(
     warehouse's disk: other processes may go on from there. Raises IngestError if nothing could even
     begin.
     """
+    return _begin(job, target, scope, lasting=True)
+
+
+def _begin(
+    job: Job, target: psycopg.Connection[Any], scope: Scope, *, lasting: bool
+) -> tuple[list[Staged], dict[str, IngestError]]:
     warehouse.prepare(target, job.pipeline)
     job.journal(target).begin()
-    return _stage(job, target, scope)
+    return _stage(job, target, scope, lasting=lasting)
 
 
 def take_again(job: Job, target: psycopg.Connection[Any], stale: Staged, scope: Scope) -> Loaded:
     """Stage, audit and publish one table anew, because another run got in between."""
-    staged, failed = _stage(job, target, replace(scope, only=stale.plan.source))
+    only = replace(scope, only=stale.plan.source)
+    staged, failed = _stage(job, target, only, lasting=False)
     for error in failed.values():
         raise error
     (fresh,) = staged
@@ -220,8 +227,9 @@ def take_again(job: Job, target: psycopg.Connection[Any], stale: Staged, scope: 
 
 
 def _stage(
-    job: Job, target: psycopg.Connection[Any], scope: Scope
+    job: Job, target: psycopg.Connection[Any], scope: Scope, *, lasting: bool
 ) -> tuple[list[Staged], dict[str, IngestError]]:
+    # What is not lasting may go in a crash, and so will the session that would publish it.
     pipeline, journal = job.pipeline, job.journal(target)
     address, hashed = _source(job)
     purpose = f"ingest {job.name}"
@@ -232,12 +240,17 @@ def _stage(
         plans = [each for each in plans if str(each) not in failed]
         works = [staging.TableWork(each, source, scope.jobs, scope.progress) for each in plans]
         shared = Shared(works, lambda: source.lost)
-        shared.run(
-            min(scope.jobs, sum(len(work.parts) for work in works)) or 1,
-            lambda: Sessions(lambda: source.session(purpose), job.connect),
-        )
+        parts = sum(len(work.parts) for work in works)
+
+        def sessions() -> Sessions:
+            if parts > 1:
+                return Sessions(lambda: source.session(purpose), job.connect)
+            # Alone, and maybe small: over before two more sessions would be open.
+            return Sessions(lambda: source.leader, lambda: target, lent=True)
+
+        shared.run(min(scope.jobs, parts) or 1, sessions)
     staged: list[Staged] = []
-    with journal.lasting():
+    with journal.lasting() if lasting else nullcontext():
         for table, error in failed.items():
             journal.failed(table, "plan", error)
         for place, work in enumerate(works):
@@ -394,7 +407,7 @@ def _source(job: Job) -> tuple[Address, str]:
 
 
 def _all(job: Job, target: psycopg.Connection[Any], scope: Scope, report: Report) -> None:
-    staged, failed = stage(job, target, scope)
+    staged, failed = _begin(job, target, scope, lasting=False)
     for table, error in failed.items():
         _fail(report, table, error)
     for each in staged:

@@ -225,7 +225,8 @@ def _copy_in(plan: TablePlan, *, freeze: bool) -> sql.Composed:
 def _finish(connection: psycopg.Connection[Any], plan: TablePlan) -> None:
     if plan.deletes == "mark" and plan.action == "full":
         deletions.carry_over(connection, plan)
-    if plan.key:
+    # What is only merged is held against the key of the published table, when it gets there.
+    if plan.key and (plan.action != "incremental" or plan.finds_deletes):
         connection.execute("SELECT set_config('maintenance_work_mem', %s, true)", [_SORT_MEMORY])
         key = sql.SQL(", ").join(map(sql.Identifier, plan.key))
         # A name that is no table's: PostgreSQL's own choice may be, where names are cut.
@@ -237,12 +238,12 @@ def _finish(connection: psycopg.Connection[Any], plan: TablePlan) -> None:
             with connection.transaction():
                 connection.execute(statement)
         except (psycopg.errors.UniqueViolation, psycopg.errors.NotNullViolation) as error:
-            raise _key_error(connection, plan, error) from error
+            raise key_error(connection, plan, error) from error
     if plan.action == "full" or plan.deletes != "ignore":  # merging by key needs no statistics
         connection.execute(sql.SQL("ANALYZE {}").format(name(plan)))
 
 
-def _key_error(
+def key_error(
     connection: psycopg.Connection[Any], plan: TablePlan, error: psycopg.Error
 ) -> IngestError:
     """Return the error that names the key and some of the values that break it."""

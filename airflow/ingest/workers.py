@@ -38,14 +38,20 @@ class Work(Protocol):
 
 
 class Sessions:
-    """A worker's two sessions, opened when first needed, and anew after a failure."""
+    """A worker's two sessions, opened when first needed, and anew after a failure.
+
+    ``lent``: the target is somebody else's, and stays open.
+    """
 
     def __init__(
         self,
         source: Callable[[], psycopg.Connection[Any]],
         target: Callable[[], psycopg.Connection[Any]],
+        *,
+        lent: bool = False,
     ) -> None:
         self._open_source, self._open_target = source, target
+        self._lent = lent
         self._source: psycopg.Connection[Any] | None = None
         self._target: psycopg.Connection[Any] | None = None
         self._stopped = False
@@ -67,8 +73,8 @@ class Sessions:
         return self._target
 
     def close(self) -> None:
-        """Close both: a transaction that is still open is undone by its server."""
-        for connection in (self._source, self._target):
+        """Close what is its own: a transaction that is still open is undone by its server."""
+        for connection in (self._source, None if self._lent else self._target):
             if connection is not None:
                 connection.close()
         self._source = self._target = None
