@@ -57,6 +57,8 @@ backup-coverage/coverage     backup/signers backup/alerts
 backup-monthly/copy          backup/b2/copier backup/signers backup/alerts
 restore-drill/drill          backup/b2/drill backup/b2/drill-results backup/drill-key
 restore-drill/drill          backup/signers backup/alerts
+restore-drill-now/drill      backup/b2/drill backup/b2/drill-results backup/drill-key
+restore-drill-now/drill      backup/signers backup/alerts
 local-postgres/postgres      local/postgres
 local-b2/b2                  local/b2
 local-git/sshd               local/git
@@ -157,10 +159,11 @@ def tried(platform: Access) -> Iterator[Tried]:
 
             def try_component(component: str) -> Reads:
                 job_id, task = component.split("/")
-                if job_id.startswith(PERIODIC):
+                if job_id == "restore-drill-now":
+                    launched[job_id] = first_run.dispatch(platform, job_id, {"databases": "hr"})
+                elif job_id.startswith(PERIODIC):
                     launched[job_id] = first_run.force(platform, job_id)
-                    job_id = launched[job_id]
-                return try_as(platform, job_id, task)
+                return try_as(platform, launched.get(job_id, job_id), task)
 
             yield dict(zip(MAY_READ, pool.map(try_component, MAY_READ), strict=True))
     finally:
