@@ -16,7 +16,7 @@ from ingest.errors import IngestError
 
 if TYPE_CHECKING:
     from ingest.connections import Webhook
-    from ingest.run import Job
+    from ingest.job import Job
 
 log = logging.getLogger(__name__)
 

@@ -15,6 +15,7 @@ import typer
 from ingest import connections, contract, display, run, staging, starter
 from ingest.cursor import Interval
 from ingest.errors import ContractError, IngestError, Problem, UnknownTableError
+from ingest.job import JOBS, Job, Scope
 
 if TYPE_CHECKING:
     from ingest.plan import TablePlan
@@ -81,7 +82,7 @@ def run_file(
     until: Annotated[str | None, typer.Option(help="cursor values before this one")] = None,
     jobs: Annotated[
         int, typer.Option(min=1, max=64, help="sessions to the source beside each other")
-    ] = run.JOBS,
+    ] = JOBS,
     alert: Annotated[bool, typer.Option("--alert", help="tell the file's webhook")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -92,9 +93,9 @@ def run_file(
     report = run.Report(file.stem, f"manual__{uuid.uuid4()}")
     error: IngestError | None = None
     try:
-        job = run.Job(contract.read(file), file.stem, report.run_id)
+        job = Job(contract.read(file), file.stem, report.run_id)
         with display.progress(shown=not as_json and sys.stderr.isatty()) as progress:
-            scope = run.Scope(table, full_refresh, interval, jobs, progress)
+            scope = Scope(table, full_refresh, interval, jobs, progress)
             run.run(job, scope, alert=alert, report=report)
     except IngestError as failure:
         error = failure
@@ -116,8 +117,8 @@ def plan_file(
     as_json: AsJson = False,
 ) -> None:
     """Tell what a run would do with each table, and why; nothing is changed."""
-    job = run.Job(contract.read(file), file.stem, "plan")
-    plans, failed = run.foresee(job, run.Scope(table, full_refresh))
+    job = Job(contract.read(file), file.stem, "plan")
+    plans, failed = run.foresee(job, Scope(table, full_refresh))
     if as_json:
         found = {
             "tables": [_plan_as_json(each) for each in plans],
@@ -197,7 +198,7 @@ def _plan_as_json(plan: TablePlan) -> dict[str, object]:
         "bytes": plan.bytes,
         "format": "binary" if plan.binary else "text",
         "why_text": plan.why_text or None,
-        "parts": len(staging.parts(plan, run.JOBS)),
+        "parts": len(staging.parts(plan, JOBS)),
         "key": list(plan.key),
         "cursor": plan.cursor and plan.cursor.column,
         "where": plan.where or None,

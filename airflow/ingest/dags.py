@@ -37,6 +37,7 @@ from ingest.errors import (
     SchemaChangedError,
     from_postgres,
 )
+from ingest.job import Job, Scope
 from ingest.staging import Staged
 
 if TYPE_CHECKING:
@@ -109,9 +110,9 @@ def pipeline_group(file: Path) -> TaskGroup:
 
 
 def _group(pipeline: Pipeline, name: str) -> TaskGroup:
-    def job() -> run.Job:
+    def job() -> Job:
         run_id = str(get_current_context()["run_id"])
-        return run.Job(pipeline, name, run_id, connections.from_airflow)
+        return Job(pipeline, name, run_id, connections.from_airflow)
 
     # How many runs may read one source at once is the size of its pool.
     @task(
@@ -212,15 +213,15 @@ def _told() -> Iterator[None]:
         raise AirflowFailException(str(error)) from error
 
 
-def _scope(pipeline: Pipeline, context: Mapping[str, Any]) -> run.Scope:
+def _scope(pipeline: Pipeline, context: Mapping[str, Any]) -> Scope:
     """Return what is due; of a backfill, from the schedule's tick before this run's to this one."""
     from croniter import croniter
 
     dag_run, moment = context["dag_run"], context.get("logical_date")
     if dag_run.run_type != "backfill" or moment is None:
-        return run.Scope()
+        return Scope()
     before = croniter(pipeline.schedule, moment).get_prev(datetime)
-    return run.Scope(interval=Interval(before.isoformat(), moment.isoformat()))
+    return Scope(interval=Interval(before.isoformat(), moment.isoformat()))
 
 
 def _again(ti: RuntimeTaskInstanceProtocol) -> bool:
@@ -228,7 +229,7 @@ def _again(ti: RuntimeTaskInstanceProtocol) -> bool:
     return ti.try_number <= (ti.max_tries or 0)
 
 
-def _finish(work: run.Job, ti: RuntimeTaskInstanceProtocol, group: str) -> dict[str, int]:
+def _finish(work: Job, ti: RuntimeTaskInstanceProtocol, group: str) -> dict[str, int]:
     """Write how the run ended, alert if it must be, and raise if something failed."""
     failed = _failed_task(ti, group)
     try:

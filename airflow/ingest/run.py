@@ -8,20 +8,18 @@ from __future__ import annotations
 import logging
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any, TypeVar
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
 from ingest import (
     catalog,
     checks,
-    connections,
     extract,
     names,
     plan,
     publish,
-    selection,
     staging,
     types,
     warehouse,
@@ -33,27 +31,18 @@ from ingest.errors import (
     RunFailedError,
     from_postgres,
 )
-from ingest.journal import Journal
+from ingest.job import Job, Scope
 from ingest.workers import Sessions, Shared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from ingest.connections import Address, Entry
-    from ingest.contract import Pipeline
-    from ingest.cursor import Interval
     from ingest.extract import Source
+    from ingest.journal import Journal
     from ingest.plan import TablePlan
-    from ingest.rules import TableRule
     from ingest.staging import Staged
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
-
-# Sessions beside each other. Two cores are kept busy by four, as one side waits for the other.
-JOBS = 4
-# Seconds in which a warehouse that was restarted is back; beyond them what failed goes unwritten.
-_RESTART = 10.0
 
 
 @dataclass(frozen=True)
@@ -81,51 +70,6 @@ class Report:
     run_id: str
     loaded: list[Loaded] = field(default_factory=list)
     failed: dict[str, IngestError] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Scope:
-    """What of a pipeline a run loads: all that is due, unless it says otherwise.
-
-    ``only`` names one table; ``interval`` asks for rows with such cursor values again; ``jobs`` is
-    the number of sessions to the source; ``progress`` hears of each table's bytes as they come.
-    """
-
-    only: str | None = None
-    full_refresh: bool = False
-    interval: Interval | None = None
-    jobs: int = JOBS
-    progress: Callable[[str, int], None] = lambda _table, _bytes: None
-
-
-@dataclass(frozen=True)
-class Job:
-    """One pipeline file at work: its name (the file's stem), its run, where its databases are."""
-
-    pipeline: Pipeline
-    name: str
-    run_id: str
-    resolve: Callable[[str], Entry] = connections.from_environment
-
-    @contextmanager
-    def warehouse(self) -> Iterator[psycopg.Connection[Any]]:
-        """Open a session to the warehouse that holds the lock of the pipeline's schema."""
-        with closing(self.connect()) as connection:
-            warehouse.lock(connection, self.pipeline)
-            yield connection
-
-    def connect(self) -> psycopg.Connection[Any]:
-        """Open a session to the warehouse. Raises IngestError."""
-        address = connections.postgres(self.resolve(self.pipeline.warehouse))
-        return connections.connect(address, side="warehouse", purpose=f"ingest {self.name}")
-
-    def journal(self, connection: psycopg.Connection[Any]) -> Journal:
-        """Return what this run writes into ops by ``connection``."""
-        return Journal(connection, self.name, self.run_id)
-
-    def rule(self, planned: TablePlan) -> TableRule:
-        """Return the rule of the pipeline file for a table."""
-        return selection.rule(self.pipeline, planned.source_schema, planned.source_name)
 
 
 def decide(
@@ -184,7 +128,7 @@ def decide(
 
 def foresee(job: Job, scope: Scope) -> tuple[list[TablePlan], dict[str, IngestError]]:
     """Return what :func:`run` would do, and what would fail before it began."""
-    address, hashed = _source(job)
+    address, hashed = job.source()
     with (
         closing(job.connect()) as target,
         extract.snapshot(
@@ -231,7 +175,7 @@ def _stage(
 ) -> tuple[list[Staged], dict[str, IngestError]]:
     # What is not lasting may go in a crash, and so will the session that would publish it.
     pipeline, journal = job.pipeline, job.journal(target)
-    address, hashed = _source(job)
+    address, hashed = job.source()
     purpose = f"ingest {job.name}"
     with extract.snapshot(address, pipeline, purpose=purpose, only=scope.only) as source:
         plans, failed, steps = decide(job, source, target, scope, hashed)
@@ -355,7 +299,7 @@ def stop(job: Job, target: psycopg.Connection[Any], step: str, error: IngestErro
         journal.stopped(step, error)
 
     with suppress(IngestError):  # the error at hand says more than one of writing it down
-        _write(job, target, write)
+        job.write(target, write)
 
 
 def finish(job: Job, target: psycopg.Connection[Any], error: IngestError | None = None) -> bool:
@@ -369,41 +313,8 @@ def finish(job: Job, target: psycopg.Connection[Any], error: IngestError | None 
         return journal.recovered()
 
     with suppress(IngestError):
-        return _write(job, target, write)
+        return job.write(target, write)
     return False
-
-
-def _write(job: Job, target: psycopg.Connection[Any], write: Callable[[Journal], T]) -> T:
-    """Return what ``write`` does with the journal; once more by a new session if its own is gone.
-
-    Raises IngestError.
-    """
-    try:
-        return write(job.journal(target))
-    except IngestError:
-        if not target.closed:
-            raise
-    with closing(_reconnect(job)) as fresh:
-        return write(job.journal(fresh))
-
-
-def _reconnect(job: Job) -> psycopg.Connection[Any]:
-    until = monotonic() + _RESTART
-    while True:
-        try:
-            return job.connect()
-        except DatabaseError:
-            if monotonic() > until:
-                raise
-            sleep(1)
-
-
-def _source(job: Job) -> tuple[Address, str]:
-    """Return the source's address, with what hashing columns needs, and the mark of its key."""
-    address = connections.postgres(job.resolve(job.pipeline.source))
-    if not any(rule.columns.hash for rule in job.pipeline.tables):
-        return address, ""
-    return connections.with_hash_key(address, job.resolve(job.pipeline.hash_key))
 
 
 def _all(job: Job, target: psycopg.Connection[Any], scope: Scope, report: Report) -> None:
@@ -434,7 +345,7 @@ def _recorded(
     except IngestError as error:
         reason = error
         with suppress(IngestError):
-            _write(job, target, lambda ops: ops.failed(str(staged), step, reason, staged.plan))
+            job.write(target, lambda ops: ops.failed(str(staged), step, reason, staged.plan))
         raise
 
 

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from ingest import contract, run
 from ingest.connections import Entry
+from ingest.job import Job
 
 from tests.school.load import DATABASES, load
 
@@ -78,7 +79,7 @@ def test_the_report_is_built_from_what_is_published_or_says_what_is_missing(
     def resolve(name: str) -> Entry:
         return Entry(name, "postgresql", warehouse if name == "warehouse" else source)
 
-    run.run(run.Job(pipeline, "service_desk", "test", resolve))
+    run.run(Job(pipeline, "service_desk", "test", resolve))
     with psycopg.connect(warehouse) as connection:
         connection.execute("CREATE SCHEMA marts")
     said = python("-c", RUN, repository, database, warehouse, home=repository)

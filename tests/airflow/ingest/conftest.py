@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 from ingest import connections, contract, run
+from ingest.job import Job, Scope
 from psycopg import sql
 
 if TYPE_CHECKING:
@@ -55,13 +56,13 @@ class World:
         uri = self.warehouse if connection_id == "warehouse" else self.source
         return connections.Entry(connection_id, "postgresql", uri)
 
-    def job(self, *tables: str, run_id: str = "", head: str = "") -> run.Job:
-        return run.Job(
+    def job(self, *tables: str, run_id: str = "", head: str = "") -> Job:
+        return Job(
             self.pipeline(*tables, head=head), "hr", run_id or uuid.uuid4().hex, self.resolve
         )
 
     def run(self, *tables: str, **how: Any) -> run.Report:
-        return run.run(self.job(*tables), run.Scope(**how))
+        return run.run(self.job(*tables), Scope(**how))
 
     def at_source(self, *statements: str) -> None:
         """Run as superuser, then let the reader read whatever is there."""

@@ -21,6 +21,8 @@ from tests.webhook import webhook
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ingest.job import Job
+
     from tests.airflow.ingest.conftest import World
 
 STRICT = "name: public.a\n    checks: {rows: {min: 9}}"
@@ -33,7 +35,7 @@ def school(world: World) -> World:
     return world
 
 
-def job(world: World, hook: connections.Entry | str, *tables: str, head: str = HEAD) -> run.Job:
+def job(world: World, hook: connections.Entry | str, *tables: str, head: str = HEAD) -> Job:
     """Return a job whose connection ``hook`` is a webhook at that URL."""
     entry = connections.Entry("hook", "http", hook) if isinstance(hook, str) else hook
 
@@ -54,7 +56,7 @@ def end_the_run(world: World, moment: str) -> None:
         time.sleep(0.05)
 
 
-def fail(world: World, hook: connections.Entry | str, *, head: str = HEAD) -> run.Job:
+def fail(world: World, hook: connections.Entry | str, *, head: str = HEAD) -> Job:
     failing = job(world, hook, STRICT, "public.b", head=head)
     with pytest.raises(CheckFailedError):
         run.run(failing, alert=True)
@@ -184,7 +186,7 @@ def test_a_webhook_that_refuses_is_asked_once(
     assert "s3cret" not in caplog.text
 
 
-def renamed(found: run.Job, name: str) -> run.Job:
+def renamed(found: Job, name: str) -> Job:
     """Return the job as one of another pipeline file, with a schema of its own."""
     pipeline = found.pipeline.model_copy(update={"published_schema": f"raw_{name}"})
     return dataclasses.replace(found, name=name, pipeline=pipeline)
@@ -222,7 +224,7 @@ def test_a_webhook_that_is_away_keeps_no_run_for_long_and_fails_no_data(
     school.at_source("CREATE TABLE b ()")
     caplog.set_level(logging.INFO)
     with ExitStack() as stack, ThreadPoolExecutor(len(kinds)) as pool:
-        jobs: list[run.Job] = []
+        jobs: list[Job] = []
         for name, kind in kinds.items():
             url = f"http://{stack.enter_context(kind)}/s3cret?token=s3cret"
             failing, good = job(school, url, STRICT), job(school, url, "public.*")

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from ingest import run
 from ingest.errors import RunFailedError, SchemaChangedError
+from ingest.job import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -572,7 +573,7 @@ class Play:
         job = self.world.job(*rules)
         report = run.Report("hr", job.run_id)
         try:
-            run.run(job, run.Scope(full_refresh=full_refresh, jobs=1), report=report)
+            run.run(job, Scope(full_refresh=full_refresh, jobs=1), report=report)
         except RunFailedError as error:
             note(str(error))
         loaded = {each.source: each for each in report.loaded}

@@ -18,6 +18,7 @@ import psycopg
 import pytest
 from ingest import deletions, run
 from ingest.errors import ConflictError, IngestError
+from ingest.job import Job, Scope
 
 from tests.airflow.ingest.conftest import as_role
 from tests.airflow.ingest.test_loads import STAFF, rule
@@ -105,10 +106,10 @@ def fragile(world: World, server: Server) -> World:
     )
 
 
-def stage(world: World, text: str) -> tuple[run.Job, Staged]:
+def stage(world: World, text: str) -> tuple[Job, Staged]:
     job = world.job(text)
     with job.warehouse() as target:
-        (staged,), failed = run.stage(job, target, run.Scope())
+        (staged,), failed = run.stage(job, target, Scope())
     assert not failed
     return job, staged
 
@@ -187,7 +188,7 @@ def test_a_crash_that_takes_the_end_of_what_was_staged_takes_its_mark_too(
     with job.warehouse() as target:
         with pytest.raises(ConflictError):
             run.release(job, target, staged)
-        assert run.take_again(job, target, staged, run.Scope()).rows == 101
+        assert run.take_again(job, target, staged, Scope()).rows == 101
     fragile.assert_same("public.staff", "raw_hr.staff")
 
 

@@ -11,6 +11,7 @@ import pytest
 from ingest import run
 from ingest.cursor import Interval
 from ingest.errors import IngestError, RunFailedError
+from ingest.job import Scope
 from psycopg import sql
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ def test_what_a_comparison_of_keys_cannot_see_is_as_the_plan_says(world: World) 
     text = rule(deletes="detect", lookback="2h")
     world.at_source(*STAFF)
     load(world, text)
-    (plan,), _ = run.foresee(world.job(text), run.Scope())
+    (plan,), _ = run.foresee(world.job(text), Scope())
     assert plan.unseen()[0] == "updates that commit with updated_at more than 2h behind the newest"
     world.at_source(
         "UPDATE staff SET name = 'late', updated_at = '2026-01-05 02:00+00' WHERE id = 1",

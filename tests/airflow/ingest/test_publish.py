@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from ingest import run
 from ingest.errors import CheckFailedError, ConflictError, RunFailedError, from_postgres
+from ingest.job import Job, Scope
 from psycopg import sql
 
 if TYPE_CHECKING:
@@ -286,10 +287,10 @@ def test_a_deadlock_is_told_with_what_to_do() -> None:
     assert told.hint.endswith("run again.")
 
 
-def staged(world: World, run_id: str) -> tuple[run.Job, list[run.Staged]]:
+def staged(world: World, run_id: str) -> tuple[Job, list[run.Staged]]:
     job = world.job("public.staff", run_id=run_id)
     with job.warehouse() as target:
-        found, failed = run.stage(job, target, run.Scope())
+        found, failed = run.stage(job, target, Scope())
     assert not failed
     return job, found
 
@@ -335,7 +336,7 @@ def test_a_run_that_another_one_overtook_takes_its_tables_again(world: World) ->
         run.release(new, target, fresh)
     world.at_source("INSERT INTO staff VALUES (101, 'since then', 1)")
     with old.warehouse() as target:
-        assert run.take_again(old, target, stale, run.Scope()).rows == 101
+        assert run.take_again(old, target, stale, Scope()).rows == 101
         assert not run.finish(old, target)
     world.assert_same("public.staff", "raw_hr.staff")
     assert world.rows("SELECT run_id, status, error FROM ops.tables ORDER BY 1") == [

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from ingest import run, staging
+from ingest.job import JOBS, Scope
 
 from tests.airflow.ingest.test_kills import kill, settle
 
@@ -83,8 +84,8 @@ def load(world: World, **how: object) -> Loaded:
 
 def test_a_table_that_changes_meanwhile_is_copied_as_of_one_moment(world: World) -> None:
     world.at_source(*ACCOUNTS)
-    (plan,), _ = run.foresee(world.job("public.accounts"), run.Scope())
-    assert len(staging.parts(plan, run.JOBS)) == 16
+    (plan,), _ = run.foresee(world.job("public.accounts"), Scope())
+    assert len(staging.parts(plan, JOBS)) == 16
     with money_moves(world) as times:
         for _ in range(3):
             before = times[0]
@@ -108,7 +109,7 @@ def test_rows_of_a_lost_range_are_missed(world: World) -> None:
     world.at_source(*ACCOUNTS)
     job = world.job("public.accounts")
     with job.warehouse() as target:
-        (staged,), _ = run.stage(job, target, run.Scope())
+        (staged,), _ = run.stage(job, target, Scope())
         with psycopg.connect(world.warehouse_admin) as connection:
             lost = connection.execute(
                 "DELETE FROM raw_hr_staging.accounts WHERE ctid < '(40,0)'"

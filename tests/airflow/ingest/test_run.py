@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from ingest import catalog, connections, extract, run, selection
 from ingest.errors import DatabaseError, IngestError, RunFailedError, UnknownTableError
+from ingest.job import Job, Scope
 from psycopg import sql
 
 if TYPE_CHECKING:
@@ -426,7 +427,7 @@ def test_what_the_warehouse_does_not_tell_is_not_laid_at_the_sources_door(world:
     with psycopg.connect(world.warehouse_admin) as connection:
         connection.execute("REVOKE SELECT ON ops.state FROM ingest_loader")
     with pytest.raises(DatabaseError, match=r"^warehouse: table ops\.\*: .*permission denied"):
-        run.foresee(world.job(), run.Scope())
+        run.foresee(world.job(), Scope())
 
 
 def test_a_warehouse_lost_while_its_types_are_read_is_named(
@@ -470,7 +471,7 @@ def test_pipelines_that_start_together_on_a_new_warehouse_all_get_through(world:
 
     def load(number: int) -> int:
         chosen = pipeline.model_copy(update={"published_schema": f"raw_{number}"})
-        report = run.run(run.Job(chosen, f"p{number}", "test", world.resolve))
+        report = run.run(Job(chosen, f"p{number}", "test", world.resolve))
         return len(report.loaded)
 
     with ThreadPoolExecutor(4) as pool:

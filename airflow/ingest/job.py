@@ -1,0 +1,105 @@
+"""One pipeline file at work: its name, its run, its two databases, and what of it is wanted."""
+
+from __future__ import annotations
+
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ingest import connections, selection, warehouse
+from ingest.errors import DatabaseError, IngestError
+from ingest.journal import Journal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import psycopg
+
+    from ingest.connections import Address, Entry
+    from ingest.contract import Pipeline
+    from ingest.cursor import Interval
+    from ingest.plan import TablePlan
+    from ingest.rules import TableRule
+
+T = TypeVar("T")
+
+# Sessions beside each other. Two cores are kept busy by four, as one side waits for the other.
+JOBS = 4
+# Seconds in which a warehouse that was restarted is back; beyond them what failed goes unwritten.
+_RESTART = 10.0
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What of a pipeline a run loads: all that is due, unless it says otherwise.
+
+    ``only`` names one table; ``interval`` asks for rows with such cursor values again; ``jobs`` is
+    the number of sessions to the source; ``progress`` hears of each table's bytes as they come.
+    """
+
+    only: str | None = None
+    full_refresh: bool = False
+    interval: Interval | None = None
+    jobs: int = JOBS
+    progress: Callable[[str, int], None] = lambda _table, _bytes: None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One pipeline file at work: its name (the file's stem), its run, where its databases are."""
+
+    pipeline: Pipeline
+    name: str
+    run_id: str
+    resolve: Callable[[str], Entry] = connections.from_environment
+
+    @contextmanager
+    def warehouse(self) -> Iterator[psycopg.Connection[Any]]:
+        """Open a session to the warehouse that holds the lock of the pipeline's schema."""
+        with closing(self.connect()) as connection:
+            warehouse.lock(connection, self.pipeline)
+            yield connection
+
+    def connect(self) -> psycopg.Connection[Any]:
+        """Open a session to the warehouse. Raises IngestError."""
+        address = connections.postgres(self.resolve(self.pipeline.warehouse))
+        return connections.connect(address, side="warehouse", purpose=f"ingest {self.name}")
+
+    def journal(self, connection: psycopg.Connection[Any]) -> Journal:
+        """Return what this run writes into ops by ``connection``."""
+        return Journal(connection, self.name, self.run_id)
+
+    def rule(self, planned: TablePlan) -> TableRule:
+        """Return the rule of the pipeline file for a table."""
+        return selection.rule(self.pipeline, planned.source_schema, planned.source_name)
+
+    def write(self, target: psycopg.Connection[Any], write: Callable[[Journal], T]) -> T:
+        """Return what ``write`` does with the journal; by a new session if ``target`` is gone.
+
+        Raises IngestError.
+        """
+        try:
+            return write(self.journal(target))
+        except IngestError:
+            if not target.closed:
+                raise
+        with closing(self._reconnect()) as fresh:
+            return write(self.journal(fresh))
+
+    def _reconnect(self) -> psycopg.Connection[Any]:
+        until = monotonic() + _RESTART
+        while True:
+            try:
+                return self.connect()
+            except DatabaseError:
+                if monotonic() > until:
+                    raise
+                sleep(1)
+
+    def source(self) -> tuple[Address, str]:
+        """Return the source's address, with what hashing columns needs, and its key's mark."""
+        address = connections.postgres(self.resolve(self.pipeline.source))
+        if not any(rule.columns.hash for rule in self.pipeline.tables):
+            return address, ""
+        return connections.with_hash_key(address, self.resolve(self.pipeline.hash_key))
