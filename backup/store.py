@@ -178,10 +178,9 @@ class Store:
     def get(self, name: str, file_id: str) -> bytes:
         """Return the bytes of a small object."""
         with _translated(f"download of {name}"):
-            response = self._api.download_file_by_id(file_id)
-            collected = _Collected()
-            response.save(collected, allow_seeking=False)
-        return bytes(collected.data)
+            collected = io.BytesIO()
+            self._api.download_file_by_id(file_id).save(collected, allow_seeking=False)
+        return collected.getvalue()
 
     def download(self, name: str, file_id: str, path: Path) -> tuple[int, str]:
         """Download one version to ``path`` and return its size and SHA-256 as read from there."""
@@ -230,20 +229,6 @@ class _Landing(io.FileIO):
                 f"file {self._path} cannot be written: {self._fault.strerror}",
                 hint="Free space there or point BACKUP_SCRATCH at a larger disk.",
             ) from self._fault
-
-
-class _Collected:
-    """A sink in memory for :meth:`Store.get`."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-
-    def write(self, data: bytes) -> int:
-        self.data += data
-        return len(data)
-
-    def seekable(self) -> bool:
-        return False
 
 
 def _stored(version: Any, others: Sequence[Any] = ()) -> StoredObject:

@@ -95,7 +95,7 @@ def test_rows_that_come_during_the_dump_are_in_neither_count_nor_dump(slow: Hous
     assert "late" not in counted
 
 
-@pytest.mark.parametrize("victim", ["pg_dump", "gpg"])
+@pytest.mark.parametrize("victim", ["pg_dump", "zstd", "gpg"])
 def test_a_killed_child_leaves_no_backup(slow: House, victim: str) -> None:
     run = slow.start("run", "hr")
     eventually(slow.unfinished)
