@@ -21,8 +21,11 @@ LEFT, RIGHT, TOP, BOTTOM = 64, 16, 12, 36
 # Seconds: from the shortest restore that is told apart to twice the promise, as logarithms.
 LEAST, MOST = 0.1, 2 * PROMISE_SECONDS
 TICKS = ((0.1, "0.1 s"), (1, "1 s"), (10, "10 s"), (60, "1 min"), (600, "10 min"))
-# Told apart by people who do not see all colours (Okabe and Ito).
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999")
+# Told apart by people who do not see all colours (Okabe and Ito), and three more.
+COLOURS = (
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999",
+    "#6f4fc3", "#8b5e3c", "#b3a100",
+)  # fmt: skip
 ROUND = 10  # a shorter time is told with a decimal
 
 
