@@ -112,10 +112,12 @@ def _cells(record: dict[str, Any], figure: dict[str, Any]) -> tuple[str, ...]:
         return (figure["title"], "-", "-", "-", "not measured")
     times = figure[f"{record['subject']}_times_as_fast"]
     rate = figure[f"{record['counted']}_per_second"]
-    shown = f"{rate:,}" if record["counted"] == "rows" else f"{(rate or 0) / 1e6:.1f}"
+    shown = "-"
+    if rate:
+        shown = f"{rate:,}" if record["counted"] == "rows" else f"{rate / 1e6:.1f}"
     return (
         figure["title"],
-        shown if rate else "-",
+        shown,
         f"{figure['best_seconds']:.2f}" if figure["best_seconds"] else "-",
         f"{figure['peak_mb']:.0f} MB" if figure["peak_mb"] else "-",
         f"{times:.2f} times as fast" if times else "",
