@@ -125,6 +125,12 @@ def pair(folder: str, database: str, objects: Iterable[StoredObject]) -> list[Ba
     return sorted(backups, key=lambda backup: backup.id)
 
 
+def merged(made: Iterable[Backup], copies: Iterable[Backup]) -> list[Backup]:
+    """Return all of them, oldest first; of one that has a copy, the one where it was made."""
+    found = {backup.id: backup for backup in (*copies, *made)}
+    return [found[identifier] for identifier in sorted(found)]
+
+
 def _place(stored: StoredObject) -> Place:
     stood = None if stored.hidden is None else (stored.hidden - stored.uploaded) / DAY_MS
     return Place(name=stored.name, file_id=stored.file_id, size=stored.size, stood=stood)
@@ -139,9 +145,7 @@ class Catalogue:
 
     def backups(self, database: str) -> list[Backup]:
         """Return all backups of ``database``, oldest first; one with a copy is told once."""
-        copies = self.kept(database)
-        found = {backup.id: backup for backup in (*copies, *self.made(database))}
-        return [found[identifier] for identifier in sorted(found)]
+        return merged(self.made(database), self.kept(database))
 
     def made(self, database: str) -> list[Backup]:
         """Return the backups of ``database`` where its job makes them, oldest first."""

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from backup.alerts import Alerts
-from backup.catalogue import Catalogue
+from backup.catalogue import Catalogue, merged
 from backup.commands.app import Json, Timeout, app, out, print_json, read_settings
 from backup.console import command
 from backup.coverage import Kept, Row, judge, judge_keys, survey
@@ -69,7 +69,8 @@ def _ask(settings: Settings) -> list[Row]:
     with open_store(settings, settings.b2_key(B2_KEY)) as store:
         catalogue = Catalogue(store, settings.prefix)
         for entry in registry.entries:
-            backups, copies = catalogue.backups(entry.name), catalogue.kept(entry.name)
+            copies = catalogue.kept(entry.name)
+            backups = merged(catalogue.made(entry.name), copies)
             manifest: Manifest | BackupError | None = None
             try:
                 for newest in (*copies[-1:], *backups[-1:]):
