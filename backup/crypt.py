@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from backup.connection import plain_environment
 from backup.errors import BackupError, WrongUse
 from backup.pipeline import ChildFailed, Pipeline, Stage, run_tool
-from backup.scratch import private_directory
+from backup.scratch import MORE_ROOM, private_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -187,10 +187,7 @@ def decrypt(ring: Keyring, encrypted: Path, plain: Path | None, made_for: tuple[
             pipeline.finish()
         except ChildFailed as error:
             if os.strerror(errno.ENOSPC) in error.message:
-                raise BackupError(
-                    error.message,
-                    hint="Free space there or point BACKUP_SCRATCH at a larger disk.",
-                ) from error
+                raise BackupError(error.message, hint=MORE_ROOM) from error
             raise
         if "[GNUPG:] DECRYPTION_OKAY" not in pipeline.stderr(0):
             raise BackupError(f"{encrypted.name} is not an encrypted file", hint=hint)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PREFIX = ".harmattan-"  # as nobody else calls what is then removed
 # A unix socket's path holds 107 bytes; `/S.gpg-agent.browser` and `/.s.PGSQL.5432` must fit behind.
 LONGEST_SOCKET_DIRECTORY = 86
+MORE_ROOM = "Free space there or point BACKUP_SCRATCH at a larger disk."
 LEFT_SECONDS = 60  # before which a directory may be one that is about to be locked
 
 log = structlog.get_logger()
@@ -80,5 +81,5 @@ def require_room(directory: Path, needed: int, what: str) -> None:
     if free < needed:
         raise BackupError(
             f"scratch directory {directory} has {free} bytes free, {what} needs about {needed}",
-            hint="Free space there or point BACKUP_SCRATCH at a larger disk.",
+            hint=MORE_ROOM,
         )

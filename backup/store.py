@@ -21,6 +21,7 @@ from requests.exceptions import RequestException
 
 from backup.deadline import Stopped, time_limit
 from backup.errors import BackupError
+from backup.scratch import MORE_ROOM
 from backup.upload import LargeFile, patiently, read_parts
 
 if TYPE_CHECKING:
@@ -227,7 +228,7 @@ class _Landing(io.FileIO):
         if self._fault is not None:
             raise BackupError(
                 f"file {self._path} cannot be written: {self._fault.strerror}",
-                hint="Free space there or point BACKUP_SCRATCH at a larger disk.",
+                hint=MORE_ROOM,
             ) from self._fault
 
 
