@@ -26,6 +26,8 @@ from backup.store import Store, open_store
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from backup.manifest import Manifest
+    from backup.proofs import Proof
     from backup.registry import Entry
 
 LOOKED_AT = 100  # the last monthly drill is among them, however many were held by hand since
@@ -108,14 +110,18 @@ def _restore_and_compare(
 ) -> DrillResult:
     manifest = Catalogue(store, settings.prefix).manifest(backup, Signers.of(settings))
     age = backup.age_seconds(datetime.now(UTC))
-    proof = PROOFS[manifest.kind](settings, store, ring, manifest, jobs)
+    return result(manifest, age, PROOFS[manifest.kind](settings, store, ring, manifest, jobs))
+
+
+def result(manifest: Manifest, age: float, proof: Proof) -> DrillResult:
+    """Return the verdict on a backup that was ``age`` seconds old and came back as ``proof``."""
     differences = list(proof.differences)
     if proof.seconds > PROMISE_SECONDS:
         differences.append(f"restore took {proof.seconds:.0f} s, {PROMISE_SECONDS} are promised")
     return DrillResult(
-        database=backup.database,
+        database=manifest.database,
         verdict="different" if differences else "equal",
-        backup_id=backup.id,
+        backup_id=manifest.id,
         backup_bytes=manifest.dump.size,
         backup_age_seconds=age,
         restore_seconds=round(proof.seconds, 3),

@@ -71,11 +71,12 @@ def _database(
             scratch=settings.scratch, pg_bin=settings.pg_bin,
         )  # fmt: skip
         seconds = time.monotonic() - began
-        differences = _compare(manifest, target, jobs) + _damage(settings.pg_bin, target, jobs)
+        differences = compare(manifest, target, jobs) + damage(settings.pg_bin, target, jobs)
     return Proof(seconds, source.size, tuple(differences))
 
 
-def _compare(manifest: Manifest, target: PostgresUri, jobs: int) -> list[str]:
+def compare(manifest: Manifest, target: PostgresUri, jobs: int) -> list[str]:
+    """Return what of the database ``target`` is not as the manifest says, or not sound."""
     with target.connect("drill") as connection:
         found = compare_sequences(manifest.sequences, sequence_values(connection))
         loose = sorted({*unvalidated(connection)} - {*manifest.unvalidated})
@@ -87,7 +88,7 @@ def _compare(manifest: Manifest, target: PostgresUri, jobs: int) -> list[str]:
         return compare_tables(manifest.tables, inventory.tables()) + found
 
 
-def _damage(pg_bin: Path, target: PostgresUri, jobs: int) -> list[str]:
+def damage(pg_bin: Path, target: PostgresUri, jobs: int) -> list[str]:
     """Return what pg_amcheck finds in the pages of tables and indexes."""
     argv = [str(pg_bin / "pg_amcheck"), "--install-missing", "--no-password", f"--jobs={jobs}"]
     stages = [Stage(argv, target.environment())]

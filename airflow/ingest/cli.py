@@ -25,7 +25,8 @@ DONE, FAILED, WRONG_USE = 0, 1, 2
 app = typer.Typer(
     name="ingest",
     help="Brings tables of PostgreSQL databases into the warehouse: exact, checked, all or nothing."
-    "\n\nConnections come from AIRFLOW_CONN_<ID> in the environment, as URIs or as Airflow's JSON.",
+    "\n\nConnections come from AIRFLOW_CONN_<ID> in the environment, as URIs or as Airflow's JSON,"
+    " or from the secrets backend that AIRFLOW__SECRETS__BACKEND names.",
     epilog="Exit codes: 0 done, 1 failed, 2 wrong use.",
     no_args_is_help=True,
     add_completion=False,

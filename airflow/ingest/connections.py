@@ -1,4 +1,4 @@
-"""Connections by id: from the environment at a desk, from Airflow's secrets backend in a task."""
+"""Connections by id: from the environment, or from the secrets backend that Airflow is given."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _KINDS = ("postgres", "postgresql")
 _WEB = ("http", "https")
+# Either of these in the environment says that Airflow has a secrets backend, and which.
+_BACKENDS = ("AIRFLOW__WORKERS__SECRETS_BACKEND", "AIRFLOW__SECRETS__BACKEND")
 _HMAC_BLOCK = 64  # bytes, of SHA-256
 _LEAST_KEY = 16  # characters
 # What Airflow's PostgresHook keeps to itself (its ignored_extra_options and cursor choice).
@@ -99,14 +101,18 @@ class Webhook:
 def from_environment(connection_id: str) -> Entry:
     """Return what ``AIRFLOW_CONN_<ID>`` holds, a URI or Airflow's JSON.
 
-    Raises UnknownConnectionError without ever repeating the value.
+    Without it, what the secrets backend holds that the environment names. Raises
+    UnknownConnectionError without ever repeating the value.
     """
     variable = f"AIRFLOW_CONN_{connection_id.upper()}"
     value = os.environ.get(variable, "").strip()
+    if not value and any(map(os.environ.get, _BACKENDS)):
+        return from_airflow(connection_id)
     if not value:
         raise UnknownConnectionError(
             f"connection {connection_id}: expected {variable} in the environment, found nothing",
-            hint=f"export {variable}=postgresql://user:password@host:5432/database",
+            hint=f"export {variable}=postgresql://user:password@host:5432/database, or name a"
+            f" secrets backend of Airflow's in {_BACKENDS[1]}",
         )
     if not value.startswith("{"):
         return Entry(connection_id, value.partition(":")[0], value)
@@ -120,7 +126,10 @@ def from_environment(connection_id: str) -> Entry:
 
 
 def from_airflow(connection_id: str) -> Entry:
-    """Return what the running task's secrets backend holds for ``connection_id``."""
+    """Return what Airflow's secrets backend holds for ``connection_id``.
+
+    Raises UnknownConnectionError.
+    """
     from airflow.sdk import Connection
     from airflow.sdk.exceptions import (
         AirflowException,

@@ -7,11 +7,15 @@ from typing import Any
 import psycopg
 import pytest
 
-from backup import origins
+from backup import origins, proofs
+from backup.connection import PostgresUri
+from backup.drill import result
 from backup.dump import run_backup
 from backup.pipeline import Stage
+from backup.proofs import Proof
 from backup.signature import signer
 from tests.backup.conftest import SERVER, House, OpenPgpKey, database_entry
+from tests.conftest import PG_BIN
 
 
 def test_a_drill_proves_a_backup_and_keeps_its_report(house: House, drill_key: OpenPgpKey) -> None:
@@ -109,6 +113,52 @@ def test_what_is_not_as_it_was_is_told_one_by_one(house: House, drill_key: OpenP
         "sequence public.tickets is at 1, 5 to 6 expected",
         "constraint odd on public.empty is not valid",
     ]
+
+
+def test_an_index_that_postgresql_would_not_use_is_told(house: House) -> None:
+    manifest = run_backup(house.settings, house.database)
+    restored = PostgresUri(house.source, "test")
+    assert proofs.compare(manifest, restored, 2) == []
+    with psycopg.connect(house.source, autocommit=True) as connection:
+        connection.execute("CREATE TABLE twice AS SELECT 1 AS id FROM generate_series(1, 2)")
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            connection.execute("CREATE UNIQUE INDEX CONCURRENTLY twice_id ON twice (id)")
+    assert proofs.compare(manifest, restored, 2) == [
+        "public.twice has 2 rows and is not in the manifest",
+        "index public.twice_id is not valid",
+    ]
+
+
+def test_an_index_that_is_out_of_order_is_found_by_amcheck(house: House) -> None:
+    restored = PostgresUri(house.source, "test")
+    assert proofs.damage(PG_BIN, restored, 2) == []
+    compare = (
+        "CREATE OR REPLACE FUNCTION compare(int, int) RETURNS int IMMUTABLE LANGUAGE sql"
+        " AS 'SELECT CASE WHEN $1 = $2 THEN 0 WHEN $1 {} $2 THEN 1 ELSE -1 END'"
+    )
+    with psycopg.connect(house.source, autocommit=True) as connection:
+        connection.execute(compare.format(">").encode())
+        connection.execute(
+            "CREATE OPERATOR CLASS fickle FOR TYPE int USING btree AS OPERATOR 1 <, OPERATOR 2 <=,"
+            " OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 compare(int, int)"
+        )
+        connection.execute("CREATE TABLE numbers AS SELECT generate_series(1, 100) AS n")
+        connection.execute("CREATE INDEX in_order ON numbers (n fickle)")
+        connection.execute(compare.format("<").encode())
+    found = " ".join(proofs.damage(PG_BIN, restored, 2))
+    assert "in_order" in found
+    assert "item order invariant violated" in found
+
+
+@pytest.mark.parametrize(("seconds", "verdict"), [(1800.0, "equal"), (1801.0, "different")])
+def test_a_restore_that_breaks_the_promise_is_not_equal(
+    house: House, seconds: float, verdict: str
+) -> None:
+    manifest = run_backup(house.settings, house.database)
+    found = result(manifest, 3600, Proof(seconds, 10, ()))
+    assert found.verdict == verdict
+    broken = ("restore took 1801 s, 1800 are promised",)
+    assert found.findings == (broken if verdict == "different" else ())
 
 
 def test_a_drill_as_root_is_told_why_not(backed_up: House) -> None:

@@ -26,12 +26,14 @@ ENVIRONMENT = "test"
 URI = "postgresql://reader:p4ssw0rd-of-hr@db.test:5432/hr"
 WORKER = "airflow-worker-ingest"
 
-# Each case is asked twice: of the backend itself, and as a task asks, by Airflow's own look-up.
+# Each case is asked three times: of the backend itself; as a task asks, by Airflow's own look-up;
+# and as the command `ingest` asks where the environment has no connection.
 PROGRAM = """
 import json, os, sys
 from airflow.sdk.configuration import clear_secrets_backends_cache
 from airflow.sdk.execution_time.context import _get_connection
 from harmattan.vault_connections import VaultConnections
+from ingest import connections
 
 def asked(ask):
     try:
@@ -47,10 +49,13 @@ for name, case in json.load(open(sys.argv[1])).items():
     found[name] = {
         "backend": asked(lambda: backend.get_conn_value(case["conn_id"])),
         "task": asked(lambda: _get_connection(case["conn_id"]).get_uri()),
+        "command": asked(lambda: dict(connections.postgres(
+            connections.from_environment(case["conn_id"])).parameters)),
     }
 print("FOUND", json.dumps(found))
 """
 DENIED = "AirflowSecretsBackendAccessDenied"
+OF_AIRFLOW = ("backend", "task")
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +163,8 @@ def test_one_that_is_not_there_is_left_to_the_next_backend(found: dict[str, Any]
 
 @pytest.mark.parametrize("case", ["of the other pool", "of another environment"])
 def test_one_that_vault_denies_is_told_so(found: dict[str, Any], case: str) -> None:
-    for asked in found[case].values():
+    for way in OF_AIRFLOW:
+        asked = found[case][way]
         assert asked["error"] == DENIED
         assert asked["message"].startswith("Vault denies this worker the connection ")
         assert "HINT: " in asked["message"]
@@ -172,9 +178,27 @@ def test_a_name_that_leads_out_of_the_pools_folder_gives_nothing(found: dict[str
 
 @pytest.mark.parametrize("case", ["down", "with another's identity", "without an identity"])
 def test_a_vault_that_cannot_be_asked_is_told_so(found: dict[str, Any], case: str) -> None:
-    for asked in found[case].values():
+    for way in OF_AIRFLOW:
+        asked = found[case][way]
         assert asked["error"] == DENIED, asked
         assert "Vault" in asked["message"]
         assert f"{MOUNT}/{ENVIRONMENT}/connections/ingest/hr" in asked["message"]
         assert "HINT: " in asked["message"]
         assert "isn't defined" not in asked["message"]
+
+
+def test_the_command_asks_the_backend_where_the_environment_has_no_connection(
+    found: dict[str, Any],
+) -> None:
+    parts = {"host": "db.test", "port": "5432", "user": "reader", "dbname": "hr"}
+    assert found["found"]["command"]["answer"].items() >= parts.items()
+    for case, why in {
+        "absent": "isn't defined",
+        "of the other pool": "Vault denies this worker the connection",
+        "down": "Vault did not answer",
+    }.items():
+        asked = found[case]["command"]
+        assert asked["error"] == "UnknownConnectionError"
+        assert "expected it in the secrets backend, found: " in asked["message"]
+        assert why in asked["message"]
+        assert "\nHINT: " in asked["message"]
