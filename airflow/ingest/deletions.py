@@ -82,12 +82,31 @@ def stage(sessions: Sessions, plan: TablePlan) -> Found:
             lambda _: None,
         )
         target.execute(sql.SQL("ANALYZE {}").format(name(plan)))
-    missed = target.execute(
-        sql.SQL("SELECT FROM {} k WHERE NOT EXISTS (SELECT FROM ({}) c WHERE {}) LIMIT 1").format(
-            name(plan), candidate_rows(plan, plan.key), sql.SQL(same_key(plan, "k", "c"))
-        )
-    ).fetchone()
+    missed = target.execute(missed_key(plan)).fetchone()
     return Found.DELETES if missed is None else Found.MISSED_ROWS
+
+
+def missed_key(plan: TablePlan) -> sql.Composed:
+    """Return the query of one of the source's keys that is neither published nor staged.
+
+    Each of the two tables is asked by itself, by the index of its key: their union has none, and
+    would be made anew for every key.
+    """
+    published, staged = (
+        sql.Identifier(schema, plan.name) for schema in (plan.schema, plan.staging_schema)
+    )
+    live = f" AND p.{names.quote(DELETED_AT)} IS NULL" if plan.deletes == "mark" else ""
+    return sql.SQL(
+        "SELECT FROM {} k WHERE NOT EXISTS (SELECT FROM {} s WHERE {})"
+        " AND NOT EXISTS (SELECT FROM {} p WHERE {}{}) LIMIT 1"
+    ).format(
+        name(plan),
+        staged,
+        sql.SQL(same_key(plan, "k", "s")),
+        published,
+        sql.SQL(same_key(plan, "k", "p", old="p")),
+        sql.SQL(live),
+    )
 
 
 def candidate_rows(plan: TablePlan, columns: tuple[str, ...]) -> sql.Composed:

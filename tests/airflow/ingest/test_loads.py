@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from ingest import run
+from ingest import deletions, run
 from ingest.cursor import Interval
 from ingest.errors import IngestError, RunFailedError
 from ingest.job import Scope
@@ -174,6 +174,32 @@ def test_a_table_emptied_at_the_source_is_emptied(world: World) -> None:
     load(world, rule(deletes="detect"))
     world.at_source("TRUNCATE staff")
     assert counts(load(world, rule(deletes="detect"))) == ("incremental", 0, 0, 0, 100, 0)
+
+
+def test_finding_deletes_is_no_work_of_every_key_with_every_other(world: World) -> None:
+    rows = 40_000
+    text = rule(deletes="detect")
+    world.at_source(*STAFF, f"INSERT INTO staff SELECT n FROM generate_series(101, {rows}) n")
+    load(world, text)
+    world.at_source("DELETE FROM staff WHERE id = 7")
+    job = world.job(text)
+    with job.warehouse() as target:
+        ([staged], _) = run.stage(job, target, Scope())
+        assert staged.keys
+        query = sql.SQL("EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {}").format(
+            deletions.missed_key(staged.plan)
+        )
+        (([explained],),) = target.execute(query).fetchall()
+        assert run.release(job, target, staged).deleted == 1
+    assert rows <= handled(explained["Plan"]) <= 10 * rows
+
+
+def handled(node: dict[str, Any]) -> int:
+    """Return the rows that all nodes of a plan, as EXPLAIN gives it, returned or threw away."""
+    each = sum(
+        count for name, count in node.items() if name.startswith(("Actual Rows", "Rows Removed"))
+    )
+    return int(each * node["Actual Loops"]) + sum(map(handled, node.get("Plans", [])))
 
 
 def test_rows_that_the_cursor_missed_bring_the_whole_table_by_itself(world: World) -> None:
