@@ -1,4 +1,4 @@
-"""Private directories on the scratch disk, gone on any exit; of a kill -9, by the next run.
+"""Private directories on the scratch disk, gone on any exit; of a kill -9, by the next sweep.
 
 They hold plaintext. Each is locked while its process lives, so one that is not is nobody's.
 """
@@ -25,7 +25,7 @@ PREFIX = ".harmattan-"  # as nobody else calls what is then removed
 # A unix socket's path holds 107 bytes; `/S.gpg-agent.browser` and `/.s.PGSQL.5432` must fit behind.
 LONGEST_SOCKET_DIRECTORY = 86
 MORE_ROOM = "Free space there or point BACKUP_SCRATCH at a larger disk."
-LEFT_SECONDS = 60  # before which a directory may be one that is about to be locked
+LEFT_SECONDS = 10  # before which a directory may be one that is about to be locked
 
 log = structlog.get_logger()
 
@@ -60,19 +60,33 @@ def private_directory(
             os.close(lock)
 
 
-def _sweep(scratch: Path) -> None:
-    """Remove the directories of processes that were killed."""
+def sweep(scratch: Path) -> None:
+    """Remove what killed runs left under ``scratch``; wait for what is too young to tell."""
+    for _ in range(LEFT_SECONDS + 1):
+        if not _sweep(scratch):
+            return
+        time.sleep(1)
+
+
+def _sweep(scratch: Path) -> bool:
+    """Remove the directories of processes that were killed; return whether a young one is left."""
+    young = False
     for left in scratch.glob(f"{PREFIX}*-????????"):
         with suppress(OSError):  # locked by its process, somebody else's, or gone by now
             lock = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 found = os.fstat(lock)
-                if found.st_uid == os.geteuid() and time.time() - found.st_ctime > LEFT_SECONDS:
+                if found.st_uid != os.geteuid():
+                    continue
+                if time.time() - found.st_ctime > LEFT_SECONDS:
                     shutil.rmtree(left)
                     log.warning("what a killed run left is removed", directory=str(left))
+                else:
+                    young = True
             finally:
                 os.close(lock)
+    return young
 
 
 def require_room(directory: Path, needed: int, what: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path  # noqa: TC003 - typer needs it at run time
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from backup.deadline import parse_duration, time_limit
 from backup.drill import run_drill
 from backup.registry import load_registry
 from backup.report import drill_table
+from backup.scratch import sweep
 
 JOB = "restore-drill"
 
@@ -60,3 +62,21 @@ def drill(
         out.print(drill_table(report))
     if failed:
         raise typer.Exit(1)
+
+
+@app.command("sweep")
+@command
+def sweep_scratch(
+    scratch: Annotated[
+        Path,
+        typer.Option(
+            envvar="BACKUP_SCRATCH", exists=True, file_okay=False, help="The scratch directory."
+        ),
+    ],
+) -> None:
+    """Remove the plaintext that restores and drills left which were killed.
+
+    What is at work stays. It runs after each drill, however that ended; by hand after a restore
+    that was killed.
+    """
+    sweep(scratch)

@@ -251,5 +251,36 @@ job "restore-drill" {
         memory_max = 4096
       }
     }
+
+    # A drill that is killed, for want of memory perhaps, cannot take its plaintext away itself.
+    task "sweep" {
+      driver = "docker"
+      user   = "50001:50001"
+
+      lifecycle {
+        hook = "poststop"
+      }
+
+      env {
+        BACKUP_SCRATCH = "/scratch"
+      }
+
+      config {
+        image      = var.backup_image
+        force_pull = false
+        args       = ["sweep"]
+        cap_drop   = ["all"]
+      }
+
+      volume_mount {
+        volume      = "scratch"
+        destination = "/scratch"
+      }
+
+      resources {
+        cpu    = 50  # MHz: its share of a full node, no cap
+        memory = 128 # Python, and no server
+      }
+    }
   }
 }

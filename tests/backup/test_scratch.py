@@ -11,7 +11,7 @@ import pytest
 
 from backup import scratch as module
 from backup.errors import WrongUse
-from backup.scratch import private_directory
+from backup.scratch import private_directory, sweep
 from tests.backup.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -57,6 +57,26 @@ def test_what_a_killed_process_left_goes_with_the_next_and_what_lives_stays(
     with private_directory(tmp_path, "gpg"):
         assert not os.path.exists(held)
     assert list(tmp_path.iterdir()) == [strangers]
+
+
+@pytest.fixture
+def left_by_a_kill(tmp_path: Path) -> Path:
+    """A scratch directory in which a process was killed just now."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, tmp_path],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
+    ) as holder:  # fmt: skip
+        assert holder.stdout is not None
+        assert os.path.exists(holder.stdout.readline().strip())
+        holder.kill()
+    assert list(tmp_path.iterdir())
+    return tmp_path
+
+
+def test_a_sweep_waits_for_what_is_too_young_to_tell(left_by_a_kill: Path) -> None:
+    sweep(left_by_a_kill)
+    assert list(left_by_a_kill.iterdir()) == []
+    sweep(left_by_a_kill)
 
 
 def test_a_path_too_long_for_sockets_is_told(tmp_path: Path) -> None:

@@ -20,12 +20,13 @@ from psycopg import sql
 
 from backup.catalogue import Catalogue
 from backup.registry import load_registry
+from backup.scratch import PREFIX
 from backup.settings import B2_KEY, DRILL_KEY, SIGNERS
 from backup.store import open_store
 from scripts import backblaze, credentials, databases, first_run
 from scripts.console import OperatorError
 from scripts.first_run import finish, force
-from scripts.local import REGISTRY, ROOT, kept
+from scripts.local import REGISTRY, ROOT, VOLUMES, kept
 from scripts.status import newest_report
 from tests.browser import SCREENSHOTS, launched
 from tests.e2e.rounds import logs, wait_until
@@ -116,6 +117,21 @@ def hold_drill(*words: str) -> Any:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def test_a_drill_that_is_killed_leaves_no_plaintext(platform: Access) -> None:
+    child = first_run.dispatch(platform, "restore-drill-now", {})
+    scratch = VOLUMES / "backup-scratch"
+
+    def at_work() -> list[str]:
+        return [path.name for path in scratch.iterdir() if path.name.startswith(PREFIX)]
+
+    wait_until(at_work, "a directory of the drill's", 120)
+    (allocation,) = (each["ID"] for each in platform.nomad.job.get_allocations(child))
+    subprocess.run(["docker", "kill", f"drill-{allocation}"], check=True, capture_output=True)
+    with pytest.raises(OperatorError, match="failed"):
+        finish(platform, child, timeout=120)
+    assert not at_work()
 
 
 def test_one_database_of_a_date_is_drilled_on_demand(platform: Access) -> None:

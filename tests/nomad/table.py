@@ -110,7 +110,8 @@ def _drill(name: str) -> Job:
                     "backup/alerts",
                 },
                 volumes={"backup-scratch": "/scratch"},
-            )
+            ),
+            "sweep": Task("backup_image", BACKUP, volumes={"backup-scratch": "/scratch"}),
         },
     )
 
