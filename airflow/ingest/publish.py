@@ -104,6 +104,11 @@ def _apply(
 
 def _replace(connection: psycopg.Connection[Any], plan: TablePlan, before: int | None) -> None:
     target = sql.Identifier(plan.schema)
+    connection.execute(
+        sql.SQL("ALTER TABLE {} RESET ({})").format(
+            staging.name(plan), sql.SQL(", ").join(map(sql.SQL, staging.UNTENDED))
+        )
+    )
     move = sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(staging.name(plan), target)
     comment = sql.SQL("COMMENT ON TABLE {} IS NULL").format(_name(plan))
     if before is None:

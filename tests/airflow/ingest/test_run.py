@@ -225,6 +225,17 @@ def test_ops_tells_of_each_run_and_table(world: World) -> None:
     ]
 
 
+def test_autovacuum_leaves_a_table_alone_only_until_it_is_published(world: World) -> None:
+    world.at_source("CREATE TABLE staff (id int PRIMARY KEY, name text)")
+    options = "SELECT reloptions FROM pg_class WHERE relname = 'staff'"
+    job = world.job("public.staff")
+    with job.warehouse() as target:
+        ([staged], _) = run.stage(job, target, Scope())
+        assert world.rows(options) == [(["autovacuum_enabled=false"],)]
+        run.release(job, target, staged)
+    assert world.rows(options) == [(None,)]
+
+
 def test_readers_may_read_what_is_published_and_not_staging(world: World) -> None:
     world.at_source(*SCHOOL)
     for _ in range(2):
