@@ -106,9 +106,9 @@ def from_environment(connection_id: str) -> Entry:
     """
     variable = f"AIRFLOW_CONN_{connection_id.upper()}"
     value = os.environ.get(variable, "").strip()
-    if not value and any(map(os.environ.get, _BACKENDS)):
-        return from_airflow(connection_id)
     if not value:
+        if any(map(os.environ.get, _BACKENDS)):
+            return from_airflow(connection_id)
         raise UnknownConnectionError(
             f"connection {connection_id}: expected {variable} in the environment, found nothing",
             hint=f"export {variable}=postgresql://user:password@host:5432/database, or name a"

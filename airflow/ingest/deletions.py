@@ -92,10 +92,7 @@ def missed_key(plan: TablePlan) -> sql.Composed:
     Each of the two tables is asked by itself, by the index of its key: their union has none, and
     would be made anew for every key.
     """
-    published, staged = (
-        sql.Identifier(schema, plan.name) for schema in (plan.schema, plan.staging_schema)
-    )
-    live = f" AND p.{names.quote(DELETED_AT)} IS NULL" if plan.deletes == "mark" else ""
+    published, staged = _tables(plan)
     return sql.SQL(
         "SELECT FROM {} k WHERE NOT EXISTS (SELECT FROM {} s WHERE {})"
         " AND NOT EXISTS (SELECT FROM {} p WHERE {}{}) LIMIT 1"
@@ -105,7 +102,7 @@ def missed_key(plan: TablePlan) -> sql.Composed:
         sql.SQL(same_key(plan, "k", "s")),
         published,
         sql.SQL(same_key(plan, "k", "p", old="p")),
-        sql.SQL(live),
+        sql.SQL(_and_live(plan)),
     )
 
 
@@ -114,9 +111,7 @@ def candidate_rows(plan: TablePlan, columns: tuple[str, ...]) -> sql.Composed:
 
     Columns that are new are NULL in rows that stay.
     """
-    published, staged = (
-        sql.Identifier(schema, plan.name) for schema in (plan.schema, plan.staging_schema)
-    )
+    published, staged = _tables(plan)
     listed = sql.SQL(", ").join(map(sql.Identifier, columns))
     if plan.action == "full":
         live = f" WHERE {names.quote(DELETED_AT)} IS NULL" if plan.deletes == "mark" else ""
@@ -126,7 +121,6 @@ def candidate_rows(plan: TablePlan, columns: tuple[str, ...]) -> sql.Composed:
         return sql.SQL("SELECT {} FROM {} p UNION ALL SELECT {} FROM {}").format(
             kept, published, listed, staged
         )
-    live = f" AND p.{names.quote(DELETED_AT)} IS NULL" if plan.deletes == "mark" else ""
     return sql.SQL(
         "SELECT {} FROM {} p WHERE NOT EXISTS (SELECT FROM {} s WHERE {}){}"
         " UNION ALL SELECT {} FROM {}"
@@ -135,7 +129,7 @@ def candidate_rows(plan: TablePlan, columns: tuple[str, ...]) -> sql.Composed:
         published,
         staged,
         sql.SQL(same_key(plan, "s", "p", old="p")),
-        sql.SQL(live),
+        sql.SQL(_and_live(plan)),
         listed,
         staged,
     )
@@ -146,8 +140,7 @@ def drop_known(connection: psycopg.Connection[Any], plan: TablePlan) -> int:
 
     Return how many.
     """
-    staged = sql.Identifier(plan.staging_schema, plan.name)
-    published = sql.Identifier(plan.schema, plan.name)
+    published, staged = _tables(plan)
     if plan.key:
         return connection.execute(
             sql.SQL("DELETE FROM {} s USING {} p WHERE {}").format(
@@ -179,8 +172,7 @@ def carry_over(connection: psycopg.Connection[Any], plan: TablePlan) -> None:
 
     They have no value in columns that are new or whose old values do not fit their type.
     """
-    staged = sql.Identifier(plan.staging_schema, plan.name)
-    published = sql.Identifier(plan.schema, plan.name)
+    published, staged = _tables(plan)
     found = connection.execute(
         "SELECT attname::text FROM pg_catalog.pg_attribute WHERE attrelid = to_regclass(%s)"
         " AND attnum > 0 AND NOT attisdropped",
@@ -226,6 +218,19 @@ def _source_digest(plan: TablePlan) -> sql.Composed:
     key = {column.name: column.select for column in plan.columns}
     expressions = ", ".join(key[column] for column in plan.key)
     return sql.SQL("SELECT {} FROM {}").format(sql.SQL(_DIGEST.format(expressions)), _source(plan))
+
+
+def _tables(plan: TablePlan) -> tuple[sql.Identifier, sql.Identifier]:
+    """Return the names of the published table and of its rows in staging."""
+    return (
+        sql.Identifier(plan.schema, plan.name),
+        sql.Identifier(plan.staging_schema, plan.name),
+    )
+
+
+def _and_live(plan: TablePlan) -> str:
+    """Return the condition that a row of the published table ``p`` is not marked as deleted."""
+    return f" AND p.{names.quote(DELETED_AT)} IS NULL" if plan.deletes == "mark" else ""
 
 
 def _old_columns(plan: TablePlan, columns: tuple[str, ...]) -> str:
