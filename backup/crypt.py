@@ -21,7 +21,7 @@ from backup.pipeline import ChildFailed, Pipeline, Stage, run_tool
 from backup.scratch import MORE_ROOM, private_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 GPG = ("gpg", "--no-options", "--batch", "--no-tty", "--quiet", "--with-colons")
 CAPABILITIES = 11  # the field's place in gpg's colon format (doc/DETAILS)
@@ -168,21 +168,23 @@ def private_key(armoured: Path) -> Iterator[Keyring]:
         yield ring
 
 
-def decrypt(ring: Keyring, encrypted: Path, plain: Path | None, made_for: tuple[str, ...]) -> None:
-    """Decrypt and decompress ``encrypted`` into ``plain``, or only test that it can be done.
+def decrypt(
+    ring: Keyring, encrypted: Iterable[bytes], plain: Path | None, made_for: tuple[str, ...]
+) -> None:
+    """Decrypt and decompress ``encrypted`` into the new file ``plain``, or only try to.
 
     gpg writes plaintext before it finds tampering, so nothing in ``plain`` counts until this
-    returns: it raises :class:`BackupError` unless every child ended well and gpg says that what
-    it read was indeed encrypted.
+    returns: it raises :class:`ChildFailed` unless every child ended well and gpg says that what
+    it read was indeed encrypted. The rest of ``encrypted`` is then left.
     """
     unpack = ["zstd", "-q", "-d", "-c"] if plain else ["zstd", "-q", "-t"]
     stages = [ring.decrypt_stage(), Stage(unpack, plain_environment())]
     hint = f"The object is damaged, or the key at hand is none of {', '.join(made_for)}."
     with (
-        encrypted.open("rb") as source,
         plain.open("xb") if plain else open(os.devnull, "wb") as sink,
-        Pipeline(stages, source=source, sink=sink, hint=hint) as pipeline,
+        Pipeline(stages, fed=True, sink=sink, hint=hint) as pipeline,
     ):
+        pipeline.feed(encrypted)
         try:
             pipeline.finish()
         except ChildFailed as error:
@@ -190,4 +192,4 @@ def decrypt(ring: Keyring, encrypted: Path, plain: Path | None, made_for: tuple[
                 raise BackupError(error.message, hint=MORE_ROOM) from error
             raise
         if "[GNUPG:] DECRYPTION_OKAY" not in pipeline.stderr(0):
-            raise BackupError(f"{encrypted.name} is not an encrypted file", hint=hint)
+            raise ChildFailed("gpg found nothing that is encrypted", hint=hint)

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Self
 from backup.errors import BackupError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
 
 PIPE_BYTES = 1 << 20  # Linux's own limit for a user; 16 times fewer switches than the default
@@ -38,7 +38,7 @@ class Stage:
 
 
 class ChildFailed(BackupError):  # noqa: N818 - as Stopped, it says what happened
-    """A child of the chain did not end with 0."""
+    """A child of the chain did not do its work."""
 
 
 def last_words(text: str) -> str:
@@ -59,13 +59,13 @@ class Pipeline:
         self,
         stages: Sequence[Stage],
         *,
-        source: IO[bytes] | None = None,
+        fed: bool = False,
         sink: IO[bytes] | None = None,
         hint: str,
     ) -> None:
-        """Prepare a chain from ``source`` (or nothing) to ``sink`` (or :meth:`readinto`)."""
+        """Prepare a chain from :meth:`feed` (or nothing) to ``sink`` (or :meth:`readinto`)."""
         self.stages = stages
-        self.source = source
+        self.fed = fed
         self.sink = sink
         self.hint = hint
         self.children: list[subprocess.Popen[bytes]] = []
@@ -73,7 +73,7 @@ class Pipeline:
 
     def __enter__(self) -> Self:
         try:
-            upstream: IO[bytes] | int = self.source or subprocess.DEVNULL
+            upstream: IO[bytes] | int = subprocess.PIPE if self.fed else subprocess.DEVNULL
             for stage in self.stages:
                 upstream = self._start(stage, upstream)
         except BaseException:
@@ -102,13 +102,25 @@ class Pipeline:
             ) from error
         self.children.append(child)
         # Only the two children may hold a pipe between them, or its end would never be seen.
-        if not isinstance(upstream, int) and upstream is not self.source:
+        if not isinstance(upstream, int):
             upstream.close()
-        if child.stdout is None:
-            return subprocess.DEVNULL
-        with suppress(OSError):  # a busy user may have no pipe pages left; then it is only slower
-            fcntl.fcntl(child.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        return child.stdout
+        for pipe in filter(None, (child.stdin, child.stdout)):
+            with suppress(OSError):  # a busy user may have no pipe pages left: it is only slower
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        return child.stdout or subprocess.DEVNULL
+
+    def feed(self, blocks: Iterable[bytes]) -> None:
+        """Give the first child all ``blocks`` and then its end, in a chain that has a sink.
+
+        A child that takes no more leaves the rest of them; :meth:`finish` tells why.
+        """
+        stdin = self.children[0].stdin
+        assert stdin is not None  # noqa: S101 - a chain that is not fed has no such pipe
+        with suppress(BrokenPipeError), stdin:
+            for block in blocks:
+                rest = memoryview(block)
+                while rest:
+                    rest = rest[os.write(stdin.fileno(), rest) :]
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill the beginning of ``buffer`` and return how far, 0 only after all is well.
@@ -181,8 +193,8 @@ class Pipeline:
         """End the children and let go of what was theirs."""
         self.kill()
         for child in self.children:
-            if child.stdout is not None:
-                child.stdout.close()
+            for pipe in filter(None, (child.stdin, child.stdout)):
+                pipe.close()
         for errors in self.errors:
             errors.close()
 

@@ -112,7 +112,7 @@ def _globals(
     ):
         began = time.monotonic()
         plain = directory / "globals.sql"
-        extract(store, manifest, ring, plain, scratch=settings.scratch)
+        extract(store, manifest, ring, plain)
         environment = server.uri("postgres").environment()
         # Without ON_ERROR_STOP: the role that makes a server is in each, tablespaces in none.
         run_tool(
@@ -150,7 +150,7 @@ def _cluster(
     with private_directory(settings.scratch, "snapshot") as directory:
         began = time.monotonic()
         plain = directory / "snapshot"
-        extract(store, manifest, ring, plain, scratch=settings.scratch)
+        extract(store, manifest, ring, plain)
         with plain.open("rb") as stream:
             check_snapshot(manifest.kind, stream)
         return Proof(time.monotonic() - began, plain.stat().st_size, ())

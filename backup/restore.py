@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from contextlib import closing
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -11,12 +13,12 @@ from psycopg.conninfo import make_conninfo
 from backup.connection import plain_environment
 from backup.crypt import Keyring, decrypt
 from backup.errors import BackupError, WrongUse
-from backup.pipeline import Pipeline, Stage, run_tool
+from backup.pipeline import ChildFailed, Pipeline, Stage, run_tool
 from backup.scratch import private_directory, require_room
 from backup.target import apply_settings, check_target, create_database, provide_roles
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from backup.connection import PostgresUri
@@ -33,37 +35,54 @@ WORDS = {
 log = structlog.get_logger()
 
 
-def fetch(store: Store, manifest: Manifest, directory: Path) -> Path:
-    """Download the encrypted dump and return its path once size and SHA-256 are as they were."""
+class _Read:
+    """Blocks as they go by, counted and hashed."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for block in self._blocks:
+            self._digest.update(block)
+            self.size += len(block)
+            yield block
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of what went by, in hexadecimal."""
+        return self._digest.hexdigest()
+
+
+def unpack(store: Store, manifest: Manifest, ring: Keyring, plain: Path | None) -> None:
+    """Download, decrypt and decompress the dump into the new file ``plain``, or only try to.
+
+    In one pass; nothing in ``plain`` counts until this returns, once size and SHA-256 were found
+    as they were and gpg is content. How long a dump is in plain is not known beforehand; the
+    database's own size stands for it. Raises :class:`BackupError`.
+    """
     dump = manifest.dump
-    require_room(directory, dump.size, f"backup {manifest.id}")
-    path = directory / "dump.zst.gpg"
-    size, sha256 = store.download(dump.name, dump.file_id, path)
-    if (size, sha256) != (dump.size, dump.sha256):
+    if plain:
+        size = manifest.source.size if manifest.source else dump.size
+        require_room(plain.parent, size, f"plain dump of {manifest.database}")
+    failure = None
+    with closing(store.stream(dump.name, dump.file_id)) as blocks:
+        read = _Read(blocks)
+        try:
+            decrypt(ring, read, plain, manifest.recipients)
+        except ChildFailed as error:
+            failure = error
+            for _ in read:  # to its end: only then is it known whether object or key is wrong
+                pass
+    if (read.size, read.sha256) != (dump.size, dump.sha256):
         raise BackupError(
-            f"object {dump.name} is damaged: {size} bytes with SHA-256 {sha256}, "
+            f"object {dump.name} is damaged: {read.size} bytes with SHA-256 {read.sha256}, "
             f"{dump.size} with {dump.sha256} expected",
             hint="Use another backup, and look who or what changed this one.",
-        )
-    return path
-
-
-def unpack(ring: Keyring, manifest: Manifest, encrypted: Path) -> Path:
-    """Decrypt to a plain dump beside ``encrypted``, which is removed to give its room back.
-
-    On disk because pg_restore reads no pipe when it works in parallel. How long a dump is in plain
-    is not known beforehand; the database's own size stands for it.
-    """
-    plain = encrypted.with_name("dump")
-    _require_room_for_plain(plain.parent, manifest)
-    decrypt(ring, encrypted, plain, manifest.recipients)
-    encrypted.unlink()
-    return plain
-
-
-def _require_room_for_plain(directory: Path, manifest: Manifest) -> None:
-    size = manifest.source.size if manifest.source else manifest.dump.size
-    require_room(directory, size, f"plain dump of {manifest.database}")
+        ) from failure
+    if failure:
+        raise failure
 
 
 def named_tables(manifest: Manifest, texts: Sequence[str]) -> tuple[Name, ...]:
@@ -151,10 +170,9 @@ def restore(
         check_target(connection, wanted)
         provide_roles(connection, source, wanted)
     with private_directory(scratch, "restore") as directory:
-        encrypted = fetch(store, manifest, directory)
-        log.info("dump downloaded and checked", id=manifest.id, size=manifest.dump.size)
-        plain = unpack(ring, manifest, encrypted)
-        log.info("dump decrypted", id=manifest.id, size=plain.stat().st_size)
+        plain = directory / "dump"  # a file: pg_restore reads no pipe when it works in parallel
+        unpack(store, manifest, ring, plain)
+        log.info("dump checked and unpacked", id=manifest.id, size=plain.stat().st_size)
         chosen = choose(pg_bin, plain, manifest, tables) if tables else None
         load(pg_bin, plain, target, wanted, chosen)
         if made and not tables:
@@ -162,7 +180,7 @@ def restore(
     log.info("restored", id=manifest.id, database=manifest.database)
 
 
-def extract(store: Store, manifest: Manifest, ring: Keyring, path: Path, *, scratch: Path) -> None:
+def extract(store: Store, manifest: Manifest, ring: Keyring, path: Path) -> None:
     """Write the plain dump to the new file ``path``, whole or not at all, for this user alone."""
     if path.exists():
         raise WrongUse(
@@ -170,20 +188,14 @@ def extract(store: Store, manifest: Manifest, ring: Keyring, path: Path, *, scra
         )
     if not path.parent.is_dir():
         raise WrongUse(f"directory {path.parent} does not exist", hint="Create it first.")
-    with (
-        private_directory(scratch, "restore") as directory,
-        private_directory(path.parent, "restore", sweep=False) as beside,
-    ):
-        encrypted = fetch(store, manifest, directory)
+    with private_directory(path.parent, "restore", sweep=False) as beside:
         plain = beside / "dump"
-        _require_room_for_plain(plain.parent, manifest)
-        decrypt(ring, encrypted, plain, manifest.recipients)
+        unpack(store, manifest, ring, plain)
         plain.chmod(0o600)
         plain.rename(path)
     log.info("written", id=manifest.id, database=manifest.database, file=str(path))
 
 
-def verify(store: Store, manifest: Manifest, ring: Keyring, *, scratch: Path) -> None:
+def verify(store: Store, manifest: Manifest, ring: Keyring) -> None:
     """Read the whole object again: size, SHA-256, that it decrypts and that it unpacks."""
-    with private_directory(scratch, "verify") as directory:
-        decrypt(ring, fetch(store, manifest, directory), None, manifest.recipients)
+    unpack(store, manifest, ring, None)

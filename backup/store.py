@@ -7,30 +7,32 @@ whole, a lost answer of a small upload leaves two versions) is dealt with here a
 
 from __future__ import annotations
 
-import hashlib
 import io
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from b2sdk.v3 import B2Api, InMemoryAccountInfo
-from b2sdk.v3.exception import B2Error
+from b2sdk.v3.exception import B2Error, TruncatedOutput
 from requests.exceptions import RequestException
 
 from backup.deadline import Stopped, time_limit
 from backup.errors import BackupError
-from backup.scratch import MORE_ROOM
-from backup.upload import LargeFile, patiently, read_parts
+from backup.upload import MEBIBYTE, LargeFile, patiently, read_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from backup.settings import B2Key, Settings
     from backup.upload import PartPlan, Source
 
+# A download's requests, so many at once: one alone is slow where the way is long.
+_RANGE, _RANGES = 8 * MEBIBYTE, 8
 CANCEL_SECONDS = 60  # so that a dead network does not hold a job that already failed
 
 LARGE = "none"  # what B2 tells as the SHA-1 of a large file
@@ -183,53 +185,46 @@ class Store:
             self._api.download_file_by_id(file_id).save(collected, allow_seeking=False)
         return collected.getvalue()
 
-    def download(self, name: str, file_id: str, path: Path) -> tuple[int, str]:
-        """Download one version to ``path`` and return its size and SHA-256 as read from there."""
-        with _Landing(path, self._told) as landing:
+    def stream(self, name: str, file_id: str) -> Generator[bytes]:
+        """Yield the bytes of one version in their order, requested in ranges beside each other.
+
+        Each range has a patience of its own. Raises :class:`BackupError`.
+        """
+        session, stopping = self._api.session, Event()
+        url = session.get_download_url_by_id(file_id)
+        pending: deque[Future[bytes]] = deque()
+        pool = ThreadPoolExecutor(_RANGES, thread_name_prefix="range")
+
+        def get(start: int, size: int) -> bytes:
+            with session.download_file_from_url(url, (start, start + size - 1)) as answer:
+                data = b"".join(answer.iter_content(MEBIBYTE))
+            if len(data) != size:
+                raise TruncatedOutput(len(data), size)
+            return data
+
+        try:
             with _translated(f"download of {name}"):
-                self._api.download_file_by_id(file_id).save(landing)
-            landing.check()
-        with path.open("rb") as downloaded:
-            digest = hashlib.file_digest(downloaded, "sha256").hexdigest()
-        return path.stat().st_size, digest
+                size = patiently(f"size of {name}")(self._api.get_file_info, file_id).size
+                for start in range(0, size, _RANGE):
+                    if len(pending) == _RANGES:
+                        yield self._settled(pending.popleft())
+                    again = patiently(f"byte {start} of {name}", stopping)
+                    pending.append(pool.submit(again, get, start, min(_RANGE, size - start)))
+                while pending:
+                    yield self._settled(pending.popleft())
+        finally:
+            stopping.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _settled(self, pending: Future[bytes]) -> bytes:
+        data = pending.result()
+        self._told(len(data))
+        return data
 
 
 def _drained(parts: list[bytearray]) -> Iterator[bytearray]:
     while parts:
         yield parts.pop(0)
-
-
-class _Landing(io.FileIO):
-    """A new file that keeps its first error until :meth:`check`.
-
-    b2sdk writes in a thread of its own; if that ended early, those that feed it would wait on.
-    """
-
-    def __init__(self, path: Path, told: Callable[[int], None]) -> None:
-        super().__init__(path, "x+")
-        self._path = path
-        self._told = told
-        self._fault: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        """Write all of ``data``, or nothing any more after an error."""
-        view = memoryview(data)
-        size = len(view)
-        try:
-            while view and self._fault is None:
-                view = view[super().write(view) :]
-        except OSError as error:
-            self._fault = error
-        self._told(size)
-        return size
-
-    def check(self) -> None:
-        """Raise :class:`BackupError` if anything could not be written."""
-        if self._fault is not None:
-            raise BackupError(
-                f"file {self._path} cannot be written: {self._fault.strerror}",
-                hint=MORE_ROOM,
-            ) from self._fault
 
 
 def _stored(version: Any, others: Sequence[Any] = ()) -> StoredObject:

@@ -8,6 +8,8 @@ import secrets
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, LiteralString
 
 import gnupg
@@ -20,7 +22,6 @@ from tests.b2_server.fixture import running_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from bench.clusters import Cluster
     from bench.race import Setting
@@ -71,6 +72,14 @@ class House:
                 "--no-autostart", "--trust-model=always", "--compress-algo=none", *to,
                 "--output=-", "--encrypt"]  # fmt: skip
 
+    def cool(self, *files: Path) -> None:
+        """Leave what the endpoint keeps, and ``files``, on disk alone, as an older backup is."""
+        for path in (*(self.home / "data").rglob("*"), *files):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
     def forget(self) -> None:
         """Delete all that is in the bucket: the next dump finds as much room as this one."""
         bucket = self.endpoint.api().get_bucket_by_name(self.bucket)
@@ -107,14 +116,14 @@ def size(cluster: Cluster) -> int:
 @contextmanager
 def house(setting: Setting) -> Iterator[House]:
     """Make keys, registry and an endpoint for the time of a measurement."""
-    home = setting.home / "backups"
-    home.mkdir(exist_ok=True, parents=True)
-    keys = _keys(home)
-    with running_endpoint(home) as endpoint:
+    with (
+        TemporaryDirectory(prefix="backups-", dir=setting.home) as made,
+        running_endpoint(home := Path(made)) as endpoint,
+    ):
+        keys = _keys(home)
         bucket = f"bench-{secrets.token_hex(6)}"
-        made = endpoint.create_bucket(bucket)
         rights = ["listBuckets", "listFiles", "readFiles", "writeFiles"]
-        key = endpoint.create_key("bench", rights, made)
+        key = endpoint.create_key("bench", rights, endpoint.create_bucket(bucket))
         _secret(home, "b2.json", json.dumps({"key_id": key.key_id, "key": key.key}))
         _secret(home, "database_uri", setting.clusters.source.uri())
         environments = {}

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from bench.race import Setting
 
 _LIMIT = 200.0  # MB, of all processes of the run
-_BLOCK = 16_000_000  # random bytes, repeated further apart than zstd looks back
+# Rows of random bytes; these many, repeated, are further apart than zstd looks back.
+_ROW, _ROWS = 1_000_000, 16
 _PART_MINIMUM = 16 << 20
 _ROOM = 26e9  # bytes at scale 1: the larger database, and as much again in the bucket
 _GB = 1_000_000_000
@@ -66,15 +67,17 @@ def _one(setting: Setting, gigabytes: int) -> Figure:
             "ALTER TABLE blobs ALTER content SET STORAGE EXTERNAL",
         )
         with source.connect() as connection:
-            connection.execute("INSERT INTO blobs VALUES (0, %b)", [os.urandom(_BLOCK)])
-            copies = int(gigabytes * setting.scale * _GB / _BLOCK)
+            for number in range(_ROWS):
+                connection.execute("INSERT INTO blobs VALUES (%s, %b)", [number, os.urandom(_ROW)])
+            copies = int(gigabytes * setting.scale * _GB / (_ROW * _ROWS))
             connection.execute(
-                "INSERT INTO blobs SELECT n, content FROM blobs, generate_series(1, %s) n",
+                "INSERT INTO blobs SELECT id, content FROM blobs, generate_series(1, %s) n"
+                " ORDER BY n, id",
                 [copies - 1],
             )
         source.execute("CHECKPOINT")
     size = backups.size(source)
-    with backups.house(replace(setting, home=setting.home / f"{gigabytes}")) as house:
+    with backups.house(setting) as house:
         (figure,) = race(
             [
                 Contender(
@@ -87,5 +90,4 @@ def _one(setting: Setting, gigabytes: int) -> Figure:
             ],
             replace(setting, rounds=1),
         )
-        house.forget()
     return figure

@@ -132,7 +132,8 @@ def _markdown(sections: dict[str, dict[str, Any]]) -> str:
         columns = _columns(section)
         lines += [f"| {' | '.join(columns)} |", "|---|" + "---:|" * (len(columns) - 1)]
         for figure in section["figures"]:
-            lines.append("| " + " | ".join(_cells(section, figure)) + " |")
+            cells = (cell.replace("|", r"\|") for cell in _cells(section, figure))
+            lines.append(f"| {' | '.join(cells)} |")
         lines += ["", "; ".join(_target(target) for target in section["targets"]) + "."]
         lines += [
             "",

@@ -23,6 +23,7 @@ _INTO = "restored"
 _ABOUT = (
     "The same database brought back into an empty one: downloaded, checked, decrypted, unpacked and"
     f" loaded by {_JOBS} jobs, beside the loading alone; the rows of lineitem compared by a digest."
+    " What either reads is on disk and not in memory, as it is when a restore is needed."
 )
 
 
@@ -46,19 +47,25 @@ def measure(setting: Setting) -> Section:
             raise OperatorError(f"lineitem: {wanted} expected, {found} found", "Report this.")
         return {}
 
-    with backups.house(setting) as house, step("make a backup and a plain dump"):
+    with backups.house(setting) as house:
+
+        def prepare() -> None:
+            empty()
+            house.cool(plain)
+
         environment = house.environments["counts"] | {"BACKUP_TARGET_URI": uri}
         connection = ["-h", "127.0.0.1", "-U", "postgres"]
         everywhere = {**setting.clusters.environment, **environment}
-        for command in (
-            backups.command("run", backups.NAME),
-            [f"{backups.PG_BIN}/pg_dump", "-Fc", "-Z0", *connection, "-p", str(source.port),
-             f"--file={plain}", DATABASE],
-        ):  # fmt: skip
-            run(
-                [command], environment=everywhere, log=setting.logs / "restore-first.log",
-                timeout=3600,
-            )  # fmt: skip
+        with step("make a backup and a plain dump"):
+            for command in (
+                backups.command("run", backups.NAME),
+                [f"{backups.PG_BIN}/pg_dump", "-Fc", "-Z0", *connection, "-p", str(source.port),
+                 f"--file={plain}", DATABASE],
+            ):  # fmt: skip
+                run(
+                    [command], environment=everywhere, log=setting.logs / "restore-first.log",
+                    timeout=3600,
+                )  # fmt: skip
         load = load_now()
         figures = race(
             [
@@ -72,7 +79,7 @@ def measure(setting: Setting) -> Section:
                             "--jobs", str(_JOBS), "--owners", "skip",
                         )
                     ],
-                    prepare=empty,
+                    prepare=prepare,
                     check=check,
                     environment=environment,
                 ),
@@ -85,7 +92,7 @@ def measure(setting: Setting) -> Section:
                          "--no-privileges", "--exit-on-error", *connection,
                          "-p", str(target.port), f"--dbname={_INTO}", str(plain)]
                     ],
-                    prepare=empty,
+                    prepare=prepare,
                     check=check,
                 ),
             ],

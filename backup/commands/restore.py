@@ -58,7 +58,7 @@ def verify(
             private_key(key_file or settings.secret_path(DRILL_KEY)) as ring,
             open_store(settings, settings.b2_key(B2_KEY), told) as store,
         ):
-            verify_backup(store, manifest, ring, scratch=settings.scratch)
+            verify_backup(store, manifest, ring)
     if as_json:
         print_json({"database": manifest.database, "id": identifier, "whole": True})
     else:
@@ -148,7 +148,7 @@ def restore(
             open_store(settings, settings.b2_key(B2_KEY), told) as store,
         ):
             if isinstance(target, Path):
-                extract(store, manifest, ring, target, scratch=settings.scratch)
+                extract(store, manifest, ring, target)
                 into = str(target)
             else:
                 restore_backup(

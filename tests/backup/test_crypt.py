@@ -22,11 +22,9 @@ def encrypt(keys: Path, scratch: Path, data: bytes) -> Path:
     encrypted = scratch / "dump.zst.gpg"
     with recipients(keys) as ring, encrypted.open("wb") as sink:
         zstd = Stage(["zstd", "-q", "-c"], ENVIRONMENT)
-        (scratch / "plain").write_bytes(data)
-        with (scratch / "plain").open("rb") as source:
-            stages = [zstd, ring.encrypt_stage()]
-            with Pipeline(stages, source=source, sink=sink, hint="") as pipeline:
-                pipeline.finish()
+        with Pipeline([zstd, ring.encrypt_stage()], fed=True, sink=sink, hint="") as pipeline:
+            pipeline.feed([data])
+            pipeline.finish()
     return encrypted
 
 
@@ -43,7 +41,7 @@ def keys(tmp_path: Path, drill_key: OpenPgpKey, recovery_key: OpenPgpKey) -> Pat
 def test_each_recipient_can_decrypt(keys: Path, scratch: Path, whose: str) -> None:
     encrypted = encrypt(keys / "public", scratch, TEXT)
     with private_key(keys / whose) as ring:
-        decrypt(ring, encrypted, scratch / "out", ())
+        decrypt(ring, [encrypted.read_bytes()], scratch / "out", ())
     assert (scratch / "out").read_bytes() == TEXT
 
 
@@ -54,7 +52,7 @@ def test_nobody_else_can(keys: Path, scratch: Path, gnupg_home: Path) -> None:
         private_key(keys / "stranger") as ring,
         pytest.raises(BackupError, match="gpg ended with 2") as caught,
     ):
-        decrypt(ring, encrypted, scratch / "out", ("FINGERPRINT",))
+        decrypt(ring, [encrypted.read_bytes()], scratch / "out", ("FINGERPRINT",))
     assert "FINGERPRINT" in caught.value.hint
 
 
@@ -65,7 +63,7 @@ def test_tampering_is_found(keys: Path, scratch: Path, where: float) -> None:
     data[int(where * len(data)) if isinstance(where, float) else where] ^= 1
     encrypted.write_bytes(data)
     with private_key(keys / "drill") as ring, pytest.raises(BackupError):
-        decrypt(ring, encrypted, None, ())
+        decrypt(ring, [encrypted.read_bytes()], None, ())
 
 
 @pytest.mark.parametrize("missing", [1, 1000])
@@ -73,7 +71,7 @@ def test_a_cut_file_is_found(keys: Path, scratch: Path, missing: int) -> None:
     encrypted = encrypt(keys / "public", scratch, TEXT)
     encrypted.write_bytes(encrypted.read_bytes()[:-missing])
     with private_key(keys / "drill") as ring, pytest.raises(BackupError):
-        decrypt(ring, encrypted, None, ())
+        decrypt(ring, [encrypted.read_bytes()], None, ())
 
 
 def test_a_file_that_was_never_encrypted_is_refused(keys: Path, scratch: Path) -> None:
@@ -82,9 +80,8 @@ def test_a_file_that_was_never_encrypted_is_refused(keys: Path, scratch: Path) -
         ["gpg", "--homedir", str(scratch), "--store", "--compress-algo", "none"],
         input=packed, capture_output=True, check=True,
     ).stdout  # fmt: skip
-    (scratch / "dump.zst.gpg").write_bytes(literal)
     with private_key(keys / "drill") as ring, pytest.raises(BackupError):
-        decrypt(ring, scratch / "dump.zst.gpg", None, ())
+        decrypt(ring, [literal], None, ())
 
 
 def test_an_expired_key_is_refused_before_anything_is_dumped(

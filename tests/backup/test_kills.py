@@ -87,7 +87,7 @@ def rounds(house: House, key: OpenPgpKey, count: int) -> None:
     ):
         for backup in listed(house):
             manifest = Catalogue(store, settings.prefix).manifest(backup, Signers.of(settings))
-            verify(store, manifest, ring, scratch=settings.scratch)
+            verify(store, manifest, ring)
 
 
 def test_a_kill_at_any_moment_leaves_no_false_backup(busy: House, drill_key: OpenPgpKey) -> None:

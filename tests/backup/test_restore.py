@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -32,6 +33,7 @@ from tests.backup.conftest import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 ONE_JOB = Wanted(1)
@@ -134,12 +136,12 @@ def test_a_sound_object_is_verified_and_a_damaged_one_is_not(
         private_key(tmp_path / "key") as ring,
         open_store(house.settings, house.settings.b2_key()) as store,
     ):
-        verify(store, manifest, ring, scratch=house.settings.scratch)
+        verify(store, manifest, ring)
         house.endpoint.set_faults(
             {"kind": "flip_bit", "file_id": manifest.dump.file_id, "offset": 999}
         )
         with pytest.raises(BackupError, match=manifest.dump.name):
-            verify(store, manifest, ring, scratch=house.settings.scratch)
+            verify(store, manifest, ring)
 
 
 def test_the_wrong_key_never_reaches_the_target(backed_up: House, gnupg_home: Path) -> None:
@@ -151,47 +153,51 @@ def test_the_wrong_key_never_reaches_the_target(backed_up: House, gnupg_home: Pa
     assert contents(target) == {}
 
 
-@pytest.mark.parametrize(("megabytes", "what"), [(2, "backup"), (10, "plain dump of hr")])
-def test_a_disk_without_room_is_known_before_it_is_full(
-    house: House, drill_key: OpenPgpKey, megabytes: int, what: str
-) -> None:
-    """On a file system of that size: for the download, or for it and what it is unpacked to."""
-    add_megabytes(house.source, 6)
-    run_backup(house.settings, house.database)
-    house.read()
-    house.secret("drill_key.asc", drill_key.private)
+@contextmanager
+def small_disk(house: House, megabytes: int) -> Iterator[Path]:
     small = house.settings.scratch / "small"
     small.mkdir()
     size = f"size={megabytes}m"
     subprocess.run(["mount", "-t", "tmpfs", "-o", size, "backup-test", small], check=True)
     try:
-        target = house.server.create_database()
-        ended = house.run(
-            "restore", "hr", "--into-env", "TARGET", TARGET=target, BACKUP_SCRATCH=str(small)
+        yield small
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def restore_by_way_of(house: House, small: Path) -> str:
+    """Fail to restore with little room and return what is said of it."""
+    target = house.server.create_database()
+    ended = house.run(
+        "restore", "hr", "--into-env", "TARGET", TARGET=target, BACKUP_SCRATCH=str(small)
+    )
+    assert ended.returncode == 1
+    assert contents(target) == {}
+    assert list(small.iterdir()) == []
+    return ended.stderr
+
+
+def test_a_disk_without_room_is_known_before_it_is_full(backed_up: House) -> None:
+    with small_disk(backed_up, 2) as small:
+        said = restore_by_way_of(backed_up, small)
+    assert re.search(r"has \d+ bytes free, plain dump of hr needs about \d+", said)
+
+
+def test_a_disk_that_fills_up_meanwhile_is_told_and_nothing_waits(
+    house: House, drill_key: OpenPgpKey
+) -> None:
+    """By a database that takes little room and is long in plain."""
+    with psycopg.connect(house.source, autocommit=True) as connection:
+        connection.execute(
+            "CREATE TABLE long AS SELECT n, repeat('long', 500000) FROM generate_series(1, 30) n"
         )
-        assert ended.returncode == 1
-        assert re.search(rf"has \d+ bytes free, {what}.* needs about \d+", ended.stderr)
-        assert contents(target) == {}
-        assert list(small.iterdir()) == []
-    finally:
-        subprocess.run(["umount", small], check=True)
-
-
-def test_a_disk_that_fills_up_meanwhile_is_told_and_nothing_waits(house: House) -> None:
-    """Of a file so large that b2sdk writes it in a thread of its own."""
-    version = house.bucket.upload_bytes(bytes(210_000_000), "local/hr/large")
+    run_backup(house.settings, house.database)
     house.read()
-    small = house.settings.scratch / "small"
-    small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "backup-test", small], check=True)
-    try:
-        with (
-            open_store(house.settings, house.settings.b2_key()) as store,
-            pytest.raises(BackupError, match="cannot be written: No space left on device"),
-        ):
-            store.download("local/hr/large", version.id_, small / "dump")
-    finally:
-        subprocess.run(["umount", small], check=True)
+    house.secret("drill_key.asc", drill_key.private)
+    with small_disk(house, 20) as small:
+        said = restore_by_way_of(house, small)
+    assert "No space left on device" in said
+    assert "point BACKUP_SCRATCH at a larger disk" in said
 
 
 def test_a_target_that_holds_other_things_is_taken_on_demand(backed_up: House) -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import random
+import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,7 +15,6 @@ from backup.upload import PartPlan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.backup.conftest import House
 
@@ -116,12 +118,45 @@ def test_a_twin_that_a_lost_answer_made_hides_nothing(empty_house: House) -> Non
     assert found.hidden is None
 
 
-def test_a_download_tells_what_is_on_the_disk(empty_house: House, tmp_path: Path) -> None:
-    stored = empty_house.bucket.upload_bytes(b"abc", "local/hr/a")
+def test_a_download_comes_in_its_order_whatever_the_weather(empty_house: House) -> None:
+    data = random.Random(8).randbytes(70_000_000)
+    stored = empty_house.bucket.upload_bytes(data, "local/hr/a")
     empty_house.read()
     with opened(empty_house) as store:
-        size, sha256 = store.download(stored.file_name, stored.id_, tmp_path / "a")
-    assert (size, sha256[:8]) == (3, "ba7816bf")
+        empty_house.endpoint.set_faults(
+            {"operation": "download", "kind": "status", "status": 503, "retry_after": 1},
+            {"operation": "download", "kind": "close_mid_body"},
+            {"operation": "download", "kind": "close"},
+        )
+        blocks = list(store.stream(stored.file_name, stored.id_))
+        assert b"".join(blocks) == data
+        assert [len(block) for block in blocks[:-1]] == [8 << 20] * 8
+        empty_house.endpoint.advance(days=2)
+        assert b"".join(store.stream(stored.file_name, stored.id_)) == data
+
+
+def test_a_download_that_nobody_reads_on_ends(empty_house: House) -> None:
+    stored = empty_house.bucket.upload_bytes(bytes(30_000_000), "local/hr/a")
+    empty_house.read()
+    with opened(empty_house) as store:
+        empty_house.endpoint.set_faults(
+            {"operation": "download", "kind": "status", "status": 503, "after": 1, "count": 100}
+        )
+        blocks = store.stream(stored.file_name, stored.id_)
+        assert next(blocks) == bytes(8 << 20)
+        began = time.monotonic()
+        blocks.close()
+    empty_house.endpoint.set_faults()
+    while any(thread.name.startswith("range") for thread in threading.enumerate()):
+        assert time.monotonic() < began + 10
+        time.sleep(0.05)
+
+
+def test_an_empty_object_has_no_blocks(empty_house: House) -> None:
+    stored = empty_house.bucket.upload_bytes(b"", "local/hr/a")
+    empty_house.read()
+    with opened(empty_house) as store:
+        assert list(store.stream("local/hr/a", stored.id_)) == []
 
 
 def test_a_key_that_may_not_write_is_known_beforehand(empty_house: House) -> None:

@@ -88,8 +88,8 @@ def uploaded(house: House, size: int, plan: PartPlan) -> Stream:
     house.endpoint.set_faults()
     house.read()
     with open_store(house.settings, house.settings.b2_key()) as store:
-        found = store.download("local/hr/a", stored.file_id, house.settings.scratch / "a")
-    assert found == (size, stream.digest.hexdigest())
+        found = b"".join(store.stream("local/hr/a", stored.file_id))
+    assert hashlib.sha256(found).hexdigest() == stream.digest.hexdigest()
     assert stored.size == size == sum(told)
     assert house.names() == ["local/hr/a"]
     return stream
