@@ -32,12 +32,12 @@ ACCOUNTS = (
     f" FROM generate_series(1, {ROWS}) n",
     "ANALYZE accounts",
 )
-BLOCKS = 32  # in place of 8192, of which ten thousand rows are a few
+BLOCKS = 16  # in place of 2048, of which a hundred thousand rows are not one
 # A process of its own, which a test can kill.
 SMALL = f"""
 from ingest import staging
 from ingest.__main__ import entry
-staging._RANGE_BLOCKS = {BLOCKS}
+staging._RANGE_BLOCKS, staging.RANGES = {BLOCKS}, {JOBS}
 entry()
 """
 
@@ -45,6 +45,7 @@ entry()
 @pytest.fixture(autouse=True)
 def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staging, "_RANGE_BLOCKS", BLOCKS)
+    monkeypatch.setattr(staging, "RANGES", JOBS)
 
 
 @contextmanager
@@ -85,7 +86,7 @@ def load(world: World, **how: object) -> Loaded:
 def test_a_table_that_changes_meanwhile_is_copied_as_of_one_moment(world: World) -> None:
     world.at_source(*ACCOUNTS)
     (plan,), _ = run.foresee(world.job("public.accounts"), Scope())
-    assert len(staging.parts(plan, JOBS)) == 16
+    assert len(staging.parts(plan, JOBS)) == 64
     with money_moves(world) as times:
         for _ in range(3):
             before = times[0]
