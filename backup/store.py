@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from backup.upload import PartPlan, Source
 
 # A download's requests, so many at once: one alone is slow where the way is long.
-_RANGE, _RANGES = 8 * MEBIBYTE, 8
+_RANGE, _RANGES = 4 * MEBIBYTE, 8
 CANCEL_SECONDS = 60  # so that a dead network does not hold a job that already failed
 
 LARGE = "none"  # what B2 tells as the SHA-1 of a large file
