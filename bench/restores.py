@@ -35,12 +35,6 @@ def measure(setting: Setting) -> Section:
     plain = setting.home / "plain.dump"
     uri = target.uri().rpartition("/")[0] + f"/{_INTO}"
 
-    def empty() -> None:
-        target.execute(
-            sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(_INTO)),
-            sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(_INTO)),
-        )
-
     def check() -> dict[str, Any]:
         found = data.digest(target.of(_INTO), "public", "lineitem")
         if found != wanted:
@@ -50,7 +44,10 @@ def measure(setting: Setting) -> Section:
     with backups.house(setting) as house:
 
         def prepare() -> None:
-            empty()
+            target.execute(
+                sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(_INTO)),
+                sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(_INTO)),
+            )
             house.cool(plain)
 
         environment = house.environments["counts"] | {"BACKUP_TARGET_URI": uri}
