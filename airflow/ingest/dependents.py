@@ -62,6 +62,11 @@ _BLOCKERS: LiteralString = """
     SELECT 'constraint ' || k.conname || ' on ' || k.conrelid::regclass::text
     FROM object o JOIN pg_constraint k ON k.confrelid = o.oid
     UNION ALL
+    SELECT CASE k.contype WHEN 'c' THEN 'check ' WHEN 'f' THEN 'foreign key '
+             WHEN 'u' THEN 'unique ' ELSE 'exclusion ' END
+           || 'constraint ' || k.conname || ' on ' || o.oid::regclass::text
+    FROM object o JOIN pg_constraint k ON k.conrelid = o.oid AND k.contype IN ('c', 'f', 'u', 'x')
+    UNION ALL
     SELECT 'table ' || i.inhrelid::regclass::text
     FROM object o JOIN pg_inherits i ON i.inhparent = o.oid
     UNION ALL

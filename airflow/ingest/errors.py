@@ -30,7 +30,11 @@ _HINTS = (
         "A value does not fit its type in the warehouse: compare both sides' versions and types.",
     ),
     ("40", "Another session was in the way, and the server ended this one's work: run again."),
-    ("23", "The rows break a key that the source declares: look for a corrupt index there."),
+    (
+        "23",
+        "The rows break a constraint that somebody gave the published table: drop it; or a key that"
+        " the source declares: look for a corrupt index there.",
+    ),
     ("53", "The server is out of a resource: run again when it has room."),
     ("57P", "The server was shut down: run again when it is back."),
     ("08", "The connection was lost: run again when the server is back."),

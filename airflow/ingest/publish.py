@@ -172,7 +172,10 @@ def _refill(
         )
     shapes = [
         connection.execute(
-            "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute"
+            "SELECT attname::text, format_type(atttypid, atttypmod),"
+            " (SELECT array_position(conkey, attnum) FROM pg_catalog.pg_constraint"
+            " WHERE conrelid = attrelid AND contype = 'p')"  # its place in the key
+            " FROM pg_catalog.pg_attribute"
             " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
             [names.qualified(schema, plan.name)],
         ).fetchall()
@@ -180,15 +183,15 @@ def _refill(
     ]
     old, new = map(set, shapes)
     if old != new:
-        changed = sorted({name for name, _ in old ^ new})
+        changed = sorted({name for name, _, _ in old ^ new})
         raise IngestError(
-            f"warehouse: table {plan}, column {', '.join(changed)}: expected the columns that"
-            f" {'; '.join(blockers)} was made for, found them changed",
+            f"warehouse: table {plan}, column {', '.join(changed)}: expected the columns"
+            f" and the key that {'; '.join(blockers)} was made for, found them changed",
             hint="Drop it, run again, and create it anew; or grant this role membership in the"
             " owner of the views, so that it can make them again.",
         )
     log.warning("%s is filled a second time, because of: %s", plan, "; ".join(blockers))
-    columns = sql.SQL(", ").join(sql.Identifier(name) for name, _ in shapes[1])
+    columns = sql.SQL(", ").join(sql.Identifier(name) for name, _, _ in shapes[1])
     connection.execute(sql.SQL("TRUNCATE {}").format(_name(plan)))
     connection.execute(
         sql.SQL("INSERT INTO {} ({columns}) SELECT {columns} FROM {}").format(

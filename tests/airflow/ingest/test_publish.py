@@ -137,6 +137,14 @@ def test_a_view_whose_column_went_is_named_and_nothing_is_lost(world: World) -> 
         ("CREATE TABLE marts.t (one raw_hr.staff)", "column one of table marts.t"),
         ("CREATE STATISTICS marts.s (dependencies) ON id, name FROM raw_hr.staff", "statistics s"),
         ("CREATE VIEW marts.v AS SELECT * FROM raw_hr.staff", "view marts.v of postgres"),
+        ("ALTER TABLE raw_hr.staff ADD CONSTRAINT low CHECK (grade < 9)", "check constraint low"),
+        ("ALTER TABLE raw_hr.staff ADD CONSTRAINT one UNIQUE (name)", "unique constraint one"),
+        (
+            "CREATE TABLE marts.g (id int PRIMARY KEY); INSERT INTO marts.g SELECT"
+            " generate_series(0, 4); ALTER TABLE raw_hr.staff ADD CONSTRAINT own FOREIGN KEY"
+            " (grade) REFERENCES marts.g",
+            "foreign key constraint own",
+        ),
     ],
 )
 def test_what_cannot_be_made_again_keeps_its_table_which_is_filled_anew(
@@ -154,8 +162,29 @@ def test_what_cannot_be_made_again_keeps_its_table_which_is_filled_anew(
     world.at_source("ALTER TABLE staff ADD joined date")
     with pytest.raises(RunFailedError) as failure:
         world.run()
-    assert "column joined: expected the columns that" in failure.value.message
+    assert "column joined: expected the columns and the key that" in failure.value.message
     assert blocker in failure.value.message
+    assert world.rows("SELECT count(*) FROM raw_hr.staff") == [(100,)]
+
+
+def test_rows_that_break_a_constraint_of_the_published_table_are_an_error(world: World) -> None:
+    world.at_source(*STAFF)
+    world.run()
+    at_warehouse(world, "ALTER TABLE raw_hr.staff ADD CONSTRAINT low CHECK (grade < 9)")
+    world.at_source("UPDATE staff SET grade = 9 WHERE id = 1")
+    with pytest.raises(RunFailedError, match=r'check constraint "low"') as failure:
+        world.run()
+    assert "that somebody gave the published table: drop it" in failure.value.hint
+    assert world.rows("SELECT max(grade), count(*) FROM raw_hr.staff") == [(4, 100)]
+
+
+def test_a_key_that_changed_is_an_error_where_the_table_must_stay(world: World) -> None:
+    world.at_source(*STAFF)
+    world.run()
+    at_warehouse(world, "ALTER TABLE raw_hr.staff ADD CONSTRAINT low CHECK (grade < 9)")
+    world.at_source("ALTER TABLE staff DROP CONSTRAINT staff_pkey, ADD PRIMARY KEY (id, grade)")
+    with pytest.raises(RunFailedError, match=r"column grade: expected the columns and the key"):
+        world.run()
     assert world.rows("SELECT count(*) FROM raw_hr.staff") == [(100,)]
 
 
