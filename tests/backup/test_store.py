@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from backup.deadline import Stopped, time_limit
 from backup.errors import BackupError
 from backup.store import Store, open_store
 from backup.upload import PartPlan
@@ -135,20 +136,19 @@ def test_a_download_comes_in_its_order_whatever_the_weather(empty_house: House) 
         assert b"".join(store.stream(stored.file_name, stored.id_)) == data
 
 
-def test_a_download_that_nobody_reads_on_ends(empty_house: House) -> None:
+def test_a_download_that_is_stopped_leaves_no_thread(empty_house: House) -> None:
     stored = empty_house.bucket.upload_bytes(bytes(20_000_000), "local/hr/a")
     empty_house.read()
     with opened(empty_house) as store:
         empty_house.endpoint.set_faults(
-            {"operation": "download", "kind": "status", "status": 503, "after": 1, "count": 100}
+            {"operation": "download", "kind": "status", "status": 503, "count": 100}
         )
-        blocks = store.stream(stored.file_name, stored.id_)
-        assert next(blocks) == bytes(4 << 20)
-        began = time.monotonic()
-        blocks.close()
+        with pytest.raises(Stopped), time_limit(1):
+            next(store.stream(stored.file_name, stored.id_))
     empty_house.endpoint.set_faults()
+    until = time.monotonic() + 10
     while any(thread.name.startswith("range") for thread in threading.enumerate()):
-        assert time.monotonic() < began + 10
+        assert time.monotonic() < until
         time.sleep(0.05)
 
 
