@@ -197,7 +197,7 @@ class Store:
 
         def get(start: int, size: int) -> bytes:
             with session.download_file_from_url(url, (start, start + size - 1)) as answer:
-                data = b"".join(answer.iter_content(MEBIBYTE))
+                data = b"".join(answer.iter_content(size))
             if len(data) != size:
                 raise TruncatedOutput(len(data), size)
             return data

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .files import Piece
 
 # Large enough that system calls do not count, small enough that a hundred streams fit in 32 MB.
-CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 1024 * 1024
 
 
 class Incoming:
