@@ -79,11 +79,15 @@ _EXTENSIONS: LiteralString = "SELECT extname, extversion FROM pg_extension ORDER
 Name = tuple[str, str]
 # All large objects together, told of as if they were one more table.
 LARGE_OBJECTS: Name = ("pg_catalog", "pg_largeobject")
-# Of each its number and the SHA-256 of its first gigabyte, which is all that one call returns.
+# Of each its number and the SHA-256 of pieces of 16 MiB: one call returns 1 GB at most.
 _LARGE_OBJECTS: LiteralString = """
-SELECT count(*), {digest}::text FROM (
-  SELECT oid || ':' || encode(sha256(lo_get(oid, 0, 1000000000)), 'hex') AS t
-  FROM pg_largeobject_metadata) AS objects
+SELECT (SELECT count(*) FROM pg_largeobject_metadata), {digest}::text FROM (
+  SELECT o.oid || ':' || start || ':' || encode(sha256(lo_get(o.oid, start, 16777216)), 'hex') AS t
+  FROM pg_largeobject_metadata o
+  CROSS JOIN LATERAL (SELECT lo_open(o.oid, 262144) AS handle OFFSET 0) AS opened  -- to read
+  CROSS JOIN LATERAL (
+    SELECT lo_lseek64(handle, 0, 2) AS size, lo_close(handle) OFFSET 0) AS closed  -- from its end
+  CROSS JOIN LATERAL generate_series(0, size, 16777216) AS start) AS pieces
 """
 
 

@@ -239,7 +239,8 @@ class _Audit:
         check, expected = f"sql.{name}", "true"
         rows: list[tuple[Any, ...]] = []
         try:
-            with self._connection.transaction():
+            # Rolled back, so that what a query sets, another role among it, ends with it.
+            with self._connection.transaction(force_rollback=True):
                 # Whatever the query finds, no more than two answers come, and none that is wide.
                 inner = query.replace("{table}", self._candidate).rstrip().removesuffix(";")
                 asked = f"SELECT * FROM ({inner}\n) AS answer LIMIT"

@@ -88,16 +88,17 @@ def test_large_objects_come_back_or_are_asked_for(house: House, drill_key: OpenP
     assert (result["tables_compared"], result["rows_compared"]) == (6, 702)
 
 
-def test_a_large_object_that_is_not_the_same_is_told(house: House) -> None:
+@pytest.mark.parametrize("place", [3, 1_000_000_001], ids=["at its start", "after a gigabyte"])
+def test_a_large_object_that_is_not_the_same_is_told(house: House, place: int) -> None:
     def stock() -> Any:
         uri = PostgresUri(house.source, "the test")
         with Inventory(lambda: uri.connect("test"), 1, [LARGE_OBJECTS], digests=True) as inventory:
             return inventory.tables()
 
     with source(house) as connection:
-        connection.execute("SELECT lo_from_bytea(4711, 'before')")
+        connection.execute("SELECT lo_from_bytea(4711, 'before'), lo_put(4711, %s, 'x')", [place])
         then = stock()
-        connection.execute("SELECT lo_put(4711, 3, 'X')")
+        connection.execute("SELECT lo_put(4711, %s, 'X')", [place])
     assert compare_tables(then, stock()) == [
         "pg_catalog.pg_largeobject has 1 rows as expected, but not the same"
     ]

@@ -205,6 +205,23 @@ def test_a_files_sql_reads_what_readers_may_read_and_changes_nothing(
         connection.execute("REVOKE warehouse_readers FROM ingest_loader")
 
 
+def test_what_a_files_sql_sets_ends_with_it(world: World) -> None:
+    world.at_source(*STAFF)
+    world.run()
+    with psycopg.connect(world.warehouse_admin) as connection:
+        connection.execute("GRANT warehouse_readers TO ingest_loader")
+        connection.execute("CREATE SCHEMA private AUTHORIZATION ingest_loader")
+        connection.execute("SET ROLE ingest_loader")
+        connection.execute("CREATE TABLE private.pay (amount int)")
+    first = "select bool_and(set_config('role', 'none', true) is not null) from {table}"
+    then = "select count(*) = 0 from private.pay, {table}"
+    with pytest.raises(CheckFailedError, match=r"sql\.then: .*permission denied") as failure:
+        world.run(rule(f'{{sql: {{first: "{first}", then: "{then}"}}}}'))
+    assert "sql.first" not in failure.value.message
+    with psycopg.connect(world.warehouse_admin) as connection:
+        connection.execute("REVOKE warehouse_readers FROM ingest_loader")
+
+
 def peak() -> int:
     """Return the most memory that this process had since it was last asked, in MB."""
     status = Path("/proc/self/status").read_text()
