@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
@@ -10,6 +9,7 @@ from psycopg import sql
 
 from ingest import deletions, names, staging, warehouse
 from ingest.errors import CheckFailedError, from_postgres
+from ingest.journal import Outcome
 from ingest.rules import Checks, Rows
 
 if TYPE_CHECKING:
@@ -23,21 +23,6 @@ _SAMPLES = 5
 _BOOLEAN = psycopg.adapters.types["bool"].oid
 # A check's own SELECT reads one table of tonight's; beyond this it is wrong.
 _SQL_TIMEOUT = "10min"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one check expected and found; ``samples`` are keys of rows that break it."""
-
-    check: str
-    passed: bool
-    expected: str
-    found: str
-    samples: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        rows = f" (for example {', '.join(self.samples)})" if self.samples else ""
-        return f"{self.check}: expected {self.expected}, found {self.found}{rows}"
 
 
 def audit(journal: Journal, staged: Staged, rule: TableRule) -> tuple[Outcome, ...]:

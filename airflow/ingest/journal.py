@@ -19,7 +19,6 @@ from ingest.plan import State
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ingest.checks import Outcome
     from ingest.errors import IngestError
     from ingest.plan import TablePlan
     from ingest.staging import Staged
@@ -109,6 +108,21 @@ _PUBLISHED: LiteralString = """
       cursor_value = %(cursor_value)s
     WHERE (pipeline, run_id, "table") = (%(pipeline)s, %(run_id)s, %(table)s)
 """
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one check expected and found; ``samples`` are keys of rows that break it."""
+
+    check: str
+    passed: bool
+    expected: str
+    found: str
+    samples: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        rows = f" (for example {', '.join(self.samples)})" if self.samples else ""
+        return f"{self.check}: expected {self.expected}, found {self.found}{rows}"
 
 
 @dataclass(frozen=True)
