@@ -27,7 +27,7 @@ _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 def failed(
-    job: Job, reason: IngestError, table: str | None, *, step: str = "run", log_url: str = ""
+    job: Job, reason: IngestError, table: str | None, *, step: str, log_url: str = ""
 ) -> None:
     """Post that a run failed: in which step, on which table, and why."""
     _tell(job, "failed", table=table, step=step, reason=str(reason), log_url=log_url)

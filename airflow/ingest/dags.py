@@ -128,7 +128,7 @@ def _group(pipeline: Pipeline, name: str) -> TaskGroup:
             try:
                 staged, failed = run.stage(work, target, _scope(pipeline, context))
             except IngestError as error:
-                run.stop(work, target, "extract", error)
+                run.stop(work, target, "extract", error, ended=False)
                 raise
         passing = [error for error in failed.values() if not isinstance(error, _LASTING)]
         if failed and (not staged or (passing and _again(context["ti"]))):

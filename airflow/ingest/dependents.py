@@ -130,6 +130,12 @@ _TABLE: LiteralString = """
                   coalesce(' WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')', ''))
     FROM pg_policy p WHERE p.polrelid = %(oid)s
     UNION ALL
+    SELECT format('COMMENT ON POLICY %%I ON %%s IS %%L', p.polname, p.polrelid::regclass,
+                  d.description)
+    FROM pg_policy p JOIN pg_description d ON d.objoid = p.oid
+      AND d.classoid = 'pg_policy'::regclass
+    WHERE p.polrelid = %(oid)s
+    UNION ALL
     SELECT format('ALTER TABLE %%s ENABLE ROW LEVEL SECURITY', oid::regclass)
     FROM pg_class WHERE oid = %(oid)s AND relrowsecurity
     UNION ALL
@@ -152,7 +158,8 @@ _INDEXES: LiteralString = """
            ARRAY(SELECT a.attname::text FROM pg_depend d JOIN pg_attribute a
                  ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
                  WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
-                   AND d.refobjid = i.indrelid AND d.refobjsubid > 0)
+                   AND d.refobjid = i.indrelid AND d.refobjsubid > 0),
+           obj_description(i.indexrelid, 'pg_class')
     FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
     WHERE i.indrelid = %(oid)s AND i.indisvalid AND NOT i.indisprimary
       AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid)
@@ -206,13 +213,17 @@ def read(connection: psycopg.Connection[Any], table: int, columns: Sequence[str]
 
 
 def copy_indexes(
-    connection: psycopg.Connection[Any], table: int, target: sql.Identifier, columns: Sequence[str]
+    connection: psycopg.Connection[Any],
+    table: int,
+    schema: str,
+    target: sql.Identifier,
+    columns: Sequence[str],
 ) -> None:
     """Build the indexes of the published table on ``target``, but for those of columns that went.
 
-    An index that is there already is left as it is.
+    ``schema`` is that of ``target``. An index that is there already is left as it is.
     """
-    for unique, name, rest, on in connection.execute(_INDEXES, {"oid": table}).fetchall():
+    for unique, name, rest, on, comment in connection.execute(_INDEXES, {"oid": table}).fetchall():
         if set(on) <= {*columns}:
             connection.execute(
                 sql.SQL("CREATE {}INDEX IF NOT EXISTS {} ON {}{}").format(
@@ -220,6 +231,11 @@ def copy_indexes(
                     sql.Identifier(name),
                     target,
                     sql.SQL(rest),
+                )
+            )
+            connection.execute(
+                sql.SQL("COMMENT ON INDEX {} IS {}").format(
+                    sql.Identifier(schema, name), sql.Literal(comment)
                 )
             )
 

@@ -70,7 +70,8 @@ def snapshot(
     """Hold the pipeline's tables of the source, or the ``only`` one, still while they are copied.
 
     The tables are locked (ACCESS SHARE, which stops no reader or writer) before the snapshot is
-    taken: one that is truncated or rewritten in between would read as empty under it.
+    taken: one that is truncated or rewritten in between would read as empty under it. So are those
+    that views read; a materialised view cannot be, and shows what it was refreshed with meanwhile.
     Raises IngestError.
     """
     side = f"source {pipeline.source}"
@@ -84,7 +85,7 @@ def snapshot(
         with leader.transaction():
             for table in rules:
                 what = str(table)
-                if table.kind in "rp":
+                if table.kind in "rpv":  # a view takes what it reads along
                     leader.execute(_lock(table))
             _check_same(side, rules, catalog.names(leader, rules))
             yield Source(leader, address, side, rules)

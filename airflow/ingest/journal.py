@@ -53,10 +53,15 @@ _END: LiteralString = """
       ORDER BY t.finished_at LIMIT 1
     ) f ON true
     ON CONFLICT (pipeline, run_id) DO UPDATE SET finished_at = excluded.finished_at,
-      status = CASE WHEN coalesce(excluded.error, r.error) IS NULL THEN 'success'
-        ELSE 'failed' END,
-      step = coalesce(excluded.step, r.step), "table" = coalesce(excluded."table", r."table"),
-      error = coalesce(excluded.error, r.error)
+      (status, step, "table", error) = (
+        SELECT CASE WHEN fault.error IS NULL THEN 'success' ELSE 'failed' END,
+          fault.step, fault."table", fault.error
+        FROM (SELECT excluded.step, excluded."table", excluded.error
+              WHERE excluded.error IS NOT NULL
+              UNION ALL SELECT r.step, NULL, r.error  -- what stopped the run as a whole
+              WHERE r.step = 'extract' AND r."table" IS NULL AND excluded.error IS NULL
+              UNION ALL SELECT NULL, NULL, NULL
+              LIMIT 1) fault)
 """
 _STOPPED: LiteralString = """
     INSERT INTO ops.runs AS r (pipeline, run_id, status, step, error, finished_at)
@@ -68,10 +73,14 @@ _FAULT: LiteralString = """
     SELECT step, "table", error FROM ops.runs
     WHERE (pipeline, run_id) = (%(pipeline)s, %(run_id)s) AND status = 'failed'
 """
-_PREVIOUS: LiteralString = """
-    SELECT status = 'failed' FROM ops.runs
-    WHERE pipeline = %(pipeline)s AND run_id <> %(run_id)s AND finished_at IS NOT NULL
-    ORDER BY finished_at DESC LIMIT 1
+_ENDED: LiteralString = """
+    WITH before AS (SELECT status FROM ops.pipelines WHERE pipeline = %(pipeline)s)
+    INSERT INTO ops.pipelines AS p (pipeline, status, run_id)
+    SELECT pipeline, status, run_id FROM ops.runs
+    WHERE (pipeline, run_id) = (%(pipeline)s, %(run_id)s)
+    ON CONFLICT (pipeline) DO UPDATE SET status = excluded.status, run_id = excluded.run_id,
+      finished_at = clock_timestamp()
+    RETURNING p.status = 'success' AND EXISTS (SELECT FROM before WHERE status = 'failed')
 """
 _STAGED: LiteralString = """
     INSERT INTO ops.tables (pipeline, run_id, "table", source, load, reason, status, rows_read,
@@ -172,14 +181,16 @@ class Journal:
         """Write what stopped the run as a whole."""
         self._execute(_STOPPED, step=step, error=str(error))
 
+    def ended(self) -> bool:
+        """Make the run, which has ended, the pipeline's last one; return whether it recovered.
+
+        It did if it went well and the last one before had failed, be it this run's earlier try.
+        """
+        return bool(self._execute(_ENDED).fetchall()[0][0])
+
     def fault(self) -> tuple[str, str | None, str] | None:
         """Return step, table and error of the run's first fault, None if it has none."""
         return self._execute(_FAULT).fetchone()
-
-    def recovered(self) -> bool:
-        """Return whether the run that ended last before this one had failed."""
-        found = self._execute(_PREVIOUS).fetchone()
-        return found is not None and bool(found[0])
 
     def published_rows(self) -> dict[str, int]:
         """Return the rows of each table that this run published."""

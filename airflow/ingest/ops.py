@@ -21,6 +21,15 @@ TABLES: dict[str, LiteralString] = {
         );
         COMMENT ON TABLE ops.runs IS 'One row a run of a pipeline; error is that of its first fault'
     """,
+    "pipelines": """
+        CREATE TABLE ops.pipelines (
+          pipeline text PRIMARY KEY,
+          status text NOT NULL CHECK (status IN ('success', 'failed')),
+          run_id text NOT NULL,
+          finished_at timestamptz NOT NULL DEFAULT clock_timestamp()
+        );
+        COMMENT ON TABLE ops.pipelines IS 'How the run of each pipeline that ended last went'
+    """,
     "tables": """
         CREATE TABLE ops.tables (
           pipeline text NOT NULL,
@@ -46,7 +55,7 @@ TABLES: dict[str, LiteralString] = {
         );
         CREATE INDEX ON ops.tables ("table", finished_at);
         COMMENT ON TABLE ops.tables IS 'One row a table and run: what was read, and published';
-        COMMENT ON COLUMN ops.tables.rows IS 'Rows of the published table after the run'
+        COMMENT ON COLUMN ops.tables.rows IS 'Rows after the run that are not marked as deleted'
     """,
     "checks": """
         CREATE TABLE ops.checks (

@@ -38,7 +38,9 @@ def publish(journal: Journal, staged: Staged) -> Counts:
         before = _published(connection, plan)
         if plan.action == "full" and before is not None and staging.find(connection, plan):
             columns = [column.name for column in plan.columns]
-            dependents.copy_indexes(connection, before, staging.name(plan), columns)
+            dependents.copy_indexes(
+                connection, before, plan.staging_schema, staging.name(plan), columns
+            )
         with connection.transaction():
             connection.execute("SELECT set_config('lock_timeout', %s, true)", [_LOCK_TIMEOUT])
             connection.execute("SET LOCAL synchronous_commit TO DEFAULT")  # the server's own
@@ -48,7 +50,7 @@ def publish(journal: Journal, staged: Staged) -> Counts:
             inserted, updated, deleted = _apply(connection, staged, before, rows_before)
             rows = rows_before + inserted - deleted
             if plan.deletes == "mark":  # rows that a full copy no longer has are carried over
-                rows = _count(connection, plan)
+                rows = _count_live(connection, plan)
             counts = Counts(inserted, updated, deleted, rows)
             journal.published(staged, counts)
             return counts
@@ -174,16 +176,16 @@ def _refill(
         connection.execute(
             "SELECT attname::text, format_type(atttypid, atttypmod),"
             " (SELECT array_position(conkey, attnum) FROM pg_catalog.pg_constraint"
-            " WHERE conrelid = attrelid AND contype = 'p')"  # its place in the key
+            " WHERE conrelid = attrelid AND contype = 'p'), attnotnull"  # its place in the key
             " FROM pg_catalog.pg_attribute"
             " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
             [names.qualified(schema, plan.name)],
         ).fetchall()
         for schema in (plan.schema, plan.staging_schema)
     ]
-    old, new = map(set, shapes)
+    old, new = ({shape[:3] for shape in side} for side in shapes)
     if old != new:
-        changed = sorted({name for name, _, _ in old ^ new})
+        changed = sorted({name for name, *_ in old ^ new})
         raise IngestError(
             f"warehouse: table {plan}, column {', '.join(changed)}: expected the columns"
             f" and the key that {'; '.join(blockers)} was made for, found them changed",
@@ -191,7 +193,14 @@ def _refill(
             " owner of the views, so that it can make them again.",
         )
     log.warning("%s is filled a second time, because of: %s", plan, "; ".join(blockers))
-    columns = sql.SQL(", ").join(sql.Identifier(name) for name, _, _ in shapes[1])
+    for name, *_, not_null in shapes[1]:
+        if not not_null:  # as a source's column may be now
+            connection.execute(
+                sql.SQL("ALTER TABLE {} ALTER {} DROP NOT NULL").format(
+                    _name(plan), sql.Identifier(name)
+                )
+            )
+    columns = sql.SQL(", ").join(sql.Identifier(name) for name, *_ in shapes[1])
     connection.execute(sql.SQL("TRUNCATE {}").format(_name(plan)))
     connection.execute(
         sql.SQL("INSERT INTO {} ({columns}) SELECT {columns} FROM {}").format(
@@ -253,9 +262,11 @@ def _delete(connection: psycopg.Connection[Any], plan: TablePlan) -> int:
     ).rowcount
 
 
-def _count(connection: psycopg.Connection[Any], plan: TablePlan) -> int:
+def _count_live(connection: psycopg.Connection[Any], plan: TablePlan) -> int:
     ((rows,),) = connection.execute(
-        sql.SQL("SELECT count(*) FROM {}").format(_name(plan))
+        sql.SQL("SELECT count(*) FROM {} WHERE {} IS NULL").format(
+            _name(plan), sql.Identifier(DELETED_AT)
+        )
     ).fetchall()
     return int(rows)
 

@@ -70,6 +70,7 @@ class Report:
     run_id: str
     loaded: list[Loaded] = field(default_factory=list)
     failed: dict[str, IngestError] = field(default_factory=dict)
+    step: str | None = None  # in which the first of them failed
 
 
 def decide(
@@ -282,7 +283,8 @@ def run(
         if alert:
             from ingest import alerts  # what it needs takes a tenth of a second
 
-            alerts.failed(job, error, next(iter(report.failed), None))
+            first = next(iter(report.failed), None)
+            alerts.failed(job, error, first, step=report.step or "extract")
         raise
     if alert and recovered:
         from ingest import alerts
@@ -291,26 +293,33 @@ def run(
     return report
 
 
-def stop(job: Job, target: psycopg.Connection[Any], step: str, error: IngestError) -> None:
-    """Write into ops that ``step`` failed as a whole, if the warehouse hears, or soon will."""
+def stop(
+    job: Job, target: psycopg.Connection[Any], step: str, error: IngestError, *, ended: bool = True
+) -> None:
+    """Write into ops that ``step`` failed as a whole, if the warehouse hears, or soon will.
+
+    The run has ``ended`` by it unless the step may be tried again.
+    """
 
     def write(journal: Journal) -> None:
         warehouse.prepare(journal.connection, job.pipeline)
         journal.stopped(step, error)
+        if ended:
+            journal.ended()
 
     with suppress(IngestError):  # the error at hand says more than one of writing it down
         job.write(target, write)
 
 
 def finish(job: Job, target: psycopg.Connection[Any], error: IngestError | None = None) -> bool:
-    """Write into ops how the run ended; return whether the one before it had failed.
+    """Write into ops how the run ended; return whether the pipeline recovered by it.
 
     ``error`` is the run's first one, which the warehouse may not have heard of.
     """
 
     def write(journal: Journal) -> bool:
         journal.end(error)
-        return journal.recovered()
+        return journal.ended()
 
     with suppress(IngestError):
         return job.write(target, write)
@@ -320,19 +329,22 @@ def finish(job: Job, target: psycopg.Connection[Any], error: IngestError | None 
 def _all(job: Job, target: psycopg.Connection[Any], scope: Scope, report: Report) -> None:
     staged, failed = _begin(job, target, scope, lasting=False)
     for table, error in failed.items():
-        _fail(report, table, error)
+        _fail(report, "extract", table, error)
     for each in staged:
+        step = "audit"
         try:
             audit(job, target, each)
+            step = "publish"
             report.loaded.append(release(job, target, each))
         except IngestError as error:
-            _fail(report, str(each), error)
+            _fail(report, step, str(each), error)
             if target.closed:
                 break
 
 
-def _fail(report: Report, table: str, error: IngestError) -> None:
+def _fail(report: Report, step: str, table: str, error: IngestError) -> None:
     report.failed[table] = error
+    report.step = report.step or step
     log.error("not published: %s", error.message)
 
 

@@ -280,7 +280,9 @@ def key_error(
 def _cursor_value(connection: psycopg.Connection[Any], plan: TablePlan, now: str) -> str | None:
     if plan.cursor is None:
         return None
-    # A backfill of an old interval, or a day without rows, does not move the cursor back.
+    if plan.backfill:  # what lies between the last load and a later interval is still to be read
+        return plan.since
+    # A day without rows does not move the cursor back.
     since = None if plan.action == "full" else plan.since
     ((value,),) = connection.execute(
         sql.SQL("SELECT greatest({}, {}::{})::text FROM {}").format(

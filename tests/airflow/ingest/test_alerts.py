@@ -11,9 +11,11 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 from ingest import connections, run
 from ingest.errors import CheckFailedError, IngestError, UnknownConnectionError
+from ingest.job import Scope
 
 from tests.conftest import free_port
 from tests.webhook import webhook
@@ -82,7 +84,7 @@ def test_a_failure_and_the_recovery_are_told_once_each_and_a_good_run_is_not(
     reason = failed.pop("reason")
     assert "table raw_hr.a: rows.min: expected at least 9 rows, found 2" in reason
     assert "HINT: " in reason
-    where = {"table": "raw_hr.a", "step": "run", "log_url": ""}
+    where = {"table": "raw_hr.a", "step": "audit", "log_url": ""}
     assert failed == {"status": "failed", "run_id": failing.run_id, **same, **where}
     del recovered["at"]
     nothing = dict.fromkeys(("table", "step", "reason"))
@@ -111,6 +113,37 @@ def test_a_run_whose_session_is_lost_is_written_down_by_another_and_its_recovery
         ]
         run.run(job(school, url, "public.a"), alert=True)
     assert [post["status"] for post in hook.posts] == ["failed", "recovered"]
+
+
+def test_a_run_that_is_done_again_and_goes_well_is_a_recovery_too(school: World) -> None:
+    school.at_source("CREATE TABLE b ()")
+    with webhook() as hook:
+        failing = fail(school, f"http://{hook.address}/")
+        school.at_source("INSERT INTO a SELECT generate_series(3, 9)")
+        run.run(failing, alert=True)
+    assert [post["status"] for post in hook.posts] == ["failed", "recovered"]
+    assert school.rows("SELECT status, attempts, error FROM ops.runs") == [("success", 2, None)]
+
+
+def test_a_run_of_which_only_the_failed_step_is_done_again_ends_well(
+    school: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.publish._LOCK_TIMEOUT", "200ms")
+    run.run(school.job("public.a"))
+    again = school.job("public.a")
+    with again.warehouse() as target:
+        (staged,), _ = run.stage(again, target, Scope())
+        run.audit(again, target, staged)
+        with psycopg.connect(school.warehouse_admin) as reader:
+            reader.execute("SELECT count(*) FROM raw_hr.a")
+            with pytest.raises(IngestError, match="lock timeout"):
+                run.release(again, target, staged)
+            assert not run.finish(again, target)
+        status = "SELECT status, step FROM ops.runs WHERE run_id = %s"
+        assert school.rows(status, again.run_id) == [("failed", "publish")]
+        run.release(again, target, staged)
+        assert run.finish(again, target)
+        assert school.rows(status, again.run_id) == [("success", None)]
 
 
 def test_a_run_that_could_not_write_of_its_fault_is_no_success_in_ops(

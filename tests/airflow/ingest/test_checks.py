@@ -205,6 +205,18 @@ def test_a_files_sql_reads_what_readers_may_read_and_changes_nothing(
         connection.execute("REVOKE warehouse_readers FROM ingest_loader")
 
 
+def test_rows_that_are_marked_as_deleted_count_neither_before_nor_now(world: World) -> None:
+    world.at_source(*STAFF)
+    head = "name: public.staff\n    deletes: mark\n    checks: {rows: {max_drop: 25%}}"
+    world.run(head)
+    for _ in range(3):
+        world.at_source("DELETE FROM staff WHERE id > (SELECT max(id) * 0.9 FROM staff)")
+        world.run(head)
+    assert world.rows("SELECT count(*) FROM raw_hr.staff") == [(100,)]
+    ((rows,),) = world.rows("SELECT rows FROM ops.state")
+    assert rows == world.rows("SELECT count(*) FROM raw_hr.staff WHERE _deleted_at IS NULL")[0][0]
+
+
 def test_what_a_files_sql_sets_ends_with_it(world: World) -> None:
     world.at_source(*STAFF)
     world.run()

@@ -27,11 +27,13 @@ DRESSED = (
     'CREATE UNIQUE INDEX "Odd %s" ON raw_hr.staff (name, id) INCLUDE (grade)',
     "COMMENT ON TABLE raw_hr.staff IS 'Who works here, 100% of them'",
     "COMMENT ON COLUMN raw_hr.staff.name IS 'as in the contract'",
+    "COMMENT ON INDEX raw_hr.staff_name IS 'for the search'",
     "GRANT SELECT ON raw_hr.staff TO analyst WITH GRANT OPTION",
     "GRANT UPDATE (grade) ON raw_hr.staff TO analyst",
     "ALTER TABLE raw_hr.staff SET (autovacuum_vacuum_scale_factor = 0.01)",
     "CREATE POLICY own ON raw_hr.staff FOR SELECT TO analyst USING (grade < 4)",
     "CREATE POLICY rest ON raw_hr.staff AS RESTRICTIVE USING (id > 0) WITH CHECK (id > 1)",
+    "COMMENT ON POLICY own ON raw_hr.staff IS 'no chiefs'",
     "ALTER TABLE raw_hr.staff ENABLE ROW LEVEL SECURITY",
     "CREATE SCHEMA marts AUTHORIZATION analyst",
     "SET ROLE analyst",
@@ -49,10 +51,13 @@ LOOK = """
            (SELECT array_agg((attname, attacl, col_description(c.oid, attnum))::text
                              ORDER BY attnum)
             FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0),
-           (SELECT array_agg(pg_get_indexdef(indexrelid) ORDER BY pg_get_indexdef(indexrelid))
+           (SELECT array_agg(pg_get_indexdef(indexrelid)
+                             || coalesce(obj_description(indexrelid, 'pg_class'), '')
+                             ORDER BY pg_get_indexdef(indexrelid))
             FROM pg_index
             WHERE indrelid = c.oid),
-           (SELECT array_agg((polname, polpermissive, polcmd, polroles, pg_get_expr(polqual, c.oid),
+           (SELECT array_agg((polname, obj_description(oid, 'pg_policy'), polpermissive,
+                              polcmd, polroles, pg_get_expr(polqual, c.oid),
                               pg_get_expr(polwithcheck, c.oid))::text ORDER BY polname)
             FROM pg_policy WHERE polrelid = c.oid)
     FROM pg_class c WHERE c.relnamespace::regnamespace::text IN ('raw_hr', 'marts')
@@ -165,6 +170,18 @@ def test_what_cannot_be_made_again_keeps_its_table_which_is_filled_anew(
     assert "column joined: expected the columns and the key that" in failure.value.message
     assert blocker in failure.value.message
     assert world.rows("SELECT count(*) FROM raw_hr.staff") == [(100,)]
+
+
+def test_a_column_that_may_be_null_now_is_so_where_the_table_must_stay(world: World) -> None:
+    world.at_source(*STAFF, "ALTER TABLE staff ALTER name SET NOT NULL")
+    world.run()
+    at_warehouse(world, "CREATE SCHEMA marts",
+                 "CREATE MATERIALIZED VIEW marts.m AS SELECT * FROM raw_hr.staff")  # fmt: skip
+    world.at_source(
+        "ALTER TABLE staff ALTER name DROP NOT NULL", "UPDATE staff SET name = NULL WHERE id = 1"
+    )
+    world.run()
+    world.assert_same("public.staff", "raw_hr.staff")
 
 
 def test_rows_that_break_a_constraint_of_the_published_table_are_an_error(world: World) -> None:

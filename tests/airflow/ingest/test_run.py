@@ -385,10 +385,11 @@ def test_all_tables_are_read_as_of_one_moment(
     assert not world.rows("SELECT FROM raw_hr.employees WHERE name = 'late'")
 
 
+@pytest.mark.parametrize("name", ["employees", "everybody"])
 def test_a_table_cannot_be_emptied_under_the_snapshot(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.at_source(*SCHOOL)
+    world.at_source(*SCHOOL, "CREATE VIEW everybody AS SELECT * FROM employees")
     real = extract.copy_out
 
     def truncating(
@@ -399,8 +400,8 @@ def test_a_table_cannot_be_emptied_under_the_snapshot(
         return real(table, blocks)
 
     monkeypatch.setattr(extract, "copy_out", truncating)
-    world.run()
-    assert world.rows("SELECT count(*) FROM raw_hr.employees") == [(500,)]
+    world.run(f"public.{name}")
+    assert world.rows(f"SELECT count(*) FROM raw_hr.{name}") == [(500,)]
 
 
 @pytest.mark.parametrize(
