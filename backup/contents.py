@@ -37,7 +37,8 @@ SET bytea_output = 'hex';
 SET lc_monetary = 'C';
 SET row_security = off;
 """
-# What pg_dump dumps the rows of: ordinary tables (partitions are some), not those of extensions.
+# What pg_dump dumps the rows of: ordinary tables (partitions are some). Those of extensions are
+# left out, even the few whose rows it dumps because the extension marks them as configuration.
 # The largest come first, so that work which is shared out ends together.
 _TABLES: LiteralString = """
 SELECT n.nspname, c.relname
@@ -75,13 +76,19 @@ WHERE NOT (i.indisvalid AND i.indisready)
 ORDER BY 1
 """
 _EXTENSIONS: LiteralString = "SELECT extname, extversion FROM pg_extension ORDER BY 1"
+# (t.*) is the row whatever its columns are called; the hash of a text is its collation's.
+_DIGEST: LiteralString = """
+SELECT count(*), sum(hashtextextended((t.*)::text COLLATE "C", 0))::text FROM ONLY {} AS t
+"""
 
 Name = tuple[str, str]
 # All large objects together, told of as if they were one more table.
 LARGE_OBJECTS: Name = ("pg_catalog", "pg_largeobject")
 # Of each its number and the SHA-256 of pieces of 16 MiB: one call returns 1 GB at most.
 _LARGE_OBJECTS: LiteralString = """
-SELECT (SELECT count(*) FROM pg_largeobject_metadata), {digest}::text FROM (
+SELECT (SELECT count(*) FROM pg_largeobject_metadata),
+       sum(hashtextextended(t COLLATE "C", 0))::text
+FROM (
   SELECT o.oid || ':' || start || ':' || encode(sha256(lo_get(o.oid, start, 16777216)), 'hex') AS t
   FROM pg_largeobject_metadata o
   CROSS JOIN LATERAL (SELECT lo_open(o.oid, 262144) AS handle OFFSET 0) AS opened  -- to read
@@ -178,20 +185,14 @@ class Inventory:
 
 
 def _take_stock(connection: Connection, table: Name, digests: bool) -> TableContents:
-    # (t.*) is the row whatever its columns are called; the hash of a text is its collation's.
-    row: LiteralString = "t" if table == LARGE_OBJECTS else "(t.*)::text"
-    digest: LiteralString = "NULL"
-    if digests:
-        digest = "sum(hashtextextended(" + row + ' COLLATE "C", 0))'
-    query = (
-        sql.SQL(_LARGE_OBJECTS).format(digest=sql.SQL(digest))
-        if table == LARGE_OBJECTS
-        else sql.SQL("SELECT count(*), {}::text FROM ONLY {} AS t").format(
-            sql.SQL(digest), sql.Identifier(*table)
-        )
-    )
+    query: LiteralString
+    if table == LARGE_OBJECTS:
+        query = _LARGE_OBJECTS if digests else "SELECT count(*), NULL FROM pg_largeobject_metadata"
+    else:
+        query = _DIGEST if digests else "SELECT count(*), NULL FROM ONLY {}"
+    asked = sql.SQL(query).format(sql.Identifier(*table))
     try:
-        ((rows, found),) = connection.execute(query).fetchall()
+        ((rows, found),) = connection.execute(asked).fetchall()
     except psycopg.Error as error:
         raise BackupError(
             f"rows of {'.'.join(table)} could not be counted: {one_line(error)}",

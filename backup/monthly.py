@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 def due(backups: Sequence[Backup], kept: Sequence[Backup], now: datetime) -> Backup | None:
-    """Return the newest of ``backups`` unless one of this month is ``kept``; all oldest first.
+    """Return the newest of ``backups`` unless it or one of this month is ``kept``; oldest first.
 
     A month is a calendar month, UTC. None as well if there is no backup at all.
     """
@@ -38,7 +38,7 @@ def keep(
 ) -> list[Backup]:
     """Copy what is due of each of ``entries`` and return it.
 
-    The manifest is copied last here too, so a copy that was cut short is made again. Raises
+    The manifest is copied last here too, so the next run finishes a copy that was cut short. Raises
     :class:`BackupError` behind the last entry, if some could not be copied.
     """
     catalogue = Catalogue(store, prefix)

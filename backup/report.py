@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -64,6 +64,13 @@ class DrillReport(BaseModel):
     program_version: str = __version__
 
     @property
+    def which(self) -> str:
+        """Which backup of each database was restored, in words."""
+        if self.at is None:
+            return "the newest backup"
+        return f"the newest backup from {self.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC or before"
+
+    @property
     def passed(self) -> bool:
         """Whether every database was restored equal to its source."""
         return all(result.verdict == "equal" for result in self.databases)
@@ -107,7 +114,7 @@ def human_age(seconds: float | None) -> str:
 
 
 def drill_table(report: DrillReport) -> Group:
-    """Return the report as a table, a row a database, and below it what was found."""
+    """Return the report as a table, a row a database, and below it what was restored and found."""
     table = Table(title=f"Restore drill of {report.started:%Y-%m-%d %H:%M} UTC")
     for heading in ("database", "verdict", "restore", "in 30 min", "size", "age", "tables"):
         table.add_column(heading, no_wrap=True)
@@ -128,4 +135,4 @@ def drill_table(report: DrillReport) -> Group:
             Text(f"{result.database}: {finding}", style="red")
             for finding in result.findings[:SHOWN]
         ]
-    return Group(table, *found)
+    return Group(table, Text(f"Of each database {report.which} was restored."), *found)

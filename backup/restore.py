@@ -165,30 +165,29 @@ def restore(
             hint="Give --to FILE; the runbook says what to do with it.",
         )
     tables = named_tables(manifest, wanted.tables)
-    made = wanted.create and create_database(target, source)
-    with target.connect("restore") as connection:
-        check_target(connection, wanted)
-        provide_roles(connection, source, wanted)
     with private_directory(scratch, "restore") as directory:
+        if wanted.create:
+            create_database(target, source)
+        with target.connect("restore") as connection:
+            empty = check_target(connection, wanted)
+            provide_roles(connection, source, wanted)
         plain = directory / "dump"  # a file: pg_restore reads no pipe when it works in parallel
         unpack(store, manifest, ring, plain)
         log.info("dump checked and unpacked", id=manifest.id, size=plain.stat().st_size)
         chosen = choose(pg_bin, plain, manifest, tables) if tables else None
         load(pg_bin, plain, target, wanted, chosen)
-        if made and not tables:
+        if wanted.create and empty and not tables:  # made now, or by a restore that then failed
             apply_settings(pg_bin, plain, target)
     log.info("restored", id=manifest.id, database=manifest.database)
 
 
 def extract(store: Store, manifest: Manifest, ring: Keyring, path: Path) -> None:
     """Write the plain dump to the new file ``path``, whole or not at all, for this user alone."""
-    if path.exists():
-        raise WrongUse(
-            f"file {path} is there already", hint="Give a new name; nothing is overwritten."
-        )
-    if not path.parent.is_dir():
-        raise WrongUse(f"directory {path.parent} does not exist", hint="Create it first.")
-    with private_directory(path.parent, "restore", sweep=False) as beside:
+    with private_directory(path.parent, "restore") as beside:
+        if path.exists():
+            raise WrongUse(
+                f"file {path} is there already", hint="Give a new name; nothing is overwritten."
+            )
         plain = beside / "dump"
         unpack(store, manifest, ring, plain)
         plain.chmod(0o600)

@@ -31,22 +31,22 @@ log = structlog.get_logger()
 
 
 @contextmanager
-def private_directory(
-    scratch: Path, purpose: str, *, sockets: bool = False, sweep: bool = True
-) -> Iterator[Path]:
+def private_directory(scratch: Path, purpose: str, *, sockets: bool = False) -> Iterator[Path]:
     """Make a directory of mode 700 under ``scratch`` and remove it with all it holds.
 
-    Its path is short enough for unix ``sockets`` in it, or :class:`WrongUse` is raised. ``sweep``
-    away what others left, unless ``scratch`` is no scratch directory but of somebody's choice.
+    What killed runs left there goes first. Its path is short enough for unix ``sockets`` in it.
+    Raises :class:`WrongUse` if it is not, or nothing can be made there.
     """
-    if not scratch.is_dir():
-        raise WrongUse(
-            f"scratch directory {scratch} does not exist",
-            hint="Create it or point BACKUP_SCRATCH at a directory with room for one dump.",
-        )
-    if sweep:
+    try:
         _sweep(scratch)
-    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{purpose}-", dir=scratch) as made:
+        directory = tempfile.TemporaryDirectory(prefix=f"{PREFIX}{purpose}-", dir=scratch)
+    except OSError as error:
+        raise WrongUse(
+            f"no directory can be made in {scratch}: {error.strerror}",
+            hint="Create it or let this user write there; restores and drills use BACKUP_SCRATCH, "
+            "a directory with room for one dump.",
+        ) from error
+    with directory as made:
         if sockets and len(made.encode()) > LONGEST_SOCKET_DIRECTORY:
             raise WrongUse(
                 f"scratch directory {scratch} has too long a path for unix sockets",

@@ -101,7 +101,13 @@ class Snapshot:
 
     def sequences(self) -> tuple[Sequence, ...]:
         """Return each sequence as it was at the start and as it is now; pg_dump saw it between."""
-        now = sequence_values(self._connection)
+        try:
+            now = sequence_values(self._connection)
+        except psycopg.Error as error:
+            raise BackupError(
+                f"session of the snapshot was lost: {one_line(error)}",
+                hint="Look what ended it, on the server or between; then run again.",
+            ) from error
         return tuple(
             Sequence(schema_name=key[0], name=key[1], before=before, after=now.get(key, before))
             for key, before in self._sequences.items()

@@ -134,10 +134,17 @@ class Store:
     def copy(self, file_id: str, name: str, size: int) -> None:
         """Copy one version to the object ``name`` inside the bucket; no byte of it comes here.
 
-        b2sdk copies by parts what is larger than B2 copies in one call.
+        What an earlier try has copied stays as it is: a second version would hide it. b2sdk copies
+        by parts what is larger than B2 copies in one call.
         """
+
+        def copy() -> None:
+            there = self._bucket.list_file_versions(name)
+            if not any(version.action == "upload" and version.size == size for version in there):
+                self._bucket.copy(file_id, name, offset=0, length=size)
+
         with _translated(f"copy to {name}"):
-            patiently(f"copy to {name}")(self._bucket.copy, file_id, name, offset=0, length=size)
+            patiently(f"copy to {name}")(copy)
 
     def lifecycle_rules(self) -> tuple[int, Sequence[dict[str, Any]]]:
         """Return the bucket's revision and its lifecycle rules as B2 tells them."""

@@ -34,24 +34,28 @@ _SETTING = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 
-# Anything that a user made, extensions' own objects aside.
+# Anything that a user made, extensions' own objects aside. A composite type is a relation too.
 CONTENTS = """
-SELECT 'schema ' || nspname FROM pg_namespace n
-WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public')
-  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_namespace'::regclass
-                  AND d.objid = n.oid AND d.deptype = 'e')
-UNION ALL
-SELECT 'relation ' || oid::regclass FROM pg_class c
-WHERE relnamespace = to_regnamespace('public')
-  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
-                  AND d.objid = c.oid AND d.deptype = 'e')
-UNION ALL
-SELECT 'function ' || oid::regproc FROM pg_proc p
-WHERE pronamespace = to_regnamespace('public')
-  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass
-                  AND d.objid = p.oid AND d.deptype = 'e')
-UNION ALL
-SELECT 'large object ' || oid FROM pg_largeobject_metadata
+SELECT told FROM (
+  SELECT 'schema ' || nspname AS told, tableoid AS class, oid FROM pg_namespace
+  WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public')
+  UNION ALL
+  SELECT 'relation ' || oid::regclass, tableoid, oid FROM pg_class
+  WHERE relnamespace = to_regnamespace('public')
+  UNION ALL
+  SELECT 'type ' || oid::regtype, tableoid, oid FROM pg_type
+  WHERE typnamespace = to_regnamespace('public') AND typtype IN ('d', 'e', 'r')
+  UNION ALL
+  SELECT 'function ' || oid::regproc, tableoid, oid FROM pg_proc
+  WHERE pronamespace = to_regnamespace('public')
+  UNION ALL
+  SELECT 'large object ' || oid, tableoid, oid FROM pg_largeobject_metadata
+  UNION ALL
+  SELECT 'publication ' || pubname, tableoid, oid FROM pg_publication
+  UNION ALL
+  SELECT 'event trigger ' || evtname, tableoid, oid FROM pg_event_trigger) AS made
+WHERE NOT EXISTS (SELECT FROM pg_depend d
+                  WHERE d.classid = made.class AND d.objid = made.oid AND d.deptype = 'e')
 LIMIT 3
 """
 
@@ -63,11 +67,12 @@ class Wanted:
     """How a restore is to be done.
 
     ``owners``: keep them and all privileges, or own everything oneself. ``create`` makes the
-    database if there is none of that name, ``create_roles`` the roles that are missing, without a
-    login. ``tables``, as ``schema.table``, are all that is restored, with their keys but without
-    other indexes, defaults and foreign keys, into a database that may hold other things, as it may
-    with ``beside``. ``jobs`` load beside each other; a single one loads in one transaction, and so
-    does what comes to a database that holds other things.
+    database if there is none of that name and gives an empty one the original's settings,
+    ``create_roles`` makes the roles that are missing, without a login. ``tables``, as
+    ``schema.table``, are all that is restored, with their keys but without other indexes, defaults
+    and foreign keys, into a database that may hold other things, as it may with ``beside``.
+    ``jobs`` load beside each other; a single one loads in one transaction, and so does what comes
+    to a database that holds other things.
     """
 
     jobs: int
@@ -83,8 +88,8 @@ class Wanted:
         return self.jobs == 1 or self.beside or bool(self.tables)
 
 
-def create_database(target: PostgresUri, source: Source) -> bool:
-    """Make the target database like ``source``; return whether it was not there before."""
+def create_database(target: PostgresUri, source: Source) -> None:
+    """Make the target database like ``source``, if it is not there."""
     clauses = [
         sql.SQL(
             "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}"
@@ -97,32 +102,29 @@ def create_database(target: PostgresUri, source: Source) -> bool:
         clauses.append(sql.SQL(_PROVIDERS[source.provider]).format(sql.Literal(source.locale)))
     with target.in_database("postgres").connect("restore") as connection:
         try:
-            connection.execute(sql.SQL(" ").join(clauses))
-        except psycopg.errors.DuplicateDatabase:
-            return False
+            with suppress(psycopg.errors.DuplicateDatabase):
+                connection.execute(sql.SQL(" ").join(clauses))
         except psycopg.Error as error:
             raise BackupError(
                 f"database {target.database()} cannot be created: {one_line(error)}",
                 hint="Create it as you want it, TEMPLATE template0, and restore without --create.",
             ) from error
-    return True
 
 
-def check_target(connection: psycopg.Connection[tuple[Any, ...]], wanted: Wanted) -> None:
-    """Raise unless nothing is there that what comes would meet."""
+def check_target(connection: psycopg.Connection[tuple[Any, ...]], wanted: Wanted) -> bool:
+    """Raise if what comes would meet something; return whether the database is empty."""
     database = connection.info.dbname
+    contents = [name for (name,) in connection.execute(CONTENTS)]
+    met = [] if wanted.beside else contents
     if wanted.tables:
         there = {f"{schema}.{table}" for schema, table in list_tables(connection)}
-        contents = [f"relation {table}" for table in wanted.tables if table in there]
-    elif wanted.beside:
-        contents = []
-    else:
-        contents = [name for (name,) in connection.execute(CONTENTS)]
-    if contents:
+        met = [f"relation {table}" for table in wanted.tables if table in there]
+    if met:
         raise BackupError(
-            f"target database {database} is not empty: it has {', '.join(contents)}",
+            f"target database {database} is not empty: it has {', '.join(met)}",
             hint="Restore into a new database, which --create makes, or give --beside.",
         )
+    return not contents
 
 
 def provide_roles(
@@ -139,8 +141,14 @@ def provide_roles(
             hint="Create them, give --create-roles, or --owners skip to own everything yourself.",
         )
     for role in missing:
-        with suppress(psycopg.errors.DuplicateObject):
-            connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role)))
+        try:
+            with suppress(psycopg.errors.DuplicateObject):
+                connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role)))
+        except psycopg.Error as error:
+            raise BackupError(
+                f"role {role} cannot be created: {one_line(error)}",
+                hint="Give a login with CREATEROLE, or --owners skip to own everything yourself.",
+            ) from error
         log.info("role created, without a login", role=role)
 
 

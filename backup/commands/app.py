@@ -46,15 +46,18 @@ Settings, from the environment:
 \b
 Secret files, each needed by some verbs only:
   database_uri     run: the source, postgresql://user:password@host/database
-  recipients.asc   run: public keys, armoured; the dump is encrypted to all
-  signing_key.asc  run: the private key that signs the manifest, armoured
-  b2.json          all: {"key_id": "...", "key": "..."}
-  signers.json     all but run, list, lifecycle: {"hr": "public key", ...}
+  recipients.asc   run, keys, coverage: public keys, armoured; the dump is
+                   encrypted to all
+  signing_key.asc  run, keys: the private key that signs manifests, armoured
+  b2.json          all but keys, sweep: {"key_id": "...", "key": "..."}
+  signers.json     show, verify, restore, drill, coverage, monthly:
+                   {"hr": "public key", ...}
   drill_key.asc    verify, restore, drill: a private key, no passphrase
   b2_results.json  drill, if b2.json cannot write: for <prefix>/drills/
   servers.json     coverage: {"postgres": "postgresql://...", ...}
-  alerts.json      optional: {"webhook": URL, "ping": URL}. What drill and
-                   coverage find is posted; run calls <ping>/<name> when done
+  alerts.json      optional: {"webhook": URL, "ping": URL}. What drill,
+                   coverage and monthly find is posted; <ping>/<name> hears
+                   of each run, drill and coverage that went well
   nomad_token, vault_token   run, for the snapshots of them
 """
 

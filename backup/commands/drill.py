@@ -70,7 +70,10 @@ def sweep_scratch(
     scratch: Annotated[
         Path,
         typer.Option(
-            envvar="BACKUP_SCRATCH", exists=True, file_okay=False, help="The scratch directory."
+            envvar="BACKUP_SCRATCH",
+            exists=True,
+            file_okay=False,
+            help="The scratch directory, or the one of --to.",
         ),
     ],
 ) -> None:

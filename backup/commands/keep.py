@@ -45,7 +45,10 @@ def keep_monthly(names: Scope = None, timeout: Timeout = "4h", as_json: Json = F
         return
     for backup in copied:
         typer.echo(f"copied {backup.id} of {backup.database}")
-    typer.echo(f"{len(entries) - len(copied)} of {len(entries)} had this month's copy already")
+    typer.echo(
+        f"{len(entries) - len(copied)} of {len(entries)} needed no copy: this month's is there, "
+        "or no newer backup"
+    )
 
 
 def _show_rules(found: list[State], lock: str, *, as_json: bool) -> None:

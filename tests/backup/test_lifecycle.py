@@ -112,6 +112,8 @@ def test_the_command_shows_and_applies(empty_house: House) -> None:
     empty_house.use_key("writeBuckets")
     done = empty_house.run("lifecycle", "apply")
     assert (done.returncode, done.stdout.count("in place")) == (0, 3), done.stderr
+    again = json.loads(empty_house.run("lifecycle", "apply", "--json").stdout)
+    assert [rule["state"] for rule in again["rules"]] == ["in place"] * 3
     assert empty_house.run("lifecycle", "show").returncode == 0
 
 

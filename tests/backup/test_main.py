@@ -8,6 +8,7 @@ import pytest
 import structlog
 from typer.testing import CliRunner
 
+from backup import scratch
 from backup.__main__ import app
 from backup.dump import run_backup
 from tests.backup.conftest import ROOT, make_key
@@ -101,8 +102,31 @@ def test_a_run_a_list_a_manifest_and_a_check(
     assert json.loads(run("show", manifest["id"], "--json").stdout) == manifest
     shown = run("show", manifest["id"]).stdout
     assert all(text in shown for text in ("public.people", manifest["recipients"][0])), shown
+    whole = {"database": "hr", "id": manifest["id"], "whole": True}
+    assert json.loads(run("verify", manifest["id"], "--json").stdout) == whole
     assert "is whole" in run("verify", manifest["id"]).stdout
     assert run("show", "20260101T000000Z-00000000").exit_code == 1
+
+
+def test_a_file_is_written_where_its_user_may_and_what_a_kill_left_there_goes(
+    backed_up: House, run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = backed_up.run("restore", "hr", "--to", "/root/below/dump", unprivileged=True)
+    assert (refused.returncode, "no directory can be made in" in refused.stderr) == (2, True)
+    monkeypatch.setattr(scratch, "LEFT_SECONDS", -1)
+    (tmp_path / ".harmattan-restore-12345678").mkdir()
+    assert run("restore", "hr", "--to", str(tmp_path / "dump")).exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["dump"]
+
+
+def test_a_private_key_that_is_missing_is_asked_for(backed_up: House) -> None:
+    (backed_up.settings.secrets_dir / "drill_key.asc").unlink()
+    (name,) = [name for name in backed_up.names() if name.endswith(".json")]
+    backup_id = name.removeprefix("local/hr/").removesuffix(".manifest.json")
+    for line in (["verify", backup_id], ["restore", "hr", "--to", "/never"]):
+        ended = backed_up.run(*line)
+        assert ended.returncode == 2, ended.stderr
+        assert "drill_key.asc cannot be imported" in ended.stderr
 
 
 def test_the_image_holds_the_package_and_no_tests() -> None:

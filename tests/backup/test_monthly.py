@@ -7,8 +7,10 @@ from datetime import timedelta
 
 import pytest
 
+from backup.catalogue import Catalogue
 from backup.dump import run_backup
 from backup.monthly import due
+from backup.store import open_store
 from tests.backup.conftest import House, OpenPgpKey, add_megabytes, contents
 from tests.backup.test_coverage import NOW, backup
 
@@ -43,7 +45,7 @@ def test_a_copy_is_made_once_and_restores_when_the_other_is_gone(
     assert [each["id"] for each in json.loads(ended.stdout)] == [manifest.id]
     copies = [name for name in house.names() if name.startswith("local/monthly/hr/")]
     assert len(copies) == 3
-    assert "1 of 1 had this month's copy" in house.run("monthly", "hr").stdout
+    assert "1 of 1 needed no copy: this month's is there" in house.run("monthly", "hr").stdout
     for version, _ in house.bucket.ls("local/hr/", latest_only=False, recursive=True):
         version.delete()
     house.read()
@@ -53,6 +55,21 @@ def test_a_copy_is_made_once_and_restores_when_the_other_is_gone(
     ended = house.run("restore", "hr", "--into-env", "TARGET", TARGET=target)
     assert ended.returncode == 0, ended.stderr
     assert contents(target) == expected
+
+
+def test_a_month_that_was_cut_short_is_finished_without_a_second_version(house: House) -> None:
+    """One would hide the first, and of more than 5 GB, without a SHA-1, be nobody's twin."""
+    run_backup(house.settings, house.database)
+    house.use_key("listFiles", "readFiles", "writeFiles")
+    behind_the_dump = {"operation": "copy_file", "kind": "status", "status": 400, "after": 1}
+    house.endpoint.set_faults(behind_the_dump)
+    assert house.run("monthly", "hr").returncode == 1
+    house.endpoint.advance(seconds=2)
+    assert house.run("monthly", "hr").returncode == 0
+    assert len(list(house.bucket.ls("local/monthly/hr/", latest_only=False))) == 3
+    with open_store(house.settings, house.settings.b2_key()) as store:
+        (copy,) = Catalogue(store, "local").kept("hr")
+    assert copy.stood() is None
 
 
 def test_what_cannot_be_copied_is_told_behind_what_could(house: House) -> None:

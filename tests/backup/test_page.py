@@ -105,12 +105,19 @@ def test_a_bad_drill_says_what_is_wrong_and_strangers_words_stay_words(
 def test_the_first_drill_has_a_chart_of_its_own(screen: Page, tmp_path: Path) -> None:
     shown(screen, tmp_path, drill(0), [])
     assert screen.locator("svg circle").count() == 3
+    expect(screen.get_by_text("Of each database the newest backup was restored")).to_be_visible()
     box = screen.locator("svg").bounding_box()
     assert box is not None
     for dot in screen.locator("svg circle").all():
         seen = dot.bounding_box()
         assert seen is not None
         assert box["y"] < seen["y"] < box["y"] + box["height"]
+
+
+def test_a_drill_of_an_older_moment_tells_it(screen: Page, tmp_path: Path) -> None:
+    shown(screen, tmp_path, drill(1).model_copy(update={"at": FIRST}), [])
+    told = "Of each database the newest backup from 2026-01-01 06:00:00 UTC or before was restored"
+    expect(screen.get_by_text(told)).to_be_visible()
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,10 @@ def test_the_table_tells_what_differs() -> None:
         DrillResult(database="records", verdict="different", findings=("a has 1",)),
     )
     console.print(drill_table(shown))
-    text = console.export_text()
+    text = console.export_text(clear=False)
+    assert "Of each database the newest backup was" in text
+    console.print(drill_table(shown.model_copy(update={"at": NOW})))
+    assert "the newest backup from 2026-11-21 05:00:00 UTC or before" in console.export_text()
     assert "1.5 kB" in text
     assert "records: a has 1" in text
 

@@ -21,7 +21,7 @@ from backup.errors import BackupError, WrongUse
 from backup.restore import restore, verify
 from backup.signature import Signers
 from backup.store import open_store
-from backup.target import Wanted
+from backup.target import Wanted, check_target, provide_roles
 from tests.backup.conftest import (
     SERVER,
     House,
@@ -31,6 +31,7 @@ from tests.backup.conftest import (
     database_entry,
     make_key,
 )
+from tests.backup.test_coverage import SOURCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,16 +98,26 @@ def test_a_chosen_backup_by_another_key_into_a_target_from_a_file(
         ('CREATE SCHEMA "Old"', "schema Old"),
         ("CREATE FUNCTION f() RETURNS int RETURN 1", "function f"),
         ("SELECT lo_create(77)", "large object 77"),
+        ("CREATE TYPE mood AS ENUM ('well')", "type mood"),
+        ("CREATE DOMAIN pay AS numeric", "type pay"),
+        ("CREATE TYPE span AS RANGE (subtype = int)", "type span"),
+        ("CREATE TYPE pair AS (a int, b int)", "relation pair"),
+        ("CREATE PUBLICATION everything FOR ALL TABLES", "publication everything"),
+        (
+            "CREATE FUNCTION f() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';"
+            "CREATE EVENT TRIGGER watch ON ddl_command_end EXECUTE FUNCTION f()",
+            "function f, event trigger watch",
+        ),
     ],
 )
-def test_a_target_that_is_not_empty_is_refused(
-    backed_up: House, statement: str, found: str
-) -> None:
-    target = backed_up.server.create_database()
-    with psycopg.connect(target, autocommit=True) as connection:
+def test_a_target_that_is_not_empty_is_refused(database: str, statement: str, found: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("CREATE EXTENSION citext; CREATE EXTENSION hstore")
+        assert check_target(connection, ONE_JOB), "what is an extension's is nobody's"
         connection.execute(statement.encode())
-    with pytest.raises(BackupError, match=f"is not empty: it has {found}"):
-        restore_newest(backed_up, target)
+        with pytest.raises(BackupError, match=f"is not empty: it has {found}"):
+            check_target(connection, ONE_JOB)
+        assert not check_target(connection, Wanted(1, beside=True))
 
 
 @pytest.mark.parametrize("damage", ["flip_bit", "truncate"])
@@ -237,6 +248,14 @@ def test_a_role_that_is_missing_is_told_or_skipped(house: House, drill_key: Open
         connection.execute(sql.SQL("DROP ROLE {}").format(role))
 
 
+def test_a_login_that_may_not_make_roles_is_one_clear_error(database: str) -> None:
+    source = SOURCE.model_copy(update={"roles": ("nobody knows",)})
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("SET ROLE pg_read_all_data")
+        with pytest.raises(BackupError, match="role nobody knows cannot be created: permission"):
+            provide_roles(connection, source, Wanted(1, create_roles=True))
+
+
 def test_a_database_is_made_on_demand_and_only_once(backed_up: House, tmp_path: Path) -> None:
     target = backed_up.server.uri("made = on 'demand'".replace(" ", "%20"))
     (tmp_path / "target").write_text(target)
@@ -279,7 +298,14 @@ def test_a_database_that_is_made_is_like_the_one_that_was(
     assert house.run("run", "hr").returncode == 0
     house.read()
     house.secret("drill_key.asc", drill_key.private)
-    ended = house.run("restore", "hr", "--into-env", "TARGET", "--create", TARGET=target)
+    arguments = ("restore", "hr", "--into-env", "TARGET", "--create")
+    assert house.run(*arguments, TARGET=target, BACKUP_SCRATCH="/proc").returncode == 2
+    with pytest.raises(psycopg.OperationalError, match="does not exist"):
+        psycopg.connect(target)
+    with small_disk(house, 2) as small:  # made, and empty: the next try gives it the same settings
+        ended = house.run(*arguments, TARGET=target, BACKUP_SCRATCH=str(small))
+    assert (ended.returncode, contents(target)) == (1, {})
+    ended = house.run(*arguments, TARGET=target)
     assert ended.returncode == 0, ended.stderr
     assert "setting not restored" not in ended.stderr
     looks = []

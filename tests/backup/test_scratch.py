@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +13,6 @@ from backup import scratch as module
 from backup.errors import WrongUse
 from backup.scratch import private_directory, sweep
 from tests.backup.conftest import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HOLD = """
 import sys, time
@@ -89,3 +86,12 @@ def test_a_path_too_long_for_sockets_is_told(tmp_path: Path) -> None:
         private_directory(long, "gpg", sockets=True),
     ):
         pass
+
+
+def test_a_place_that_takes_no_directory_is_told() -> None:
+    for place in ("/proc", "/proc/none", "/proc/version"):
+        with (
+            pytest.raises(WrongUse, match=f"no directory can be made in {place}: "),
+            private_directory(Path(place), "restore"),
+        ):
+            pass

@@ -61,6 +61,18 @@ def test_a_count_that_still_runs_is_ended_with_the_snapshot(database: str) -> No
             time.sleep(0.05)
 
 
+def test_a_snapshot_whose_session_was_lost_is_one_clear_error(database: str) -> None:
+    ending = """SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+    WHERE application_name = 'harmattan-backup-snapshot' AND datname = current_database()"""
+    with (
+        psycopg.connect(database, autocommit=True) as other,
+        pytest.raises(BackupError, match="session of the snapshot was lost: terminating"),
+        exported_snapshot(PostgresUri(database, "the test"), anything) as snapshot,
+    ):
+        assert other.execute(ending).fetchall() == [(True,)]
+        snapshot.sequences()
+
+
 def test_a_server_that_is_refused_is_not_read(database: str) -> None:
     def refuse(version: int) -> None:
         raise BackupError(f"server {version}", hint="")

@@ -104,6 +104,16 @@ def test_a_large_object_that_is_not_the_same_is_told(house: House, place: int) -
     ]
 
 
+def test_large_objects_are_only_counted_where_counts_are_the_proof(house: House) -> None:
+    with source(house) as connection:
+        connection.execute("SELECT lo_from_bytea(0, 'one'), lo_from_bytea(0, 'two')")
+        connection.execute("SELECT lo_put(lo_from_bytea(0, 'long'), 17000000, 'x')")
+    uri = PostgresUri(house.source, "the test")
+    with Inventory(lambda: uri.connect("test"), 1, [LARGE_OBJECTS], digests=False) as inventory:
+        (found,) = inventory.tables()
+    assert (found.rows, found.digest) == (3, None)
+
+
 def test_partitions_inheritance_and_extensions_come_back(
     house: House, drill_key: OpenPgpKey
 ) -> None:
@@ -132,5 +142,9 @@ def test_partitions_inheritance_and_extensions_come_back(
             'INSERT INTO "so \'many\' ""quotes"" $$ \\" VALUES (1)',
         ):
             connection.execute(statement)
-    manifest_tables = prove(house, drill_key)["tables_compared"]
-    assert manifest_tables == 5 + 8
+        versions = connection.execute("SELECT extname, extversion FROM pg_extension").fetchall()
+    result = prove(house, drill_key)
+    assert result["tables_compared"] == 5 + 8
+    manifest = json.loads(house.run("show", result["backup_id"], "--json").stdout)
+    assert manifest["extensions"] == dict(versions)
+    assert {"citext", "hstore", "pg_trgm"} < manifest["extensions"].keys()
