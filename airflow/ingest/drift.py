@@ -13,7 +13,8 @@ class ShapeColumn:
     """One column as it was published.
 
     ``type`` is the source's, ``lands`` the warehouse's; ``number`` is the source's attnum, by
-    which a rename is known; ``hashed`` is a mark of the key that hashed it, empty if none did.
+    which a rename is known; ``hashed`` is a mark of the key that hashed it, empty if none did;
+    ``labels`` are those of the enums in its values.
     """
 
     name: str
@@ -22,16 +23,21 @@ class ShapeColumn:
     not_null: bool
     number: int
     hashed: str = ""
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The contract of one published table: where it comes from, its columns in order, its key."""
+    """The contract of one published table: where it comes from, its columns in order, its key.
+
+    ``withheld`` are columns that were hashed or left out.
+    """
 
     source: str
     oid: int
     columns: tuple[ShapeColumn, ...]
     key: tuple[str, ...]
+    withheld: tuple[str, ...] = ()
 
 
 SHAPE = TypeAdapter(Shape)  # to and from JSON, for ops.shapes
@@ -57,10 +63,7 @@ class Drift:
         lines = [f"column {column.name} added ({column.type})" for column in self.added]
         lines += [f"column {column.name} dropped" for column in self.dropped]
         lines += [f"column {old} renamed to {new}" for old, new in self.renamed]
-        lines += [
-            f"column {new.name} changed from {_type(old)} to {_type(new)}"
-            for old, new in self.retyped
-        ]
+        lines += [_change(old, new) for old, new in self.retyped]
         lines += [
             f"column {column.name} {'became NOT NULL' if column.not_null else 'may be NULL now'}"
             for column in self.nullable
@@ -74,11 +77,7 @@ class Drift:
 
     def needs_rows(self) -> tuple[str, ...]:
         """Return why altering the published table is not enough, one line each."""
-        lines = [
-            f"column {new.name} changed from {_type(old)} to {_type(new)}"
-            for old, new in self.retyped
-            if not widens(old, new)
-        ]
+        lines = [_change(old, new) for old, new in self.retyped if not widens(old, new)]
         lines += [
             f"column {column.name} became NOT NULL" for column in self.nullable if column.not_null
         ]
@@ -116,6 +115,8 @@ def compare(old: Shape, new: Shape) -> Drift:
             (before, after)
             for before, after in pairs
             if (before.type, before.lands, before.hashed) != (after.type, after.lands, after.hashed)
+            or not {*before.labels}
+            <= {*after.labels}  # rows have labels that are called otherwise now
         ),
         nullable=tuple(after for before, after in pairs if before.not_null is not after.not_null),
         rekeyed=None if key == new.key else (old.key, new.key),
@@ -137,6 +138,12 @@ def widens(old: ShapeColumn, new: ShapeColumn) -> bool:
     if before and after:
         return after[1] is None or (before[1] is not None and int(before[1]) <= int(after[1]))
     return before is not None and new.lands == "text" and new.type == "text"
+
+
+def _change(old: ShapeColumn, new: ShapeColumn) -> str:
+    if (old.type, old.hashed) == (new.type, new.hashed) and (lost := {*old.labels} - {*new.labels}):
+        return f"column {new.name} lost its labels {', '.join(sorted(lost))}"
+    return f"column {new.name} changed from {_type(old)} to {_type(new)}"
 
 
 def _type(column: ShapeColumn) -> str:

@@ -28,6 +28,12 @@ _STATES: LiteralString = """
     FROM ops.state s JOIN ops.shapes h USING ("table", version)
     WHERE s."table" = ANY(%(tables)s) AND to_regclass(s."table") IS NOT NULL
 """
+_LEFT_OVER: LiteralString = """
+    SELECT s."table", c.relname::text, h.shape ->> 'source'
+    FROM ops.state s JOIN ops.shapes h USING ("table", version)
+    JOIN pg_catalog.pg_class c ON c.oid = to_regclass(s."table")
+    WHERE s.pipeline = %(pipeline)s AND s."table" <> ALL(%(tables)s) ORDER BY 1
+"""
 _RECENT_ROWS: LiteralString = """
     SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY rows) FROM (
       SELECT rows FROM ops.tables
@@ -211,6 +217,13 @@ class Journal:
                 _STATES, tables=list(tables)
             )
         }
+
+    def left_over(self, tables: Iterable[str]) -> list[tuple[str, str, str]]:
+        """Return table, its bare name and its source of what is published and not of ``tables``."""
+        ((there,),) = self._execute("SELECT to_regclass('ops.state')").fetchall()
+        if there is None:
+            return []
+        return self._execute(_LEFT_OVER, tables=list(tables)).fetchall()
 
     def base(self, table: str) -> tuple[str | None, int]:
         """Lock the state of ``table`` for this transaction; return its load_id and its rows."""

@@ -107,6 +107,8 @@ class TablePlan:
         late = "rows" if self.deletes == "ignore" else "updates"
         back = f"more than {self.cursor.lookback_text()} " if self.cursor.lookback else ""
         lines = [f"{late} that commit with {self.cursor.column} {back}behind the newest"]
+        if self.added and self.alter:
+            lines.append(f"values of {', '.join(self.added)} in rows that are already there")
         if self.appends:
             lines.append("changes of rows that are already there")
         else:
@@ -137,6 +139,14 @@ def build(
     if state is None:
         return replace(whole, reason="first load")
     found = drift.compare(state.shape, whole.shape)
+    gone = {*state.shape.withheld} & rule.columns.withheld - {*whole.shape.withheld}
+    if gone and not full_refresh:
+        raise SchemaChangedError(
+            f"table {whole}: expected its columns {', '.join(sorted(gone))}, which are not to be"
+            " published as they are, found none of that name",
+            hint="If they have other names now, put those into columns; if they are gone, run once"
+            " with --full-refresh.",
+        )
     whole = replace(
         whole,
         changes=found.describe(),
@@ -196,15 +206,18 @@ def _whole(
         if not (landing.binary or is_hash) and not why_text:
             why_text = f"column {column.name} ({column.type.declaration})"
         mark = hashed if is_hash else ""
+        labels = () if is_hash else tuple(sorted(landings.labels(column.type.oid)))
         # Rows that are marked have no value in a column that came after they went.
         not_null = column.not_null and rule.deletes != "mark"
         plans.append(ColumnPlan(column.name, expression, lands, not_null))
         shape.append(
             ShapeColumn(
-                column.name, column.type.declaration, lands, column.not_null, column.number, mark
+                column.name, column.type.declaration, lands, column.not_null, column.number, mark,
+                labels,
             )
-        )
+        )  # fmt: skip
     key = _key(rule, table, {column.name for column in columns})
+    withheld = tuple(sorted(rule.columns.withheld & {column.name for column in table.columns}))
     cursor = cursors.of(rule, table)
     source = names.display(relation.schema, relation.name)
     return TablePlan(
@@ -219,7 +232,7 @@ def _whole(
         reason="load: full",
         appends=rule.load == "append",
         deletes=rule.deletes,
-        shape=Shape(source, relation.oid, tuple(shape), key),
+        shape=Shape(source, relation.oid, tuple(shape), key, withheld),
         binary=not why_text,
         why_text=why_text,
         rows=relation.rows,

@@ -145,6 +145,11 @@ class Columns(BaseModel):
         description="columns that leave the source as HMAC-SHA256 in hexadecimal digits only",
     )
 
+    @property
+    def withheld(self) -> set[str]:
+        """The columns that are not published as they are."""
+        return {*self.exclude, *self.hash}
+
 
 class Rows(BaseModel):
     """How many rows the published table must have."""

@@ -11,17 +11,12 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-import psycopg
-
 from ingest import (
-    catalog,
     checks,
+    due,
     extract,
-    names,
-    plan,
     publish,
     staging,
-    types,
     warehouse,
 )
 from ingest.errors import (
@@ -29,7 +24,6 @@ from ingest.errors import (
     DatabaseError,
     IngestError,
     RunFailedError,
-    from_postgres,
 )
 from ingest.job import Job, Scope
 from ingest.workers import Sessions, Shared
@@ -37,7 +31,8 @@ from ingest.workers import Sessions, Shared
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ingest.extract import Source
+    import psycopg
+
     from ingest.journal import Journal
     from ingest.plan import TablePlan
     from ingest.staging import Staged
@@ -73,60 +68,6 @@ class Report:
     step: str | None = None  # in which the first of them failed
 
 
-def decide(
-    job: Job,
-    source: Source,
-    target: psycopg.Connection[Any],
-    scope: Scope,
-    hashed: str,
-) -> tuple[list[TablePlan], dict[str, IngestError], list[types.TypeStep]]:
-    """Return the plan of each table, the errors of those that have none, and the types to make.
-
-    Nothing is changed on either side.
-    """
-    pipeline = job.pipeline
-    try:
-        known = catalog.warehouse_types(target, pipeline.published_schema, source.types.values())
-    except psycopg.Error as error:
-        table = f"{pipeline.published_schema}.*"
-        raise from_postgres(error, side="warehouse", table=table) from error
-    tables = frozenset(relation.name for relation in source.rules)
-    landings = types.Landings(pipeline.published_schema, source.types, known, tables)
-    published = {
-        shape.relation: names.display(pipeline.published_schema, shape.relation.name)
-        for shape in source.shapes
-    }
-    states = job.journal(target).states(published.values())
-    plans: list[TablePlan] = []
-    failed: dict[str, IngestError] = {}
-    for shape in source.shapes:
-        table = published[shape.relation]
-        try:
-            planned = plan.build(
-                pipeline,
-                source.rules[shape.relation],
-                shape,
-                landings,
-                state=states.get(table),
-                hashed=hashed,
-                full_refresh=scope.full_refresh,
-                interval=scope.interval,
-            )
-        except IngestError as error:
-            failed[table] = error
-        else:
-            plans.append(planned)
-    if interval := scope.interval:
-        plans = [each for each in plans if each.cursor and interval.suits(each.cursor)]
-        if not plans and not failed:
-            raise IngestError(
-                f"source {pipeline.source}: expected a table whose cursor has such values as"
-                f" {interval.since} and {interval.until}, found none",
-                hint="An interval is read again of tables with load: incremental or append.",
-            )
-    return plans, failed, landings.steps
-
-
 def foresee(job: Job, scope: Scope) -> tuple[list[TablePlan], dict[str, IngestError]]:
     """Return what :func:`run` would do, and what would fail before it began."""
     address, hashed = job.source()
@@ -136,7 +77,7 @@ def foresee(job: Job, scope: Scope) -> tuple[list[TablePlan], dict[str, IngestEr
             address, job.pipeline, purpose=f"ingest {job.name}", only=scope.only
         ) as source,
     ):
-        plans, failed, _ = decide(job, source, target, scope, hashed)
+        plans, failed, _ = due.decide(job, source, target, scope, hashed)
     return plans, failed
 
 
@@ -179,7 +120,7 @@ def _stage(
     address, hashed = job.source()
     purpose = f"ingest {job.name}"
     with extract.snapshot(address, pipeline, purpose=purpose, only=scope.only) as source:
-        plans, failed, steps = decide(job, source, target, scope, hashed)
+        plans, failed, steps = due.decide(job, source, target, scope, hashed)
         without = warehouse.make_types(target, steps)
         failed |= {str(each): error for each in plans if (error := _lacks(each, without))}
         plans = [each for each in plans if str(each) not in failed]

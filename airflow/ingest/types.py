@@ -97,6 +97,16 @@ class Landings:
             self._made[found.oid] = self._make(found)
         return self._made[found.oid]
 
+    def labels(self, oid: int) -> frozenset[str]:
+        """Return the labels of all enums that values of a type are made of, as ``type.label``."""
+        found = self._source[oid]
+        parts = [found.element] if found.element else []
+        parts += [each.oid for _, each in found.attributes]
+        if found.inner:
+            parts.append(found.inner.oid)
+        own = frozenset(f"{found.name}.{label}" for label in found.labels)
+        return own.union(*map(self.labels, parts))
+
     def _array(self, used: TypeReference, element: SourceType) -> Landing:
         if element.schema == "pg_catalog":
             inside = self._builtin(element, used.declaration)

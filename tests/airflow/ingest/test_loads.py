@@ -320,6 +320,25 @@ def test_an_interval_is_no_full_load_because_of_rows_that_came_since(
     assert world.rows(f"SELECT count(*) FROM raw_hr.staff{gone}") == [(100,)]
 
 
+@pytest.mark.parametrize(
+    ("row", "found"),
+    [
+        ("(2, 'twice', '2026-02-01'), (2, 'again', '2026-02-01')", r"more than once: \(2\)"),
+        ("(NULL, 'none', '2026-02-01')", r"whose key is NULL: \(\)"),
+    ],
+)
+def test_a_key_that_tells_no_rows_apart_is_named_by_an_increment_too(
+    world: World, row: str, found: str
+) -> None:
+    world.at_source(*STAFF, "ALTER TABLE staff DROP CONSTRAINT staff_pkey",
+                    "ALTER TABLE staff ALTER id DROP NOT NULL")  # fmt: skip
+    load(world, rule(key="[id]"))
+    world.at_source(f"INSERT INTO staff VALUES {row}")
+    with pytest.raises(IngestError, match=rf"expected the key \(id\) .*{found}"):
+        load(world, rule(key="[id]"))
+    assert world.rows("SELECT count(*) FROM raw_hr.staff") == [(100,)]
+
+
 def test_an_interval_needs_a_table_with_such_a_cursor(world: World) -> None:
     world.at_source(*STAFF)
     with pytest.raises(IngestError, match="expected a table whose cursor has such values"):

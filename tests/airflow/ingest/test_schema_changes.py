@@ -154,6 +154,62 @@ def test_a_composite_that_changed_lands_in_a_type_of_its_own(world: World) -> No
     assert kinds[0] == kinds[1] != "raw_hr.pair", "the name that it got, it keeps"
 
 
+def test_a_label_that_is_called_otherwise_now_means_a_full_load_and_a_new_one_does_not(
+    world: World,
+) -> None:
+    world.at_source("CREATE TYPE mood AS ENUM ('sad', 'happy')", *STAFF,
+                    "ALTER TABLE staff ADD moods mood[] DEFAULT '{happy}'")  # fmt: skip
+    load(world)
+    world.at_source("ALTER TYPE mood ADD VALUE 'calm'")
+    assert load(world).load == "incremental"
+    world.at_source("ALTER TYPE mood RENAME VALUE 'happy' TO 'glad'")
+    assert load(world).reason == "column moods lost its labels mood.happy"
+    world.assert_same("public.staff", "raw_hr.staff")
+
+
+HASHED = "name: public.*\n    columns: {hash: [national_id], exclude: [photo]}"
+
+
+@pytest.mark.parametrize("column", ["national_id", "photo"])
+def test_a_patterns_column_that_is_withheld_is_not_published_under_another_name(
+    world: World, column: str
+) -> None:
+    world.at_source("CREATE TABLE a (id int PRIMARY KEY, national_id text, photo text)",
+                    "CREATE TABLE b (LIKE a)", "INSERT INTO a VALUES (1, 'n', 'p')")  # fmt: skip
+    world.run(HASHED)
+    world.at_source(f"ALTER TABLE a RENAME {column} TO other")
+    with pytest.raises(RunFailedError, match=f"raw_hr.a: expected its columns {column}, which"):
+        world.run(HASHED)
+    assert world.rows("SELECT to_jsonb(a) ? 'other' FROM raw_hr.a") == [(False,)]
+    world.at_source("ALTER TABLE a DROP other")
+    world.run(HASHED, full_refresh=True)
+
+
+def test_a_patterns_column_that_no_table_has_is_an_error(world: World) -> None:
+    world.at_source("CREATE TABLE a (id int, national_no text)")
+    with pytest.raises(
+        IngestError, match=r"public\.\*: columns: .* national_id, photo, found none"
+    ):
+        world.run(HASHED)
+    assert world.rows("SELECT to_regclass('raw_hr.a')") == [(None,)]
+
+
+def test_a_table_of_a_pattern_that_went_from_the_source_is_told_until_it_is_out_of_the_way(
+    world: World,
+) -> None:
+    world.at_source("CREATE TABLE a (id int)", 'CREATE TABLE "B" (id int)')
+    world.run("public.*")
+    world.at_source('ALTER TABLE "B" RENAME TO c')
+    for _ in range(2):
+        with pytest.raises(RunFailedError, match=r'raw_hr."B": .* public."B", found it gone'):
+            world.run("public.*")
+    assert world.rows("SELECT to_regclass('raw_hr.c') IS NOT NULL") == [(True,)]
+    assert world.run("public.*", only="c").loaded
+    with psycopg.connect(world.warehouse_admin) as connection:
+        connection.execute('CREATE SCHEMA kept; ALTER TABLE raw_hr."B" SET SCHEMA kept')
+    assert len(world.run("public.*").loaded) == 2
+
+
 def test_an_error_names_a_missing_table(world: World) -> None:
     world.at_source(*STAFF)
     load(world)
