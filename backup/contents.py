@@ -84,10 +84,11 @@ SELECT count(*), sum(hashtextextended((t.*)::text COLLATE "C", 0))::text FROM ON
 Name = tuple[str, str]
 # All large objects together, told of as if they were one more table.
 LARGE_OBJECTS: Name = ("pg_catalog", "pg_largeobject")
-# Of each its number and the SHA-256 of pieces of 16 MiB: one call returns 1 GB at most.
+# Of each its number and the SHA-256 of pieces of 16 MiB: one call returns 1 GB at most. Digests of
+# before this way say nothing in front.
 _LARGE_OBJECTS: LiteralString = """
 SELECT (SELECT count(*) FROM pg_largeobject_metadata),
-       sum(hashtextextended(t COLLATE "C", 0))::text
+       'pieces:' || sum(hashtextextended(t COLLATE "C", 0))
 FROM (
   SELECT o.oid || ':' || start || ':' || encode(sha256(lo_get(o.oid, start, 16777216)), 'hex') AS t
   FROM pg_largeobject_metadata o
@@ -216,9 +217,13 @@ def compare_tables(expected: Iterable[TableContents], found: Iterable[TableConte
             differences.append(f"{label} has {now[key].rows} rows and is not in the manifest")
         elif then[key].rows != now[key].rows:
             differences.append(f"{label} has {now[key].rows} rows, {then[key].rows} expected")
-        elif then[key].digest not in (None, now[key].digest):
+        elif then[key].digest != now[key].digest and _made_alike(then[key], now[key]):
             differences.append(f"{label} has {now[key].rows} rows as expected, but not the same")
     return differences
+
+
+def _made_alike(*tables: TableContents) -> bool:
+    return len({table.digest and table.digest.rpartition(":")[0] for table in tables}) == 1
 
 
 def compare_sequences(expected: Iterable[Sequence], found: dict[Name, int | None]) -> list[str]:

@@ -12,6 +12,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -76,9 +77,11 @@ class Store:
     ``told`` hears of bytes as they get there: of each part of an upload, each block of a download.
     """
 
-    def __init__(self, api: Any, bucket: Any, told: Callable[[int], None]) -> None:
+    def __init__(self, api: Any, bucket: Any, streams: Any, told: Callable[[int], None]) -> None:
+        """Use ``api``, and for ranges of a stream the session ``streams``."""
         self._api = api
         self._bucket = bucket
+        self._streams = streams
         self._told = told
 
     def may_write(self, name: str) -> bool:
@@ -139,8 +142,8 @@ class Store:
         """
 
         def copy() -> None:
-            there = self._bucket.list_file_versions(name)
-            if not any(version.action == "upload" and version.size == size for version in there):
+            newest = next(iter(self._bucket.list_file_versions(name)), None)
+            if newest is None or (newest.action, newest.size) != ("upload", size):
                 self._bucket.copy(file_id, name, offset=0, length=size)
 
         with _translated(f"copy to {name}"):
@@ -197,7 +200,7 @@ class Store:
 
         Each range has a patience of its own. Raises :class:`BackupError`.
         """
-        session, stopping = self._api.session, Event()
+        session, stopping = self._streams, Event()
         url = session.get_download_url_by_id(file_id)
         pending: deque[Future[bytes]] = deque()
         pool = ThreadPoolExecutor(_RANGES, thread_name_prefix="range")
@@ -261,12 +264,17 @@ def open_store(
     settings: Settings, key: B2Key, told: Callable[[int], None] = lambda _size: None
 ) -> Iterator[Store]:
     """Authorise with ``key`` and yield the configured bucket; ``told`` is as :class:`Store`'s."""
-    api = B2Api(InMemoryAccountInfo())
+    account = InMemoryAccountInfo()
+    api, streams = B2Api(account), B2Api(account).session
+    # b2sdk's own 20 tries sleep where nothing wakes them; of a stream's ranges each is patient.
+    http = streams.raw_api.b2_http
+    http.get_content = partial(http.get_content, try_count=1)
     try:
         with _translated(f"authorisation at {settings.b2_realm}"):
             api.authorize_account(key.key_id, key.key.get_secret_value(), realm=settings.b2_realm)
         with _translated(f"opening bucket {settings.bucket}"):
             bucket = api.get_bucket_by_name(settings.bucket)
-        yield Store(api, bucket, told)
+        yield Store(api, bucket, streams, told)
     finally:
         api.session.raw_api.b2_http.session.close()
+        http.session.close()

@@ -34,6 +34,7 @@ from b2sdk.v3.exception import (
     ServiceError,
     TooManyRequests,
     TruncatedOutput,
+    UnknownError,
     UnknownHost,
 )
 from requests.exceptions import RequestException
@@ -110,6 +111,8 @@ def is_transient(error: BaseException) -> bool:
     """Tell whether another try may end better."""
     if isinstance(error, MaxRetriesExceeded):  # b2sdk's own tries of a small file, without a pause
         return all(map(is_transient, error.exception_info_list))
+    if isinstance(error, UnknownError):  # to b2sdk, an answer that broke off
+        return isinstance(error.__context__, RequestException)
     if isinstance(error, BadRequest):  # what arrived was damaged on its way
         return "sha1" in str(error).lower()
     return isinstance(error, TRANSIENT)

@@ -140,6 +140,13 @@ def widens(old: ShapeColumn, new: ShapeColumn) -> bool:
     return before is not None and new.lands == "text" and new.type == "text"
 
 
+def fits(old: ShapeColumn, new: ShapeColumn) -> bool:
+    """Return whether values of ``old`` may stay in ``new``, even with labels of old names."""
+    return widens(old, new) or (old.type, old.lands, old.hashed) == (
+        new.type, new.lands, new.hashed,
+    )  # fmt: skip
+
+
 def _change(old: ShapeColumn, new: ShapeColumn) -> str:
     if (old.type, old.hashed) == (new.type, new.hashed) and (lost := {*old.labels} - {*new.labels}):
         return f"column {new.name} lost its labels {', '.join(sorted(lost))}"

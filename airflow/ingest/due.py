@@ -36,8 +36,6 @@ def decide(
     except psycopg.Error as error:
         table = f"{pipeline.published_schema}.*"
         raise from_postgres(error, side="warehouse", table=table) from error
-    if scope.only is None:
-        _check_withheld(pipeline, source)
     tables = frozenset(relation.name for relation in source.rules)
     landings = types.Landings(pipeline.published_schema, source.types, known, tables)
     published = {
@@ -47,11 +45,15 @@ def decide(
     states = job.journal(target).states(published.values())
     plans: list[TablePlan] = []
     failed: dict[str, IngestError] = {}
-    if scope.only is None:
+    unguarded: dict[Relation, IngestError] = {}
+    if scope.only is None:  # of one table alone nothing is known of the others
         failed |= _gone(job, target, published)
+        unguarded = _unguarded(pipeline, source)
     for shape in source.shapes:
         table = published[shape.relation]
         try:
+            if shape.relation in unguarded and not scope.full_refresh:
+                raise unguarded[shape.relation]
             planned = plan.build(
                 pipeline,
                 source.rules[shape.relation],
@@ -77,19 +79,24 @@ def decide(
     return plans, failed, landings.steps
 
 
-def _check_withheld(pipeline: Pipeline, source: Source) -> None:
-    """Raise IngestError if no table of a pattern has a column that it hashes or leaves out."""
+def _unguarded(pipeline: Pipeline, source: Source) -> dict[Relation, IngestError]:
+    """Return an error for tables of a pattern that hashes or leaves out what none of them has."""
+    failed: dict[Relation, IngestError] = {}
     for rule in pipeline.tables:
         shapes = [each for each in source.shapes if source.rules[each.relation] is rule]
         there = {column.name for shape in shapes for column in shape.columns}
         missing = rule.columns.withheld - there
-        if missing and rule.table.pattern and shapes:
-            raise IngestError(
-                f"source {pipeline.source}: {rule.name}: columns: expected a table with a column"
-                f" {', '.join(sorted(missing))}, found none",
-                hint="Mend the name in the pipeline file, lest the column be published as it is;"
-                " case matters here.",
-            )
+        if missing and rule.table.pattern:
+            failed |= {
+                shape.relation: IngestError(
+                    f"table {shape.relation}: columns: expected {', '.join(sorted(missing))} in a"
+                    f" table of {rule.name}, found none",
+                    hint="Mend the name in the pipeline file, lest the column be published as it"
+                    " is; case matters here.",
+                )
+                for shape in shapes
+            }
+    return failed
 
 
 def _gone(
@@ -105,7 +112,9 @@ def _gone(
             hint="Drop the table, or keep its rows by moving it into another schema; if the source"
             " has another name now, it is loaded under that.",
         )
-        for table, name, source in job.journal(target).left_over(published.values())
+        for table, name, source in job.journal(target).left_over(
+            job.pipeline.published_schema, published.values()
+        )
         if any(
             pattern.matches(pattern.schema, name) and names.display(pattern.schema, name) == source
             for pattern in patterns

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 import psycopg
 from psycopg.types.json import Json
 
+from ingest import names
 from ingest.drift import SHAPE
 from ingest.errors import from_postgres
 from ingest.plan import State
@@ -32,7 +33,8 @@ _LEFT_OVER: LiteralString = """
     SELECT s."table", c.relname::text, h.shape ->> 'source'
     FROM ops.state s JOIN ops.shapes h USING ("table", version)
     JOIN pg_catalog.pg_class c ON c.oid = to_regclass(s."table")
-    WHERE s.pipeline = %(pipeline)s AND s."table" <> ALL(%(tables)s) ORDER BY 1
+    WHERE s.pipeline = %(pipeline)s AND s."table" <> ALL(%(tables)s)
+      AND c.relkind = 'r' AND c.relnamespace = to_regnamespace(%(schema)s) ORDER BY 1
 """
 _RECENT_ROWS: LiteralString = """
     SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY rows) FROM (
@@ -79,14 +81,16 @@ _FAULT: LiteralString = """
     SELECT step, "table", error FROM ops.runs
     WHERE (pipeline, run_id) = (%(pipeline)s, %(run_id)s) AND status = 'failed'
 """
+# Written again after a lost answer, it still tells of the recovery.
 _ENDED: LiteralString = """
-    WITH before AS (SELECT status FROM ops.pipelines WHERE pipeline = %(pipeline)s)
     INSERT INTO ops.pipelines AS p (pipeline, status, run_id)
     SELECT pipeline, status, run_id FROM ops.runs
     WHERE (pipeline, run_id) = (%(pipeline)s, %(run_id)s)
     ON CONFLICT (pipeline) DO UPDATE SET status = excluded.status, run_id = excluded.run_id,
-      finished_at = clock_timestamp()
-    RETURNING p.status = 'success' AND EXISTS (SELECT FROM before WHERE status = 'failed')
+      finished_at = clock_timestamp(), recovered = CASE
+        WHEN (p.status, p.run_id) = (excluded.status, excluded.run_id) THEN p.recovered
+        ELSE p.status = 'failed' AND excluded.status = 'success' END
+    RETURNING p.recovered
 """
 _STAGED: LiteralString = """
     INSERT INTO ops.tables (pipeline, run_id, "table", source, load, reason, status, rows_read,
@@ -218,12 +222,12 @@ class Journal:
             )
         }
 
-    def left_over(self, tables: Iterable[str]) -> list[tuple[str, str, str]]:
-        """Return table, its bare name and its source of what is published and not of ``tables``."""
+    def left_over(self, schema: str, tables: Iterable[str]) -> list[tuple[str, str, str]]:
+        """Return table, its bare name and its source of what ``schema`` has besides ``tables``."""
         ((there,),) = self._execute("SELECT to_regclass('ops.state')").fetchall()
         if there is None:
             return []
-        return self._execute(_LEFT_OVER, tables=list(tables)).fetchall()
+        return self._execute(_LEFT_OVER, schema=names.quote(schema), tables=list(tables)).fetchall()
 
     def base(self, table: str) -> tuple[str | None, int]:
         """Lock the state of ``table`` for this transaction; return its load_id and its rows."""

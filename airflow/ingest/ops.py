@@ -26,9 +26,13 @@ TABLES: dict[str, LiteralString] = {
           pipeline text PRIMARY KEY,
           status text NOT NULL CHECK (status IN ('success', 'failed')),
           run_id text NOT NULL,
-          finished_at timestamptz NOT NULL DEFAULT clock_timestamp()
+          finished_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+          recovered boolean NOT NULL DEFAULT false
         );
-        COMMENT ON TABLE ops.pipelines IS 'How the run of each pipeline that ended last went'
+        COMMENT ON TABLE ops.pipelines IS 'How the run of each pipeline that ended last went';
+        INSERT INTO ops.pipelines (pipeline, status, run_id, finished_at)
+          SELECT DISTINCT ON (pipeline) pipeline, status, run_id, finished_at FROM ops.runs
+          WHERE finished_at IS NOT NULL ORDER BY pipeline, finished_at DESC
     """,
     "tables": """
         CREATE TABLE ops.tables (

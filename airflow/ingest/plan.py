@@ -152,7 +152,7 @@ def build(
         changes=found.describe(),
         added=tuple(column.name for column in found.added),
         renamed=found.renamed,
-        unfit=tuple(new.name for old, new in found.retyped if not drift.widens(old, new)),
+        unfit=tuple(new.name for old, new in found.retyped if not drift.fits(old, new)),
         base=state.load_id,
     )
     if found and rule.on_schema_change == "fail" and not full_refresh:

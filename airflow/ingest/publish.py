@@ -193,8 +193,9 @@ def _refill(
             " owner of the views, so that it can make them again.",
         )
     log.warning("%s is filled a second time, because of: %s", plan, "; ".join(blockers))
+    fixed = {name for name, *_, not_null in shapes[0] if not_null}
     for name, *_, not_null in shapes[1]:
-        if not not_null:  # as a source's column may be now
+        if name in fixed and not not_null:  # as the source's may be now
             connection.execute(
                 sql.SQL("ALTER TABLE {} ALTER {} DROP NOT NULL").format(
                     _name(plan), sql.Identifier(name)

@@ -145,11 +145,11 @@ def test_a_download_that_is_stopped_leaves_no_thread(empty_house: House) -> None
         )
         with pytest.raises(Stopped), time_limit(1):
             next(store.stream(stored.file_name, stored.id_))
-    empty_house.endpoint.set_faults()
     until = time.monotonic() + 10
     while any(thread.name.startswith("range") for thread in threading.enumerate()):
         assert time.monotonic() < until
         time.sleep(0.05)
+    empty_house.endpoint.set_faults()
 
 
 def test_an_empty_object_has_no_blocks(empty_house: House) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from b2sdk.v3 import B2Http, B2HttpApiConfig
+from b2sdk.v3.exception import B2Error
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -187,6 +191,24 @@ def test_an_upload_keeps_to_its_bandwidth(empty_house: House) -> None:
     with open_store(empty_house.settings, empty_house.settings.b2_key()) as store:
         store.upload_stream("local/hr/a", Paced(Stream(size), rate), PartPlan(PART, 3))
     assert time.monotonic() - began >= size / rate
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again() -> None:
+    half = b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(half)
+
+        pool.submit(answer)
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        http = B2Http(B2HttpApiConfig())
+        with pytest.raises(B2Error, match="IncompleteRead") as broken:
+            http.request_content_return_json("POST", url, {}, b"{}", try_count=1)
+    assert upload.is_transient(broken.value)
 
 
 def outlive(house: House, seconds: float) -> None:
