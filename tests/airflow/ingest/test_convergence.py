@@ -512,7 +512,10 @@ class Play:
         if choices:
             name, _, new = self.draw(st.sampled_from(choices), label="retype")
             using = f"convert_to({name}, 'UTF8')" if new == "bytea" else f"{name}::text::{new}"
-            self.sql(f"ALTER TABLE {table.name} ALTER {name} TYPE {new} USING {using}")
+            self.sql(  # no default of the old type is one of every new type
+                f"ALTER TABLE {table.name} ALTER {name} DROP DEFAULT,"
+                f" ALTER {name} TYPE {new} USING {using}"
+            )
             if name == self.columns(table)[table.numbers["at"]][0]:
                 table.cursor = new
 
