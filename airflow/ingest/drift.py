@@ -114,9 +114,8 @@ def compare(old: Shape, new: Shape) -> Drift:
         retyped=tuple(
             (before, after)
             for before, after in pairs
-            if (before.type, before.lands, before.hashed) != (after.type, after.lands, after.hashed)
-            or not {*before.labels}
-            <= {*after.labels}  # rows have labels that are called otherwise now
+            # A label that went is one that is called otherwise now, and old rows have it.
+            if not (_alike(before, after) and {*before.labels} <= {*after.labels})
         ),
         nullable=tuple(after for before, after in pairs if before.not_null is not after.not_null),
         rekeyed=None if key == new.key else (old.key, new.key),
@@ -142,9 +141,11 @@ def widens(old: ShapeColumn, new: ShapeColumn) -> bool:
 
 def fits(old: ShapeColumn, new: ShapeColumn) -> bool:
     """Return whether values of ``old`` may stay in ``new``, even with labels of old names."""
-    return widens(old, new) or (old.type, old.lands, old.hashed) == (
-        new.type, new.lands, new.hashed,
-    )  # fmt: skip
+    return widens(old, new) or _alike(old, new)
+
+
+def _alike(old: ShapeColumn, new: ShapeColumn) -> bool:
+    return (old.type, old.lands, old.hashed) == (new.type, new.lands, new.hashed)
 
 
 def _change(old: ShapeColumn, new: ShapeColumn) -> str:

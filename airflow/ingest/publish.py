@@ -175,8 +175,8 @@ def _refill(
     shapes = [
         connection.execute(
             "SELECT attname::text, format_type(atttypid, atttypmod),"
-            " (SELECT array_position(conkey, attnum) FROM pg_catalog.pg_constraint"
-            " WHERE conrelid = attrelid AND contype = 'p'), attnotnull"  # its place in the key
+            " (SELECT array_position(conkey, attnum) FROM pg_catalog.pg_constraint"  # in the key
+            " WHERE conrelid = attrelid AND contype = 'p'), attnotnull"
             " FROM pg_catalog.pg_attribute"
             " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
             [names.qualified(schema, plan.name)],

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from .files import Piece
 
-# Large enough that system calls do not count, small enough that a hundred streams fit in 32 MB.
+# Large enough that system calls do not count, small enough that a hundred streams fit in 128 MB.
 CHUNK_BYTES = 1024 * 1024
 
 
