@@ -19,7 +19,7 @@ setup: .venv/installed ## Install the locked Python packages into .venv
 
 .PHONY: up
 up: setup ## Bring everything up on this machine and run the main job once
-	@$(PYTHON) -m scripts.up
+	@$(PYTHON) -m scripts.local.up
 
 .PHONY: status
 status: setup ## Tell how everything is; exit 1 if anything is not well
@@ -27,11 +27,11 @@ status: setup ## Tell how everything is; exit 1 if anything is not well
 
 .PHONY: down
 down: setup ## Stop everything and keep the data
-	@$(PYTHON) -m scripts.down
+	@$(PYTHON) -m scripts.local.down
 
 .PHONY: clean
 clean: setup ## Remove everything that was made here: data, secrets, images, tools
-	@$(PYTHON) -m scripts.down --remove all
+	@$(PYTHON) -m scripts.local.down --remove all
 	@find . -name __pycache__ -o -name '.*_cache' | xargs rm -rf .venv .hypothesis
 
 .PHONY: deploy

@@ -27,7 +27,7 @@ from bench import (
 from bench.figures import Section
 from bench.race import Setting
 from scripts.console import command, console
-from scripts.local import HOME, ROOT
+from scripts.repository import HOME, ROOT
 
 TERMINATED = 128 + signal.SIGTERM
 app = typer.Typer(

@@ -18,14 +18,14 @@ from psycopg import sql
 from backup.settings import Settings
 from bench.clusters import DATABASE
 from scripts.console import step
-from tests.b2_server.fixture import running_endpoint
+from standins.b2_server.endpoint import running_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bench.clusters import Cluster
     from bench.race import Setting
-    from tests.b2_server.fixture import B2Endpoint
+    from standins.b2_server.endpoint import B2Endpoint
 
 PG_BIN = "/usr/lib/postgresql/15/bin"
 NAME = "bench"

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import requests
 
-import nomad
-from backup.settings import B2_KEY, Settings
-from scripts import backblaze
+from backup.settings import Settings
+from scripts import cluster
 from scripts.console import OperatorError
-from scripts.local import ENVIRONMENT, HOME, NOMAD_ADDR, VARIABLES, VAULT_ADDR, kept
-from scripts.variables import read_variables
+from scripts.repository import SECRETS, write_private
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-LOCAL = "local"
+    from scripts.cluster import Nomad
+
+KEPT = SECRETS / "access.json"
 # What the environment must hold for a platform that is not this machine's; none is a secret but
 # the tokens and the password, which come as variables because that is how these tools take them.
 NAMES = {
@@ -42,19 +40,21 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Access:
-    """Addresses and credentials of one platform."""
+    """Addresses and credentials of one platform; ``stand_ins`` are jobs that it has beside its own.
 
-    environment: str
+    ``values`` has every name of :data:`NAMES`.
+    """
+
     values: Mapping[str, str] = field(repr=False)
+    stand_ins: tuple[str, ...] = ()
 
     @cached_property
-    def nomad(self) -> nomad.Nomad:
+    def nomad(self) -> Nomad:
         """A client of Nomad with the platform team's token."""
-        return nomad.Nomad(
-            address=self.values["NOMAD_ADDR"],
-            token=self.values["NOMAD_TOKEN"],
-            verify=os.environ.get("NOMAD_CACERT") or True,
-            timeout=30,
+        return cluster.connect(
+            self.values["NOMAD_ADDR"],
+            self.values["NOMAD_TOKEN"],
+            ca_file=os.environ.get("NOMAD_CACERT"),
         )
 
     @cached_property
@@ -90,44 +90,23 @@ class Access:
         answer.raise_for_status()
         return answer.json()
 
-    @contextmanager
-    def backups(self, key: str = "b2-drill") -> Iterator[Settings]:
-        """Give the settings with which ``backup`` works on the bucket, here with the kept ``key``.
-
-        Elsewhere the key is what BACKUP_SECRETS_DIR holds.
-        """
-        if self.environment != LOCAL:
-            yield Settings.from_environment(self.values)
-            return
-        with TemporaryDirectory() as folder:
-            text = '{{"key_id": "{key_id}", "key": "{key}"}}'.format(**kept(key))
-            (Path(folder) / B2_KEY).write_text(text)
-            yield Settings.from_environment({**self.values, "BACKUP_SECRETS_DIR": folder})
+    @property
+    def backups(self) -> Settings:
+        """The settings with which ``backup`` looks into the bucket. Raises WrongUse."""
+        return Settings.from_environment(self.values)
 
 
-def local() -> Access:
-    """Return the access to this machine's platform, from what ``make up`` keeps in ``.local``.
+def keep(access: Access) -> None:
+    """Keep ``access`` as this machine's own, for its owner only, where `from_environment` looks."""
+    write_private(KEPT, json.dumps({"values": dict(access.values), "stand_ins": access.stand_ins}))
 
-    Raises :class:`OperatorError` where ``make up`` never ran.
-    """
-    if not (HOME / "secrets/nomad-platform.json").exists():
+
+def of_this_machine() -> Access:
+    """Return the access that ``make up`` kept here. Raises :class:`OperatorError` without one."""
+    if not KEPT.exists():
         raise OperatorError("there is no platform on this machine", "Run `make up` first.")
-    variables = read_variables(VARIABLES)
-    return Access(
-        LOCAL,
-        {
-            "NOMAD_ADDR": NOMAD_ADDR,
-            "NOMAD_TOKEN": kept("nomad-platform"),
-            "VAULT_ADDR": VAULT_ADDR,
-            "AIRFLOW_URL": variables["airflow_url"],
-            "AIRFLOW_USERNAME": "admin",
-            "AIRFLOW_PASSWORD": kept("airflow-admin"),
-            "DAG_MIRROR_URL": variables["dag_mirror_url"],
-            "BACKUP_B2_REALM": backblaze.REALM,
-            "BACKUP_BUCKET": backblaze.BUCKET,
-            "BACKUP_PREFIX": ENVIRONMENT,
-        },
-    )
+    found = json.loads(KEPT.read_text())
+    return Access(found["values"], tuple(found["stand_ins"]))
 
 
 def from_environment() -> Access:
@@ -135,11 +114,15 @@ def from_environment() -> Access:
 
     Raises :class:`OperatorError` that lists every variable that is missing.
     """
-    if os.environ.get("NOMAD_ADDR", NOMAD_ADDR) == NOMAD_ADDR:
-        return local()
+    if not os.environ.get("NOMAD_ADDR"):
+        return of_this_machine()
+    if KEPT.exists():
+        here = of_this_machine()
+        if here.values["NOMAD_ADDR"] == os.environ["NOMAD_ADDR"]:
+            return here
     if missing := [f"{name} ({what})" for name, what in NAMES.items() if not os.environ.get(name)]:
         raise OperatorError(
             f"the environment names a Nomad, and lacks {', '.join(missing)}",
             "Set them, or unset NOMAD_ADDR for this machine's own platform.",
         )
-    return Access("environment", dict(os.environ))
+    return Access(dict(os.environ))

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from backup.report import drill_table
-from scripts import access, first_run
+from scripts import access, launches
 from scripts.console import OperatorError, command, console, step
 from scripts.status import newest_report
 
@@ -41,10 +41,10 @@ def main(
         before = newest_report(platform)
         with step("hold a restore drill"):
             meta = {"databases": " ".join(names or []), "at": at}
-            child = first_run.dispatch(platform, "restore-drill-now", meta)
+            child = launches.dispatch(platform, "restore-drill-now", meta)
             failed: OperatorError | None = None
             try:
-                first_run.finish(platform, child, timeout=timeout)
+                launches.finish(platform, child, timeout=timeout)
             except OperatorError as error:
                 failed = error  # a drill that found something fails, and has a report
         report = newest_report(platform)

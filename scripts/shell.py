@@ -7,7 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from scripts.console import OperatorError
-from scripts.local import LOGS
+from scripts.repository import LOGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from scripts.console import OperatorError, command
-from scripts.local import SECRETS, kept
+from scripts.repository import SECRETS
 
 app = typer.Typer(add_completion=False, help=__doc__)
 
@@ -27,7 +27,7 @@ def main(name: Annotated[str | None, typer.Argument(help="The secret's name.")] 
             raise OperatorError(
                 f"there is no secret {name!r}", f"The names are: {', '.join(names) or 'none yet'}."
             )
-        value = kept(name)
+        value = json.loads((SECRETS / f"{name}.json").read_text())
         print(value if isinstance(value, str) else json.dumps(value, indent=2))
 
     command(work)

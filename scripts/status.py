@@ -24,8 +24,10 @@ from backup.registry import load_registry
 from backup.report import DrillReport, human_age, human_bytes, last_results
 from backup.settings import B2_KEY
 from backup.store import open_store
-from scripts import access, deploy
+from scripts import access
 from scripts.console import command
+from scripts.health import health
+from scripts.jobs import platform as platform_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,10 +99,8 @@ def vault(platform: Access) -> list[Row]:
 
 def jobs(platform: Access) -> list[Row]:
     """Return every job of the platform, and on one machine its stand-ins."""
-    wanted = list(deploy.platform())
-    if platform.environment == access.LOCAL:
-        wanted = deploy.stand_ins() + wanted
-    states = {each.id: deploy.health(platform.nomad, each.id) for each in wanted}
+    wanted = [*platform.stand_ins, *(each.id for each in platform_jobs())]
+    states = {job_id: health(platform.nomad, job_id) for job_id in wanted}
     migration = states[MIGRATION]
     if migration.state == "absent" and states["airflow-webserver"].well:
         # Nomad forgets a batch job some days after it ended. The web server started after it.
@@ -187,7 +187,8 @@ def delivery(platform: Access) -> list[Row]:
 def backups(platform: Access) -> list[Row]:
     """Return the newest backup of all that is in the registry, with size and age."""
     now = datetime.now(UTC)
-    with platform.backups() as settings, open_store(settings, settings.b2_key(B2_KEY)) as store:
+    settings = platform.backups
+    with open_store(settings, settings.b2_key(B2_KEY)) as store:
         catalogue = Catalogue(store, settings.prefix)
         entries = load_registry(settings.registry).entries
         kept = {entry.name: catalogue.backups(entry.name) for entry in entries}
@@ -213,7 +214,8 @@ def backups(platform: Access) -> list[Row]:
 def drill(platform: Access) -> list[Row]:
     """Return how the newest drill of all that is in the registry ended."""
     now = datetime.now(UTC)
-    with platform.backups() as settings, open_store(settings, settings.b2_key(B2_KEY)) as store:
+    settings = platform.backups
+    with open_store(settings, settings.b2_key(B2_KEY)) as store:
         entries = load_registry(settings.registry).entries
         drilled = last_results(kept_reports(store, settings.prefix, LOOKED_AT), now)
     rows = []
@@ -236,7 +238,8 @@ def drill(platform: Access) -> list[Row]:
 
 def newest_report(platform: Access) -> DrillReport | None:
     """Return the report of the last drill, ``None`` if there was none."""
-    with platform.backups() as settings, open_store(settings, settings.b2_key(B2_KEY)) as store:
+    settings = platform.backups
+    with open_store(settings, settings.b2_key(B2_KEY)) as store:
         return next(iter(kept_reports(store, settings.prefix, 1)), None)
 
 

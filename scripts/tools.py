@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scripts.console import OperatorError, command, step
-from scripts.local import ROOT, TOOLS
+from scripts.repository import ROOT, TOOLS
 from scripts.shell import run
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ import typer
 
 from backup.registry import load_registry
 from scripts.console import OperatorError, command, console
-from scripts.local import REGISTRY, ROOT
+from scripts.repository import REGISTRY, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from playwright.sync_api import sync_playwright
 
-from scripts.local import HOME
+from scripts.repository import HOME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,7 +24,7 @@ It stands for the pipeline files of the tree %s.
 
 from pathlib import Path
 
-from ingest.dags import pipeline_dags
+from harmattan.pipelines import pipeline_dags
 
 globals().update(pipeline_dags(Path(__file__).parent / "pipelines"))
 '''

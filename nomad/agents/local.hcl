@@ -65,7 +65,7 @@ client {
     "driver.allowlist" = "docker"
   }
 
-  # Kept on disk by this host; scripts/agents.py adds a host_volume block for each in a file of
+  # Kept on disk by this host; scripts/local/agents.py adds a host_volume block for each in a file of
   # its own, because their paths depend on where the repository stands.
 }
 

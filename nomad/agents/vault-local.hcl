@@ -1,4 +1,4 @@
-# One Vault for one machine, started from the repository's root and unsealed by scripts/agents.py.
+# One Vault for one machine, started from the repository's root and unsealed by scripts/local/agents.py.
 storage "raft" {
   path    = ".local/vault"
   node_id = "local"

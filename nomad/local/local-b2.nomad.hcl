@@ -108,7 +108,7 @@ job "local-b2" {
       config {
         image      = var.local_image
         force_pull = false
-        args       = ["python", "-m", "b2_server", "--data", "/var/lib/harmattan/b2", "--credentials", "/secrets/master.json", "--host", "0.0.0.0", "--port", "9180"]
+        args       = ["python", "-m", "standins.b2_server", "--data", "/var/lib/harmattan/b2", "--credentials", "/secrets/master.json", "--host", "0.0.0.0", "--port", "9180"]
         ports      = ["http"]
         cap_drop   = ["all"]
       }

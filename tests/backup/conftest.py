@@ -23,7 +23,7 @@ from backup.contents import list_tables
 from backup.dump import run_backup
 from backup.registry import Database
 from backup.settings import Settings
-from tests.b2_server.fixture import b2_endpoint
+from standins.b2_server.endpoint import b2_endpoint
 from tests.conftest import PG_BIN
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from b2sdk.v3 import Bucket
 
-    from tests.b2_server.fixture import B2Endpoint
+    from standins.b2_server.endpoint import B2Endpoint
     from tests.conftest import PostgresServer
 
 __all__ = ["b2_endpoint"]

@@ -14,7 +14,7 @@ from backup.connection import PostgresUri
 from backup.contents import LARGE_OBJECTS, Inventory, compare_tables
 from backup.dump import run_backup
 from backup.errors import BackupError
-from tests.airflow.ingest import torture
+from tests.ingest import torture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

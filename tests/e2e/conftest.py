@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scripts import access
-from scripts.local import LOGS, ROOT
+from scripts.repository import LOGS, ROOT
 
 if TYPE_CHECKING:
     from scripts.access import Access
@@ -39,12 +39,14 @@ def platform() -> Access:
     log = LOGS / "up-test.log"
     with log.open("w") as output:
         done = subprocess.run(
-            [sys.executable, "-m", "scripts.up"],
+            [sys.executable, "-m", "scripts.local.up"],
             cwd=ROOT,
             stdout=output,
             stderr=subprocess.STDOUT,
             timeout=UP_TIMEOUT,
             check=False,
         )
-    assert done.returncode == 0, f"scripts.up ended with {done.returncode}:\n{log.read_text()}"
-    return access.local()
+    assert done.returncode == 0, (
+        f"scripts.local.up ended with {done.returncode}:\n{log.read_text()}"
+    )
+    return access.of_this_machine()

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import requests
 
-from scripts import databases, deploy, first_run
-from scripts.local import IMAGE_VARIABLES, VARIABLES
+from scripts import deploy, jobs
+from scripts.cluster import NomadError
+from scripts.health import health
+from scripts.local import databases, first_run
+from scripts.local.home import IMAGE_VARIABLES, VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,21 +150,25 @@ def kill(platform: Access, job: str) -> None:
         return states[task]["Restarts"] > (allocation["TaskStates"][task]["Restarts"] or 0)
 
     wait_until(restarted, f"{name} to be started again", 60)
-    deploy.wait(platform.nomad, [each.id for each in deploy.platform()], timeout=START_SECONDS)
+    deploy.wait(platform.nomad, [each.id for each in jobs.platform()], timeout=START_SECONDS)
     assert ended(platform, run) == "success"
 
 
 def stop_all(platform: Access) -> None:
     """Stop and purge every job of the platform, the stand-ins apart, and wait for the last task."""
-    jobs = [each.id for each in deploy.platform()]
-    for job in jobs:
+    job_ids = [each.id for each in jobs.platform()]
+    for job in job_ids:
         try:
             platform.nomad.job.deregister_job(job, purge=True)
-        except deploy.NomadErrors:
-            assert deploy.health(platform.nomad, job).state == "absent"
+        except NomadError:
+            assert health(platform.nomad, job).state == "absent"
     wait_until(
         lambda: (
-            not [each for each in allocations(platform, set(jobs)) if each["ClientStatus"] in ALIVE]
+            not [
+                each
+                for each in allocations(platform, set(job_ids))
+                if each["ClientStatus"] in ALIVE
+            ]
         ),
         "every job to stop",
         STOP_SECONDS,
@@ -170,7 +177,7 @@ def stop_all(platform: Access) -> None:
 
 def start_all(platform: Access, order: random.Random) -> None:
     """Start every job at once, in an order of chance, and wait until each is well."""
-    deployments = list(deploy.platform())
+    deployments = list(jobs.platform())
     order.shuffle(deployments)
     environment = {name: platform.values[name] for name in ("NOMAD_ADDR", "NOMAD_TOKEN")}
     with ThreadPoolExecutor(max_workers=4) as several:
@@ -211,7 +218,7 @@ def _restart(platform: Access, order: random.Random, new_database: bool) -> None
     start_all(platform, order)
     made = [
         each
-        for each in allocations(platform, {each.id for each in deploy.platform()})
+        for each in allocations(platform, {each.id for each in jobs.platform()})
         if each["ID"] not in before
     ]
     lines = [

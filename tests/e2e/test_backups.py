@@ -23,10 +23,12 @@ from backup.registry import load_registry
 from backup.scratch import PREFIX
 from backup.settings import B2_KEY, DRILL_KEY, SIGNERS
 from backup.store import open_store
-from scripts import backblaze, credentials, databases, first_run
+from scripts import launches
 from scripts.console import OperatorError
-from scripts.first_run import finish, force
-from scripts.local import REGISTRY, ROOT, VOLUMES, kept
+from scripts.launches import finish, force
+from scripts.local import backblaze, credentials, databases, first_run
+from scripts.local.home import VOLUMES, kept
+from scripts.repository import REGISTRY, ROOT
 from scripts.status import newest_report
 from tests.browser import SCREENSHOTS, launched
 from tests.e2e.rounds import logs, wait_until
@@ -120,7 +122,7 @@ def hold_drill(*words: str) -> Any:
 
 
 def test_a_drill_that_is_killed_leaves_no_plaintext(platform: Access) -> None:
-    child = first_run.dispatch(platform, "restore-drill-now", {})
+    child = launches.dispatch(platform, "restore-drill-now", {})
     scratch = VOLUMES / "backup-scratch"
 
     def at_work() -> list[str]:

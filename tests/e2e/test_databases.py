@@ -8,7 +8,7 @@ import psycopg
 import psycopg.errors
 import pytest
 
-from scripts import databases
+from scripts.local import databases
 
 if TYPE_CHECKING:
     from scripts.access import Access

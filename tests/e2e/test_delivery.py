@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scripts import deploy
-from scripts.first_run import TEMPLATE, Checkout, force, is_parsed, live
-from scripts.local import VOLUMES
+from scripts.health import health
+from scripts.launches import force
+from scripts.local.first_run import TEMPLATE, Checkout, is_parsed, live
+from scripts.local.home import VOLUMES
 from tests.e2e.rounds import allocations, ended, logs, task_log, trigger, wait_until
 
 if TYPE_CHECKING:
@@ -282,7 +283,7 @@ def test_a_stopped_worker_finishes_the_task_that_it_runs(
     assert ended(platform, run) == "success"
     assert platform.airflow(f"{run}/taskInstances/sleep")["try_number"] == 1
     assert "SLEPT" in task_log(platform, run, "sleep")
-    wait_until(lambda: deploy.health(platform.nomad, job).well, f"{job} to be back", 240)
+    wait_until(lambda: health(platform.nomad, job).well, f"{job} to be back", 240)
 
 
 def malicious(platform: Access, *, tell: bool) -> str:

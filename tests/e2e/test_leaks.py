@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from scripts import databases, processes
-from scripts.local import HOME, LOGS, SECRETS, VOLUMES
+from scripts.local import databases, processes
+from scripts.local.home import VOLUMES
+from scripts.repository import HOME, LOGS, SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

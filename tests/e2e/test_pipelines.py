@@ -8,9 +8,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from scripts import databases, deploy
+from scripts.health import health
+from scripts.local import databases
+from standins.school.mutate import mutate
 from tests.e2e.rounds import ended, task_log, trigger, wait_until
-from tests.school.mutate import mutate
 
 if TYPE_CHECKING:
     from scripts.access import Access
@@ -149,7 +150,7 @@ def test_a_task_log_is_shown_also_when_its_worker_is_gone(
             each["ID"]: each["ClientStatus"] for each in platform.nomad.job.get_allocations(job)
         }
         gone = all(states.get(each) != "running" for each in running)
-        return gone and deploy.health(platform.nomad, job).well
+        return gone and health(platform.nomad, job).well
 
     wait_until(replaced, f"{job} in a new allocation", 240)
     assert task_log(platform, runs[dag_id], task) == before

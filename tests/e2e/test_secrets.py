@@ -13,12 +13,13 @@ import hvac.exceptions
 import psutil
 import pytest
 import redis
-from harmattan.dag_processor import STRANGER
 from redis.exceptions import AuthenticationError, NoPermissionError
 
-from scripts import deploy, first_run
-from scripts.local import ADDRESS, HOME, PORTS, VAULT_ADDR, kept
-from scripts.up import VARIABLE_FILES
+from harmattan.dag_processor import STRANGER
+from scripts import deploy, jobs, launches
+from scripts.local.home import ADDRESS, PORTS, VAULT_ADDR, kept
+from scripts.local.up import VARIABLE_FILES
+from scripts.repository import HOME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -160,16 +161,16 @@ def tried(platform: Access) -> Iterator[Tried]:
             def try_component(component: str) -> Reads:
                 job_id, task = component.split("/")
                 if job_id == "restore-drill-now":
-                    launched[job_id] = first_run.dispatch(platform, job_id, {"databases": "hr"})
+                    launched[job_id] = launches.dispatch(platform, job_id, {"databases": "hr"})
                 elif job_id.startswith(PERIODIC):
-                    launched[job_id] = first_run.force(platform, job_id)
+                    launched[job_id] = launches.force(platform, job_id)
                 return try_as(platform, launched.get(job_id, job_id), task)
 
             yield dict(zip(MAY_READ, pool.map(try_component, MAY_READ), strict=True))
     finally:
         for child in launched.values():
-            first_run.finish(platform, child, timeout=300)
-        migrate = next(each for each in deploy.platform() if each.id == "airflow-migrate")
+            launches.finish(platform, child, timeout=300)
+        migrate = next(each for each in jobs.platform() if each.id == "airflow-migrate")
         deploy.wait(platform.nomad, [migrate.id])
         deploy.run(migrate, VARIABLE_FILES, dict(platform.values))
         deploy.wait(platform.nomad, [migrate.id])
@@ -201,7 +202,7 @@ def test_the_table_names_every_job_that_vault_knows_and_no_job_takes_anothers_ro
     platform: Access,
 ) -> None:
     roles = {}
-    for each in [*deploy.stand_ins(), *deploy.platform()]:
+    for each in [*jobs.stand_ins(), *jobs.platform()]:
         for group in platform.nomad.job.get_job(each.id)["TaskGroups"]:
             for task in group["Tasks"]:
                 if task["Vault"]:

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from scripts import agents, deploy, first_run
+from scripts import deploy, jobs, launches
 from scripts.console import OperatorError
-from scripts.local import NOMAD_ADDR, ROOT, kept
+from scripts.local import agents, first_run
+from scripts.local.home import NOMAD_ADDR, kept
+from scripts.local.up import VARIABLE_FILES
+from scripts.repository import ROOT
 from scripts.status import backups
 from scripts.tools import NOMAD, ensure
-from scripts.up import VARIABLE_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +78,7 @@ def state(platform: Access) -> dict[str, Any]:
 
 def test_a_second_up_changes_nothing(platform: Access) -> None:
     before = state(platform)
-    again = run_script("-m", "scripts.up")
+    again = run_script("-m", "scripts.local.up")
     assert again.returncode == 0, again.stderr
     assert state(platform) == before
 
@@ -86,13 +88,13 @@ def test_status_of_a_platform_that_is_well_is_json_and_exit_0(platform: Access) 
     assert told.returncode == 0, told.stdout + told.stderr
     status = json.loads(told.stdout)
     assert status["well"] is True
-    wanted = {each.id for each in [*deploy.stand_ins(), *deploy.platform()]}
+    wanted = {each.id for each in [*jobs.stand_ins(), *jobs.platform()]}
     assert {row["name"] for row in status["jobs"]} == wanted
 
 
 @pytest.mark.parametrize("job_id", ["airflow-logs", "dag-mirror"])
 def test_status_names_a_job_that_was_stopped_and_exits_1(platform: Access, job_id: str) -> None:
-    deployment = next(each for each in deploy.platform() if each.id == job_id)
+    deployment = next(each for each in jobs.platform() if each.id == job_id)
     platform.nomad.job.deregister_job(job_id)
     try:
         told = run_script("scripts/status.py", "--json")
@@ -182,7 +184,7 @@ def test_nomad_denies(who: str, command: str, allocation: str) -> None:
 
 
 def test_the_platform_team_runs_and_forces_jobs_and_analysts_do_not(platform: Access) -> None:
-    mirror = deploy.job("dag-mirror")
+    mirror = jobs.job("dag-mirror")
     with pytest.raises(OperatorError, match="Permission denied"):
         deploy.run(mirror, VARIABLE_FILES, nomad_environment("analysts"))
     before = platform.nomad.job.get_job(mirror.id)["JobModifyIndex"]
@@ -192,7 +194,7 @@ def test_the_platform_team_runs_and_forces_jobs_and_analysts_do_not(platform: Ac
     plan = ["job", "plan", "-hcl2-strict=false", *files, str(mirror.file)]
     assert nomad_as("platform", *plan).returncode == 0  # 0: allowed, and nothing would change
     assert "Permission denied" in nomad_as("analysts", *plan).stderr
-    first_run.finish(platform, first_run.force(platform, "dag-sync"), timeout=240)
+    launches.finish(platform, launches.force(platform, "dag-sync"), timeout=240)
 
 
 def airflow_command(platform: Access, *arguments: str) -> str:

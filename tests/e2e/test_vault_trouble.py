@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scripts import agents, credentials, processes, up
-from scripts.local import ENVIRONMENT, ROOT
+from scripts.local import agents, credentials, processes, up
+from scripts.local.home import ENVIRONMENT
+from scripts.repository import ROOT
 from tests.e2e.rounds import ended, task_log, trigger, wait_until
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def vault_away(how: str) -> Iterator[None]:
         yield
     finally:
         # By a process of its own, as an operator would: what it starts outlives this one.
-        start = [sys.executable, "-c", "from scripts import agents; agents.start_vault()"]
+        start = [sys.executable, "-c", "from scripts.local import agents; agents.start_vault()"]
         subprocess.run(start, cwd=ROOT, check=True, timeout=120)
 
 

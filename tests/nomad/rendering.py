@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import hcl2
 
-from scripts.deploy import platform, stand_ins
-from scripts.local import ROOT
+from scripts.jobs import platform, stand_ins
+from scripts.repository import ROOT
 from scripts.tools import NOMAD, ensure
 from tests.nomad.table import Job, Task
 
 if TYPE_CHECKING:
-    from scripts.deploy import Deployment
+    from scripts.jobs import Deployment
 
 LOCAL = ROOT / "nomad/vars/local.hcl"
 FILES = sorted([*ROOT.glob("nomad/jobs/*.hcl"), *ROOT.glob("nomad/local/*.hcl")])

@@ -8,7 +8,7 @@ from typing import Any
 import hcl2
 import pytest
 
-from scripts.local import ROOT
+from scripts.repository import ROOT
 from scripts.tools import NOMAD, ensure
 
 AGENTS = ROOT / "nomad/agents"

@@ -9,8 +9,9 @@ from typing import Any
 import hcl2
 import pytest
 
-from scripts.agents import HOST_VOLUMES
-from scripts.local import PORTS, ROOT
+from scripts.local.agents import HOST_VOLUMES
+from scripts.local.home import PORTS
+from scripts.repository import ROOT
 from tests.nomad.rendering import (
     DEPLOYMENTS,
     FILES,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scripts.local import ROOT
+from scripts.repository import ROOT
 from scripts.variables import read_variables
 from tests.nomad.rendering import (
     DEPLOYMENTS,

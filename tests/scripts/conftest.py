@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scripts import access, local, preflight, processes, shell
-from scripts.local import ROOT
+from scripts import access, shell
+from scripts.local import home as place
+from scripts.local import preflight, processes
+from scripts.repository import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,10 +23,9 @@ if TYPE_CHECKING:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the folder that stands for ``.local``; it is not there yet."""
     folder = tmp_path / "home"
-    for module in (local, access):
-        monkeypatch.setattr(module, "HOME", folder)
     monkeypatch.setattr(preflight, "IMAGE_VARIABLES", folder / "images.hcl")
-    monkeypatch.setattr(local, "SECRETS", folder / "secrets")
+    monkeypatch.setattr(place, "SECRETS", folder / "secrets")
+    monkeypatch.setattr(access, "KEPT", folder / "secrets/access.json")
     for module in (processes, shell):
         monkeypatch.setattr(module, "LOGS", folder / "logs")
     monkeypatch.setattr(processes, "PID_FILES", folder / "run")

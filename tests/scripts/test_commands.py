@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scripts.local import ROOT
+from scripts.repository import ROOT
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
     from pathlib import Path
 
-SCRIPTS = sorted([*ROOT.glob("scripts/*.py"), *ROOT.glob("scripts/*.sh")])
+SCRIPTS = sorted(
+    [*ROOT.glob("scripts/*.py"), *ROOT.glob("scripts/local/*.py"), *ROOT.glob("scripts/*.sh")]
+)
 COMMANDS = [path for path in SCRIPTS if path.suffix == ".py" and "__main__" in path.read_text()]
 
 
@@ -32,7 +34,7 @@ def test_help_teaches_and_does_nothing(
 ) -> None:
     # Looked at before it is run: a script without a parser would ignore the word and start.
     assert "typer.Typer" in script.read_text(), f"{script.name} takes no --help"
-    done = command(f"scripts/{script.name}", "--help")
+    done = command(str(script.relative_to(ROOT)), "--help")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "Usage:" in done.stdout
@@ -47,7 +49,7 @@ def test_an_unknown_option_is_wrong_use(
     script: Path, command: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     assert "typer.Typer" in script.read_text(), f"{script.name} has no parser of its options"
-    done = command(f"scripts/{script.name}", "--no-such-option")
+    done = command(str(script.relative_to(ROOT)), "--no-such-option")
     assert done.returncode == 2
     assert "--no-such-option" in done.stderr
     assert "Traceback" not in done.stderr

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import nomad
-from scripts import deploy
+from scripts import deploy, jobs
+from scripts.cluster import connect
 from scripts.console import OperatorError
-from scripts.local import ROOT
+from scripts.health import health
+from scripts.repository import ROOT
 from tests.conftest import free_port
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ LOCAL = ROOT / "nomad/vars/local.hcl"
 
 
 def test_jobs_are_run_once_each_and_what_others_wait_for_first() -> None:
-    order = [each.id for each in deploy.platform()]
+    order = [each.id for each in jobs.platform()]
     assert len(order) == len(set(order))
     for first, then in (
         ("redis", "airflow-scheduler"),
@@ -30,11 +31,11 @@ def test_jobs_are_run_once_each_and_what_others_wait_for_first() -> None:
         ("airflow-webserver", "airflow-worker-ingest"),
     ):
         assert order.index(first) < order.index(then)
-    assert not set(order) & {each.id for each in deploy.stand_ins()}
+    assert not set(order) & {each.id for each in jobs.stand_ins()}
 
 
 def test_all_that_is_in_the_registry_has_a_backup_job() -> None:
-    jobs = {each.id: each.variables for each in deploy.platform() if each.id.startswith("backup-")}
+    backups = {each.id: each.variables for each in jobs.platform() if each.id.startswith("backup-")}
     paths = {
         "hr": "backup/databases/hr",
         "records": "backup/databases/records",
@@ -46,9 +47,9 @@ def test_all_that_is_in_the_registry_has_a_backup_job() -> None:
         "vault": None,
     }
     of_their_own = {"backup-coverage", "backup-monthly"}
-    assert set(jobs) == {f"backup-{name}" for name in paths} | of_their_own
+    assert set(backups) == {f"backup-{name}" for name in paths} | of_their_own
     for name, path in paths.items():
-        variables = jobs[f"backup-{name}"]
+        variables = backups[f"backup-{name}"]
         assert variables.get("database_path") == path
         assert name in (variables.get("database"), variables.get("snapshot"))
 
@@ -60,13 +61,13 @@ def test_an_unknown_job_is_told_with_those_that_are_there(
     assert done.returncode == 1
     assert done.stdout == ""
     assert "error: there is no job reddis\n" in done.stderr
-    for each in deploy.platform():
+    for each in jobs.platform():
         assert each.id in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_what_nomad_refuses_is_told_in_nomads_words() -> None:
-    deployment = deploy.job("redis", redis_port="0")
+    deployment = jobs.job("redis", redis_port="0")
     with pytest.raises(OperatorError, match="A port is a number from 1 to 65535") as caught:
         deploy.run(deployment, [LOCAL], {"NOMAD_ADDR": "http://127.0.0.1:1"})
     assert str(caught.value).startswith("Nomad refused redis:")
@@ -117,7 +118,7 @@ def answers() -> Iterator[dict[str, Any]]:
         thread = Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         address = f"http://127.0.0.1:{server.server_address[1]}"
-        found["client"] = nomad.Nomad(address=address, token=None, timeout=5)
+        found["client"] = connect(address, None)
         yield found
         server.shutdown()
         thread.join(5)
@@ -149,7 +150,7 @@ def test_a_system_job_is_well_when_each_of_its_nodes_is(
     for each in allocations:
         passes = "failure" if each["ID"] == "sick" else "success"
         answers[f"client/allocation/{each['ID']}/checks"] = {"check": {"Status": passes}}
-    found = deploy.health(answers["client"], "logs")
+    found = health(answers["client"], "logs")
     assert (found.state, found.well) == (state, well)
 
 
@@ -174,7 +175,7 @@ def test_a_periodic_job_is_as_well_as_its_last_launch(
     for name in launches:
         states = {task: {"Failed": each} for task, each in failed.items()}
         answers[f"job/{name}/allocations"] = [{**allocation("a"), "TaskStates": states}]
-    assert deploy.health(answers["client"], "sync").well is well
+    assert health(answers["client"], "sync").well is well
 
 
 def test_a_deployment_does_not_wait_for_a_launch_that_failed(answers: dict[str, Any]) -> None:
@@ -182,5 +183,5 @@ def test_a_deployment_does_not_wait_for_a_launch_that_failed(answers: dict[str, 
     answers["jobs?prefix=drill%2Fperiodic-"] = [{"ID": "drill/periodic-1", "Status": "dead"}]
     states = {"drill": {"Failed": True}}
     answers["job/drill/periodic-1/allocations"] = [{**allocation("a"), "TaskStates": states}]
-    assert not deploy.health(answers["client"], "drill").well
+    assert not health(answers["client"], "drill").well
     deploy.wait(answers["client"], ["drill"], timeout=1)

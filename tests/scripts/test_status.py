@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from scripts import access, deploy, status
+from scripts import access, status
 from scripts.access import Access
+from scripts.cluster import NomadError
 from scripts.console import OperatorError
 from scripts.status import Row, Status
 from tests.conftest import free_port
@@ -28,7 +29,6 @@ def nowhere(tmp_path: Path) -> Access:
     address = f"127.0.0.1:{free_port()}"
     (tmp_path / "b2.json").write_text('{"key_id": "id", "key": "key"}')
     return Access(
-        "environment",
         {
             "NOMAD_ADDR": f"http://{address}",
             "NOMAD_TOKEN": "none",
@@ -92,7 +92,7 @@ def test_an_answer_that_makes_no_sense_is_a_row_and_no_exception(
 ) -> None:
     """A proxy, a half-started webserver, another version: `make status` tells what it sees."""
     airflow.body = body
-    platform = Access("environment", {**nowhere(tmp_path).values, "AIRFLOW_URL": airflow.url})
+    platform = Access({**nowhere(tmp_path).values, "AIRFLOW_URL": airflow.url})
     rows = status._ask(part, platform)
     assert not (rows and all(row.well for row in rows))
 
@@ -104,7 +104,7 @@ def test_a_sealed_vault_is_not_well(
     airflow: Answers, body: bytes, well: object, tmp_path: Path
 ) -> None:
     airflow.body = body
-    platform = Access("environment", {**nowhere(tmp_path).values, "VAULT_ADDR": airflow.url})
+    platform = Access({**nowhere(tmp_path).values, "VAULT_ADDR": airflow.url})
     (row,) = status.vault(platform)
     assert row.well is well
 
@@ -112,7 +112,7 @@ def test_a_sealed_vault_is_not_well(
 def test_airflows_health_is_read_from_the_answers_body(airflow: Answers, tmp_path: Path) -> None:
     airflow.body = b"""{"metadatabase": {"status": "healthy"},
         "scheduler": {"status": "unhealthy"}, "triggerer": {"status": null}}"""
-    platform = Access("environment", {**nowhere(tmp_path).values, "AIRFLOW_URL": airflow.url})
+    platform = Access({**nowhere(tmp_path).values, "AIRFLOW_URL": airflow.url})
     assert status.airflow(platform) == [
         Row("metadatabase", "healthy", well=True),
         Row("scheduler", "unhealthy", well=False),
@@ -130,7 +130,7 @@ ERRORS = [
     ValueError("not a number"),
     TypeError("list indices must be integers"),
     OperatorError("there is no secret", "Run `make up` first."),
-    deploy.NomadErrors(requests.Response()),
+    NomadError(requests.Response()),
 ]
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scripts.local import ROOT
+from scripts.repository import ROOT
 from scripts.variables import read_variables
 
 if TYPE_CHECKING:

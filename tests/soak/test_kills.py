@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scripts import deploy
-from scripts.local import ROOT
+from scripts import jobs
+from scripts.repository import ROOT
 from tests.e2e.conftest import platform
 from tests.e2e.rounds import kill
 
@@ -21,7 +21,7 @@ __all__ = ["platform"]
 # airflow-logs has three tasks, and none of them takes part in a run.
 SERVICES = [
     each.id
-    for each in deploy.platform()
+    for each in jobs.platform()
     if each.id.startswith(("airflow-", "redis", "dag-mirror"))
     and each.id not in {"airflow-migrate", "airflow-logs"}
 ]

@@ -9,7 +9,7 @@ import hvac
 import hvac.exceptions
 import pytest
 
-from scripts import backblaze, credentials, local
+from scripts.local import backblaze, credentials, home
 from scripts.vault_setup import POLICIES, Role, backed_up, roles, set_up
 from tests.nomad.rendering import DEPLOYMENTS
 from tests.nomad.table import TABLE
@@ -216,9 +216,9 @@ def test_an_identity_that_nomad_did_not_sign_is_refused(vault: VaultServer) -> N
 def test_a_local_platform_fills_every_path_that_a_job_reads_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "SECRETS", tmp_path)
+    monkeypatch.setattr(home, "SECRETS", tmp_path)
     for name in backblaze.KEYS:  # made by the B2 endpoint, which is not there
-        local.kept(f"b2-{name}", lambda: {"key_id": "id", "key": "key"})
+        home.kept(f"b2-{name}", lambda: {"key_id": "id", "key": "key"})
     filled = {**credentials.stand_ins(), **credentials.platform()}
     assert sorted(filled) == ALL_PATHS
     assert filled.pop("backup/alerts") == {"webhook": "", "ping": ""}, "nobody is told here"

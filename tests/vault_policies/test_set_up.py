@@ -11,7 +11,7 @@ import hvac
 import hvac.exceptions
 import pytest
 
-from scripts.local import ROOT
+from scripts.repository import ROOT
 from scripts.vault_setup import AUTH_MOUNT, POLICIES, backed_up, roles, set_up
 from tests.conftest import free_port
 from tests.vault_policies.server import running_vault

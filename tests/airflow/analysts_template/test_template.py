@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+
 from ingest import contract, run
 from ingest.connections import Entry
 from ingest.job import Job
-
-from tests.school.load import DATABASES, load
+from standins.school.load import DATABASES, load
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresServer

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from scripts.deploy import platform
-from scripts.local import ROOT
+from scripts.jobs import platform
+from scripts.repository import ROOT
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scripts.local import ROOT
+from scripts.repository import ROOT
 from tests.nomad.rendering import DEPLOYMENTS, tasks
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
-from delivery.__main__ import app
 from typer.testing import CliRunner
+
+from delivery.__main__ import app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from delivery import limits
 from hypothesis import given
 from hypothesis import strategies as st
+
+from delivery import limits
 
 OBJECT = "b" * 40
 

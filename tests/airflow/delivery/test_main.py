@@ -7,8 +7,9 @@ import sys
 from typing import Any
 
 import pytest
-from delivery.__main__ import app
 from typer.testing import CliRunner
+
+from delivery.__main__ import app
 
 
 def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

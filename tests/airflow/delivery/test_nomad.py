@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from delivery import nomad as asking
 from delivery.settings import PublishSettings
 

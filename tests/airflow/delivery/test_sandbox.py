@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from delivery.sandbox import Bounds, Ended, Sandbox
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from delivery.errors import SettingsError
 from delivery.settings import FetchSettings, JudgeSettings, MirrorSettings, PublishSettings, load
 

@@ -5,10 +5,11 @@ import os
 import unicodedata
 from typing import TYPE_CHECKING
 
-from delivery import verdict
-from delivery.verdict import Finding, Verdict
 from hypothesis import given
 from hypothesis import strategies as st
+
+from delivery import verdict
+from delivery.verdict import Finding, Verdict
 
 if TYPE_CHECKING:
     from pathlib import Path

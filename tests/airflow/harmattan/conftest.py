@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scripts.local import ROOT
+from scripts.repository import ROOT
+from tests.ingest.world import pair, roles, world
 from tests.vault_policies.server import vault_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["vault_server"]
+__all__ = ["pair", "roles", "vault_server", "world"]
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from harmattan.dag_processor import STRANGER, child_environment
 
-from scripts.local import ROOT
+from harmattan.dag_processor import STRANGER, child_environment
+from scripts.repository import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from harmattan import health
 
+from harmattan import health
 from tests.conftest import free_port
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import psycopg
 import psycopg2.errors
 import pytest
-from harmattan import migrate
 
+from harmattan import migrate
 from tests.conftest import free_port
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+
 from harmattan.private_secrets import copy
 
 if TYPE_CHECKING:

@@ -27,12 +27,13 @@ URI = "postgresql://reader:p4ssw0rd-of-hr@db.test:5432/hr"
 WORKER = "airflow-worker-ingest"
 
 # Each case is asked three times: of the backend itself; as a task asks, by Airflow's own look-up;
-# and as the command `ingest` asks where the environment has no connection.
+# and as the pipelines ask.
 PROGRAM = """
 import json, os, sys
 from airflow.sdk.configuration import clear_secrets_backends_cache
 from airflow.sdk.execution_time.context import _get_connection
 from harmattan.vault_connections import VaultConnections
+from harmattan.connections import resolve
 from ingest import connections
 
 def asked(ask):
@@ -49,8 +50,8 @@ for name, case in json.load(open(sys.argv[1])).items():
     found[name] = {
         "backend": asked(lambda: backend.get_conn_value(case["conn_id"])),
         "task": asked(lambda: _get_connection(case["conn_id"]).get_uri()),
-        "command": asked(lambda: dict(connections.postgres(
-            connections.from_environment(case["conn_id"])).parameters)),
+        "pipeline": asked(lambda: dict(connections.postgres(
+            resolve(case["conn_id"])).parameters)),
     }
 print("FOUND", json.dumps(found))
 """
@@ -187,17 +188,17 @@ def test_a_vault_that_cannot_be_asked_is_told_so(found: dict[str, Any], case: st
         assert "isn't defined" not in asked["message"]
 
 
-def test_the_command_asks_the_backend_where_the_environment_has_no_connection(
+def test_a_pipeline_asks_the_backend(
     found: dict[str, Any],
 ) -> None:
     parts = {"host": "db.test", "port": "5432", "user": "reader", "dbname": "hr"}
-    assert found["found"]["command"]["answer"].items() >= parts.items()
+    assert found["found"]["pipeline"]["answer"].items() >= parts.items()
     for case, why in {
         "absent": "isn't defined",
         "of the other pool": "Vault denies this worker the connection",
         "down": "Vault did not answer",
     }.items():
-        asked = found[case]["command"]
+        asked = found[case]["pipeline"]
         assert asked["error"] == "UnknownConnectionError"
         assert "expected it in the secrets backend, found: " in asked["message"]
         assert why in asked["message"]

@@ -8,8 +8,8 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 import pytest
-from harmattan import wait
 
+from harmattan import wait
 from tests.conftest import free_port
 
 if TYPE_CHECKING:

@@ -1,0 +1,232 @@
+"""Connections by id: from the environment, or from whoever runs the engine (``Job.resolve``)."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, LiteralString
+from urllib.parse import unquote, urlencode, urlsplit
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from ingest.errors import DatabaseError, UnknownConnectionError, from_postgres
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_KINDS = ("postgres", "postgresql")
+_WEB = ("http", "https")
+_HMAC_BLOCK = 64  # bytes, of SHA-256
+_LEAST_KEY = 16  # characters
+# What Airflow's PostgresHook keeps to itself (its ignored_extra_options and cursor choice).
+_HOOK_EXTRAS = frozenset({"cursor", "sqlalchemy_scheme", "sqlalchemy_query", "change_schema"})
+
+# Values must read the same on both sides, whatever a role or a database sets for itself. Both
+# sessions idle on purpose while the other side works; keepalives (seconds) let a server notice
+# a client that lost its machine, so that no dead run holds a snapshot or the pipeline's lock.
+_SETTINGS = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+    "array_nulls": "on",
+    "lc_monetary": "C",
+    "xmloption": "content",
+    "row_security": "off",  # rows hidden by a policy are an error, never a smaller copy
+    "lock_timeout": "10min",
+    "idle_in_transaction_session_timeout": "0",
+    "tcp_keepalives_idle": "60",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "6",
+}
+
+# The same for the client, which otherwise would wait for hours for a server that lost its machine.
+_PARAMETERS = {
+    "connect_timeout": 10,  # seconds; Airflow's retries are the ones that wait
+    "keepalives_idle": 60,
+    "keepalives_interval": 10,
+    "keepalives_count": 6,
+    "tcp_user_timeout": 120_000,  # milliseconds
+}
+
+# Names are qualified, but for the operators of extensions' types: citext has an `=` of its own.
+# Only the end of staging and what publishes wait for the disk (ingest.run, ingest.publish): such a
+# commit makes everything before it last, too, and until then a crash may well take a load with it.
+_WAREHOUSE_SETTINGS = {"synchronous_commit": "off"}
+_EXTENSIONS_PATH: LiteralString = """
+    (SELECT pg_catalog.set_config('search_path',
+      coalesce(string_agg(DISTINCT quote_ident(n.nspname), ', '), ''), false)
+    FROM pg_catalog.pg_extension x JOIN pg_catalog.pg_namespace n ON n.oid = x.extnamespace
+    WHERE n.nspname <> 'pg_catalog')
+"""
+_IDLE_SESSIONS = 140_000  # the first version that may end them
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands behind a connection id; never printed. ``uri`` is empty if ``parts`` tell all."""
+
+    id: str
+    kind: str
+    uri: str = field(default="", repr=False)
+    parts: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a database is and how to log in, as libpq's parameters; never printed."""
+
+    id: str
+    parameters: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Webhook:
+    """Where alerts are posted; its URL may hold a token and is never printed."""
+
+    id: str
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+
+
+def from_environment(connection_id: str) -> Entry:
+    """Return what ``AIRFLOW_CONN_<ID>`` holds, a URI or Airflow's JSON.
+
+    Raises UnknownConnectionError without ever repeating the value.
+    """
+    variable = f"AIRFLOW_CONN_{connection_id.upper()}"
+    value = os.environ.get(variable, "").strip()
+    if not value:
+        raise UnknownConnectionError(
+            f"connection {connection_id}: expected {variable} in the environment, found nothing",
+            hint=f"export {variable}=postgresql://user:password@host:5432/database",
+        )
+    if not value.startswith("{"):
+        return Entry(connection_id, value.partition(":")[0], value)
+    try:
+        found = json.loads(value)
+        extra = found.get("extra") or {}
+        extra = json.loads(extra) if isinstance(extra, str) else extra
+    except json.JSONDecodeError:
+        raise _malformed(connection_id, "text that is no JSON") from None
+    return Entry(connection_id, str(found.get("conn_type")), "", found, extra)
+
+
+def postgres(entry: Entry) -> Address:
+    """Return the database that ``entry`` tells of. Raises UnknownConnectionError."""
+    if entry.kind not in _KINDS:
+        raise _malformed(entry.id, "another kind")
+    parts = entry.parts
+    named = {
+        "host": parts.get("host"),
+        "port": parts.get("port"),
+        "user": parts.get("login"),
+        "password": parts.get("password"),
+        "dbname": parts.get("schema"),
+    }
+    kept = {name: value for name, value in entry.extra.items() if name not in _HOOK_EXTRAS}
+    kept |= {name: value for name, value in named.items() if value not in (None, "")}
+    try:
+        found = conninfo_to_dict(make_conninfo(entry.uri, **kept))
+    except psycopg.ProgrammingError:
+        raise _malformed(entry.id, "a parameter that libpq does not know") from None
+    return Address(entry.id, found)
+
+
+def webhook(entry: Entry) -> Webhook:
+    """Return the webhook that ``entry`` tells of. Raises UnknownConnectionError.
+
+    Airflow splits a URI into parts, its path into ``schema``; ``schema`` may also be the protocol.
+    """
+    parts = entry.parts
+    headers = {str(name): str(value) for name, value in (entry.extra.get("headers") or {}).items()}
+    url = entry.uri or str(parts.get("host") or "")
+    if "://" not in url:
+        schema = str(parts.get("schema") or "")
+        protocol = schema if schema in _WEB else entry.kind
+        path = "" if schema in _WEB else schema
+        port = f":{parts['port']}" if parts.get("port") else ""
+        query = {name: value for name, value in entry.extra.items() if name != "headers"}
+        url = f"{protocol}://{url}{port}/{path}" + (f"?{urlencode(query)}" if query else "")
+    split = urlsplit(url)
+    if split.scheme not in _WEB or not split.hostname:
+        raise UnknownConnectionError(
+            f"connection {entry.id}: expected a webhook, found no http or https URL",
+            hint="It takes an https:// URI, or JSON with conn_type http and the URL as host.",
+        )
+    return Webhook(entry.id, url, headers)
+
+
+def with_hash_key(address: Address, entry: Entry) -> tuple[Address, str]:
+    """Return ``address`` whose sessions can hash columns, and a mark of the key.
+
+    HMAC-SHA256 needs the key joined with two pads (RFC 2104). They travel as settings of the
+    session, in its start-up message, so no statement that a server logs or shows holds them. The
+    mark tells keys apart and nothing else about them. Raises UnknownConnectionError.
+    """
+    key = str(entry.parts.get("password") or "").encode()
+    if not key and "://" in entry.uri:
+        key = unquote(urlsplit(entry.uri).password or "").encode()
+    if len(key) < _LEAST_KEY:
+        raise UnknownConnectionError(
+            f"connection {entry.id}: expected a key of at least {_LEAST_KEY} characters as its"
+            f" password, found {len(key)}",
+            hint="Make one at random and keep it: with another key every hash changes.",
+        )
+    mark = hmac.digest(key, b"harmattan: mark of this key", "sha256").hex()[:8]
+    block = (sha256(key).digest() if len(key) > _HMAC_BLOCK else key).ljust(_HMAC_BLOCK, b"\0")
+    inner, outer = (bytes(byte ^ pad for byte in block).hex() for pad in (0x36, 0x5C))
+    options = f"-c harmattan.inner_pad={inner} -c harmattan.outer_pad={outer}"
+    before = str(address.parameters.get("options") or "")
+    return Address(address.id, {**address.parameters, "options": f"{before} {options}"}), mark
+
+
+def connect(address: Address, *, side: str, purpose: str) -> psycopg.Connection[Any]:
+    """Open a session in autocommit whose settings are the same everywhere.
+
+    ``purpose`` is what DBAs see in pg_stat_activity. Raises IngestError.
+    """
+    parameters = {
+        **_PARAMETERS,
+        **address.parameters,
+        "application_name": purpose,
+        "client_encoding": "UTF8",
+    }
+    try:
+        connection = psycopg.connect(**parameters, autocommit=True)
+    except psycopg.Error as error:
+        raise DatabaseError(
+            f"{side}: expected a connection, found: {str(error).strip()}",
+            hint=f"Check that the server is up and what connection {address.id} holds.",
+        ) from error
+    settings = dict(_SETTINGS)
+    if side == "warehouse":
+        settings |= _WAREHOUSE_SETTINGS
+    if connection.info.server_version >= _IDLE_SESSIONS:
+        settings["idle_session_timeout"] = "0"
+    wanted: list[sql.Composable] = [
+        sql.SQL("set_config({}, {}, false)").format(*pair) for pair in settings.items()
+    ]
+    if side == "warehouse":
+        wanted.append(sql.SQL(_EXTENSIONS_PATH))
+    try:
+        connection.execute(sql.SQL("SELECT ") + sql.SQL(", ").join(wanted))
+    except psycopg.Error as error:
+        connection.close()
+        raise from_postgres(error, side=side, table="pg_settings") from error
+    return connection
+
+
+def _malformed(connection_id: str, found: str) -> UnknownConnectionError:
+    return UnknownConnectionError(
+        f"connection {connection_id}: expected a PostgreSQL connection, found {found}",
+        hint="It takes a postgresql:// URI, or JSON with conn_type, host, port, login, password,"
+        " schema and libpq's parameters in extra.",
+    )

@@ -1,0 +1,76 @@
+"""The platform's jobs: each file of nomad/jobs, once, or once a bundle, queue or database."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from backup.registry import load_registry
+from scripts.repository import REGISTRY, ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+JOBS = ROOT / "nomad/jobs"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One ``nomad job run``: the file, the job's id and the variables of its own."""
+
+    file: Path
+    id: str
+    variables: dict[str, str] = field(default_factory=dict)
+
+
+def job(name: str, suffix: str = "", **variables: str) -> Deployment:
+    """Return the deployment of nomad/jobs/NAME.nomad.hcl; ``suffix`` is what its id ends with."""
+    return Deployment(JOBS / f"{name}.nomad.hcl", name + suffix, variables)
+
+
+def platform() -> Iterator[Deployment]:
+    """Yield all jobs of the platform, in the order in which they are run."""
+    yield job("redis")
+    yield job("dag-mirror")
+    yield job("airflow-migrate")
+    yield job("airflow-logs")
+    yield job("airflow-webserver")
+    yield job("airflow-scheduler")
+    for bundle in ("pipelines", "analysts"):
+        yield job("airflow-dag-processor", f"-{bundle}", bundle=bundle)
+    yield job("airflow-triggerer")
+    for queue in ("ingest", "analysts"):
+        yield job("airflow-worker", f"-{queue}", queue=queue)
+    yield job("dag-sync")
+    registry = load_registry(REGISTRY)
+    for entry in registry.entries:
+        if entry.vault_path:
+            yield job(
+                "backup",
+                f"-{entry.name}",
+                database=entry.name,
+                database_path=entry.vault_path,
+                backup_schedule=entry.schedule,
+            )
+        else:
+            yield Deployment(
+                JOBS / "backup-snapshot.nomad.hcl",
+                f"backup-{entry.name}",
+                {"snapshot": entry.name, "backup_schedule": entry.schedule},
+            )
+    servers = {server.name: server.vault_path for server in registry.server}
+    yield job("backup-coverage", servers=json.dumps(servers))
+    yield job("backup-monthly")
+    yield job("restore-drill")
+    yield job("restore-drill", "-now", drill_start="dispatch")
+
+
+def stand_ins() -> list[Deployment]:
+    """Return the jobs that stand in, on one machine, for what a real cluster already has."""
+    folder = ROOT / "nomad/local"
+    return [
+        Deployment(folder / f"{name}.nomad.hcl", name)
+        for name in ("local-postgres", "local-b2", "local-git")
+    ]

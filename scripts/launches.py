@@ -1,0 +1,68 @@
+"""Launches of jobs by hand: periodic ones forced, parameterised ones dispatched."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from scripts.console import OperatorError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from scripts.access import Access
+
+
+def force(platform: Access, job_id: str) -> str:
+    """Start a periodic job now and return the id of the job that Nomad made for it.
+
+    Two launches in one second would share a name, so it waits for a new one.
+    """
+    before = set(children(platform, job_id))
+    platform.nomad.job.periodic_job(job_id)
+    made: list[str] = []
+
+    def appeared() -> bool:
+        made[:] = sorted(set(children(platform, job_id)) - before)
+        return bool(made)
+
+    wait_until(appeared, f"a launch of {job_id}", 30)
+    return made[-1]
+
+
+def dispatch(platform: Access, job_id: str, meta: dict[str, str]) -> str:
+    """Start a job that waits for that, and return the id of the job that Nomad made for it."""
+    return str(platform.nomad.job.dispatch_job(job_id, meta=meta)["DispatchedJobID"])
+
+
+def children(platform: Access, job_id: str) -> Iterator[str]:
+    """Yield the ids of a periodic job's launches that Nomad still knows."""
+    for found in platform.nomad.jobs.get_jobs(prefix=f"{job_id}/periodic-"):
+        yield found["ID"]
+
+
+def finish(platform: Access, child: str, *, timeout: float) -> None:
+    """Wait until one launch of a job ended; raises :class:`OperatorError` if it failed."""
+
+    def states() -> list[str]:
+        return [each["ClientStatus"] for each in platform.nomad.job.get_allocations(child)]
+
+    wait_until(
+        lambda: bool(states()) and not {"pending", "running"} & set(states()), child, timeout
+    )
+    if "complete" not in states():
+        raise OperatorError(f"{child} failed", f"Read its log: nomad alloc logs -job {child}")
+
+
+def wait_until(done: Callable[[], bool], what: str, timeout: float) -> None:
+    """Ask every second whether it is ``done``, for ``timeout`` seconds at most.
+
+    Raises :class:`OperatorError`, which names ``what`` was waited for.
+    """
+    deadline = time.monotonic() + timeout
+    while not done():
+        if time.monotonic() > deadline:
+            raise OperatorError(
+                f"waited {timeout:.0f} s in vain for {what}", "Ask `make status` what is not well."
+            )
+        time.sleep(1)

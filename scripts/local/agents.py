@@ -1,0 +1,175 @@
+"""The two agents of the one-machine platform, Vault and Nomad: started, initialised, unsealed."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import hvac
+import requests
+
+from scripts import cluster
+from scripts.console import OperatorError, step
+from scripts.local import processes
+from scripts.local.home import ADDRESS, NOMAD_ADDR, VAULT_ADDR, VOLUMES, found, kept
+from scripts.repository import HOME, ROOT, SECRETS
+from scripts.shell import run
+from scripts.tools import NOMAD, VAULT, ensure
+
+if TYPE_CHECKING:
+    from scripts.cluster import Nomad
+
+# The host volumes that the jobs name: the image's user that owns each, and its mode.
+HOST_VOLUMES = {
+    # Workers of two users write below it, and neither may remove what the other wrote.
+    "airflow-logs": (50000, 0o1777),
+    # What fetch brings is read by the judge as another user, and the mirror by whoever may clone.
+    "dag-incoming": (50000, 0o755),
+    "dag-mirror": (50000, 0o755),
+    "backup-scratch": (50001, 0o700),
+    "redis": (50003, 0o700),
+    "local-b2": (50002, 0o700),
+    "local-git": (50002, 0o700),
+    "local-postgres": (50002, 0o700),
+}
+
+# AWS_CA_BUNDLE kills Nomad's fingerprinter, and nothing else of the operator's shell is needed.
+_ENVIRONMENT = {"HOME": str(HOME), "LANG": "C.UTF-8"}
+
+
+def vault_client(token: str | None = None) -> hvac.Client:
+    """Return a client of the local Vault; ``token`` defaults to the root token of its set-up."""
+    if token is None and (SECRETS / "vault.json").exists():
+        token = found("vault")["root_token"]
+    return hvac.Client(url=VAULT_ADDR, token=token, timeout=30)
+
+
+def nomad_client(token: str | None = None) -> Nomad:
+    """Return a client of the local Nomad; ``token`` defaults to the platform team's."""
+    if token is None and (SECRETS / "nomad-platform.json").exists():
+        token = found("nomad-platform")
+    return cluster.connect(NOMAD_ADDR, token)
+
+
+def start_vault() -> None:
+    """Start Vault, initialise it the first time and unseal it with the locally kept key."""
+    if not processes.find("vault"):
+        with step("start Vault"):
+            (HOME / "vault").mkdir(parents=True, exist_ok=True, mode=0o700)
+            processes.start(
+                "vault",
+                [ensure(VAULT), "server", f"-config={ROOT}/nomad/agents/vault-local.hcl"],
+                environment=_ENVIRONMENT,
+            )
+    processes.wait_for("vault", lambda: _answers(f"{VAULT_ADDR}/v1/sys/seal-status"))
+    client = vault_client()
+    if not client.sys.is_initialized():
+        with step("initialise Vault"):
+            # One key share: this machine holds it anyway. Production keeps several, apart.
+            kept("vault", lambda: client.sys.initialize(secret_shares=1, secret_threshold=1))
+    if client.sys.is_sealed():
+        client.sys.submit_unseal_keys(found("vault")["keys"])
+    processes.wait_for("vault", lambda: _answers(f"{VAULT_ADDR}/v1/sys/health"))
+
+
+def start_nomad() -> None:
+    """Start the Nomad agent, bootstrap its ACLs the first time and set its policies."""
+    if not processes.find("nomad"):
+        with step("start Nomad"):
+            data = HOME / "nomad"
+            data.mkdir(parents=True, exist_ok=True, mode=0o700)
+            (HOME / "volumes.hcl").write_text(_host_volumes())
+            processes.start(
+                "nomad",
+                [ensure(NOMAD), "agent", f"-config={ROOT}/nomad/agents/local.hcl",
+                 f"-config={HOME}/volumes.hcl", f"-data-dir={data}"],
+                environment=_ENVIRONMENT,
+            )  # fmt: skip
+    processes.wait_for("nomad", _has_leader)
+    bootstrap = kept("nomad-bootstrap", _bootstrap)
+    _set_policies(nomad_client(bootstrap))
+    # Only a node that registered can be told anything; its drivers are looked at before that.
+    processes.wait_for("nomad", _node_is_ready)
+    _node("drain", "-disable", "-self", "-yes")
+
+
+def drain(timeout: float) -> None:
+    """Stop every job in good order, for at most ``timeout`` seconds; they come back with Nomad."""
+    _node("drain", "-enable", "-self", "-yes", f"-deadline={timeout:.0f}s", timeout=timeout + 60)
+
+
+def _node(*words: str, timeout: float = 60) -> None:
+    run(
+        "nomad-node",
+        [ensure(NOMAD), "node", *words],
+        environment={"NOMAD_ADDR": NOMAD_ADDR, "NOMAD_TOKEN": found("nomad-bootstrap")},
+        timeout=timeout,
+    )
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5).ok
+    except requests.ConnectionError:
+        return False
+
+
+def _has_leader() -> bool:
+    try:
+        answer = requests.get(f"{NOMAD_ADDR}/v1/status/leader", timeout=5)
+    except requests.ConnectionError:
+        return False
+    return answer.ok and ADDRESS in answer.text
+
+
+def _node_is_ready() -> bool:
+    nodes = nomad_client().nodes.get_nodes()
+    return any(node["Status"] == "ready" and node["Drivers"]["docker"]["Healthy"] for node in nodes)
+
+
+def _bootstrap() -> str:
+    answer = requests.post(f"{NOMAD_ADDR}/v1/acl/bootstrap", timeout=30)
+    if not answer.ok:
+        raise OperatorError(
+            "Nomad's ACLs were bootstrapped before, and the token is not in .local/secrets",
+            "Put the token back, or remove the local platform with `make clean`.",
+        )
+    return str(answer.json()["SecretID"])
+
+
+def _set_policies(client: Nomad) -> None:
+    policies: dict[str, dict[str, Any]] = {
+        "platform": {},
+        "analysts": {},
+        "dag-sync-publish": {
+            "JobACL": {
+                "Namespace": "default",
+                "JobID": "dag-sync",
+                "Group": "dag-sync",
+                "Task": "publish",
+            }
+        },
+        "backup-nomad": {"JobACL": {"Namespace": "default", "JobID": "backup-nomad"}},
+    }
+    for name, attached in policies.items():
+        rules = (ROOT / f"nomad/acl/{name}.policy.hcl").read_text()
+        client.acl.create_policy(name, {"Name": name, "Rules": rules, **attached})
+    for name in ("platform", "analysts"):
+        token = {"Name": name, "Type": "client", "Policies": [name]}
+        kept(f"nomad-{name}", partial(_create_token, client, token))
+
+
+def _create_token(client: Nomad, token: dict[str, Any]) -> str:
+    return str(client.acl.create_token(token)["SecretID"])
+
+
+def _host_volumes() -> str:
+    blocks = []
+    for name, (user, mode) in HOST_VOLUMES.items():
+        path = VOLUMES / name
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(mode)
+        os.chown(path, user, user)
+        blocks.append(f'  host_volume "{name}" {{\n    path = "{path}"\n  }}\n')
+    return "client {\n" + "\n".join(blocks) + "}\n"

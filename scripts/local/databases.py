@@ -1,0 +1,140 @@
+"""The local PostgreSQL: databases, and for each job a role with no more than it needs.
+
+In production the databases are there already; docs/runbook.md lists the same roles and grants.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql
+
+from scripts.local.home import ADDRESS, PORTS, kept
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PORT = PORTS["PostgreSQL"][0]
+SOURCES = ("hr", "records", "service_desk")
+DATABASES = (*SOURCES, "airflow", "warehouse")
+AIRFLOW_JOBS = ("webserver", "scheduler", "dag-processor", "triggerer")
+
+# A database's own objects belong to its owner; everyone else is given what is named here.
+# `{role}` and `{database}` are identifiers, filled in by psycopg.
+CONNECT = "GRANT CONNECT ON DATABASE {database} TO {role};"
+READ = """
+GRANT USAGE ON SCHEMA public TO {role};
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role};
+ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA public GRANT SELECT ON TABLES TO {role};
+"""
+# Rows, but never the schema: only the migration may change that. Set before it makes the tables;
+# it then takes accounts and connections out again (harmattan.migrate.guard).
+READ_AND_WRITE = """
+GRANT USAGE ON SCHEMA public TO {role};
+ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA public
+  GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {role};
+ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA public
+  GRANT USAGE, SELECT ON SEQUENCES TO {role};
+"""
+# What pg_dump needs and no more: it reads everything and writes nothing.
+BACK_UP = "GRANT pg_read_all_data TO {role};"
+LOAD = "GRANT CREATE ON DATABASE {database} TO {role};"
+ANALYSE = """
+GRANT TEMPORARY ON DATABASE {database} TO {role};
+GRANT warehouse_readers TO {role};
+CREATE SCHEMA IF NOT EXISTS marts AUTHORIZATION {role};
+-- The loads make the analysts' views again on what they publish, as the analysts: nobody else may.
+ALTER ROLE warehouse_loader NOINHERIT;
+GRANT {role} TO warehouse_loader;
+"""
+
+
+@dataclass(frozen=True)
+class Role:
+    """A login of one database and the grants that make it."""
+
+    name: str
+    database: str
+    grants: str = ""
+
+    @property
+    def uri(self) -> str:
+        """Return the connection URI, the password in it."""
+        password = kept(f"database-{self.name}")
+        return f"postgresql://{self.name}:{password}@{ADDRESS}:{PORT}/{self.database}"
+
+
+def owner(database: str) -> Role:
+    """Return the role that owns ``database``; Airflow's is the one that migrates it."""
+    return Role(f"{database}_migrate" if database == "airflow" else f"{database}_owner", database)
+
+
+def roles() -> Iterator[Role]:
+    """Yield every role of the local server."""
+    for database in DATABASES:
+        yield owner(database)
+        yield Role(f"{database}_backup", database, BACK_UP)
+    for source in SOURCES:
+        yield Role(f"{source}_ingest", source, READ)
+    for job in AIRFLOW_JOBS:
+        yield Role(f"airflow_{job.replace('-', '_')}", "airflow", READ_AND_WRITE)
+    yield Role("observer", "postgres")
+    yield Role("warehouse_loader", "warehouse", LOAD)
+    yield Role("warehouse_analyst", "warehouse", ANALYSE)
+
+
+def role(name: str) -> Role:
+    """Return the role called ``name``."""
+    return next(found for found in roles() if found.name == name)
+
+
+def superuser(database: str) -> str:
+    """Return the superuser's connection URI of ``database``."""
+    return f"postgresql://postgres:{kept('postgres')}@{ADDRESS}:{PORT}/{database}"
+
+
+def create() -> None:
+    """Create what is missing of the databases, roles and grants; can be repeated."""
+    with psycopg.connect(superuser("postgres"), autocommit=True, connect_timeout=10) as connection:
+        there = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles")}
+        if "warehouse_readers" not in there:
+            connection.execute("CREATE ROLE warehouse_readers NOLOGIN")
+        for wanted in roles():
+            verb = "ALTER" if wanted.name in there else "CREATE"
+            connection.execute(
+                sql.SQL(verb + " ROLE {} LOGIN PASSWORD {}").format(
+                    sql.Identifier(wanted.name), sql.Literal(kept(f"database-{wanted.name}"))
+                )
+            )
+        found = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
+        for database in DATABASES:
+            if database not in found:
+                connection.execute(
+                    sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0").format(
+                        sql.Identifier(database), sql.Identifier(owner(database).name)
+                    )
+                )
+            connection.execute(
+                sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database))
+            )
+    for wanted in roles():
+        with psycopg.connect(superuser(wanted.database), connect_timeout=10) as connection:
+            connection.execute(
+                sql.SQL(CONNECT + wanted.grants)
+                .format(
+                    database=sql.Identifier(wanted.database),
+                    role=sql.Identifier(wanted.name),
+                    owner=sql.Identifier(owner(wanted.database).name),
+                )
+            )  # fmt: skip
+
+
+def fill(scale: float = 1.0, seed: int = 7) -> None:
+    """Load the school's data into the three sources, unless it is there."""
+    from standins.school.load import load
+
+    for source in SOURCES:
+        with psycopg.connect(owner(source).uri, connect_timeout=10) as connection:
+            load(connection, source, scale=scale, seed=seed)

@@ -1,0 +1,59 @@
+"""Where the one-machine platform keeps its things, and the addresses it stands at."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import Any
+
+from scripts.console import OperatorError
+from scripts.repository import HOME, ROOT, SECRETS, write_private
+
+PID_FILES = HOME / "run"
+VOLUMES = HOME / "volumes"
+IMAGE_VARIABLES = HOME / "images.hcl"
+VARIABLES = ROOT / "nomad/vars/local.hcl"
+
+ENVIRONMENT = "local"
+# The address of Docker's default bridge: every container and this host reach each other there,
+# and nothing outside this host does.
+ADDRESS = "172.17.0.1"
+NOMAD_ADDR = f"http://{ADDRESS}:4646"
+VAULT_ADDR = f"http://{ADDRESS}:8200"
+# The ports of the platform, as nomad/vars/local.hcl and nomad/agents/local.hcl name them.
+PORTS = {
+    "Nomad": (4646, 4647, 4648),
+    "Vault": (8200, 8201),
+    "Airflow": (8080,),
+    "PostgreSQL": (15432,),
+    "the log server": (8793,),
+    "Redis": (16379,),
+    "the B2 endpoint": (15080,),
+    "the analysts' git remote": (15022,),
+    "the DAG mirror": (15418,),
+}
+
+
+def kept(name: str, make: Any = None) -> Any:
+    """Return the local secret ``name``, made by ``make()`` (default: a random word) the first time.
+
+    Kept as JSON under ``.local/secrets`` with mode 600, so that a second ``make up`` finds it.
+    """
+    path = SECRETS / f"{name}.json"
+    if not path.exists():
+        value = make() if make else secrets.token_urlsafe(24)
+        write_private(path, json.dumps(value))
+    return json.loads(path.read_text())
+
+
+def found(name: str) -> Any:
+    """Return the local secret ``name``, which only its maker can make again.
+
+    Raises :class:`OperatorError` where it is not kept.
+    """
+    if not (SECRETS / f"{name}.json").exists():
+        raise OperatorError(
+            f"{SECRETS}/{name}.json is gone, or `make up` did not come as far",
+            "Put it back and run the same command again, or begin anew with `make clean`.",
+        )
+    return kept(name)

@@ -1,0 +1,138 @@
+#!.venv/bin/python
+"""Bring the whole platform up on this machine, run its main job once and say how everything is.
+
+Every step finds what is there: a second run changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import typer
+
+from backup.settings import B2_KEY
+from scripts import access, deploy, vault_setup
+from scripts.console import OperatorError, command, console, step
+from scripts.jobs import Deployment, platform, stand_ins
+from scripts.local import (
+    agents,
+    backblaze,
+    credentials,
+    databases,
+    engine,
+    first_run,
+    images,
+    preflight,
+)
+from scripts.local.home import (
+    ADDRESS,
+    ENVIRONMENT,
+    IMAGE_VARIABLES,
+    NOMAD_ADDR,
+    VARIABLES,
+    VAULT_ADDR,
+    kept,
+)
+from scripts.repository import SECRETS, write_private
+from scripts.tools import NOMAD, VAULT, ensure
+from scripts.variables import read_variables
+
+VARIABLE_FILES = (VARIABLES, IMAGE_VARIABLES)
+
+
+def bring_up() -> None:
+    """Do everything up to the platform's jobs being well."""
+    preflight.check()
+    preflight.install_programs()
+    engine.ensure()
+    if not preflight.address_is_there():
+        raise OperatorError(
+            f"Docker's bridge is not at {ADDRESS}",
+            'Set "bip": "172.17.0.1/16" in /etc/docker/daemon.json, or read docs/runbook.md.',
+        )
+    # The images mostly wait for the network and the toolchain for the processor.
+    with ThreadPoolExecutor() as both:
+        built = both.submit(images.ensure_images)
+        ensure(VAULT)
+        ensure(NOMAD)
+        built.result()
+    agents.start_vault()
+    agents.start_nomad()
+    with step("set Vault up: a policy and a role for each job"):
+        set_up_vault()
+        credentials.write(credentials.stand_ins())
+    run_jobs("start PostgreSQL, the B2 endpoint and the git remote", stand_ins())
+    with step("create databases and roles, and load the school's data"):
+        databases.create()
+        databases.fill()
+    backblaze.bucket()
+    credentials.write(credentials.platform())
+    run_jobs("deploy the platform", list(platform()))
+
+
+def keep_access() -> access.Access:
+    """Keep how the operators' commands reach this machine's platform, and return it."""
+    variables = read_variables(VARIABLES)
+    write_private(SECRETS / "b2-drill" / B2_KEY, json.dumps(kept("b2-drill")))
+    here = access.Access(
+        {
+            "NOMAD_ADDR": NOMAD_ADDR,
+            "NOMAD_TOKEN": kept("nomad-platform"),
+            "VAULT_ADDR": VAULT_ADDR,
+            "AIRFLOW_URL": variables["airflow_url"],
+            "AIRFLOW_USERNAME": "admin",
+            "AIRFLOW_PASSWORD": kept("airflow-admin"),
+            "DAG_MIRROR_URL": variables["dag_mirror_url"],
+            "BACKUP_SECRETS_DIR": str(SECRETS / "b2-drill"),
+            "BACKUP_B2_REALM": backblaze.REALM,
+            "BACKUP_BUCKET": backblaze.BUCKET,
+            "BACKUP_PREFIX": ENVIRONMENT,
+        },
+        tuple(each.id for each in stand_ins()),
+    )
+    access.keep(here)
+    return here
+
+
+def set_up_vault() -> None:
+    """Write the policies and roles of every job, the stand-ins' too."""
+    vault_setup.set_up(
+        agents.vault_client(),
+        mount=credentials.MOUNT,
+        environment=ENVIRONMENT,
+        jwks_url=f"{NOMAD_ADDR}/.well-known/jwks.json",
+        folders=(vault_setup.POLICIES, vault_setup.POLICIES / "local"),
+    )
+
+
+def run_jobs(title: str, deployments: list[Deployment]) -> None:
+    """Run the jobs as the platform team would, and wait until each is well."""
+    environment = {"NOMAD_ADDR": NOMAD_ADDR, "NOMAD_TOKEN": kept("nomad-platform")}
+    with step(title):
+        for deployment in deployments:
+            deploy.run(deployment, VARIABLE_FILES, environment)
+        deploy.wait(agents.nomad_client(), [each.id for each in deployments])
+
+
+app = typer.Typer(add_completion=False, help=__doc__)
+
+
+@app.command(epilog="Exit codes: 0 everything is well, 1 something is not, 2 wrong use.")
+def main() -> None:
+    """Bring the whole platform up on this machine, run its main job and say how everything is."""
+
+    def work() -> None:
+        bring_up()
+        here = keep_access()
+        first_run.main_job(here)
+        console.print()
+        if not first_run.summary(here):
+            sys.exit(1)
+
+    command(work)
+
+
+if __name__ == "__main__":
+    app()

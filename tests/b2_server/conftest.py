@@ -1,7 +1,0 @@
-"""The endpoint for these tests."""
-
-from __future__ import annotations
-
-from .fixture import b2_endpoint
-
-__all__ = ["b2_endpoint"]

@@ -1,0 +1,184 @@
+"""Cases that once went wrong: equal is not the same, names collide, and marks must last."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ingest.errors import RunFailedError
+
+if TYPE_CHECKING:
+    from tests.ingest.world import World
+
+BY_N = "name: public.t\n    load: incremental\n    cursor: n"
+MARK = "name: public.t\n    deletes: mark"
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "new"), [("citext", "ama", "Ama"), ("numeric", "1", "1.00")]
+)
+def test_a_key_that_is_spelt_anew_is_the_same_row_and_gets_the_new_spelling(
+    world: World, kind: str, old: str, new: str
+) -> None:
+    world.at_source(
+        "CREATE EXTENSION citext",
+        f"CREATE TABLE t (id {kind} PRIMARY KEY, n int)",
+        f"INSERT INTO t VALUES ('{old}', 1)",
+    )
+    for _ in range(2):
+        world.run(f"{BY_N}\n    deletes: detect")
+    world.at_source(f"UPDATE t SET id = '{new}', n = 2")
+    assert world.run(f"{BY_N}\n    deletes: detect").loaded[0].updated == 1
+    world.assert_same("public.t", "raw_hr.t")
+
+
+@pytest.mark.parametrize(
+    ("kind", "lookback", "first", "second"),
+    [
+        ("numeric", "", "12345678901234567890123456789012346.4", "n + 1"),
+        ("numeric", "3", "12345678901234567890123456789012346.4", "n - 2"),
+        ("timestamp", "1h", "'4714-11-24 00:00:00 BC'", "n + interval '1 hour'"),
+        ("date", "5d", "'4713-01-01 BC'", "n + 1"),
+    ],
+)
+def test_a_cursor_may_be_as_long_or_as_early_as_its_type_allows(
+    world: World, kind: str, lookback: str, first: str, second: str
+) -> None:
+    text = BY_N + (f"\n    lookback: {lookback}" if lookback else "")
+    world.at_source(f"CREATE TABLE t (id int PRIMARY KEY, n {kind} NOT NULL)",
+                    f"INSERT INTO t VALUES (1, {first})")  # fmt: skip
+    world.run(text)
+    world.at_source(f"INSERT INTO t SELECT 2, {second} FROM t")
+    assert world.run(text).loaded[0].load == "incremental"
+    world.assert_same("public.t", "raw_hr.t")
+
+
+@pytest.mark.parametrize("value", ["'infinity'", "'2999-01-01'", "NULL"])
+@pytest.mark.parametrize("key", ["PRIMARY KEY", ""])
+def test_an_append_goes_on_where_no_cursor_value_is_of_use(
+    world: World, value: str, key: str
+) -> None:
+    text = "name: public.t\n    load: append\n    cursor: at"
+    world.at_source(f"CREATE TABLE t (id int {key}, at timestamptz)",
+                    f"INSERT INTO t VALUES (1, {value})")  # fmt: skip
+    world.run(text)
+    world.at_source("INSERT INTO t VALUES (2, '2020-01-01')")
+    for inserted in (1, 0):
+        (loaded,) = world.run(text).loaded
+        assert (loaded.load, loaded.inserted) == ("append", inserted)
+    world.assert_same("public.t", "raw_hr.t")
+
+
+def test_an_append_without_a_key_takes_no_new_column_by_itself(world: World) -> None:
+    text = "name: public.t\n    load: append\n    cursor: n\n    on_schema_change: evolve"
+    world.at_source("CREATE TABLE t (n int, b text)", "INSERT INTO t VALUES (1, 'a'), (2, 'b')")
+    world.run(text)
+    world.at_source("ALTER TABLE t ADD c int DEFAULT 5")
+    with pytest.raises(RunFailedError, match="column c added"):
+        world.run(text)
+    assert world.rows("SELECT count(*) FROM raw_hr.t") == [(2,)]
+    world.run(text, full_refresh=True)
+    world.assert_same("public.t", "raw_hr.t")
+
+
+def test_columns_may_swap_their_names(world: World) -> None:
+    world.at_source("CREATE TABLE t (id int PRIMARY KEY, n int, a int, b text)",
+                    "INSERT INTO t VALUES (1, 1, 1, 'x')")  # fmt: skip
+    world.run(f"{BY_N}\n    on_schema_change: evolve")
+    for pair in (("a", "x"), ("b", "a"), ("x", "b")):
+        world.at_source(f"ALTER TABLE t RENAME {pair[0]} TO {pair[1]}")
+    world.run(f"{BY_N}\n    on_schema_change: evolve")
+    world.assert_same("public.t", "raw_hr.t")
+
+
+def test_evolve_lets_a_column_be_null_that_may_be_so_now(world: World) -> None:
+    world.at_source("CREATE TABLE t (id int PRIMARY KEY, n int, a int NOT NULL)",
+                    "INSERT INTO t VALUES (1, 1, 1)")  # fmt: skip
+    world.run(f"{BY_N}\n    on_schema_change: evolve")
+    world.at_source("ALTER TABLE t ALTER a DROP NOT NULL", "INSERT INTO t VALUES (2, 2, NULL)")
+    (loaded,) = world.run(f"{BY_N}\n    on_schema_change: evolve").loaded
+    assert loaded.load == "incremental"
+    world.assert_same("public.t", "raw_hr.t")
+
+
+def marked(world: World, *changes: str) -> None:
+    """Load a table, delete a row, load, and change the table's shape."""
+    world.at_source("CREATE TABLE t (id int PRIMARY KEY, b text NOT NULL)",
+                    "INSERT INTO t VALUES (1, 'a'), (2, 'b')")  # fmt: skip
+    world.run(MARK)
+    world.at_source("DELETE FROM t WHERE id = 2")
+    world.run(MARK)
+    world.at_source(*changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (["ALTER TABLE t RENAME id TO no", "ALTER TABLE t RENAME b TO c"], [(1, "a"), (2, "b")]),
+        (["ALTER TABLE t ADD c int NOT NULL DEFAULT 1"], [(1, "a", 1), (2, "b", None)]),
+        (["ALTER TABLE t ALTER b TYPE varchar(9)"], [(1, "a"), (2, None)]),
+        (["ALTER TABLE t ALTER id TYPE bigint"], [(1, "a"), (2, "b")]),
+        (["ALTER TABLE t DROP b"], [(1,), (2,)]),
+    ],
+)
+def test_marked_rows_outlive_a_change_of_shape(
+    world: World, changes: list[str], expected: list[tuple[object, ...]]
+) -> None:
+    marked(world, *changes)
+    world.run(MARK)
+    found = world.rows("SELECT * FROM raw_hr.t ORDER BY 1")
+    assert [row[:-1] for row in found] == expected
+    assert [row[-1] is None for row in found] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("ALTER TABLE t DROP CONSTRAINT t_pkey, ADD COLUMN k serial PRIMARY KEY", "key changed"),
+        ("ALTER TABLE t ALTER id TYPE numeric", "column id changed from integer to numeric"),
+    ],
+)
+def test_a_key_that_would_lose_marked_rows_is_refused(world: World, change: str, told: str) -> None:
+    marked(world, change)
+    with pytest.raises(RunFailedError, match=f"its marked rows are known, found .*{told}"):
+        world.run(MARK)
+    assert world.rows("SELECT count(*) FROM raw_hr.t") == [(2,)]
+    world.run(MARK, full_refresh=True)
+    assert world.rows("SELECT count(*) FROM raw_hr.t") == [(1,)]
+
+
+def test_a_source_with_a_column_of_the_marks_name_is_told(world: World) -> None:
+    world.at_source("CREATE TABLE t (id int PRIMARY KEY, _deleted_at timestamptz)")
+    with pytest.raises(RunFailedError, match="expected no column _deleted_at"):
+        world.run(MARK)
+
+
+def test_names_that_collide_only_in_the_warehouse_all_arrive(world: World) -> None:
+    long = "a" * 60
+    world.at_source(
+        "CREATE SCHEMA other",
+        "CREATE TYPE floats AS RANGE (subtype = float8)",
+        "CREATE TYPE other.floats AS RANGE (subtype = numeric)",
+        "GRANT USAGE ON SCHEMA other TO ingest_reader",
+        "CREATE TABLE t (id int, f floats, g other.floats, h floats_multirange)",
+        "INSERT INTO t VALUES (1, '[1,2)', '[1,2)', '{[1,2)}')",
+        "CREATE TYPE ghost AS ENUM ('a')",
+        "CREATE TABLE _ghost (g ghost)",
+        "CREATE TABLE keyed (id int CONSTRAINT k PRIMARY KEY)",
+        "CREATE TABLE keyed_pkey (id int PRIMARY KEY)",
+        *(f"CREATE TABLE {long}{end} (id int PRIMARY KEY)" for end in ("bb", "bbb", "c")),
+    )
+    for _ in range(3):
+        assert len(world.run().loaded) == 7
+        world.run(only=f"{long}c")
+        world.assert_same("public.t", "raw_hr.t")
+
+
+def test_values_that_binary_copy_or_an_order_of_texts_would_refuse_arrive(world: World) -> None:
+    world.at_source(
+        'CREATE TYPE w AS RANGE (subtype = text, collation = "und-x-icu")',
+        "CREATE TABLE t AS SELECT '[a,B)'::w AS w, ''::tsquery AS q, '{1,NULL}'::int[] AS n",
+    )
+    world.run()
+    world.assert_same("public.t", "raw_hr.t")

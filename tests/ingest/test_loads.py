@@ -1,0 +1,442 @@
+"""Incremental and append loads converge on the source, and say what they cannot see."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from ingest import deletions, run
+from ingest.cursor import Interval
+from ingest.errors import IngestError, RunFailedError
+from ingest.job import Scope
+
+if TYPE_CHECKING:
+    from ingest.run import Loaded
+    from tests.conftest import PostgresServer
+    from tests.ingest.world import World
+
+STAFF = (
+    "CREATE TABLE staff (id int PRIMARY KEY, name text, updated_at timestamptz)",
+    "INSERT INTO staff SELECT n, 'Name ' || n, '2026-01-01'::timestamptz + n * interval '1 hour'"
+    " FROM generate_series(1, 100) n",
+)
+NEWEST = "2026-01-05 04:00:00+00"
+
+
+def rule(**keys: str) -> str:
+    """Return the YAML of a rule for public.staff, merged by increments unless ``keys`` say."""
+    found = {"load": "incremental", "cursor": "updated_at", "lookback": "0s"} | keys
+    lines = [f"    {key}: {value}" for key, value in found.items() if value]
+    return "name: public.staff\n" + "\n".join(lines)
+
+
+def load(world: World, text: str = "", **how: object) -> Loaded:
+    (loaded,) = world.run(text or rule(), **how).loaded
+    return loaded
+
+
+def counts(loaded: Loaded) -> tuple[str, int, int, int, int, int]:
+    return (loaded.load, loaded.read, loaded.inserted, loaded.updated, loaded.deleted, loaded.rows)
+
+
+def names(world: World) -> dict[int, str]:
+    return dict(world.rows("SELECT id, name FROM raw_hr.staff"))
+
+
+def test_changes_are_merged_by_key_and_nothing_else_is_read(world: World) -> None:
+    world.at_source(*STAFF)
+    assert counts(load(world)) == ("full", 100, 100, 0, 0, 100)
+    world.at_source(
+        "UPDATE staff SET name = 'Ama', updated_at = '2026-02-01' WHERE id = 1",
+        "INSERT INTO staff VALUES (101, 'Kofi', '2026-02-01')",
+    )
+    # The row at the boundary is read again and found equal.
+    assert counts(load(world)) == ("incremental", 3, 1, 1, 0, 101)
+    world.assert_same("public.staff", "raw_hr.staff")
+    again = load(world)
+    assert counts(again) == ("incremental", 2, 0, 0, 0, 101)
+    assert again.reason == "updated_at from 2026-02-01 00:00:00+00"
+    assert not world.rows(
+        "SELECT FROM pg_class WHERE relnamespace = 'raw_hr_staging'::regnamespace"
+    )
+
+
+def test_rows_that_are_read_again_unchanged_are_not_written_again(world: World) -> None:
+    world.at_source(*STAFF)
+    load(world)
+    before = world.rows("SELECT id, xmin::text, ctid::text FROM raw_hr.staff ORDER BY 1")
+    assert load(world, rule(lookback="30d")).read == 100
+    assert world.rows("SELECT id, xmin::text, ctid::text FROM raw_hr.staff ORDER BY 1") == before
+
+
+def test_a_value_that_only_looks_equal_is_a_change(world: World) -> None:
+    world.at_source(
+        "CREATE TABLE staff (id int PRIMARY KEY, name numeric, updated_at timestamptz)",
+        "INSERT INTO staff VALUES (1, 1.0, '2026-01-01'), (2, 'NaN', '2026-01-01')",
+    )
+    load(world)
+    world.at_source("UPDATE staff SET name = 1.00, updated_at = '2026-01-02' WHERE id = 1")
+    assert load(world).updated == 1
+    world.assert_same("public.staff", "raw_hr.staff")
+
+
+def test_rows_that_commit_late_are_found_within_the_lookback(world: World) -> None:
+    world.at_source(*STAFF)
+    with psycopg.connect(world.source_admin) as late:
+        late.execute("INSERT INTO staff VALUES (200, 'late', '2026-01-05 03:00+00')")
+        load(world, rule(lookback="2h"))
+    assert 200 not in names(world)
+    assert counts(load(world, rule(lookback="2h")))[1:3] == (4, 1)
+    world.assert_same("public.staff", "raw_hr.staff")
+
+
+def test_rows_at_the_boundary_and_without_a_cursor_value_are_found(world: World) -> None:
+    world.at_source(*STAFF, "INSERT INTO staff VALUES (0, 'no time', NULL)")
+    load(world)
+    world.at_source(
+        f"INSERT INTO staff VALUES (101, 'same moment', '{NEWEST}'), (102, 'no time', NULL)",
+        "UPDATE staff SET name = 'changed' WHERE id = 0",
+    )
+    assert counts(load(world))[2:] == (2, 1, 0, 103)
+    world.assert_same("public.staff", "raw_hr.staff")
+
+
+@pytest.mark.parametrize(("far", "kind"), [("2999-01-01", "timestamptz"), ("infinity", "date")])
+def test_a_row_from_the_future_does_not_hide_what_comes_before_it(
+    world: World, far: str, kind: str
+) -> None:
+    world.at_source(
+        *STAFF,
+        f"ALTER TABLE staff ALTER updated_at TYPE {kind}",
+        f"INSERT INTO staff VALUES (999, 'far', '{far}')",
+    )
+    load(world, rule(lookback=""))
+    world.at_source("UPDATE staff SET name = 'seen', updated_at = '2026-03-01' WHERE id = 5")
+    load(world, rule(lookback=""))
+    assert names(world)[5] == "seen"
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("smallint", ("-32768", "5", "6")),
+        ("bigint", ("-9223372036854775808", "5", "6")),
+        ("numeric", ("-1.5", "2.25", "NaN")),
+        ("date", ("2026-01-01", "2026-01-02", "2026-01-03")),
+        ("timestamp(3)", ("2026-01-01", "2026-01-02 00:00:00.001", "2026-01-03")),
+    ],
+)
+def test_a_cursor_may_be_a_number_a_date_or_a_time(
+    world: World, kind: str, values: tuple[str, str, str]
+) -> None:
+    first, second, third = values
+    world.at_source(
+        f"CREATE TABLE staff (id int PRIMARY KEY, name text, updated_at {kind})",
+        f"INSERT INTO staff VALUES (1, 'a', '{first}'), (2, 'b', '{second}')",
+    )
+    load(world, rule(lookback=""))
+    world.at_source(f"INSERT INTO staff VALUES (3, 'c', '{third}')")
+    assert load(world, rule(lookback="")).load == "incremental"
+    world.assert_same("public.staff", "raw_hr.staff")
+    lookback = "3d" if kind[0] in "dt" else "70000"
+    assert load(world, rule(lookback=lookback)).read == (2 if kind == "bigint" else 3)
+
+
+def test_deletes_are_ignored_removed_or_marked_as_the_file_says(world: World) -> None:
+    for mode, kept in (("ignore", 100), ("detect", 98), ("mark", 100)):
+        world.at_source("DROP TABLE IF EXISTS staff", *STAFF)
+        world.run(rule(deletes=mode), full_refresh=True)
+        world.at_source("DELETE FROM staff WHERE id IN (7, 8)")
+        load(world, rule(deletes=mode))
+        assert world.rows("SELECT count(*) FROM raw_hr.staff") == [(kept,)], mode
+        assert (7 in names(world)) == (mode != "detect")
+    assert world.rows("SELECT id FROM raw_hr.staff WHERE _deleted_at IS NOT NULL ORDER BY 1") == [
+        (7,), (8,)
+    ]  # fmt: skip
+    since = world.rows("SELECT _deleted_at FROM raw_hr.staff WHERE id = 7")
+    world.at_source("INSERT INTO staff VALUES (8, 'back', '2026-03-01')")
+    load(world, rule(deletes="mark"))
+    assert world.rows("SELECT id FROM raw_hr.staff WHERE _deleted_at IS NOT NULL") == [(7,)]
+    # A full load keeps the mark, and marks what went since.
+    world.at_source("DELETE FROM staff WHERE id = 9")
+    world.run(rule(deletes="mark"), full_refresh=True)
+    found = dict(world.rows("SELECT id, _deleted_at FROM raw_hr.staff WHERE id IN (7, 8, 9)"))
+    assert (found[7],) == since[0]
+    assert (found[8], found[9] is None) == (None, False)
+
+
+def test_a_table_emptied_at_the_source_is_emptied(world: World) -> None:
+    world.at_source(*STAFF)
+    load(world, rule(deletes="detect"))
+    world.at_source("TRUNCATE staff")
+    assert counts(load(world, rule(deletes="detect"))) == ("incremental", 0, 0, 0, 100, 0)
+
+
+def test_finding_deletes_is_no_work_of_every_key_with_every_other(world: World) -> None:
+    rows = 40_000
+    text = rule(deletes="detect")
+    world.at_source(*STAFF, f"INSERT INTO staff SELECT n FROM generate_series(101, {rows}) n")
+    load(world, text)
+    world.at_source("DELETE FROM staff WHERE id = 7")
+    job = world.job(text)
+    with job.warehouse() as target:
+        ([staged], _) = run.stage(job, target, Scope())
+        assert staged.keys
+        query = sql.SQL("EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {}").format(
+            deletions.missed_key(staged.plan)
+        )
+        (([explained],),) = target.execute(query).fetchall()
+        assert run.release(job, target, staged).deleted == 1
+    assert rows <= handled(explained["Plan"]) <= 10 * rows
+
+
+def handled(node: dict[str, Any]) -> int:
+    """Return the rows that all nodes of a plan, as EXPLAIN gives it, returned or threw away."""
+    each = sum(
+        count for name, count in node.items() if name.startswith(("Actual Rows", "Rows Removed"))
+    )
+    return int(each * node["Actual Loops"]) + sum(map(handled, node.get("Plans", [])))
+
+
+def test_rows_that_the_cursor_missed_bring_the_whole_table_by_itself(world: World) -> None:
+    world.at_source(*STAFF)
+    load(world, rule(deletes="detect"))
+    world.at_source("INSERT INTO staff VALUES (200, 'far too late', '2020-01-01')")
+    loaded = load(world, rule(deletes="detect"))
+    assert (loaded.load, loaded.rows) == ("full", 101)
+    assert "rows are missing that updated_at does not show" in loaded.reason
+    world.assert_same("public.staff", "raw_hr.staff")
+
+
+def test_what_a_comparison_of_keys_cannot_see_is_as_the_plan_says(world: World) -> None:
+    text = rule(deletes="detect", lookback="2h")
+    world.at_source(*STAFF)
+    load(world, text)
+    (plan,), _ = run.foresee(world.job(text), Scope())
+    assert plan.unseen()[0] == "updates that commit with updated_at more than 2h behind the newest"
+    world.at_source(
+        "UPDATE staff SET name = 'late', updated_at = '2026-01-05 02:00+00' WHERE id = 1",
+        "UPDATE staff SET name = 'too late', updated_at = '2026-01-05 01:59+00' WHERE id = 2",
+    )
+    assert load(world, text).load == "incremental"
+    assert (names(world)[1], names(world)[2]) == ("late", "Name 2")
+
+
+def test_append_adds_and_never_changes_or_removes(world: World) -> None:
+    world.at_source(*STAFF)
+    text = rule(load="append", lookback="2h")
+    load(world, text)
+    world.at_source(
+        "UPDATE staff SET name = 'changed' WHERE id = 100",
+        "DELETE FROM staff WHERE id < 50",
+        "INSERT INTO staff VALUES (101, 'new', '2026-02-01')",
+    )
+    assert counts(load(world, text)) == ("append", 4, 1, 0, 0, 101)
+    found = names(world)
+    assert (found[100], found[1], found[101]) == ("Name 100", "Name 1", "new")
+
+
+def test_append_without_a_key_keeps_as_many_copies_of_a_row_as_the_source(world: World) -> None:
+    world.at_source(
+        "CREATE TABLE staff (name json, updated_at timestamp)",
+        """INSERT INTO staff VALUES ('{"a": 1}', '2026-01-01'), ('{"a": 1}', '2026-01-01')""",
+        """INSERT INTO staff VALUES ('{"b": 1}', NULL)""",
+    )
+    text = rule(load="append", lookback="1d")
+    load(world, text)
+    world.at_source(
+        """INSERT INTO staff VALUES ('{"a": 1}', '2026-01-01'), ('{"c": 1}', '2026-01-02')""",
+        """INSERT INTO staff VALUES ('{"b": 1}', NULL)""",
+    )
+    assert counts(load(world, text)) == ("append", 6, 3, 0, 0, 6)
+    assert counts(load(world, text))[2] == 0
+    world.assert_same("public.staff", "raw_hr.staff")
+
+
+def test_an_interval_is_read_again_and_does_not_move_the_cursor_back(world: World) -> None:
+    world.at_source(*STAFF, "CREATE TABLE other (id int)", "INSERT INTO other VALUES (1)")
+    world.run(rule(), "public.other")
+    world.at_source("UPDATE staff SET name = 'seen' WHERE id IN (10, 20)", "DELETE FROM other")
+    report = world.run(
+        rule(), "public.other", interval=Interval("2026-01-01 09:00Z", "2026-01-01 20:00Z")
+    )
+    assert [(each.table, each.read, each.updated) for each in report.loaded] == [
+        ("raw_hr.staff", 11, 1)
+    ]
+    assert (names(world)[10], names(world)[20]) == ("seen", "Name 20")
+    assert load(world, rule()).reason == f"updated_at from {NEWEST}"
+
+
+@pytest.mark.parametrize("way", ["incremental", "append"])
+def test_an_interval_ahead_of_the_cursor_leaves_what_is_between_to_the_next_run(
+    world: World, way: str
+) -> None:
+    text = rule(load=way, deletes="ignore")
+    world.at_source(*STAFF)
+    load(world, text)
+    world.at_source(
+        "INSERT INTO staff VALUES (101, 'between', '2026-03-03'), (102, 'ahead', '2026-03-05')"
+    )
+    ahead = load(world, text, interval=Interval("2026-03-05", "2026-03-06"))
+    assert (ahead.read, ahead.inserted) == (1, 1)
+    then = load(world, text)
+    assert (then.reason, then.inserted) == (f"updated_at from {NEWEST}", 1)
+    world.assert_same("public.staff", "raw_hr.staff")
+
+
+def test_an_append_without_a_value_yet_reads_all_after_an_interval(world: World) -> None:
+    text = rule(load="append")
+    world.at_source(STAFF[0])
+    load(world, text)
+    world.at_source(STAFF[1])
+    load(world, text, interval=Interval("2026-01-03", "2026-01-04"))
+    assert load(world, text).reason == "no value of updated_at is known yet"
+    world.assert_same("public.staff", "raw_hr.staff")
+
+
+@pytest.mark.parametrize("deletes", ["detect", "mark"])
+def test_an_interval_is_no_full_load_because_of_rows_that_came_since(
+    world: World, deletes: str
+) -> None:
+    text = rule(deletes=deletes)
+    world.at_source(*STAFF)
+    load(world, text)
+    world.at_source(
+        "UPDATE staff SET name = 'seen' WHERE id = 10",
+        "DELETE FROM staff WHERE id = 11",
+        "INSERT INTO staff VALUES (101, 'new', '2026-03-01')",
+    )
+    again = load(world, text, interval=Interval("2026-01-01 09:00Z", "2026-01-01 20:00Z"))
+    assert counts(again) == ("incremental", 10, 0, 1, 0, 100)
+    assert names(world)[10] == "seen"
+    # The next run finds what came and what went.
+    assert counts(load(world, text))[:3] == ("incremental", 2, 1)
+    gone = " WHERE _deleted_at IS NULL" if deletes == "mark" else ""
+    assert world.rows(f"SELECT count(*) FROM raw_hr.staff{gone}") == [(100,)]
+
+
+@pytest.mark.parametrize(
+    ("row", "found"),
+    [
+        ("(2, 'twice', '2026-02-01'), (2, 'again', '2026-02-01')", r"more than once: \(2\)"),
+        ("(NULL, 'none', '2026-02-01')", r"whose key is NULL: \(\)"),
+    ],
+)
+def test_a_key_that_tells_no_rows_apart_is_named_by_an_increment_too(
+    world: World, row: str, found: str
+) -> None:
+    world.at_source(*STAFF, "ALTER TABLE staff DROP CONSTRAINT staff_pkey",
+                    "ALTER TABLE staff ALTER id DROP NOT NULL")  # fmt: skip
+    load(world, rule(key="[id]"))
+    world.at_source(f"INSERT INTO staff VALUES {row}")
+    with pytest.raises(IngestError, match=rf"expected the key \(id\) .*{found}"):
+        load(world, rule(key="[id]"))
+    assert world.rows("SELECT count(*) FROM raw_hr.staff") == [(100,)]
+
+
+def test_an_interval_needs_a_table_with_such_a_cursor(world: World) -> None:
+    world.at_source(*STAFF)
+    with pytest.raises(IngestError, match="expected a table whose cursor has such values"):
+        world.run("public.staff", interval=Interval("2026-01-01", "2026-02-01"))
+    with pytest.raises(IngestError, match="expected a table whose cursor has such values"):
+        world.run(rule(), interval=Interval("1", "5"))
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"cursor": "name"}, "cursor name: expected a number, a date or a time stamp, found text"),
+        ({"cursor": "nope"}, "cursor: expected one of its columns, found nope"),
+        ({"key": "[nope]"}, "key: expected its columns, found nope"),
+        ({"lookback": "5"}, "lookback: expected a duration such as 2h for updated_at"),
+        ({"columns": "{exclude: [nope]}"}, "columns.exclude: expected its columns id, name,"),
+        ({"checks": "{nulls: {nope: 1%}}"}, "checks.nulls: expected its columns id, name,"),
+        ({"columns": "{exclude: [id]}"}, "expected a key for load: incremental"),
+    ],
+)
+def test_what_does_not_fit_the_table_is_named(
+    world: World, keys: dict[str, str], expected: str
+) -> None:
+    world.at_source(*STAFF)
+    with pytest.raises(RunFailedError) as failure:
+        load(world, rule(**keys))
+    assert f"table public.staff: {expected}" in failure.value.message or expected in str(
+        failure.value
+    )
+    assert world.rows("SELECT step FROM ops.runs") == [("plan",)]
+
+
+def test_a_key_that_does_not_tell_rows_apart_is_shown_with_its_values(world: World) -> None:
+    world.at_source(
+        "CREATE TABLE staff (id int, part text, name text, updated_at date)",
+        "INSERT INTO staff VALUES (1, 'a'), (1, 'a'), (2, 'b')",
+    )
+    text = rule(load="", cursor="", lookback="", key="[id, part]")
+    with pytest.raises(RunFailedError, match=r"key \(id, part\) .* more than once: \(1,a\)"):
+        load(world, text)
+    world.at_source("UPDATE staff SET id = NULL WHERE id = 1")
+    with pytest.raises(RunFailedError, match=r"rows whose key is NULL: \(,a\), \(,a\)"):
+        load(world, text)
+    world.at_source("DELETE FROM staff WHERE id IS NULL")
+    load(world, text)
+    assert world.rows("SELECT count(*) FROM ops.state") == [(1,)]
+
+
+def test_columns_can_stay_behind_or_leave_as_keyed_hashes_only(world: World) -> None:
+    world.at_source(
+        *STAFF,
+        "ALTER TABLE staff ADD secret text, ADD national_id text",
+        "UPDATE staff SET secret = 's', national_id = 'GHA-' || id WHERE id > 1",
+    )
+    text = rule(columns="{exclude: [secret], hash: [national_id]}")
+    load(world, text)
+    key = world.hash_key.encode()
+    expected = {
+        n: hmac.new(key, f"GHA-{n}".encode(), hashlib.sha256).hexdigest() if n > 1 else None
+        for n in range(1, 101)
+    }
+    assert dict(world.rows("SELECT id, national_id FROM raw_hr.staff")) == expected
+    assert "secret" not in {
+        name
+        for (name,) in world.rows(
+            "SELECT attname FROM pg_attribute WHERE attrelid = 'raw_hr.staff'::regclass"
+        )
+    }
+    assert load(world, text).load == "incremental"
+
+
+def test_the_key_of_hashes_is_in_no_statement_that_a_server_logs(
+    world: World, postgres: PostgresServer
+) -> None:
+    world.at_source(*STAFF)
+    verbose = {"log_statement": "all", "log_connections": "on", "log_min_messages": "debug1"}
+    with psycopg.connect(world.source_admin, autocommit=True) as connection:
+        try:
+            for name, value in verbose.items():
+                setting = sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.Identifier(name), value)
+                connection.execute(setting)
+            connection.execute("SELECT pg_reload_conf()")
+            load(world, rule(columns="{hash: [name]}"))
+        finally:
+            connection.execute("ALTER SYSTEM RESET ALL")
+            connection.execute("SELECT pg_reload_conf()")
+    log = postgres.log.read_text()
+    assert "COPY (SELECT" in log
+    block = world.hash_key.encode().ljust(64, b"\0")
+    for secret in (world.hash_key, *(bytes(b ^ pad for b in block).hex() for pad in (0x36, 0x5C))):
+        assert secret[:32] not in log
+
+
+def test_another_key_of_hashes_means_a_full_load(world: World) -> None:
+    world.at_source(*STAFF)
+    text = rule(columns="{hash: [name]}")
+    load(world, text)
+    assert load(world, text).load == "incremental"
+    other = type(world)(**{**world.__dict__, "hash_key": "another key of the hashes"})
+    loaded = load(other, text)
+    assert (loaded.load, "a hash under key" in loaded.reason) == ("full", True)

@@ -1,0 +1,180 @@
+"""The command, started as a user starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from tests.ingest.world import World
+
+
+def ingest(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ingest", *map(str, arguments)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+    )
+
+
+def test_check_tells_sound_files_from_broken_ones(world: World) -> None:
+    sound, broken = world.file(), world.folder / "broken.yaml"
+    broken.write_text("source: hr\n")
+    assert ingest("check", sound).returncode == 0
+    done = ingest("check", sound, broken)
+    assert done.returncode == 1
+    assert done.stdout == f"{sound}: sound\n"
+    assert f"{broken}:1: tables: expected this key, found none\n" in done.stderr
+    assert "HINT: " in done.stderr
+
+
+def test_check_refuses_two_files_that_publish_into_one_schema(world: World) -> None:
+    first = world.file()
+    second = world.folder / "staff.yaml"
+    second.write_text(first.read_text())
+    done = ingest("check", first, second)
+    assert done.returncode == 1
+    assert done.stdout == f"{first}: sound\n"
+    told = f"expected a schema of the pipeline's own, found raw_hr, as in {first}"
+    assert f"{second}:2: schema: {told}\n" in done.stderr
+    (fault,) = json.loads(ingest("check", first, second, "--json").stdout)
+    assert (fault["file"], fault["line"], fault["message"]) == (str(second), 2, told)
+
+
+def test_run_prints_json_that_agrees_with_the_warehouse(world: World) -> None:
+    world.at_source("CREATE TABLE a (id int)", "INSERT INTO a SELECT generate_series(1, 7)")
+    environment = {"AIRFLOW_CONN_HR": world.source, "AIRFLOW_CONN_WAREHOUSE": world.warehouse}
+    done = ingest("run", world.file(), "--json", **environment)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["error"] is None
+    assert [(table["table"], table["rows"]) for table in result["tables"]] == [("raw_hr.a", 7)]
+    assert world.rows('SELECT pipeline, "table", rows, run_id FROM ops.tables') == [
+        ("hr", "raw_hr.a", 7, result["run_id"])
+    ]
+    piped = ingest("run", world.file(), "--table", "a", **environment)
+    assert piped.stdout.startswith("raw_hr.a\tfull\t7\t+7 -7\t")
+    assert piped.stdout.count("\n") == 1
+
+
+def test_run_shows_a_table_at_a_terminal(world: World) -> None:
+    world.at_source("CREATE TABLE a (id int)", "INSERT INTO a SELECT generate_series(1, 7)")
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "ingest", "run", world.file()],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=subprocess.DEVNULL,
+        env=os.environ
+        | {"AIRFLOW_CONN_HR": world.source, "AIRFLOW_CONN_WAREHOUSE": world.warehouse}
+        | {"TERM": "dumb", "COLUMNS": "80"},
+    )
+    os.close(theirs)
+    shown = os.read(ours, 4096).decode()
+    os.close(ours)
+    assert done.returncode == 0
+    assert re.search(r"table +load +rows +changed +time", shown)
+    assert re.search(r"raw_hr\.a +full +7 +\+7 ", shown)
+
+
+def test_exit_codes_and_errors(world: World) -> None:
+    world.at_source("CREATE TABLE a (id int)")
+    environment = {"AIRFLOW_CONN_HR": world.source, "AIRFLOW_CONN_WAREHOUSE": world.warehouse}
+    wrong = ingest("run", world.file(), "--table", "b", **environment)
+    assert (wrong.returncode, "expected one of public.a, found b" in wrong.stderr) == (2, True)
+    failed = ingest("run", world.file("public.b"), "--json", **environment)
+    assert failed.returncode == 1
+    assert json.loads(failed.stdout)["error"] == "source hr: expected public.b, found no such table"
+    assert "Traceback" not in failed.stderr
+    assert ingest("run", world.folder / "none.yaml").returncode == 2
+
+
+def test_plan_tells_what_a_run_would_do_and_changes_nothing(world: World) -> None:
+    world.at_source(
+        "CREATE TABLE a (id int PRIMARY KEY, at timestamptz, page xml)",
+        "INSERT INTO a VALUES (1, '2026-01-01', '<a/>')",
+        "ANALYZE a",
+    )
+    environment = {"AIRFLOW_CONN_HR": world.source, "AIRFLOW_CONN_WAREHOUSE": world.warehouse}
+    file = world.file("name: public.a\n    load: incremental\n    cursor: at")
+    done = ingest("plan", file, "--json", **environment)
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)["tables"]
+    assert (found["load"], found["reason"], found["rows"]) == ("full", "first load", 1)
+    assert (found["format"], found["why_text"]) == ("text", "column page (xml)")
+    assert found["unseen"] == [
+        "rows that commit with at more than 1h behind the newest",
+        "changes that do not move at",
+        "deletes",
+    ]
+    assert world.rows("SELECT to_regnamespace('ops'), to_regnamespace('raw_hr')") == [(None, None)]
+    detecting = world.file(
+        "name: public.a\n    load: incremental\n    cursor: at\n    deletes: mark"
+    )
+    (found,) = json.loads(ingest("plan", detecting, "--json", **environment).stdout)["tables"]
+    assert found["unseen"] == [
+        "updates that commit with at more than 1h behind the newest",
+        "changes that do not move at",
+    ]
+    file = world.file("name: public.a\n    load: incremental\n    cursor: at")
+    ingest("run", file, **environment)
+    (found,) = json.loads(ingest("plan", file, "--json", **environment).stdout)["tables"]
+    assert found["reason"] == "at from 2026-01-01 00:00:00+00 less 1h"
+    assert found["where"].startswith('("at" >= ')
+    assert "incremental" in ingest("plan", file, **environment).stdout
+
+
+def test_init_writes_a_file_that_check_and_run_take(world: World) -> None:
+    world.at_source(
+        'CREATE TABLE "Odd ""one"" #" (id int)',
+        "CREATE TABLE big (id int PRIMARY KEY, modified_at timestamp(3))",
+        "INSERT INTO big SELECT n, '2026-01-01' FROM generate_series(1, 60000) n",
+        "ANALYZE big",
+    )
+    environment = {"AIRFLOW_CONN_HR": world.source, "AIRFLOW_CONN_WAREHOUSE": world.warehouse}
+    file = world.folder / "made.yaml"
+    done = ingest("init", "hr", "--output", file, **environment)
+    assert done.returncode == 0, done.stderr
+    assert ingest("check", file).returncode == 0
+    assert ingest("run", file, **environment).returncode == 0
+    text = file.read_text()
+    assert "  - name: public.big\n    load: incremental\n    cursor: modified_at" in text
+    assert ingest("init", "hr", **environment).stdout == text
+    again = ingest("init", "hr", "--output", file, **environment)
+    assert (again.returncode, "expected no such file" in again.stderr) == (2, True)
+    none = ingest("init", "hr", "--schema", "nope", **environment)
+    assert (none.returncode, "expected tables in nope, found none" in none.stderr) == (1, True)
+
+
+def test_run_takes_an_interval_only_whole(world: World) -> None:
+    done = ingest("run", world.file(), "--since", "2026-01-01")
+    assert (done.returncode, "--since and --until go together" in done.stderr) == (2, True)
+
+
+def test_no_connection_is_a_clear_failure(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_HR", raising=False)
+    monkeypatch.delenv("AIRFLOW_CONN_WAREHOUSE", raising=False)
+    done = ingest("run", world.file())
+    assert done.returncode == 1
+    assert "HINT: export AIRFLOW_CONN_WAREHOUSE=" in done.stderr
+
+
+def test_schema_prints_json() -> None:
+    assert json.loads(ingest("schema").stdout)["title"] == "Harmattan pipeline file"
+
+
+def test_the_package_never_imports_airflow_by_itself(tmp_path: Path) -> None:
+    code = "import sys, ingest.cli; sys.exit('airflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=tmp_path).returncode == 0

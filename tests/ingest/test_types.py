@@ -1,0 +1,152 @@
+"""Where columns land, and which types are made for them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ingest.shapes import SourceType, TypeReference, WarehouseType, WarehouseTypes
+from ingest.types import TEXT, Landing, Landings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+INT = SourceType(23, "pg_catalog", "int4", "b")
+XML = SourceType(142, "pg_catalog", "xml", "b")
+ENUM = SourceType(1, "public", "mood", "e", labels=("a", "b"))
+BUILTIN = frozenset({"int4", "xml"})
+
+
+def landings(
+    *types: SourceType, tables: Sequence[str] = (), **warehouse: dict[str, WarehouseType]
+) -> Landings:
+    known = {each.oid: each for each in (INT, XML, *types)}
+    return Landings("raw", known, WarehouseTypes(builtin=BUILTIN, **warehouse), frozenset(tables))
+
+
+def use(found: SourceType, declaration: str = "") -> TypeReference:
+    return TypeReference(found.oid, declaration or found.name)
+
+
+def enum(*labels: str) -> WarehouseType:
+    return WarehouseType("e", labels)
+
+
+@pytest.mark.parametrize(
+    ("there", "labels", "steps"),
+    [
+        (None, "ab", ["CREATE TYPE \"raw\".\"mood\" AS ENUM ('a', 'b')"]),
+        ("ab", "ab", []),
+        ("a", "abc", ["'b' AFTER 'a'", "'c' AFTER 'b'"]),
+        ("b", "ab", ["'a' BEFORE 'b'"]),
+        ("", "ab", ["'a'", "'b' AFTER 'a'"]),
+        ("abc", "ac", []),
+        ("axb", "ayb", ["'y' AFTER 'a'"]),
+    ],
+)
+def test_an_enum_is_made_or_grows(there: str | None, labels: str, steps: list[str]) -> None:
+    source = replace(ENUM, labels=tuple(labels))
+    made = landings(source, here={} if there is None else {"mood": enum(*there)})
+    assert made.of(use(source)) == Landing('"raw"."mood"', binary=True)
+    grown = 'ALTER TYPE "raw"."mood" ADD VALUE IF NOT EXISTS '
+    assert [step.statement.removeprefix(grown) for step in made.steps] == steps
+
+
+@pytest.mark.parametrize(
+    "here",
+    [
+        {"mood": enum("b", "a")},
+        {"mood": WarehouseType("c")},
+        {"mood": WarehouseType("d", definition="harmattan of something else")},
+    ],
+)
+def test_a_name_that_another_type_has_gets_a_suffix_and_keeps_it(
+    here: dict[str, WarehouseType],
+) -> None:
+    first = landings(ENUM, here=here)
+    landing = first.of(use(ENUM))
+    assert landing.declaration.startswith('"raw"."mood_')
+    name = first.steps[0].name
+    again = landings(ENUM, here={**here, name: enum("a", "b")})
+    assert again.of(use(ENUM)) == landing
+    assert again.steps == []
+
+
+def test_a_type_named_like_a_table_gets_a_suffix() -> None:
+    assert landings(ENUM, tables=["mood"]).of(use(ENUM)).declaration.startswith('"raw"."mood_')
+
+
+def test_of_two_types_of_one_name_the_second_gets_a_suffix() -> None:
+    other = replace(ENUM, oid=2, schema="other", labels=("b",))
+    made = landings(ENUM, other)
+    assert made.of(use(ENUM)).declaration == '"raw"."mood"'
+    assert made.of(use(other)).declaration.startswith('"raw"."mood_')
+
+
+def test_types_within_types_are_made_before_them_once() -> None:
+    grade = SourceType(2, "public", "grade", "d", inner=use(INT, "integer"))
+    pair = SourceType(3, "public", "pair", "c", attributes=(("a", use(ENUM)), ("b", use(grade))))
+    pairs = SourceType(4, "public", "_pair", "b", element=3)
+    made = landings(ENUM, grade, pair, pairs)
+    assert made.of(use(pairs)) == Landing('"raw"."pair"[]')
+    assert made.of(use(pair)) == Landing('"raw"."pair"')
+    assert made.of(use(grade)) == Landing('"raw"."grade"', binary=True)
+    assert [step.name for step in made.steps] == ["mood", "grade", "pair"]
+    definitions = {
+        step.name: WarehouseType("c", definition=step.statement.rpartition("IS '")[2][:-1])
+        for step in made.steps[1:]
+    }
+    again = landings(ENUM, grade, pair, pairs, here={"mood": enum("a", "b"), **definitions})
+    assert again.of(use(pairs)) == Landing('"raw"."pair"[]')
+    assert again.steps == []
+
+
+def test_a_range_brings_its_multirange() -> None:
+    span = SourceType(2, "public", "span", "r", inner=use(INT, "integer"), multirange="spans")
+    spans = SourceType(3, "public", "spans", "m", inner=use(span))
+    made = landings(span, spans)
+    assert made.of(use(spans)) == Landing('"raw"."spans"')
+    assert [step.name for step in made.steps] == ["span"]
+    assert 'subtype = integer, multirange_type_name = "raw"."spans"' in made.steps[0].statement
+    renamed = landings(span, spans, here={"span": WarehouseType("b")})
+    assert renamed.of(use(spans)).declaration.startswith('"raw"."spans_')
+    apart = landings(span, spans, here={"spans": WarehouseType("b")})
+    assert apart.of(use(span)).declaration.startswith('"raw"."span_')
+
+
+def test_what_has_no_place_lands_in_text_with_all_that_is_made_of_it() -> None:
+    newer = SourceType(2, "pg_catalog", "uuid7", "b")
+    newers = SourceType(3, "pg_catalog", "_uuid7", "b", element=2)
+    local = SourceType(4, "pg_catalog", "regclass", "b")
+    over = SourceType(5, "public", "over", "d", inner=use(newer))
+    made = landings(newer, newers, local, over)
+    for each in (newer, newers, local, over):
+        assert made.of(use(each)) == TEXT
+    assert made.steps == []
+
+
+def test_xml_is_cast_so_that_its_declaration_stays_and_never_goes_in_binary() -> None:
+    pages = SourceType(2, "pg_catalog", "_xml", "b", element=142)
+    made = landings(pages)
+    assert made.of(use(XML)) == Landing("xml", cast="text")
+    assert made.of(use(pages, "xml[]")) == Landing("xml[]", cast="text[]")
+
+
+def test_an_extensions_type_needs_the_extension_or_the_right_to_create_it() -> None:
+    citext = SourceType(2, "public", "citext", "b", extension="citext")
+    point = SourceType(3, "public", "geometry", "b", extension="postgis")
+    assert landings(citext).of(use(citext)) == TEXT
+    known = {9: citext, 2: citext, 3: point}
+    warehouse = WarehouseTypes(
+        extensions={("postgis", "geometry"): "gis"}, installable=frozenset({"citext"})
+    )
+    made = Landings("raw", known, warehouse, frozenset())
+    assert made.of(use(citext)).declaration == '"extensions"."citext"'
+    assert made.of(use(citext)).declaration == '"extensions"."citext"'
+    assert [step.statement for step in made.steps] == [
+        'CREATE EXTENSION IF NOT EXISTS "citext" SCHEMA "extensions" CASCADE'
+    ]
+    declared = TypeReference(3, "public.geometry(Point,4326)")
+    assert made.of(declared).declaration == '"gis"."geometry"(Point,4326)'
