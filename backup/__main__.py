@@ -7,4 +7,4 @@ from backup.commands.app import app
 __all__ = ["app", "coverage", "drill", "keep", "keys", "restore", "run", "show"]
 
 if __name__ == "__main__":
-    app()
+    app.run()

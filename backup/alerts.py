@@ -10,13 +10,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import requests
-import structlog
 import tenacity
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
-from backup.deadline import Stopped
-from backup.errors import BackupError, WrongUse
 from backup.settings import ALERTS
+from frame.failure import Failure, Stopped, WrongUse
+from frame.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +27,7 @@ ATTEMPTS = 5
 PATIENCE = 60.0  # seconds after which no other attempt begins
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 
 class Alerts(BaseModel):
@@ -75,9 +74,14 @@ class Alerts(BaseModel):
         """Post why ``job`` could not do its work, whatever it was; the error goes on."""
         try:
             yield
-        except (Exception, Stopped) as error:
-            told = str(error) if isinstance(error, (BackupError, Stopped)) else type(error).__name__
-            self.failed(job, environment, [{"error": told}])
+        except Failure as failure:
+            self.failed(job, environment, [{"error": failure.message}])
+            raise
+        except Stopped as stopped:
+            self.failed(job, environment, [{"error": str(stopped)}])
+            raise
+        except Exception as error:  # its words may hold anything
+            self.failed(job, environment, [{"error": type(error).__name__}])
             raise
 
     def good(self, name: str) -> None:
@@ -86,7 +90,7 @@ class Alerts(BaseModel):
             _tell("ping", "GET", f"{url.rstrip('/')}/{name}", None)
 
 
-class _Undelivered(Exception):  # noqa: N818 - it says what is
+class _Undelivered(Exception):
     """It was not taken; the message never holds the URL."""
 
 

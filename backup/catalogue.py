@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from backup.errors import BackupError
 from backup.manifest import Manifest, parse_manifest
 from backup.registry import MONTHLY
+from frame.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -177,7 +177,7 @@ class Catalogue:
             what += f" from {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC or before"
         if not found:
             names = ", ".join(database.name for database in databases)
-            raise BackupError(
+            raise Failure(
                 f"no backup {what} of {names} under {self._prefix}/",
                 hint="`backup list` shows the backups that are complete.",
             )
@@ -197,7 +197,7 @@ class Catalogue:
         made_as = dump_name(daily_folder(self._prefix, backup.database), backup.id)
         told = (manifest.id, manifest.database, manifest.dump.name)
         if told != (backup.id, backup.database, made_as):
-            raise BackupError(
+            raise Failure(
                 f"manifest {name} tells of {manifest.dump.name}",
                 hint="Somebody moved or rewrote it; use another backup and find out who.",
             )

@@ -18,8 +18,8 @@ from typing import IO, TYPE_CHECKING
 import requests
 from urllib3.exceptions import HTTPError
 
-from backup.errors import BackupError
 from backup.settings import NOMAD_TOKEN, VAULT_TOKEN, Settings
+from frame.failure import Failure
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -55,7 +55,7 @@ class _Copied:
 
 
 def check_snapshot(what: str, stream: Readable) -> None:
-    """Raise :class:`BackupError` unless ``stream`` is a whole snapshot, read to its end."""
+    """Raise :class:`Failure` unless ``stream`` is a whole snapshot, read to its end."""
     found: dict[str, str] = {}
     wanted: dict[str, str] = {}
     try:
@@ -74,12 +74,12 @@ def check_snapshot(what: str, stream: Readable) -> None:
         while stream.read(BLOCK):  # tar ends before its padding does
             pass
     except (tarfile.TarError, EOFError, zlib.error, OSError, HTTPError) as error:
-        raise BackupError(
+        raise Failure(
             f"snapshot of {what} is damaged: {error}", hint="Look at the server's log, try again."
         ) from error
     wrong = [name for name, digest in wanted.items() if found.get(name) != digest]
     if not wanted or wrong:
-        raise BackupError(
+        raise Failure(
             f"snapshot of {what} is not whole: {', '.join(wrong) or SUMS} is missing or different",
             hint="Look at the server's log, try again.",
         )
@@ -91,7 +91,7 @@ def _sums(data: bytes) -> dict[str, str]:
 
 
 def stream_snapshot(settings: Settings, what: str, sink: IO[bytes]) -> None:
-    """Write the snapshot of ``what`` to ``sink``. Raises BackupError unless it is whole."""
+    """Write the snapshot of ``what`` to ``sink``. Raises Failure unless it is whole."""
     path, header, secret = ENDPOINTS[what]
     address = settings.address(what)
     try:
@@ -102,13 +102,13 @@ def stream_snapshot(settings: Settings, what: str, sink: IO[bytes]) -> None:
             timeout=(15, SILENCE_SECONDS),
         ) as answer:
             if not answer.ok:
-                raise BackupError(
+                raise Failure(
                     f"{what} at {address} gives no snapshot: {answer.status_code} {answer.reason}",
                     hint="Look at the rights of the job's token and at the server's log.",
                 )
             check_snapshot(what, _Copied(answer.raw, sink))
     except requests.RequestException as error:
-        raise BackupError(
+        raise Failure(
             f"{what} at {address} does not answer: {type(error).__name__}",
             hint="Look whether it is up, and reachable from here.",
         ) from error
@@ -119,7 +119,7 @@ def main() -> None:
     """Write the snapshot that the first argument names to standard output."""
     try:
         stream_snapshot(Settings.from_environment(os.environ), sys.argv[1], sys.stdout.buffer)
-    except BackupError as error:
+    except Failure as error:
         sys.exit(error.message)
 
 

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
-from backup.errors import BackupError, WrongUse
+from frame.failure import Failure, WrongUse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +102,7 @@ class PostgresUri:
                 **KEEPALIVES,
             )
         except psycopg.OperationalError as error:
-            raise BackupError(
+            raise Failure(
                 f"no connection to database {database}: {one_line(error)}",
                 hint="Look whether the server is up, reachable from here and knows the role.",
             ) from error
@@ -111,7 +111,7 @@ class PostgresUri:
             connection.execute(KNOWN_SETTINGS, [json.dumps(settings), list(settings)])
         except psycopg.Error as error:
             connection.close()
-            raise BackupError(
+            raise Failure(
                 f"session of database {database} cannot be set up: {one_line(error)}",
                 hint="Look whether the server is well.",
             ) from error

@@ -16,8 +16,8 @@ import psycopg
 from psycopg import sql
 
 from backup.connection import one_line
-from backup.errors import BackupError
 from backup.manifest import Sequence, TableContents
+from frame.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -169,7 +169,7 @@ class Inventory:
                 working.result()
 
     def tables(self) -> tuple[TableContents, ...]:
-        """Wait for the work to end and return each table, by name. Raises BackupError."""
+        """Wait for the work to end and return each table, by name. Raises Failure."""
         found = [table for working in self._working for table in working.result()]
         return tuple(sorted(found, key=lambda table: (table.schema_name, table.table)))
 
@@ -195,7 +195,7 @@ def _take_stock(connection: Connection, table: Name, digests: bool) -> TableCont
     try:
         ((rows, found),) = connection.execute(asked).fetchall()
     except psycopg.Error as error:
-        raise BackupError(
+        raise Failure(
             f"rows of {'.'.join(table)} could not be counted: {one_line(error)}",
             hint="Grant the backup role pg_read_all_data; with row security also BYPASSRLS.",
         ) from error

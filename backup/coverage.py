@@ -11,10 +11,10 @@ import psycopg
 from pydantic import AwareDatetime, BaseModel, ConfigDict, RootModel, SecretStr, ValidationError
 
 from backup.connection import PostgresUri, one_line
-from backup.errors import BackupError, WrongUse
 from backup.lifecycle import DAILY_DAYS, MONTHLY_DAYS
 from backup.report import AHEAD, last_results
 from backup.settings import SERVERS
+from frame.failure import Failure, WrongUse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -67,7 +67,7 @@ class Kept:
 
     backups: Sequence[Backup] = ()
     copies: Sequence[Backup] = ()
-    manifest: Manifest | BackupError | None = None
+    manifest: Manifest | Failure | None = None
 
 
 class _Uris(RootModel[dict[str, SecretStr]]):
@@ -96,7 +96,7 @@ class Row(BaseModel):
         return not self.states
 
 
-def survey(settings: Settings, registry: Registry) -> dict[str, Found | BackupError]:
+def survey(settings: Settings, registry: Registry) -> dict[str, Found | Failure]:
     """Ask every server of the registry what it holds; one that does not answer gives an error."""
     path = settings.secret_path(SERVERS)
     try:
@@ -106,7 +106,7 @@ def survey(settings: Settings, registry: Registry) -> dict[str, Found | BackupEr
             f"secret file {path} is no JSON object of URIs",
             hint='Render it as JSON of the form {"postgres": "postgresql://..."}.',
         ) from None
-    found: dict[str, Found | BackupError] = {}
+    found: dict[str, Found | Failure] = {}
     for server in registry.server:
         if server.name not in uris:
             raise WrongUse(
@@ -116,7 +116,7 @@ def survey(settings: Settings, registry: Registry) -> dict[str, Found | BackupEr
         uri = PostgresUri(uris[server.name].get_secret_value(), f"{server.name} in {path}")
         try:
             found[server.name] = _ask(uri)
-        except BackupError as error:
+        except Failure as error:
             found[server.name] = error
     return found
 
@@ -127,7 +127,7 @@ def _ask(uri: PostgresUri) -> Found:
             row = connection.execute(_IDENTITY).fetchone()
             names = connection.execute(_DATABASES).fetchall()
         except psycopg.Error as error:
-            raise BackupError(
+            raise Failure(
                 f"server of {uri.origin} does not tell its databases: {one_line(error)}",
                 hint="Give the login the right to execute pg_control_system().",
             ) from error
@@ -136,7 +136,7 @@ def _ask(uri: PostgresUri) -> Found:
 
 def judge(
     registry: Registry,
-    servers: Mapping[str, Found | BackupError],
+    servers: Mapping[str, Found | Failure],
     bucket: Mapping[str, Kept],
     drills: Sequence[DrillReport],
     now: datetime,
@@ -148,7 +148,7 @@ def judge(
     rows = []
     for server in registry.server:
         found = servers[server.name]
-        if isinstance(found, BackupError):
+        if isinstance(found, Failure):
             rows.append(
                 Row(
                     name=server.name, server=server.name,
@@ -170,12 +170,12 @@ def judge(
     return rows
 
 
-def _is_there(found: Found | BackupError, name: str) -> bool:
-    return isinstance(found, BackupError) or name in found.databases
+def _is_there(found: Found | Failure, name: str) -> bool:
+    return isinstance(found, Failure) or name in found.databases
 
 
 def _uncovered(
-    registry: Registry, server: Server, servers: Mapping[str, Found | BackupError]
+    registry: Registry, server: Server, servers: Mapping[str, Found | Failure]
 ) -> Iterable[Row]:
     """Yield the databases of ``server`` that nothing backs up, under the first of its names."""
     found = servers[server.name]
@@ -202,7 +202,7 @@ def _uncovered(
 def _judge_one(
     entry: Entry,
     kept: Kept,
-    server: Found | BackupError | None,
+    server: Found | Failure | None,
     drilled: tuple[datetime, DrillResult] | None,
     now: datetime,
 ) -> Row:
@@ -216,7 +216,7 @@ def _judge_one(
                 "backup_id": newest.id,
                 "size": newest.size,
                 "age_seconds": newest.age_seconds(now),
-                "detail": kept.manifest.message if isinstance(kept.manifest, BackupError) else None,
+                "detail": kept.manifest.message if isinstance(kept.manifest, Failure) else None,
             }
         )
     if drilled is None:
@@ -231,7 +231,7 @@ def _judge_one(
     return row.model_copy(update={"states": tuple(states)})
 
 
-def _judge_backups(kept: Kept, server: Found | BackupError | None, now: datetime) -> list[State]:
+def _judge_backups(kept: Kept, server: Found | Failure | None, now: datetime) -> list[State]:
     states: list[State] = []
     newest = kept.backups[-1]
     if now - newest.started > FRESH:
@@ -241,7 +241,7 @@ def _judge_backups(kept: Kept, server: Found | BackupError | None, now: datetime
     earlier = [backup.size for backup in kept.backups[:-1][-HISTORY:]]
     if len(earlier) >= ENOUGH and newest.size < SHRUNK * statistics.median(earlier):
         states.append("shrunk")
-    if isinstance(kept.manifest, BackupError):
+    if isinstance(kept.manifest, Failure):
         states.append("not trusted")
     elif kept.manifest and kept.manifest.source and isinstance(server, Found):
         identity = kept.manifest.source.system_identifier

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backup.connection import plain_environment
-from backup.errors import BackupError, WrongUse
 from backup.pipeline import ChildFailed, Pipeline, Stage, run_tool
 from backup.scratch import MORE_ROOM, private_directory
+from frame.failure import Failure, WrongUse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -126,7 +126,7 @@ def _imported(armoured: Path, listing: str) -> Iterator[Keyring]:
         try:
             yield Keyring(home, parse_keys(colons))
         finally:
-            with suppress(BackupError):  # the agent that gpg starts for private keys
+            with suppress(Failure):  # the agent that gpg starts for private keys
                 run_tool(["gpgconf", "--homedir", home, "--kill", "gpg-agent"], environment)
 
 
@@ -189,7 +189,7 @@ def decrypt(
             pipeline.finish()
         except ChildFailed as error:
             if os.strerror(errno.ENOSPC) in error.message:
-                raise BackupError(error.message, hint=MORE_ROOM) from error
+                raise Failure(error.message, hint=MORE_ROOM) from error
             raise
         if "[GNUPG:] DECRYPTION_OKAY" not in pipeline.stderr(0):
             raise ChildFailed("gpg found nothing that is encrypted", hint=hint)

@@ -1,4 +1,4 @@
-"""A bound on every run, and a clean end when the job is stopped."""
+"""A bound on every run."""
 
 from __future__ import annotations
 
@@ -8,20 +8,13 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from backup.errors import WrongUse
+from frame.failure import Stopped, WrongUse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
-
-
-class Stopped(BaseException):
-    """The run was told to end, or its time is over.
-
-    Not an ``Exception``: b2sdk turns those into errors of its own that it then retries.
-    """
 
 
 def parse_duration(text: str) -> int:
@@ -56,18 +49,3 @@ def time_limit(seconds: float) -> Iterator[None]:
         if outer:
             left = outer - (time.monotonic() - started)
             signal.setitimer(signal.ITIMER_REAL, max(left, 0.001))
-
-
-@contextmanager
-def stopped_by_signals() -> Iterator[None]:
-    """Turn SIGTERM (what Nomad sends) and SIGINT into :class:`Stopped`, so that clean-up runs."""
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        raise Stopped(f"stopped by {signal.Signals(signum).name}")
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -7,14 +7,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import psycopg
-import structlog
 from pydantic import ValidationError
 
 from backup.catalogue import Backup, Catalogue
 from backup.connection import one_line
 from backup.crypt import Keyring, private_key
-from backup.deadline import Stopped
-from backup.errors import BackupError
 from backup.page import page
 from backup.proofs import PROOFS
 from backup.registry import DRILLS
@@ -22,6 +19,8 @@ from backup.report import PROMISE_SECONDS, DrillReport, DrillResult
 from backup.settings import B2_KEY, B2_RESULTS_KEY, DRILL_KEY, Settings
 from backup.signature import Signers
 from backup.store import Store, open_store
+from frame.failure import Failure, Stopped
+from frame.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 LOOKED_AT = 100  # the last monthly drill is among them, however many were held by hand since
 SHOWN = 24  # earlier drills in the chart: two years
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 
 def run_drill(
@@ -46,7 +45,7 @@ def run_drill(
     """Drill every one of ``databases``, whatever becomes of the others, and store the report.
 
     It is the newest backup of each, or the newest from ``at`` or before. ``told`` hears of the
-    bytes that are downloaded. Raises :class:`BackupError` only for what concerns all of them:
+    bytes that are downloaded. Raises :class:`Failure` only for what concerns all of them:
     settings, keys, the bucket.
     """
     started = datetime.now(UTC)
@@ -86,7 +85,7 @@ def _drill_one(
         catalogue = Catalogue(store, settings.prefix)
         backup = catalogue.find([database], at=at)
         return _restore_and_compare(settings, store, ring, backup, jobs)
-    except BackupError as error:
+    except Failure as error:
         why = error.message
     except psycopg.Error as error:
         why = one_line(error)
@@ -154,7 +153,7 @@ def _keep(settings: Settings, store: Store, report: DrillReport) -> None:
             kept = kept_reports(store, settings.prefix, SHOWN)
             shown = page(report, [each for each in kept if each.started < report.started])
             results.put(f"{name}.html", shown.encode(), content_type="text/html; charset=utf-8")
-    except BackupError as error:
+    except Failure as error:
         log.warning("report not kept", object=name, error=error.message)
         return
     log.info("report kept", object=name)

@@ -8,13 +8,9 @@ import secrets
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import structlog
-
-from backup import __version__
 from backup.catalogue import SIGNATURE, daily_folder, dump_name, manifest_name, new_id
 from backup.connection import plain_environment
 from backup.crypt import recipients
-from backup.errors import BackupError
 from backup.manifest import Manifest, StoredDump
 from backup.origins import Origin, opened
 from backup.pipeline import Pipeline, Stage
@@ -22,6 +18,9 @@ from backup.settings import B2_KEY, RECIPIENTS, SIGNING_KEY, Settings
 from backup.signature import signer
 from backup.store import open_store
 from backup.upload import Paced, plan_parts
+from frame.failure import Failure
+from frame.log import get_logger
+from frame.version import own_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 # bench's mixed data. The compression of gpg itself, as that of pg_dump, is many times slower.
 ZSTD = ("zstd", "-q", "-2", f"-T{min(os.cpu_count() or 1, 4)}", "-c")
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 
 class DumpStream:
@@ -69,7 +68,7 @@ def run_backup(
 ) -> Manifest:
     """Back up ``entry`` and return the manifest that was written last.
 
-    ``told`` hears of the bytes of each part that is in the bucket. Raises :class:`BackupError` on
+    ``told`` hears of the bytes of each part that is in the bucket. Raises :class:`Failure` on
     any failure, and then there is no manifest.
     """
     with (
@@ -93,7 +92,7 @@ def run_backup(
             paced = Paced(stream, settings.bandwidth) if settings.bandwidth else stream
             stored = store.upload_stream(name, paced, plan)
         if stored.size != stream.size:
-            raise BackupError(
+            raise Failure(
                 f"object {name} has {stored.size} bytes in the bucket, {stream.size} were sent",
                 hint="Nothing counts as a backup without its manifest; run again.",
             )
@@ -108,7 +107,7 @@ def run_backup(
             finished=datetime.now(UTC),
             recipients=ring.fingerprints,
             signer=signing.fingerprint,
-            program_version=__version__,
+            program_version=own_version(),
             **origin.facts(),
         )
         marker, data = manifest_name(folder, identifier), manifest.to_json()

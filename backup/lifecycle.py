@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from backup.errors import BackupError
 from backup.registry import MONTHLY
+from frame.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,13 +115,13 @@ def apply(store: Store, prefix: str, databases: Sequence[Entry]) -> list[State]:
     for other in others:
         for rule in wanted:
             if rule.prefix.startswith(other.prefix) or other.prefix.startswith(rule.prefix):
-                raise BackupError(
+                raise Failure(
                     f"lifecycle rule for {other.prefix!r} overlaps with the one for {rule.prefix},"
                     " which B2 does not allow",
                     hint="Take the bucket's other rule away, or give the backups their own bucket.",
                 )
     if len(others) + len(wanted) > RULES_LIMIT:
-        raise BackupError(
+        raise Failure(
             f"{len(others) + len(wanted)} lifecycle rules are wanted, a bucket has {RULES_LIMIT}",
             hint="Give this environment a bucket of its own, or take rules of what is gone away.",
         )

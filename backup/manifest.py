@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from backup.errors import BackupError
 from backup.registry import Kind  # noqa: TC001 - as is this
+from frame.failure import Failure
 
 
 class TableContents(BaseModel):
@@ -96,7 +96,7 @@ def parse_manifest(name: str, data: bytes) -> Manifest:
             f"{'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}"
             for fault in error.errors()
         )
-        raise BackupError(
+        raise Failure(
             f"manifest {name} cannot be used ({faults})",
             hint="It is damaged or of a later version of this program; try another backup.",
         ) from error

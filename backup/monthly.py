@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import structlog
-
 from backup.catalogue import Catalogue, monthly_folder
-from backup.errors import BackupError
+from frame.failure import Failure
+from frame.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from backup.signature import Signers
     from backup.store import Store
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 
 def due(backups: Sequence[Backup], kept: Sequence[Backup], now: datetime) -> Backup | None:
@@ -39,7 +38,7 @@ def keep(
     """Copy what is due of each of ``entries`` and return it.
 
     The manifest is copied last here too, so the next run finishes a copy that was cut short. Raises
-    :class:`BackupError` behind the last entry, if some could not be copied.
+    :class:`Failure` behind the last entry, if some could not be copied.
     """
     catalogue = Catalogue(store, prefix)
     copied, failed = [], []
@@ -57,13 +56,13 @@ def keep(
             for place in backup.places:
                 name = place.name.rpartition("/")[2]
                 store.copy(place.file_id, f"{folder}/{name}", place.size)
-        except BackupError as error:
+        except Failure as error:
             failed.append(error.message)
             continue
         log.info("copied", database=entry.name, id=backup.id, size=backup.size)
         copied.append(backup)
     if failed:
-        raise BackupError(
+        raise Failure(
             f"not all monthly copies were made: {'; '.join(failed)}",
             hint="The others are there; run it again when the cause is mended.",
         )

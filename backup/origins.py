@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 from psycopg.conninfo import make_conninfo
 
 from backup.connection import KEEPALIVES, PostgresUri, plain_environment
-from backup.errors import BackupError, WrongUse
 from backup.pipeline import Stage, run_tool
 from backup.registry import Database
-from backup.settings import DATABASE_URI, PREFIX
+from backup.settings import DATABASE_URI, Settings
 from backup.snapshot import (
     LOCK_WAIT,
     describe,
@@ -23,6 +22,7 @@ from backup.snapshot import (
     exported_snapshot,
     roles_of_server,
 )
+from frame.failure import Failure, WrongUse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backup.registry import Entry, Kind
-    from backup.settings import Settings
 
 # What Python itself is told by: where modules are, and which certificates to trust.
 OF_PYTHON = ("PYTHONPATH", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
@@ -62,7 +61,7 @@ def program_version(program: Path) -> str:
     told = run_tool([program, "--version"], plain_environment())
     found = re.search(r"\(PostgreSQL\) (\S+)", told)
     if not found:
-        raise BackupError(
+        raise Failure(
             f"{program} does not tell its version",
             hint="Point BACKUP_PG_BIN at the bin directory of a PostgreSQL installation.",
         )
@@ -74,7 +73,7 @@ def check_versions(dump_version: str, server_version: int) -> None:
     server_major = server_version // 10_000
     leading = re.match(r"\d+", dump_version)
     if leading is None or int(leading[0]) < server_major:
-        raise BackupError(
+        raise Failure(
             f"pg_dump {dump_version} is older than the server, which is {server_major}",
             hint=f"Build the backup image with PG_MAJOR={server_major} or later.",
         )
@@ -148,7 +147,7 @@ def _globals(settings: Settings, entry: Entry) -> Iterator[Origin]:
 
 @contextmanager
 def _cluster(settings: Settings, entry: Entry) -> Iterator[Origin]:
-    given = {name: os.environ[name] for name in os.environ if name.startswith(PREFIX)}
+    given = {name: os.environ[name] for name in os.environ if name.startswith(Settings.PREFIX)}
     inherited = {name: os.environ[name] for name in OF_PYTHON if name in os.environ}
     argv = [sys.executable, "-m", "backup.cluster", entry.kind]
     settings.address(entry.kind)

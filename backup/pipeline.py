@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Self
 
-from backup.errors import BackupError
+from frame.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -37,7 +37,7 @@ class Stage:
         return os.path.basename(self.argv[0])
 
 
-class ChildFailed(BackupError):  # noqa: N818 - as Stopped, it says what happened
+class ChildFailed(Failure):
     """A child of the chain did not do its work."""
 
 

@@ -18,12 +18,12 @@ from backup.contents import (
     sequence_values,
     unvalidated,
 )
-from backup.errors import BackupError
 from backup.pipeline import ChildFailed, Pipeline, Stage, run_tool
 from backup.restore import extract, restore
 from backup.scratch import private_directory
 from backup.scratch_server import scratch_server
 from backup.target import Wanted
+from frame.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ class Proof:
 
 def _source(manifest: Manifest) -> Source:
     if manifest.source is None:
-        raise BackupError(
+        raise Failure(
             f"manifest of {manifest.id} does not tell of its server",
             hint="It was changed or is of another program; use another backup.",
         )

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from backup.errors import WrongUse
+from frame.failure import WrongUse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

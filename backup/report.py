@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
-from backup import __version__
+from frame.output import table
+from frame.version import own_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,7 +61,7 @@ class DrillReport(BaseModel):
         default=None, description="no younger backups; None: the newest"
     )
     databases: tuple[DrillResult, ...]
-    program_version: str = __version__
+    program_version: str = Field(default_factory=own_version)
 
     @property
     def which(self) -> str:
@@ -115,13 +115,14 @@ def human_age(seconds: float | None) -> str:
 
 def drill_table(report: DrillReport) -> Group:
     """Return the report as a table, a row a database, and below it what was restored and found."""
-    table = Table(title=f"Restore drill of {report.started:%Y-%m-%d %H:%M} UTC")
-    for heading in ("database", "verdict", "restore", "in 30 min", "size", "age", "tables"):
-        table.add_column(heading, no_wrap=True)
+    results = table("database", "verdict", ">restore", ">in 30 min", ">size", ">age", ">tables")
+    results.title = f"Restore drill of {report.started:%Y-%m-%d %H:%M} UTC"
+    for column in results.columns:
+        column.no_wrap = True
     found = []
     for result in report.databases:
         style = None if result.verdict == "equal" else "bold red"
-        table.add_row(
+        results.add_row(
             result.database,
             result.verdict,
             "-" if result.restore_seconds is None else f"{result.restore_seconds:.1f} s",
@@ -135,4 +136,4 @@ def drill_table(report: DrillReport) -> Group:
             Text(f"{result.database}: {finding}", style="red")
             for finding in result.findings[:SHOWN]
         ]
-    return Group(table, Text(f"Of each database {report.which} was restored."), *found)
+    return Group(results, Text(f"Of each database {report.which} was restored."), *found)

@@ -7,15 +7,15 @@ from contextlib import closing
 from itertools import product
 from typing import TYPE_CHECKING
 
-import structlog
 from psycopg.conninfo import make_conninfo
 
 from backup.connection import plain_environment
 from backup.crypt import Keyring, decrypt
-from backup.errors import BackupError, WrongUse
 from backup.pipeline import ChildFailed, Pipeline, Stage, run_tool
 from backup.scratch import private_directory, require_room
 from backup.target import apply_settings, check_target, create_database, provide_roles
+from frame.failure import Failure, WrongUse
+from frame.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ WORDS = {
     "nomad": "a snapshot of Nomad",
     "vault": "a snapshot of Vault",
 }
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 
 class _Read:
@@ -60,7 +60,7 @@ def unpack(store: Store, manifest: Manifest, ring: Keyring, plain: Path | None) 
 
     In one pass; nothing in ``plain`` counts until this returns, once size and SHA-256 were found
     as they were and gpg is content. How long a dump is in plain is not known beforehand; the
-    database's own size stands for it. Raises :class:`BackupError`.
+    database's own size stands for it. Raises :class:`Failure`.
     """
     dump = manifest.dump
     if plain:
@@ -76,7 +76,7 @@ def unpack(store: Store, manifest: Manifest, ring: Keyring, plain: Path | None) 
             for _ in read:  # to its end: only then is it known whether object or key is wrong
                 pass
     if (read.size, read.sha256) != (dump.size, dump.sha256):
-        raise BackupError(
+        raise Failure(
             f"object {dump.name} is damaged: {read.size} bytes with SHA-256 {read.sha256}, "
             f"{dump.size} with {dump.sha256} expected",
             hint="Use another backup, and look who or what changed this one.",
@@ -137,7 +137,7 @@ def choose(pg_bin: Path, plain: Path, manifest: Manifest, tables: Sequence[Name]
                 break
     for table, kind in product(tables, ("TABLE", "TABLE DATA")):
         if (table, kind) not in lines:
-            raise BackupError(
+            raise Failure(
                 f"dump has no {kind} of {'.'.join(table)}",
                 hint="Restore the whole database beside the target, and copy the table from there.",
             )

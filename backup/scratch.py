@@ -14,9 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import structlog
-
-from backup.errors import BackupError, WrongUse
+from frame.failure import Failure, WrongUse
+from frame.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +26,7 @@ LONGEST_SOCKET_DIRECTORY = 86
 MORE_ROOM = "Free space there or point BACKUP_SCRATCH at a larger disk."
 LEFT_SECONDS = 10  # before which a directory may be one that is about to be locked
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 
 @contextmanager
@@ -93,7 +92,7 @@ def require_room(directory: Path, needed: int, what: str) -> None:
     """Refuse to start on a disk that cannot hold ``needed`` bytes more."""
     free = shutil.disk_usage(directory).free
     if free < needed:
-        raise BackupError(
+        raise Failure(
             f"scratch directory {directory} has {free} bytes free, {what} needs about {needed}",
             hint=MORE_ROOM,
         )

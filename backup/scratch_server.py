@@ -15,9 +15,9 @@ import psycopg
 from psycopg import sql
 
 from backup.connection import PostgresUri, plain_environment
-from backup.errors import BackupError, WrongUse
 from backup.pipeline import last_words, run_tool
 from backup.scratch import private_directory
+from frame.failure import Failure, WrongUse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -119,7 +119,7 @@ def _wait_until_ready(
             psycopg.connect(found.uri("postgres").uri, connect_timeout=2).close()
             return
         time.sleep(0.1)
-    raise BackupError(
+    raise Failure(
         f"scratch server did not start: {last_words(server_log.read_text(errors='replace'))}",
         hint="Look at memory and disk of the drill's host, and that no limit forbids its start.",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import (
     BaseModel,
@@ -16,12 +16,9 @@ from pydantic import (
     ValidationError,
 )
 
-from backup.errors import WrongUse
+from frame import settings
+from frame.failure import WrongUse
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-PREFIX = "BACKUP_"
 DATABASE_URI = "database_uri"
 B2_KEY = "b2.json"
 B2_RESULTS_KEY = "b2_results.json"
@@ -44,51 +41,53 @@ class B2Key(BaseModel):
     key: SecretStr = Field(min_length=1)
 
 
-class Settings(BaseModel):
-    """The plain settings; each field is the environment variable ``BACKUP_<FIELD>``."""
+class Settings(settings.Settings):
+    """The plain settings of every verb."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    PREFIX = "BACKUP_"
 
-    secrets_dir: Path
-    b2_realm: str = Field(pattern=r"^(production|https?://\S+)$")
-    bucket: str = Field(min_length=6)
-    prefix: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
-    scratch: Path = Field(default_factory=lambda: Path(tempfile.gettempdir()))
-    pg_bin: Path = Path("/usr/lib/postgresql/15/bin")
-    registry: Path = Path(__file__).with_name("databases.toml")
-    part_minimum: ByteSize = Field(default=ByteSize(16 << 20), ge=5_000_000)
-    bandwidth: ByteSize | None = Field(default=None, ge=10_000, description="bytes a second")
-    nomad_address: str | None = Field(default=None, pattern=r"^https?://\S+$")
-    vault_address: str | None = Field(default=None, pattern=r"^https?://\S+$")
-    digest_jobs: int = Field(default=1, ge=1, le=64, description="sessions; the source's load")
-
-    @classmethod
-    def from_environment(cls, environ: Mapping[str, str]) -> Settings:
-        """Read the settings, or raise one :class:`WrongUse` that names everything that is wrong."""
-        given = {
-            field: environ[name]
-            for field in cls.model_fields
-            if environ.get(name := PREFIX + field.upper())
-        }
-        try:
-            return cls.model_validate(given)
-        except ValidationError as error:
-            faults = "; ".join(
-                f"{PREFIX}{str(fault['loc'][0]).upper()} "
-                + ("is not set" if fault["type"] == "missing" else f"is wrong: {fault['msg']}")
-                for fault in error.errors()
-            )
-            raise WrongUse(
-                f"settings are incomplete: {faults}",
-                hint="Set them in the job's env block; `backup --help` lists them all.",
-            ) from None
+    secrets_dir: Path = Field(description="directory of the secret files")
+    b2_realm: str = Field(
+        pattern=r"^(production|https?://\S+)$",
+        description='"production", or the URL of a B2 endpoint',
+    )
+    bucket: str = Field(min_length=6, description="name of the bucket")
+    prefix: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = Field(
+        description="environment, which is the first folder in the bucket, such as local"
+    )
+    scratch: Path = Field(
+        default_factory=lambda: Path(tempfile.gettempdir()),
+        description="directory for restores and drills (default: the system's temporary one)",
+    )
+    pg_bin: Path = Field(
+        default=Path("/usr/lib/postgresql/15/bin"), description="directory of PostgreSQL's programs"
+    )
+    registry: Path = Field(
+        default_factory=lambda: Path(__file__).with_name("databases.toml"),
+        description="list of what is backed up (default: databases.toml in the package)",
+    )
+    part_minimum: ByteSize = Field(
+        default=ByteSize(16 << 20), ge=5_000_000, description="smallest part of an upload in bytes"
+    )
+    bandwidth: ByteSize | None = Field(
+        default=None, ge=10_000, description="most bytes a second of an upload, such as 20MB"
+    )
+    nomad_address: str | None = Field(
+        default=None, pattern=r"^https?://\S+$", description="URL of Nomad, for its snapshot"
+    )
+    vault_address: str | None = Field(
+        default=None, pattern=r"^https?://\S+$", description="URL of Vault, for its snapshot"
+    )
+    digest_jobs: int = Field(
+        default=1, ge=1, le=64, description="parallel sessions to the source that digest tables"
+    )
 
     def address(self, what: str) -> str:
         """Return where Nomad or Vault is, without a slash at the end."""
         found = {"nomad": self.nomad_address, "vault": self.vault_address}[what]
         if found is None:
             raise WrongUse(
-                f"settings are incomplete: {PREFIX}{what.upper()}_ADDRESS is not set",
+                f"settings are incomplete: BACKUP_{what.upper()}_ADDRESS is not set",
                 hint=f"Set it to the URL of {what}, as the job backup-{what} does.",
             )
         return found.rstrip("/")

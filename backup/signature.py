@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import structlog
 from pydantic import RootModel, ValidationError
 
 from backup.connection import plain_environment
 from backup.crypt import GPG, KEYRINGS, Key, Keyring, private_key, public_keys
-from backup.errors import BackupError, WrongUse
 from backup.pipeline import ChildFailed, run_tool
 from backup.scratch import private_directory
 from backup.settings import SIGNERS
+from frame.failure import Failure, WrongUse
+from frame.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from backup.settings import Settings
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 
 class _PublicKeys(RootModel[dict[str, str]]):
@@ -83,18 +83,18 @@ class Signers:
         return cls(settings.secret_path(SIGNERS), trusting)
 
     def check(self, name: str, entry: str, data: bytes, signature: bytes | None) -> None:
-        """Raise :class:`BackupError` unless ``data``, of object ``name``, is signed for ``entry``.
+        """Raise :class:`Failure` unless ``data``, of object ``name``, is signed for ``entry``.
 
         A signature counts although its key has expired since, and not once the key is revoked.
         """
         try:
             if signature is None:
-                raise BackupError(
+                raise Failure(
                     f"manifest {name} is not signed",
                     hint="Use another backup, or --unsigned if you know where this one is from.",
                 )
             self._public_key(entry)
-        except BackupError as error:
+        except Failure as error:
             if not self.trusting:
                 raise
             log.warning("signature not checked, as you wish", object=name, why=error.message)
@@ -119,7 +119,7 @@ class Signers:
                 told = ""
         # A bad, expired or unknown signature and one of a revoked key are told by other words.
         if not any(word in told for word in ("[GNUPG:] GOODSIG ", "[GNUPG:] EXPKEYSIG ")):
-            raise BackupError(
+            raise Failure(
                 f"manifest {name} is not signed by the key of {entry}",
                 hint="Somebody else wrote or changed it; use another backup and find out who.",
             )

@@ -19,8 +19,8 @@ from backup.contents import (
     sequence_values,
     unvalidated,
 )
-from backup.errors import BackupError
 from backup.manifest import Sequence, Source
+from frame.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,7 +80,7 @@ def exclusive(uri: PostgresUri, name: str) -> Iterator[None]:
         if row != (True,):
             holder = connection.execute(HOLDER, [lock_key(name)]).fetchone()
             since = f" (from {holder[2]} since {holder[1]:%Y-%m-%d %H:%M:%S%z})" if holder else ""
-            raise BackupError(
+            raise Failure(
                 f"a backup of {name} is already running{since}",
                 hint="Wait for it to end, or stop its allocation if it hangs.",
             )
@@ -104,7 +104,7 @@ class Snapshot:
         try:
             now = sequence_values(self._connection)
         except psycopg.Error as error:
-            raise BackupError(
+            raise Failure(
                 f"session of the snapshot was lost: {one_line(error)}",
                 hint="Look what ended it, on the server or between; then run again.",
             ) from error
@@ -150,7 +150,7 @@ def exported_snapshot(
             sequences = sequence_values(connection)
             identifier = str(_one(connection, "SELECT pg_export_snapshot()")[0])
         except psycopg.Error as error:
-            raise BackupError(
+            raise Failure(
                 f"no snapshot of database {uri.database()}: {one_line(error)}",
                 hint="Grant the backup role pg_read_all_data, or run again if tables changed.",
             ) from error
@@ -167,7 +167,7 @@ def exported_snapshot(
 def _require_right_to_objects(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
     """Raise if large objects cannot be read: pg_read_all_data does not cover them."""
     if _one(connection, MAY_READ_OBJECTS) != (True,):
-        raise BackupError(
+        raise Failure(
             f"database {connection.info.dbname} has large objects, which the role "
             f"{connection.info.user} may not read",
             hint=f"Let a superuser run: ALTER ROLE {connection.info.user} "

@@ -17,14 +17,14 @@ from itertools import chain, islice
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-import structlog
 from b2sdk.v3 import B2Api, InMemoryAccountInfo
 from b2sdk.v3.exception import B2Error, TruncatedOutput
 from requests.exceptions import RequestException
 
-from backup.deadline import Stopped, time_limit
-from backup.errors import BackupError
+from backup.deadline import time_limit
 from backup.upload import MEBIBYTE, LargeFile, patiently, read_parts
+from frame.failure import Failure, Stopped
+from frame.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -38,7 +38,7 @@ CANCEL_SECONDS = 60  # so that a dead network does not hold a job that already f
 
 LARGE = "none"  # what B2 tells as the SHA-1 of a large file
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class StoredObject:
     hidden: int | None = None
 
 
-def _b2_error(doing: str, error: Exception) -> BackupError:
+def _b2_error(doing: str, error: Exception) -> Failure:
     told = " ".join(str(error).split())[-300:]
-    return BackupError(
+    return Failure(
         f"{doing} failed: {type(error).__name__}: {told}",
         hint="Look at the B2 key's rights and expiry, the bucket's name and the way to the realm.",
     )
@@ -198,7 +198,7 @@ class Store:
     def stream(self, name: str, file_id: str) -> Generator[bytes]:
         """Yield the bytes of one version in their order, requested in ranges beside each other.
 
-        Each range has a patience of its own. Raises :class:`BackupError`.
+        Each range has a patience of its own. Raises :class:`Failure`.
         """
         session, stopping = self._streams, Event()
         url = session.get_download_url_by_id(file_id)

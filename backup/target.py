@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, LiteralString
 
 import psycopg
-import structlog
 from psycopg import sql
 
 from backup.connection import one_line, plain_environment
 from backup.contents import list_tables
-from backup.errors import BackupError
 from backup.pipeline import run_tool
+from frame.failure import Failure
+from frame.log import get_logger
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +59,7 @@ WHERE NOT EXISTS (SELECT FROM pg_depend d
 LIMIT 3
 """
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def create_database(target: PostgresUri, source: Source) -> None:
             with suppress(psycopg.errors.DuplicateDatabase):
                 connection.execute(sql.SQL(" ").join(clauses))
         except psycopg.Error as error:
-            raise BackupError(
+            raise Failure(
                 f"database {target.database()} cannot be created: {one_line(error)}",
                 hint="Create it as you want it, TEMPLATE template0, and restore without --create.",
             ) from error
@@ -120,7 +120,7 @@ def check_target(connection: psycopg.Connection[tuple[Any, ...]], wanted: Wanted
         there = {f"{schema}.{table}" for schema, table in list_tables(connection)}
         met = [f"relation {table}" for table in wanted.tables if table in there]
     if met:
-        raise BackupError(
+        raise Failure(
             f"target database {database} is not empty: it has {', '.join(met)}",
             hint="Restore into a new database, which --create makes, or give --beside.",
         )
@@ -136,7 +136,7 @@ def provide_roles(
     known = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles")}
     missing = [role for role in source.roles if role not in known]
     if missing and not wanted.create_roles:
-        raise BackupError(
+        raise Failure(
             f"target server has no role {', '.join(missing)}",
             hint="Create them, give --create-roles, or --owners skip to own everything yourself.",
         )
@@ -145,7 +145,7 @@ def provide_roles(
             with suppress(psycopg.errors.DuplicateObject):
                 connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role)))
         except psycopg.Error as error:
-            raise BackupError(
+            raise Failure(
                 f"role {role} cannot be created: {one_line(error)}",
                 hint="Give a login with CREATEROLE, or --owners skip to own everything yourself.",
             ) from error

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
-import structlog
 import tenacity
 from b2sdk.v3.exception import (
     B2ConnectionError,
@@ -39,7 +38,8 @@ from b2sdk.v3.exception import (
 )
 from requests.exceptions import RequestException
 
-from backup.errors import BackupError
+from frame.failure import Failure
+from frame.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -62,7 +62,7 @@ TRANSIENT = (
     TooManyRequests, TruncatedOutput, UnknownHost, RequestException,
 )  # fmt: skip
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 
 class Source(Protocol):
@@ -80,9 +80,9 @@ class PartPlan:
     buffers: int
 
     def size(self, number: int) -> int:
-        """Return the bytes of part ``number``, counted from 1. Raises BackupError behind 10,000."""
+        """Return the bytes of part ``number``, counted from 1. Raises Failure behind 10,000."""
         if number > PARTS_LIMIT:
-            raise BackupError(
+            raise Failure(
                 f"dump is longer than the {self.capacity} bytes that {PARTS_LIMIT} parts hold",
                 hint="Raise expected_size of the database in the registry and run again.",
             )

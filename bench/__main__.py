@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
@@ -26,18 +24,17 @@ from bench import (
 )
 from bench.figures import Section
 from bench.race import Setting
-from scripts.console import command, console
+from frame.application import Application, exit_codes
+from frame.failure import ExitCode
+from frame.output import screen
 from scripts.repository import HOME, ROOT
 
-TERMINATED = 128 + signal.SIGTERM
-app = typer.Typer(
-    name="bench",
+app = Application(
+    "bench",
     help=__doc__,
-    epilog="Exit codes: 0 measured, 1 ours or its baseline could not be measured, 2 wrong use.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,  # its frames show local variables, passwords among them
+    epilog=exit_codes({0: "measured", 1: "ours or its baseline could not be measured"}),
 )
+console = screen(stderr=True)
 
 
 class Part(StrEnum):
@@ -78,13 +75,6 @@ Rounds = Annotated[int, typer.Option(min=1, help="Runs of each contender; the fa
 Results = Annotated[Path, typer.Option(file_okay=False, help="Folder of the JSON and Markdown.")]
 
 
-@app.callback()
-def main() -> None:
-    """Measure Harmattan beside what one would use instead, and write bench/results."""
-    # Servers and clients are stopped on the way out, however one is asked to go.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-
-
 @app.command()
 def ingest(
     *,
@@ -105,7 +95,7 @@ def ingest(
     All of it takes about an hour at scale 1 and wants an otherwise idle machine. Both servers are
     made for the run and removed after it.
     """
-    command(lambda: _measure(_INGEST, only, scale, rounds, results))
+    _measure(_INGEST, only, scale, rounds, results)
 
 
 @app.command()
@@ -127,7 +117,7 @@ def backup(
 
     All of it takes about half an hour at scale 1 and wants an otherwise idle machine.
     """
-    command(lambda: _measure(_BACKUP, only, scale, rounds, results))
+    _measure(_BACKUP, only, scale, rounds, results)
 
 
 def _measure(
@@ -156,8 +146,8 @@ def _measure(
         if section.ours(figure) or figure.name.startswith(("psql", "pg_restore", "pipeline"))
     ]
     if any(figure.failed for figure in needed):
-        sys.exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 if __name__ == "__main__":
-    app()
+    app.run()

@@ -17,7 +17,7 @@ from psycopg import sql
 
 from backup.settings import Settings
 from bench.clusters import DATABASE
-from scripts.console import step
+from frame.progress import step
 from standins.b2_server.endpoint import running_endpoint
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def command(*words: str) -> list[str]:
 
 
 def fill(setting: Setting) -> None:
-    """Have the mixed database in the source; raises OperatorError."""
+    """Have the mixed database in the source; raises Failure."""
     source = setting.clusters.source
     setting.load("lineitem")
     if source.row("SELECT to_regclass('notes')")[0] is not None:

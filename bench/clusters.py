@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from scripts.console import OperatorError
+from frame.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +65,7 @@ class Cluster:
         with self.connect() as connection:
             found = connection.execute(query).fetchone()
         if found is None:
-            raise OperatorError(f"{self.name}: a query gave no row", "Report this.")
+            raise Failure(f"{self.name}: a query gave no row", "Report this.")
         return tuple(found)
 
     def psql(self, *statements: str | sql.Composable) -> list[str]:
@@ -107,7 +107,7 @@ def free_bytes() -> int:
 
 @contextmanager
 def started() -> Iterator[Clusters]:
-    """Make, start and at the end remove the two clusters. Raises OperatorError."""
+    """Make, start and at the end remove the two clusters. Raises Failure."""
     password = secrets.token_urlsafe(12)
     with ExitStack() as stack:
         source, warehouse = (
@@ -133,7 +133,7 @@ def _started(name: str, password: str) -> Iterator[Cluster]:
             check=False, capture_output=True, text=True, cwd=home, timeout=_START,
         )  # fmt: skip
         if made.returncode:
-            raise OperatorError(
+            raise Failure(
                 f"initdb of the {name} failed: {made.stderr.strip()[-500:]}",
                 "Mend the cause and run this again.",
             )
@@ -161,7 +161,7 @@ def _programs() -> Path:
         key=lambda program: int(program.parent.parent.name),
     )
     if not found or not shutil.which("psql"):
-        raise OperatorError(
+        raise Failure(
             "PostgreSQL's server is not installed",
             "Install Debian's postgresql-15 and run this again.",
         )
@@ -191,7 +191,7 @@ def _wait(cluster: Cluster, server: subprocess.Popen[bytes]) -> None:
         except psycopg.OperationalError:
             time.sleep(0.1)
     tail = "\n".join((cluster.home / "log").read_text(errors="replace").splitlines()[-8:])
-    raise OperatorError(
+    raise Failure(
         f"the {cluster.name} did not start; its log ends with:\n{tail}",
         "Mend the cause and run this again.",
     )

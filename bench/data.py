@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, LiteralString
 from psycopg import sql
 
 from bench import measure
-from scripts.console import step
+from frame.progress import step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

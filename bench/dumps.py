@@ -8,7 +8,7 @@ from bench import backups
 from bench.clusters import DATABASE
 from bench.figures import Section, Target, find, ratio
 from bench.race import Contender, load_now, race
-from scripts.console import OperatorError
+from frame.failure import Failure
 
 if TYPE_CHECKING:
     from bench.backups import House
@@ -66,7 +66,7 @@ def _ours(house: House, name: str, title: str, proof: str, size: int) -> Contend
         found = {version.file_name: version.size for version, _ in bucket.ls(recursive=True)}
         (stored,) = [size for name, size in found.items() if name.endswith(".dump.zst.gpg")]
         if not any(name.endswith(".manifest.json") for name in found):
-            raise OperatorError("the backup has no manifest", "Report this.")
+            raise Failure("the backup has no manifest", "Report this.")
         return {"stored_bytes": stored}
 
     return Contender(

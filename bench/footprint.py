@@ -11,7 +11,8 @@ from bench import backups
 from bench.clusters import free_bytes
 from bench.figures import Section, Target
 from bench.race import Contender, load_now, race
-from scripts.console import OperatorError, step
+from frame.failure import Failure
+from frame.progress import step
 
 if TYPE_CHECKING:
     from bench.figures import Figure
@@ -33,7 +34,7 @@ _ABOUT = (
 def measure(setting: Setting) -> Section:
     """Back up a small and a large database, both made for it."""
     if free_bytes() < _ROOM * setting.scale:
-        raise OperatorError(
+        raise Failure(
             f"expected {_ROOM * setting.scale / 1e9:.0f} GB free, found {free_bytes() / 1e9:.0f}",
             "Make room, point TMPDIR to a larger disk, or leave --only memory out.",
         )

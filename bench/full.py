@@ -10,7 +10,7 @@ from psycopg import sql
 from bench import data, engine
 from bench.figures import OURS, Section, Target, find, ratio
 from bench.race import Contender, load_now, race
-from scripts.console import OperatorError
+from frame.failure import Failure
 
 if TYPE_CHECKING:
     from bench.measure import Pipe
@@ -113,13 +113,13 @@ def _check(
     warehouse = setting.clusters.warehouse
     found = data.digest(warehouse, schema, table)
     if found != wanted:
-        raise OperatorError(
+        raise Failure(
             f"{schema}.{table}: expected {wanted[0]} rows with the source's digest,"
             f" found {found[0]} and {'the same' if found[1] == wanted[1] else 'another'} digest",
             "Report this.",
         )
     if data.keyed(warehouse, schema, table) != keyed:
-        raise OperatorError(
+        raise Failure(
             f"{schema}.{table}: expected {'a' if keyed else 'no'} primary key", "Report this."
         )
     return {}

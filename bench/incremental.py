@@ -12,7 +12,9 @@ from psycopg import sql
 from bench import data, engine, toolbox, tools
 from bench.figures import OURS, Figure, Section, Target, find, ratio
 from bench.race import Contender, load_now, race
-from scripts.console import OperatorError, console, step
+from frame.failure import Failure
+from frame.output import screen
+from frame.progress import step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
     from bench.measure import Pipe
     from bench.race import Setting
+
+console = screen(stderr=True)
 
 BASELINE = "psql-asks"
 TOLD = "psql-told"
@@ -73,11 +77,11 @@ class _Changes:
         )
 
     def check(self, schema: str) -> dict[str, Any]:
-        """Compare a copy with the source; raises OperatorError where they differ."""
+        """Compare a copy with the source; raises Failure where they differ."""
         warehouse = self.setting.clusters.warehouse
         found = data.digest(warehouse, schema, "orders", columns=_COMMON)
         if found != self.wanted:
-            raise OperatorError(
+            raise Failure(
                 f"expected {self.wanted[0]} rows like the source's, found {found[0]}, or old ones",
                 "See its log.",
             )
@@ -95,9 +99,9 @@ def measure(setting: Setting) -> Section:
     for tool in (toolbox.SLING, toolbox.DLT, toolbox.INGESTR):
         try:
             contenders.append(_tool(setting, changes, tool))
-        except OperatorError as error:
-            console.print(f"[yellow]left out:[/] {tool.title}: {error}")
-            absent.append(Figure(tool.name, tool.title, 0, failed=str(error)))
+        except Failure as error:
+            console.print(f"[yellow]left out:[/] {tool.title}: {error.message}")
+            absent.append(Figure(tool.name, tool.title, 0, failed=error.message))
     figures = race(contenders, setting, changes.make) + absent
     engine.forget(setting.clusters.warehouse)
     figures.append(_nothing_changed(setting))

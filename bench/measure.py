@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from scripts.console import OperatorError
+from frame.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -54,7 +54,7 @@ def run(
 
     What the commands say goes into ``log``, the last one's standard output too unless ``output``
     is to hold it. Memory is the sum over all processes of the pipe and their children, so pages
-    that forked ones share count for each. Raises OperatorError when a command fails or is late.
+    that forked ones share count for each. Raises Failure when a command fails or is late.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     for file in {log, output or log}:
@@ -88,7 +88,7 @@ def run(
     if any(codes):
         why = f"did not end within {timeout:.0f} s" if watch.late else "failed"
         tail = log.read_text(errors="replace").strip()[-_TAIL:]
-        raise OperatorError(f"{Path(pipe[-1][0]).name} {why}: {tail}", f"Read {log}.")
+        raise Failure(f"{Path(pipe[-1][0]).name} {why}: {tail}", f"Read {log}.")
     return Sample(seconds, watch.peak / 1e6)
 
 

@@ -11,7 +11,8 @@ from bench import data, full
 from bench.clusters import free_bytes
 from bench.figures import Figure, Section, Target
 from bench.race import load_now, race
-from scripts.console import OperatorError, step
+from frame.failure import Failure
+from frame.progress import step
 
 if TYPE_CHECKING:
     from bench.clusters import Cluster
@@ -31,7 +32,7 @@ _ABOUT = (
 def measure(setting: Setting) -> Section:
     """Load a small and a large table by the engine; the large one is dropped afterwards."""
     if free_bytes() < _ROOM * setting.scale:
-        raise OperatorError(
+        raise Failure(
             f"expected {_ROOM * setting.scale / 1e9:.0f} GB free, found {free_bytes() / 1e9:.0f}",
             "Make room, point TMPDIR to a larger disk, or leave --only memory out.",
         )

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from bench import data, measure
 from bench.figures import Figure
-from scripts.console import OperatorError, console
+from frame.failure import Failure
+from frame.output import screen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from bench.clusters import Clusters
+
+console = screen(stderr=True)
 
 _REASON = 300  # characters of it; the end is what tells
 _LONGEST = 3600.0  # seconds that one run of any contender may take
@@ -54,7 +57,7 @@ class Contender:
 
     ``pipe`` gives the commands that are timed. Not timed: ``first`` runs once before all rounds,
     ``prepare`` before and ``check`` after each run, ``clear`` after that. ``check`` returns what
-    it saw, and raises OperatorError where the rows that landed are not those of the source.
+    it saw, and raises Failure where the rows that landed are not those of the source.
     """
 
     name: str
@@ -139,8 +142,8 @@ def _run(contender: Contender, pipe: measure.Pipe, setting: Setting) -> measure.
 def _guarded(figure: Figure, setting: Setting, act: Callable[[], None]) -> None:
     try:
         act()
-    except OperatorError as error:
+    except Failure as error:
         # What is kept names no folder of this machine, and no colours of a tool's terminal.
-        said = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).replace(str(setting.home), "…")
+        said = re.sub(r"\x1b\[[0-9;]*m", "", error.message).replace(str(setting.home), "…")
         figure.failed = " ".join(said.split())[-_REASON:]
         console.print(f"[red]✗[/] {figure.title}: {figure.failed}", markup=True)

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from scripts.console import console
+from frame.output import screen
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.figures import Figure, Section, Target
+
+console = screen(stderr=True)
 
 FORMAT = 2  # of the JSON files
 

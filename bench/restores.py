@@ -12,7 +12,8 @@ from bench.clusters import DATABASE
 from bench.figures import Section, Target, find, ratio
 from bench.measure import run
 from bench.race import Contender, load_now, race
-from scripts.console import OperatorError, step
+from frame.failure import Failure
+from frame.progress import step
 
 if TYPE_CHECKING:
     from bench.race import Setting
@@ -38,7 +39,7 @@ def measure(setting: Setting) -> Section:
     def check() -> dict[str, Any]:
         found = data.digest(target.of(_INTO), "public", "lineitem")
         if found != wanted:
-            raise OperatorError(f"lineitem: {wanted} expected, {found} found", "Report this.")
+            raise Failure(f"lineitem: {wanted} expected, {found} found", "Report this.")
         return {}
 
     with backups.house(setting) as house:

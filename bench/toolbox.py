@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.console import OperatorError, step
+from frame.failure import Failure
+from frame.progress import step
 from scripts.shell import NO_TELEMETRY
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ ALL = (GENERATOR, SLING, INGESTR, DLT, TAP, TARGET)
 def install(tool: Tool, folder: Path) -> Path:
     """Return the venv of ``tool`` in ``folder``, made now if it is not there.
 
-    Raises OperatorError where its packages do not install here.
+    Raises Failure where its packages do not install here.
     """
     venv = folder / tool.name
     stamp = venv / "pins"
@@ -101,7 +102,7 @@ def sling(venv: Path) -> Path:
     """Return Sling's program in its venv."""
     found = next(venv.glob("lib/*/site-packages/sling_linux_amd64/bin/sling-*"), None)
     if found is None:
-        raise OperatorError(f"{SLING.title} carries no program here", "It is for Linux on amd64.")
+        raise Failure(f"{SLING.title} carries no program here", "It is for Linux on amd64.")
     found.chmod(0o755)
     return found
 
@@ -113,10 +114,8 @@ def _uv(*words: str) -> None:
             capture_output=True, text=True, check=False, timeout=_INSTALL,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise OperatorError(
+        raise Failure(
             f"uv {words[0]} did not end within {_INSTALL:.0f} s", "Run this again."
         ) from None
     if done.returncode:
-        raise OperatorError(
-            f"does not install here: {done.stderr.strip()[-300:]}", "See what uv says."
-        )
+        raise Failure(f"does not install here: {done.stderr.strip()[-300:]}", "See what uv says.")

@@ -14,13 +14,16 @@ from psycopg import sql
 from bench import data, full, singer, toolbox
 from bench.figures import OURS, Figure, Section, Target, find, ratio
 from bench.race import Contender, load_now, race
-from scripts.console import OperatorError, console
+from frame.failure import Failure
+from frame.output import screen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bench.measure import Pipe
     from bench.race import Setting
+
+console = screen(stderr=True)
 
 _WANTED = 2.5  # times as many rows a second as the fastest tool
 _PART = 200_000  # rows for the ways that move some 8,000 rows a second
@@ -69,9 +72,9 @@ def measure(setting: Setting) -> Section:
     for way in _WAYS:
         try:
             contenders.append(_contender(setting, way))
-        except OperatorError as error:
-            console.print(f"[yellow]left out:[/] {way.title}: {error}")
-            absent.append(Figure(way.name, way.title, 0, failed=str(error)))
+        except Failure as error:
+            console.print(f"[yellow]left out:[/] {way.title}: {error.message}")
+            absent.append(Figure(way.name, way.title, 0, failed=error.message))
     figures = race(contenders, setting) + absent
     rivals = [figure for figure in figures if figure.rate and figure.name not in (OURS, _KEYED)]
     fastest = max(rivals, key=lambda figure: figure.rate or 0, default=None)
@@ -102,7 +105,7 @@ def _contender(setting: Setting, way: _Way) -> Contender:
     def check() -> dict[str, Any]:
         found = data.digest(clusters.warehouse, schema, table, columns=_COMMON)
         if found != wanted:
-            raise OperatorError(
+            raise Failure(
                 f"expected {wanted[0]} rows like the source's, found {found[0]}", "See its log."
             )
         kinds = data.types(clusters.source, "public", table)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import tenacity
 
+from frame.failure import Failure
 from ingest import connections
-from ingest.errors import IngestError
 
 if TYPE_CHECKING:
     from ingest.connections import Webhook
@@ -26,9 +26,7 @@ _PATIENCE = 30.0  # seconds after which no other attempt begins: the run is wait
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
-def failed(
-    job: Job, reason: IngestError, table: str | None, *, step: str, log_url: str = ""
-) -> None:
+def failed(job: Job, reason: Failure, table: str | None, *, step: str, log_url: str = "") -> None:
     """Post that a run failed: in which step, on which table, and why."""
     _tell(job, "failed", table=table, step=step, reason=str(reason), log_url=log_url)
 
@@ -53,7 +51,7 @@ def _tell(job: Job, status: str, **facts: str | None) -> None:
     }
     try:
         _post(connections.webhook(job.resolve(job.pipeline.alert)), body)
-    except (IngestError, _Undelivered) as error:
+    except (Failure, _Undelivered) as error:
         log.warning("alert not delivered to connection %s: %s", job.pipeline.alert, error)
     except Exception as error:  # a connection may hold anything, and its faults may show it
         log.warning(
@@ -63,7 +61,7 @@ def _tell(job: Job, status: str, **facts: str | None) -> None:
         )
 
 
-class _Undelivered(Exception):  # noqa: N818 - it says what is, not what went wrong
+class _Undelivered(Exception):
     """The webhook did not take an alert; the message never holds its URL."""
 
 

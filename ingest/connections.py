@@ -191,7 +191,7 @@ def with_hash_key(address: Address, entry: Entry) -> tuple[Address, str]:
 def connect(address: Address, *, side: str, purpose: str) -> psycopg.Connection[Any]:
     """Open a session in autocommit whose settings are the same everywhere.
 
-    ``purpose`` is what DBAs see in pg_stat_activity. Raises IngestError.
+    ``purpose`` is what DBAs see in pg_stat_activity. Raises Failure.
     """
     parameters = {
         **_PARAMETERS,

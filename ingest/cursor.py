@@ -7,8 +7,8 @@ from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
+from frame.failure import Failure
 from ingest import names
-from ingest.errors import IngestError
 
 if TYPE_CHECKING:
     from ingest.rules import TableRule
@@ -105,19 +105,19 @@ class Interval:
 
 
 def of(rule: TableRule, table: TableShape) -> Cursor | None:
-    """Return the cursor that ``rule`` names in ``table``; raise IngestError if it cannot be one."""
+    """Return the cursor that ``rule`` names in ``table``; raise Failure if it cannot be one."""
     if rule.cursor is None:
         return None
     where = f"table {table.relation}: cursor"
     column = next((each for each in table.columns if each.name == rule.cursor), None)
     if column is None:
-        raise IngestError(
+        raise Failure(
             f"{where}: expected one of its columns, found {rule.cursor}",
             hint="Mend the cursor in the pipeline file; case matters here.",
         )
     kind = _without_modifier(column.type.declaration)
     if kind not in _LOOKBACKS and kind not in _NUMBERS:
-        raise IngestError(
+        raise Failure(
             f"{where} {column.name}: expected a number, a date or a time stamp, found {kind}",
             hint="Choose a column that grows whenever a row is written, or use load: full.",
         )
@@ -126,7 +126,7 @@ def of(rule: TableRule, table: TableShape) -> Cursor | None:
         lookback = _LOOKBACKS.get(kind, 0)
     if isinstance(lookback, timedelta) is not (kind in _LOOKBACKS):
         wanted = "a duration such as 2h" if kind in _LOOKBACKS else "a whole number"
-        raise IngestError(
+        raise Failure(
             f"table {table.relation}: lookback: expected {wanted} for {column.name} ({kind}),"
             f" found {_text(lookback)}",
             hint="Mend lookback in the pipeline file.",

@@ -41,7 +41,7 @@ def name(plan: TablePlan) -> sql.Identifier:
 def stage(sessions: Sessions, plan: TablePlan) -> Found:
     """Compare the keys of the source's snapshot with what the table would hold when published.
 
-    If they differ, the source's keys are in staging afterwards. Raises IngestError.
+    If they differ, the source's keys are in staging afterwards. Raises Failure.
     """
     try:
         there = sessions.source.execute(_source_digest(plan)).fetchall()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from ingest.errors import IngestError
+from frame.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -241,7 +241,7 @@ def copy_indexes(
 
 
 def restore(connection: psycopg.Connection[Any], kept: Dependents, table: str) -> None:
-    """Run the statements that make everything again; raise IngestError at one that cannot be."""
+    """Run the statements that make everything again; raise Failure at one that cannot be."""
     for statement in kept.restore:
         try:
             connection.execute(sql.SQL(statement))
@@ -252,7 +252,7 @@ def restore(connection: psycopg.Connection[Any], kept: Dependents, table: str) -
             psycopg.errors.UndefinedTable,
         ) as error:
             what = statement.partition(" AS ")[0].removeprefix("CREATE ")
-            raise IngestError(
+            raise Failure(
                 f"warehouse: table {table}: {what}: expected the columns that it was made for,"
                 f" found: {error.diag.message_primary}",
                 hint="Drop or change it, then run again.",

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from frame.failure import Failure
 from ingest import catalog, names, plan, types
-from ingest.errors import IngestError, SchemaChangedError, from_postgres
+from ingest.errors import SchemaChangedError, from_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +26,7 @@ def decide(
     target: psycopg.Connection[Any],
     scope: Scope,
     hashed: str,
-) -> tuple[list[TablePlan], dict[str, IngestError], list[types.TypeStep]]:
+) -> tuple[list[TablePlan], dict[str, Failure], list[types.TypeStep]]:
     """Return the plan of each table, the errors of those that have none, and the types to make.
 
     Nothing is changed on either side.
@@ -44,8 +45,8 @@ def decide(
     }
     states = job.journal(target).states(published.values())
     plans: list[TablePlan] = []
-    failed: dict[str, IngestError] = {}
-    unguarded: dict[Relation, IngestError] = {}
+    failed: dict[str, Failure] = {}
+    unguarded: dict[Relation, Failure] = {}
     if scope.only is None:  # of one table alone nothing is known of the others
         failed |= _gone(job, target, published)
         unguarded = _unguarded(pipeline, source)
@@ -64,14 +65,14 @@ def decide(
                 full_refresh=scope.full_refresh,
                 interval=scope.interval,
             )
-        except IngestError as error:
+        except Failure as error:
             failed[table] = error
         else:
             plans.append(planned)
     if interval := scope.interval:
         plans = [each for each in plans if each.cursor and interval.suits(each.cursor)]
         if not plans and not failed:
-            raise IngestError(
+            raise Failure(
                 f"source {pipeline.source}: expected a table whose cursor has such values as"
                 f" {interval.since} and {interval.until}, found none",
                 hint="An interval is read again of tables with load: incremental or append.",
@@ -79,16 +80,16 @@ def decide(
     return plans, failed, landings.steps
 
 
-def _unguarded(pipeline: Pipeline, source: Source) -> dict[Relation, IngestError]:
+def _unguarded(pipeline: Pipeline, source: Source) -> dict[Relation, Failure]:
     """Return an error for tables of a pattern that hashes or leaves out what none of them has."""
-    failed: dict[Relation, IngestError] = {}
+    failed: dict[Relation, Failure] = {}
     for rule in pipeline.tables:
         shapes = [each for each in source.shapes if source.rules[each.relation] is rule]
         there = {column.name for shape in shapes for column in shape.columns}
         missing = rule.columns.withheld - there
         if missing and rule.table.pattern:
             failed |= {
-                shape.relation: IngestError(
+                shape.relation: Failure(
                     f"table {shape.relation}: columns: expected {', '.join(sorted(missing))} in a"
                     f" table of {rule.name}, found none",
                     hint="Mend the name in the pipeline file, lest the column be published as it"
@@ -101,7 +102,7 @@ def _unguarded(pipeline: Pipeline, source: Source) -> dict[Relation, IngestError
 
 def _gone(
     job: Job, target: psycopg.Connection[Any], published: Mapping[Relation, str]
-) -> dict[str, IngestError]:
+) -> dict[str, Failure]:
     """Return an error for each published table of a pattern whose source is there no longer."""
     patterns = [rule.table for rule in job.pipeline.tables if rule.table.pattern]
     if not patterns:

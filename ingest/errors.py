@@ -1,13 +1,12 @@
-"""The one error family of this package.
-
-A message names the object, what was expected and what was found; ``HINT:`` says how to go on.
-"""
+"""The kinds of failure that this package tells apart; published data is as it was before each."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from frame.failure import Failure, WrongUse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,18 +41,6 @@ _HINTS = (
 _LOST = "The connection was lost: run again when the server is back. Published data is intact."
 
 
-class IngestError(Exception):
-    """What went wrong, and how to go on. Published data is as it was before."""
-
-    def __init__(self, message: str, *, hint: str) -> None:
-        super().__init__(message, hint)
-        self.message = message
-        self.hint = hint
-
-    def __str__(self) -> str:
-        return f"{self.message}\nHINT: {self.hint}"
-
-
 @dataclass(frozen=True)
 class Problem:
     """One fault of a pipeline file: its line (from 1), its key, and what is wrong there."""
@@ -67,7 +54,7 @@ class Problem:
         return f"{self.file}:{self.line}: {self.key}: {self.message}"
 
 
-class ContractError(IngestError):
+class ContractError(Failure):
     """A pipeline file breaks the format; ``problems`` has every fault of it, in file order."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
@@ -78,31 +65,31 @@ class ContractError(IngestError):
         )
 
 
-class UnknownTableError(IngestError):
+class UnknownTableError(WrongUse):
     """A caller asked for a table that the pipeline does not load."""
 
 
-class UnknownConnectionError(IngestError):
+class UnknownConnectionError(WrongUse):
     """A connection id is not defined, or what it holds is no PostgreSQL connection."""
 
 
-class DatabaseError(IngestError):
+class DatabaseError(Failure):
     """The source or the warehouse refused a statement, or was not there."""
 
 
-class SchemaChangedError(IngestError):
+class SchemaChangedError(Failure):
     """The source's shape changed, and the pipeline file does not let the table follow."""
 
 
-class CheckFailedError(IngestError):
+class CheckFailedError(Failure):
     """A staged table breaks what its pipeline file says; it stays in staging for a look."""
 
 
-class ConflictError(IngestError):
+class ConflictError(Failure):
     """Another run got in between: what this one staged is not what it would publish."""
 
 
-class RunFailedError(IngestError):
+class RunFailedError(Failure):
     """Some tables of a pipeline failed; the others were published."""
 
 

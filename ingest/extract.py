@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import sql
 
+from frame.failure import Failure
 from ingest import catalog, connections, selection
-from ingest.errors import IngestError, from_postgres
+from ingest.errors import from_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -50,7 +51,7 @@ class Source:
         return self.leader.broken or self.leader.closed
 
     def session(self, purpose: str) -> psycopg.Connection[Any]:
-        """Open another session that sees the snapshot. Raises IngestError."""
+        """Open another session that sees the snapshot. Raises Failure."""
         connection = connections.connect(self._address, side=self.side, purpose=purpose)
         try:
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -72,7 +73,7 @@ def snapshot(
     The tables are locked (ACCESS SHARE, which stops no reader or writer) before the snapshot is
     taken: one that is truncated or rewritten in between would read as empty under it. So are those
     that views read; a materialised view cannot be, and shows what it was refreshed with meanwhile.
-    Raises IngestError.
+    Raises Failure.
     """
     side = f"source {pipeline.source}"
     what = ", ".join(rule.name for rule in pipeline.tables)
@@ -115,10 +116,10 @@ def copy_out(plan: TablePlan, blocks: tuple[int, int | None] | None = None) -> s
 def _check_same(
     side: str, tables: Iterable[Relation], names: Mapping[int, tuple[str, str]]
 ) -> None:
-    """Raise IngestError unless the oids that were found are what was locked by name."""
+    """Raise Failure unless the oids that were found are what was locked by name."""
     for table in tables:
         if names.get(table.oid) != (table.schema, table.name):
-            raise IngestError(
+            raise Failure(
                 f"{side}: table {table}: expected it as it was looked up, found it made anew since",
                 hint="Run again.",
             )

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from frame.failure import Failure
 from ingest import connections, selection, warehouse
-from ingest.errors import DatabaseError, IngestError
+from ingest.errors import DatabaseError
 from ingest.journal import Journal
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Job:
             yield connection
 
     def connect(self) -> psycopg.Connection[Any]:
-        """Open a session to the warehouse. Raises IngestError."""
+        """Open a session to the warehouse. Raises Failure."""
         address = connections.postgres(self.resolve(self.pipeline.warehouse))
         return connections.connect(address, side="warehouse", purpose=f"ingest {self.name}")
 
@@ -77,11 +78,11 @@ class Job:
     def write(self, target: psycopg.Connection[Any], write: Callable[[Journal], T]) -> T:
         """Return what ``write`` does with the journal; by a new session if ``target`` is gone.
 
-        Raises IngestError.
+        Raises Failure.
         """
         try:
             return write(self.journal(target))
-        except IngestError:
+        except Failure:
             if not target.closed:
                 raise
         with closing(self._reconnect()) as fresh:

@@ -20,7 +20,7 @@ from ingest.plan import State
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ingest.errors import IngestError
+    from frame.failure import Failure
     from ingest.plan import TablePlan
     from ingest.staging import Staged
 
@@ -156,7 +156,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Journal:
-    """The rows of one run of one pipeline, by a session of the warehouse. Raises IngestError."""
+    """The rows of one run of one pipeline, by a session of the warehouse. Raises Failure."""
 
     connection: psycopg.Connection[Any]
     pipeline: str
@@ -180,14 +180,14 @@ class Journal:
         except psycopg.Error as error:
             raise from_postgres(error, side="warehouse", table="ops.*") from error
 
-    def end(self, error: IngestError | None = None) -> None:
+    def end(self, error: Failure | None = None) -> None:
         """Write how the run ended: failed if it or one of its tables did, with the first error.
 
         ``error`` is one that could not be written when it came.
         """
         self._execute(_END, error=None if error is None else str(error))
 
-    def stopped(self, step: str, error: IngestError) -> None:
+    def stopped(self, step: str, error: Failure) -> None:
         """Write what stopped the run as a whole."""
         self._execute(_STOPPED, step=step, error=str(error))
 
@@ -255,9 +255,7 @@ class Journal:
             seconds=staged.seconds,
         )
 
-    def failed(
-        self, table: str, step: str, error: IngestError, plan: TablePlan | None = None
-    ) -> None:
+    def failed(self, table: str, step: str, error: Failure, plan: TablePlan | None = None) -> None:
         """Write that a table failed in ``step``; it may have failed before it had a plan."""
         self._execute(
             _FAILED,

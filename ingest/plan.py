@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from frame.failure import Failure
 from ingest import cursor as cursors
 from ingest import drift, names
 from ingest.cursor import Cursor  # noqa: TC001 - pydantic reads it
 from ingest.drift import Shape, ShapeColumn
-from ingest.errors import IngestError, SchemaChangedError
+from ingest.errors import SchemaChangedError
 from ingest.rules import DELETED_AT
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def build(
     """Return what a run does with ``table``.
 
     ``state`` is None if nothing is published; ``hashed`` is the mark of the key for hashed
-    columns; ``interval`` asks for those cursor values only. Raises IngestError, and
+    columns; ``interval`` asks for those cursor values only. Raises Failure, and
     SchemaChangedError if the shape changed and the rule forbids it.
     """
     whole = _whole(pipeline, rule, table, landings, hashed)
@@ -187,7 +188,7 @@ def _whole(
     relation = table.relation
     columns = _columns(rule, table)
     if rule.deletes == "mark" and DELETED_AT in {column.name for column in columns}:
-        raise IngestError(
+        raise Failure(
             f"table {relation}: expected no column {DELETED_AT} for deletes: mark, which adds it",
             hint="Exclude the source's own, or choose another way for deletes.",
         )
@@ -258,7 +259,7 @@ def _columns(rule: TableRule, table: TableShape) -> tuple[Column, ...]:
         missing = {*wanted} - (kept if what.startswith("checks") else known)
         # A pattern's rule says what is so wherever there is such a column.
         if missing and not rule.table.pattern:
-            raise IngestError(
+            raise Failure(
                 f"table {table.relation}: {what}: expected its columns"
                 f" {', '.join(sorted(kept))}, found {', '.join(sorted(missing))}",
                 hint="Mend the name in the pipeline file; case matters here.",
@@ -270,13 +271,13 @@ def _key(rule: TableRule, table: TableShape, kept: set[str]) -> tuple[str, ...]:
     key = rule.key or table.primary_key
     missing = [name for name in key if name not in kept]
     if rule.key and missing:
-        raise IngestError(
+        raise Failure(
             f"table {table.relation}: key: expected its columns, found {', '.join(missing)}",
             hint="Mend the key in the pipeline file; case matters here.",
         )
     key = () if missing else key
     if not key and (rule.load == "incremental" or rule.deletes != "ignore"):
-        raise IngestError(
+        raise Failure(
             f"table {table.relation}: expected a key for"
             f" {'load: incremental' if rule.load == 'incremental' else 'deletes: ' + rule.deletes},"
             " found no primary key",

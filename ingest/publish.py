@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 import psycopg
 from psycopg import sql
 
+from frame.failure import Failure
 from ingest import deletions, dependents, names, staging, warehouse
-from ingest.errors import ConflictError, IngestError, from_postgres
+from ingest.errors import ConflictError, from_postgres
 from ingest.journal import Counts
 from ingest.rules import DELETED_AT
 
@@ -31,7 +32,7 @@ def publish(journal: Journal, staged: Staged) -> Counts:
 
     A full copy takes the published table's place, and what hangs on that one is made again on it;
     where that is not possible, and the columns are the same, the table stays and is filled anew.
-    What is new is merged or added. Done once, it does nothing more. Raises IngestError.
+    What is new is merged or added. Done once, it does nothing more. Raises Failure.
     """
     plan, connection = staged.plan, journal.connection
     try:
@@ -167,7 +168,7 @@ def _refill(
     """Fill the published table anew, for what hangs on it and cannot be made again."""
     foreign = [each for each in blockers if each.startswith("constraint ")]
     if foreign:
-        raise IngestError(
+        raise Failure(
             f"warehouse: table {plan}: expected no foreign key to point at it,"
             f" found {', '.join(foreign)}",
             hint="Drop it: rows of a published table come and go as a whole.",
@@ -186,7 +187,7 @@ def _refill(
     old, new = ({shape[:3] for shape in side} for side in shapes)
     if old != new:
         changed = sorted({name for name, *_ in old ^ new})
-        raise IngestError(
+        raise Failure(
             f"warehouse: table {plan}, column {', '.join(changed)}: expected the columns"
             f" and the key that {'; '.join(blockers)} was made for, found them changed",
             hint="Drop it, run again, and create it anew; or grant this role membership in the"

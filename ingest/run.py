@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from frame.failure import Failure
 from ingest import (
     checks,
     due,
@@ -19,12 +20,7 @@ from ingest import (
     staging,
     warehouse,
 )
-from ingest.errors import (
-    CheckFailedError,
-    DatabaseError,
-    IngestError,
-    RunFailedError,
-)
+from ingest.errors import CheckFailedError, DatabaseError, RunFailedError
 from ingest.job import Job, Scope
 from ingest.workers import Sessions, Shared
 
@@ -64,11 +60,11 @@ class Report:
     pipeline: str
     run_id: str
     loaded: list[Loaded] = field(default_factory=list)
-    failed: dict[str, IngestError] = field(default_factory=dict)
+    failed: dict[str, Failure] = field(default_factory=dict)
     step: str | None = None  # in which the first of them failed
 
 
-def foresee(job: Job, scope: Scope) -> tuple[list[TablePlan], dict[str, IngestError]]:
+def foresee(job: Job, scope: Scope) -> tuple[list[TablePlan], dict[str, Failure]]:
     """Return what :func:`run` would do, and what would fail before it began."""
     address, hashed = job.source()
     with (
@@ -83,11 +79,11 @@ def foresee(job: Job, scope: Scope) -> tuple[list[TablePlan], dict[str, IngestEr
 
 def stage(
     job: Job, target: psycopg.Connection[Any], scope: Scope
-) -> tuple[list[Staged], dict[str, IngestError]]:
+) -> tuple[list[Staged], dict[str, Failure]]:
     """Copy what is due of every table, or the ``only`` one, from one snapshot into staging.
 
     Return what is staged and the errors of tables that are not; both are in ops, and on the
-    warehouse's disk: other processes may go on from there. Raises IngestError if nothing could even
+    warehouse's disk: other processes may go on from there. Raises Failure if nothing could even
     begin.
     """
     return _begin(job, target, scope, lasting=True)
@@ -95,7 +91,7 @@ def stage(
 
 def _begin(
     job: Job, target: psycopg.Connection[Any], scope: Scope, *, lasting: bool
-) -> tuple[list[Staged], dict[str, IngestError]]:
+) -> tuple[list[Staged], dict[str, Failure]]:
     warehouse.prepare(target, job.pipeline)
     job.journal(target).begin()
     return _stage(job, target, scope, lasting=lasting)
@@ -114,7 +110,7 @@ def take_again(job: Job, target: psycopg.Connection[Any], stale: Staged, scope: 
 
 def _stage(
     job: Job, target: psycopg.Connection[Any], scope: Scope, *, lasting: bool
-) -> tuple[list[Staged], dict[str, IngestError]]:
+) -> tuple[list[Staged], dict[str, Failure]]:
     # What is not lasting may go in a crash, and so will the session that would publish it.
     pipeline, journal = job.pipeline, job.journal(target)
     address, hashed = job.source()
@@ -158,7 +154,7 @@ def _stage(
     return staged, failed
 
 
-def _lacks(planned: TablePlan, types: dict[str, IngestError]) -> IngestError | None:
+def _lacks(planned: TablePlan, types: dict[str, Failure]) -> Failure | None:
     """Return the error of the first of ``types`` that a table needs, None if it needs none."""
     return next(
         (
@@ -171,13 +167,13 @@ def _lacks(planned: TablePlan, types: dict[str, IngestError]) -> IngestError | N
 
 
 def audit(job: Job, target: psycopg.Connection[Any], staged: Staged) -> None:
-    """Hold a staged table against its rule. Raises IngestError; what was found is in ops."""
+    """Hold a staged table against its rule. Raises Failure; what was found is in ops."""
     with _recorded(job, target, staged, "audit"):
         checks.audit(job.journal(target), staged, job.rule(staged.plan))
 
 
 def release(job: Job, target: psycopg.Connection[Any], staged: Staged) -> Loaded:
-    """Publish a staged table. Raises IngestError; what was done is in ops."""
+    """Publish a staged table. Raises Failure; what was done is in ops."""
     began = monotonic()
     with _recorded(job, target, staged, "publish"):
         done = publish.publish(job.journal(target), staged)
@@ -207,7 +203,7 @@ def run(
     """Load, audit and publish the tables of a pipeline, or those of ``scope``.
 
     ``report`` is filled in as tables are published. A table that fails does not keep the others
-    from being published; at the end RunFailedError names all that failed. Raises IngestError.
+    from being published; at the end RunFailedError names all that failed. Raises Failure.
     """
     report = Report(job.name, job.run_id) if report is None else report
     recovered = False
@@ -215,12 +211,12 @@ def run(
         with job.warehouse() as target:
             try:
                 _all(job, target, scope or Scope(), report)
-            except IngestError as error:
+            except Failure as error:
                 stop(job, target, "extract", error)
                 raise
             recovered = finish(job, target, next(iter(report.failed.values()), None))
         _check(report)
-    except IngestError as error:
+    except Failure as error:
         if alert:
             from ingest import alerts  # what it needs takes a tenth of a second
 
@@ -235,7 +231,7 @@ def run(
 
 
 def stop(
-    job: Job, target: psycopg.Connection[Any], step: str, error: IngestError, *, ended: bool = True
+    job: Job, target: psycopg.Connection[Any], step: str, error: Failure, *, ended: bool = True
 ) -> None:
     """Write into ops that ``step`` failed as a whole, if the warehouse hears, or soon will.
 
@@ -248,11 +244,11 @@ def stop(
         if ended:
             journal.ended()
 
-    with suppress(IngestError):  # the error at hand says more than one of writing it down
+    with suppress(Failure):  # the error at hand says more than one of writing it down
         job.write(target, write)
 
 
-def finish(job: Job, target: psycopg.Connection[Any], error: IngestError | None = None) -> bool:
+def finish(job: Job, target: psycopg.Connection[Any], error: Failure | None = None) -> bool:
     """Write into ops how the run ended; return whether the pipeline recovered by it.
 
     ``error`` is the run's first one, which the warehouse may not have heard of.
@@ -262,7 +258,7 @@ def finish(job: Job, target: psycopg.Connection[Any], error: IngestError | None 
         journal.end(error)
         return journal.ended()
 
-    with suppress(IngestError):
+    with suppress(Failure):
         return job.write(target, write)
     return False
 
@@ -277,13 +273,13 @@ def _all(job: Job, target: psycopg.Connection[Any], scope: Scope, report: Report
             audit(job, target, each)
             step = "publish"
             report.loaded.append(release(job, target, each))
-        except IngestError as error:
+        except Failure as error:
             _fail(report, step, str(each), error)
             if target.closed:
                 break
 
 
-def _fail(report: Report, step: str, table: str, error: IngestError) -> None:
+def _fail(report: Report, step: str, table: str, error: Failure) -> None:
     report.failed[table] = error
     report.step = report.step or step
     log.error("not published: %s", error.message)
@@ -295,9 +291,9 @@ def _recorded(
 ) -> Iterator[None]:
     try:
         yield
-    except IngestError as error:
+    except Failure as error:
         reason = error
-        with suppress(IngestError):
+        with suppress(Failure):
             job.write(target, lambda ops: ops.failed(str(staged), step, reason, staged.plan))
         raise
 

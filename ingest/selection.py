@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ingest.errors import IngestError, UnknownTableError
+from frame.failure import Failure
+from ingest.errors import UnknownTableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,7 +21,7 @@ def select(
     """Return the tables of the source that ``pipeline`` names, by name, each with its rule.
 
     A rule that names a table goes before a pattern, and among patterns the first. ``only`` picks
-    one, by its name with or without its schema. Raises IngestError for a name or a pattern that
+    one, by its name with or without its schema. Raises Failure for a name or a pattern that
     finds nothing, a table that the role may not read, or two of one published name, and
     UnknownTableError for an ``only`` that is not among the tables.
     """
@@ -36,14 +37,14 @@ def select(
             and (relation.is_table or not wanted.pattern)
         ]
         if not found:
-            raise IngestError(
+            raise Failure(
                 f"source {pipeline.source}: expected {rule.name}, found no such table",
                 hint="Mend the name in the pipeline file; views are loaded only if named.",
             )
         for relation in found:
             other = chosen.setdefault(relation.name, relation)
             if other is not relation:
-                raise IngestError(
+                raise Failure(
                     f"schema {pipeline.published_schema}: table {relation.name}: expected one"
                     f" source, found {other} and {relation}",
                     hint="Publish one of them with a pipeline file and schema of its own.",
@@ -78,7 +79,7 @@ def _pick(pipeline: Pipeline, tables: Sequence[Relation], only: str) -> Relation
 def _check_readable(pipeline: Pipeline, tables: Sequence[Relation]) -> None:
     closed = [str(relation) for relation in tables if not relation.readable]
     if closed:
-        raise IngestError(
+        raise Failure(
             f"source {pipeline.source}: expected the right to read every table,"
             f" found none on {', '.join(closed)}",
             hint="Grant the connection's role USAGE on the schema and SELECT on the tables.",

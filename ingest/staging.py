@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, LiteralString, cast
 import psycopg
 from psycopg import sql
 
+from frame.failure import Failure
 from ingest import deletions, extract, names, transfer
-from ingest.errors import ConflictError, IngestError, from_postgres
+from ingest.errors import ConflictError, from_postgres
 from ingest.plan import TablePlan  # noqa: TC001 - pydantic reads it
 from ingest.rules import DELETED_AT
 
@@ -261,7 +262,7 @@ def _finish(connection: psycopg.Connection[Any], plan: TablePlan) -> None:
 
 def key_error(
     connection: psycopg.Connection[Any], plan: TablePlan, error: psycopg.Error
-) -> IngestError:
+) -> Failure:
     """Return the error that names the key and some of the values that break it."""
     key = sql.SQL(", ").join(map(sql.Identifier, plan.key))
     what, which = "keys that come more than once", sql.SQL("GROUP BY {} HAVING count(*) > 1")
@@ -270,7 +271,7 @@ def key_error(
     query = sql.SQL("SELECT ROW({})::text FROM {} {} LIMIT 3")
     query_of_key = query.format(key, name(plan), which.format(key))
     found = ", ".join(str(row) for (row,) in connection.execute(query_of_key))
-    return IngestError(
+    return Failure(
         f"table {plan}: expected the key ({', '.join(plan.key)}) to tell rows apart,"
         f" found {what}: {found}",
         hint="Mend the rows at the source, or name other columns in key.",

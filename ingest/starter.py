@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from frame.failure import Failure
 from ingest import catalog, connections
-from ingest.errors import IngestError, from_postgres
+from ingest.errors import from_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +35,7 @@ def pipeline_file(address: Address, *, schemas: Sequence[str], published: str) -
     """Return the text of a pipeline file for every table of ``schemas``.
 
     A large table with a key and a column that tells of changes is loaded by increments, all
-    others whole. Raises IngestError.
+    others whole. Raises Failure.
     """
     side = f"source {address.id}"
     with closing(connections.connect(address, side=side, purpose="ingest init")) as connection:
@@ -44,7 +45,7 @@ def pipeline_file(address: Address, *, schemas: Sequence[str], published: str) -
         except psycopg.Error as error:
             raise from_postgres(error, side=side, table=", ".join(schemas)) from error
     if not tables:
-        raise IngestError(
+        raise Failure(
             f"{side}: expected tables in {', '.join(schemas)}, found none",
             hint="Name the schemas with --schema.",
         )

@@ -13,7 +13,8 @@ import psycopg
 from psycopg import pq
 from psycopg.errors import error_from_result
 
-from ingest.errors import IngestError, from_postgres
+from frame.failure import Failure
+from ingest.errors import from_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -47,7 +48,7 @@ class End:
 def move(source: End, target: End, progress: Callable[[int], None]) -> Moved:
     """Run both COPYs and pass every byte on; ``progress`` hears of each block's size.
 
-    Memory is a few blocks and the widest row. Raises IngestError; whatever failed, the source's
+    Memory is a few blocks and the widest row. Raises Failure; whatever failed, the source's
     session is then in no state to be used again, and the target's transaction is undone.
     """
     carried = 0
@@ -63,7 +64,7 @@ def move(source: End, target: End, progress: Callable[[int], None]) -> Moved:
     except psycopg.Error as error:
         raise from_postgres(error, side=target.side, table=target.table) from error
     if landed != stream.rows:
-        raise IngestError(
+        raise Failure(
             f"table {target.table}: expected {stream.rows} rows, found {landed} landed",
             hint="Run again, and report it if it happens twice.",
         )
@@ -81,7 +82,7 @@ class _Stream:
         self._poll.register(self._pgconn.socket, select.POLLIN)
 
     def blocks(self) -> Generator[bytearray, None, None]:
-        """Yield the stream in blocks; raise IngestError if the source fails."""
+        """Yield the stream in blocks; raise Failure if the source fails."""
         try:
             self._pgconn.send_query(self._end.copy.as_bytes(self._end.connection))
             self._pgconn.flush()

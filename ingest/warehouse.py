@@ -14,8 +14,8 @@ from ingest.types import EXTENSIONS_SCHEMA
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from frame.failure import Failure
     from ingest.contract import Pipeline
-    from ingest.errors import IngestError
     from ingest.types import TypeStep
 
 READERS = "warehouse_readers"
@@ -33,7 +33,7 @@ def lock(connection: psycopg.Connection[Any], pipeline: Pipeline) -> None:
     """Take the lock of the pipeline's schema: a second run of it waits, up to 10 minutes.
 
     The lock belongs to the session, so it ends with it, also when a run is killed.
-    Raises IngestError.
+    Raises Failure.
     """
     schema = pipeline.published_schema
     try:
@@ -52,7 +52,7 @@ def lock(connection: psycopg.Connection[Any], pipeline: Pipeline) -> None:
 
 
 def prepare(connection: psycopg.Connection[Any], pipeline: Pipeline) -> None:
-    """Create the pipeline's two schemas and the tables of ops where missing. Raises IngestError."""
+    """Create the pipeline's two schemas and the tables of ops where missing. Raises Failure."""
     schemas = [ops.SCHEMA, pipeline.published_schema, pipeline.staging_schema]
     try:
         ((there, tables),) = connection.execute(_SET_UP, [schemas]).fetchall()
@@ -72,12 +72,12 @@ def prepare(connection: psycopg.Connection[Any], pipeline: Pipeline) -> None:
 
 def make_types(
     connection: psycopg.Connection[Any], steps: Iterable[TypeStep]
-) -> dict[str, IngestError]:
+) -> dict[str, Failure]:
     """Make the types that plans land in; return the errors of those that are not, by declaration.
 
     Each step commits by itself: a new label may not be used in the transaction that adds it.
     """
-    failed: dict[str, IngestError] = {}
+    failed: dict[str, Failure] = {}
     for step in steps:
         try:
             if step.statement.startswith("CREATE EXTENSION"):

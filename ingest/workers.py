@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import psycopg
 
-from ingest.errors import IngestError
+from frame.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,7 +58,7 @@ class Sessions:
 
     @property
     def source(self) -> psycopg.Connection[Any]:
-        """The session that reads in the snapshot. Raises IngestError once stopped."""
+        """The session that reads in the snapshot. Raises Failure once stopped."""
         if self._source is None:
             self._source = self._open_source()
         self._check()
@@ -66,7 +66,7 @@ class Sessions:
 
     @property
     def target(self) -> psycopg.Connection[Any]:
-        """The session that writes into the warehouse. Raises IngestError once stopped."""
+        """The session that writes into the warehouse. Raises Failure once stopped."""
         if self._target is None:
             self._target = self._open_target()
         self._check()
@@ -89,7 +89,7 @@ class Sessions:
 
     def _check(self) -> None:
         if self._stopped:
-            raise IngestError("expected to go on, found the run stopped", hint="Run again.")
+            raise Failure("expected to go on, found the run stopped", hint="Run again.")
 
 
 class Shared:
@@ -99,7 +99,7 @@ class Shared:
     """
 
     def __init__(self, works: Sequence[Work], lost: Callable[[], bool]) -> None:
-        self.failures: dict[int, IngestError] = {}  # by the place of the work
+        self.failures: dict[int, Failure] = {}  # by the place of the work
         self._works = works
         self._lost = lost
         self._lock = threading.Lock()
@@ -134,7 +134,7 @@ class Shared:
                     return
                 try:
                     self._part(place, part, mine)
-                except IngestError as error:
+                except Failure as error:
                     self.failures.setdefault(place, error)
                     mine.close()
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from backup.settings import Settings
+from frame.failure import Failure
 from scripts import cluster
-from scripts.console import OperatorError
 from scripts.repository import SECRETS, write_private
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Access:
             timeout=30,
         )
         if not answer.ok:
-            raise OperatorError(
+            raise Failure(
                 f"Airflow at {self.values['AIRFLOW_URL']} lets nobody in:"
                 f" {answer.status_code} {answer.reason}",
                 "Check AIRFLOW_USERNAME and AIRFLOW_PASSWORD.",
@@ -102,9 +102,9 @@ def keep(access: Access) -> None:
 
 
 def of_this_machine() -> Access:
-    """Return the access that ``make up`` kept here. Raises :class:`OperatorError` without one."""
+    """Return the access that ``make up`` kept here. Raises :class:`Failure` without one."""
     if not KEPT.exists():
-        raise OperatorError("there is no platform on this machine", "Run `make up` first.")
+        raise Failure("there is no platform on this machine", "Run `make up` first.")
     found = json.loads(KEPT.read_text())
     return Access(found["values"], tuple(found["stand_ins"]))
 
@@ -112,7 +112,7 @@ def of_this_machine() -> Access:
 def from_environment() -> Access:
     """Return the access that the environment describes, this machine's if it names no Nomad.
 
-    Raises :class:`OperatorError` that lists every variable that is missing.
+    Raises :class:`Failure` that lists every variable that is missing.
     """
     if not os.environ.get("NOMAD_ADDR"):
         return of_this_machine()
@@ -121,7 +121,7 @@ def from_environment() -> Access:
         if here.values["NOMAD_ADDR"] == os.environ["NOMAD_ADDR"]:
             return here
     if missing := [f"{name} ({what})" for name, what in NAMES.items() if not os.environ.get(name)]:
-        raise OperatorError(
+        raise Failure(
             f"the environment names a Nomad, and lacks {', '.join(missing)}",
             "Set them, or unset NOMAD_ADDR for this machine's own platform.",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from scripts.console import OperatorError
+from frame.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ def children(platform: Access, job_id: str) -> Iterator[str]:
 
 
 def finish(platform: Access, child: str, *, timeout: float) -> None:
-    """Wait until one launch of a job ended; raises :class:`OperatorError` if it failed."""
+    """Wait until one launch of a job ended; raises :class:`Failure` if it failed."""
 
     def states() -> list[str]:
         return [each["ClientStatus"] for each in platform.nomad.job.get_allocations(child)]
@@ -51,18 +51,18 @@ def finish(platform: Access, child: str, *, timeout: float) -> None:
         lambda: bool(states()) and not {"pending", "running"} & set(states()), child, timeout
     )
     if "complete" not in states():
-        raise OperatorError(f"{child} failed", f"Read its log: nomad alloc logs -job {child}")
+        raise Failure(f"{child} failed", f"Read its log: nomad alloc logs -job {child}")
 
 
 def wait_until(done: Callable[[], bool], what: str, timeout: float) -> None:
     """Ask every second whether it is ``done``, for ``timeout`` seconds at most.
 
-    Raises :class:`OperatorError`, which names ``what`` was waited for.
+    Raises :class:`Failure`, which names ``what`` was waited for.
     """
     deadline = time.monotonic() + timeout
     while not done():
         if time.monotonic() > deadline:
-            raise OperatorError(
+            raise Failure(
                 f"waited {timeout:.0f} s in vain for {what}", "Ask `make status` what is not well."
             )
         time.sleep(1)

@@ -6,7 +6,7 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
-from scripts.console import OperatorError
+from frame.failure import Failure
 from scripts.repository import LOGS
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def run(
 ) -> str:
     """Run ``command`` and return its standard output; both streams go to ``.local/logs/NAME.log``.
 
-    ``timeout`` is in seconds. Raises :class:`OperatorError` with the last lines of the output
+    ``timeout`` is in seconds. Raises :class:`Failure` with the last lines of the output
     when the program is absent, fails or takes longer.
     """
     LOGS.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def run(
             check=False,
         )
     except FileNotFoundError:
-        raise OperatorError(
+        raise Failure(
             f"{command[0]} is not installed",
             f"Install {command[0]} and run the same command again.",
         ) from None
@@ -55,9 +55,9 @@ def run(
         log.write_text(
             "".join(p.decode(errors="replace") if isinstance(p, bytes) else p for p in said)
         )
-        raise OperatorError(f"{name} did not end within {timeout:.0f} s", hint) from None
+        raise Failure(f"{name} did not end within {timeout:.0f} s", hint) from None
     log.write_text(done.stdout + done.stderr)
     if done.returncode != 0:
         tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-12:])
-        raise OperatorError(f"{name} ended with exit code {done.returncode}:\n{tail}", hint)
+        raise Failure(f"{name} ended with exit code {done.returncode}:\n{tail}", hint)
     return done.stdout

@@ -8,30 +8,27 @@ from typing import Annotated
 
 import typer
 
-from scripts.console import OperatorError, command
+from frame.application import Application, exit_codes
+from frame.failure import Failure
 from scripts.repository import SECRETS
 
-app = typer.Typer(add_completion=False, help=__doc__)
+app = Application("scripts/show.py")
 
 
-@app.command(epilog="Exit codes: 0 shown, 1 there is no such secret, 2 wrong use.")
+@app.command(epilog=exit_codes({0: "shown", 1: "there is no such secret"}))
 def main(name: Annotated[str | None, typer.Argument(help="The secret's name.")] = None) -> None:
     """Show one of the local platform's secrets, such as airflow-admin, or list their names."""
-
-    def work() -> None:
-        names = sorted(path.stem for path in SECRETS.glob("*.json"))
-        if name is None:
-            print("\n".join(names))
-            return
-        if name not in names:
-            raise OperatorError(
-                f"there is no secret {name!r}", f"The names are: {', '.join(names) or 'none yet'}."
-            )
-        value = json.loads((SECRETS / f"{name}.json").read_text())
-        print(value if isinstance(value, str) else json.dumps(value, indent=2))
-
-    command(work)
+    names = sorted(path.stem for path in SECRETS.glob("*.json"))
+    if name is None:
+        print("\n".join(names))
+        return
+    if name not in names:
+        raise Failure(
+            f"there is no secret {name!r}", f"The names are: {', '.join(names) or 'none yet'}."
+        )
+    value = json.loads((SECRETS / f"{name}.json").read_text())
+    print(value if isinstance(value, str) else json.dumps(value, indent=2))
 
 
 if __name__ == "__main__":
-    app()
+    app.run()

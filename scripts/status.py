@@ -6,16 +6,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from backup.catalogue import Catalogue
 from backup.coverage import DRILLED, FRESH
@@ -24,8 +21,10 @@ from backup.registry import load_registry
 from backup.report import DrillReport, human_age, human_bytes, last_results
 from backup.settings import B2_KEY
 from backup.store import open_store
+from frame.application import Application, exit_codes
+from frame.failure import ExitCode, Failure
+from frame.output import AsJson, print_json, screen, table
 from scripts import access
-from scripts.console import command
 from scripts.health import health
 from scripts.jobs import platform as platform_jobs
 
@@ -83,6 +82,8 @@ def gather(platform: Access) -> Status:
 def _ask(part: Callable[[Access], list[Row]], platform: Access) -> list[Row]:
     try:
         return part(platform)
+    except Failure as failure:
+        return [Row(part.__name__, f"no answer: {failure.message}", well=False)]
     except Exception as error:
         return [Row(part.__name__, f"no answer: {error}", well=False)]
 
@@ -245,39 +246,37 @@ def newest_report(platform: Access) -> DrillReport | None:
 
 def show(status: Status) -> None:
     """Print one table a section."""
-    console = Console()
+    console = screen()
     for section, rows in status.sections.items():
-        table = Table("", section, "state", box=None, title_justify="left", pad_edge=False)
-        table.columns[1].min_width = 34
+        shown = table("", section, "state")
+        shown.columns[1].min_width = 34
         if any("rows" in row.details for row in rows):
-            table.add_column("rows", justify="right")
+            shown.add_column("rows", justify="right")
         for row in rows:
             loaded = [f"{row.details['rows']:,}"] if "rows" in row.details else []
-            table.add_row(MARKS[row.well], escape(row.name), escape(row.state), *loaded)
-        console.print(table)
-        console.print()
+            shown.add_row(MARKS[row.well], escape(row.name), escape(row.state), *loaded)
+        console.print(shown)
 
 
-app = typer.Typer(add_completion=False, help=__doc__)
+app = Application("scripts/status.py")
 
 
-@app.command(epilog="Exit codes: 0 everything is well, 1 something is not, 2 wrong use.")
+@app.command(epilog=exit_codes({0: "everything is well", 1: "something is not"}))
 def main(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object for programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Tell how everything is; of this machine's platform, or of the one that NOMAD_ADDR names."""
+    """Show how everything is.
 
-    def work() -> None:
-        status = gather(access.from_environment())
-        if as_json:
-            print(json.dumps(status.to_json(), indent=2))
-        else:
-            show(status)
-        if not status.well:
-            sys.exit(1)
-
-    command(work)
+    It asks this machine's platform, or the one that NOMAD_ADDR names.
+    """
+    status = gather(access.from_environment())
+    if as_json:
+        print_json(status.to_json())
+    else:
+        show(status)
+    if not status.well:
+        raise typer.Exit(ExitCode.FAILED)
 
 
 if __name__ == "__main__":
-    app()
+    app.run()

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scripts.console import OperatorError, command, step
+from frame.application import Application, exit_codes
+from frame.failure import Failure
+from frame.progress import step
 from scripts.repository import ROOT, TOOLS
 from scripts.shell import run
 
@@ -70,28 +72,24 @@ def ensure(tool: Tool) -> Path:
         unfinished.rename(TOOLS / tool.name)
     if found := find(tool):
         return found
-    raise OperatorError(
+    raise Failure(
         f"the {tool.name} that was built does not say a version of {tool.minimum} or newer",
         f"Remove .tools/{tool.name} and run the same command again.",
     )
 
 
-app = typer.Typer(add_completion=False, help=__doc__)
+app = Application("scripts/tools.py")
 
 
-@app.command(epilog="Exit codes: 0 they are there, 1 one could not be built, 2 wrong use.")
+@app.command(epilog=exit_codes({0: "they are there", 1: "one could not be built"}))
 def main(
     names: Annotated[list[str] | None, typer.Argument(help="nomad, vault; both if none.")] = None,
 ) -> None:
     """Print the tools' paths; build those that are not there (minutes each)."""
-
-    def work() -> None:
-        for tool in TOOLCHAIN:
-            if not names or tool.name in names:
-                print(ensure(tool))
-
-    command(work)
+    for tool in TOOLCHAIN:
+        if not names or tool.name in names:
+            print(ensure(tool))
 
 
 if __name__ == "__main__":
-    app()
+    app.run()

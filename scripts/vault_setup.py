@@ -19,12 +19,16 @@ import requests
 import typer
 
 from backup.registry import load_registry
-from scripts.console import OperatorError, command, console
+from frame.application import Application, definitions, epilog, exit_codes
+from frame.failure import Failure
+from frame.output import screen
 from scripts.repository import REGISTRY, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+console = screen(stderr=True)
 
 POLICIES = ROOT / "vault-policies"
 AUTH_MOUNT = "jwt-nomad"
@@ -103,13 +107,13 @@ def set_up(
 ) -> list[str]:
     """Write the engine, the login, every policy and every role; return the roles' names.
 
-    Raises :class:`OperatorError` if ``mount`` is there and is not KV version 2.
+    Raises :class:`Failure` if ``mount`` is there and is not KV version 2.
     """
     engine = client.sys.list_mounted_secrets_engines()["data"].get(f"{mount}/")
     if engine is None:
         client.sys.enable_secrets_engine("kv", path=mount, options={"version": "2"})
     elif engine["type"] != "kv" or (engine["options"] or {}).get("version") != "2":
-        raise OperatorError(
+        raise Failure(
             f"the engine {mount}/ of this Vault is not KV version 2",
             "Name another with --mount, or move this one: vault kv enable-versioning.",
         )
@@ -129,11 +133,13 @@ def set_up(
     return written
 
 
-app = typer.Typer(add_completion=False, help=__doc__)
+app = Application("scripts/vault_setup.py")
 
 
 @app.command(
-    epilog="The token is read from VAULT_TOKEN. Exit codes: 0 done, 1 failed, 2 wrong use."
+    epilog=epilog(
+        definitions("Environment", [("VAULT_TOKEN", "a token of Vault (required)")]), exit_codes()
+    )
 )
 def main(
     environment: Annotated[str, typer.Option(help="The prefix of every path, such as production.")],
@@ -146,33 +152,32 @@ def main(
     ] = "secret",
     namespace: Annotated[str, typer.Option(help="The Nomad namespace of the jobs.")] = "default",
 ) -> None:
-    """Set Vault up for the platform; creates no secret values."""
+    """Set Vault up for the platform.
 
-    def work() -> None:
-        if not (token := os.environ.get("VAULT_TOKEN")):
-            raise OperatorError(
-                "VAULT_TOKEN is not set",
-                "Export a token that may write policies, auth methods and mounts.",
-            )
-        client = hvac.Client(url=address, token=token, timeout=30)
-        try:
-            names = set_up(
-                client,
-                mount=mount,
-                environment=environment,
-                jwks_url=jwks_url,
-                namespace=namespace,
-            )
-        except (hvac.exceptions.VaultError, requests.RequestException) as error:
-            raise OperatorError(
-                f"Vault at {address} did not take the set-up: {error}",
-                "Check the address, that Vault is unsealed, and the token's rights.",
-            ) from None
-        for name in names:
-            console.print(f"[green]✓[/] policy and role {name}")
-
-    command(work)
+    It creates no secret values.
+    """
+    if not (token := os.environ.get("VAULT_TOKEN")):
+        raise Failure(
+            "VAULT_TOKEN is not set",
+            "Export a token that may write policies, auth methods and mounts.",
+        )
+    client = hvac.Client(url=address, token=token, timeout=30)
+    try:
+        names = set_up(
+            client,
+            mount=mount,
+            environment=environment,
+            jwks_url=jwks_url,
+            namespace=namespace,
+        )
+    except (hvac.exceptions.VaultError, requests.RequestException) as error:
+        raise Failure(
+            f"Vault at {address} did not take the set-up: {error}",
+            "Check the address, that Vault is unsealed, and the token's rights.",
+        ) from None
+    for name in names:
+        console.print(f"[green]✓[/] policy and role {name}")
 
 
 if __name__ == "__main__":
-    app()
+    app.run()

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
-import sys
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
-import structlog
 import typer
 
 from delivery import fetch as fetching
@@ -18,157 +14,154 @@ from delivery import judge as judging
 from delivery import mirror as mirroring
 from delivery import publish as publishing
 from delivery import verdict as verdicts
-from delivery.errors import DeliveryError, SettingsError
 from delivery.settings import (
     FetchSettings,
     JudgeSettings,
     MirrorSettings,
     PublishSettings,
-    explain,
-    load,
+    VolumeSettings,
 )
+from frame.application import Application, definitions, epilog, exit_codes
+from frame.failure import ExitCode, Failure, WrongUse
+from frame.log import get_logger
+from frame.output import AsJson
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DONE, FAILED, WRONG_USE, NOTHING_TO_DO = 0, 1, 2, 3
+    from frame.settings import Settings
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
+log = get_logger(__name__)
+
+app = Application(
+    "dag-sync",
     help="Bring the analysts' repository in, through a gate.\n\n"
     "Three verbs are the three tasks of one Nomad group, in this order: fetch (network and deploy "
     "key), judge (strangers' code in a sandbox), publish (moves `live` if Nomad says that judge "
-    "ended with 0). mirror serves what was published, verdict shows the last verdict.\n\n"
-    "Exit codes: 0 done, 1 failed, 2 wrong use, 3 nothing to do; judge has its own.",
+    "ended with 0). mirror serves what was published, verdict shows the last verdict.",
+    epilog=exit_codes(
+        {
+            ExitCode.FAILED: "failed; of judge: the push is refused",
+            ExitCode.NOTHING_TO_DO: "verdict: no push was judged yet",
+            ExitCode.UNKNOWN: "judge: nothing can be said",
+        }
+    ),
 )
 
 
-def _teach(text: str, settings: type) -> str:
-    return f"{text}\n\nEnvironment:\n\n\b\n{explain(settings)}"
+def _reads(settings: type[Settings], codes: dict[int, str] | None = None) -> str:
+    """Return what stands below a verb's options: its variables and how it ends."""
+    return epilog(definitions("Environment", settings.explained()), exit_codes(codes))
 
 
 @contextmanager
-def _errors(failed: int = FAILED) -> Iterator[None]:
-    """Turn our errors into one message and an exit code."""
+def _volumes() -> Iterator[None]:
+    """Say of a file that cannot be reached what usually is wrong."""
     try:
         yield
-    except DeliveryError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = WRONG_USE if isinstance(error, SettingsError) else failed
-        raise typer.Exit(code) from error
     except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        print("HINT: See that the volumes are mounted and that the task's user owns them.",
-              file=sys.stderr)  # fmt: skip
-        raise typer.Exit(failed) from error
+        raise Failure(
+            str(error), "See that the volumes are mounted and that the task's user owns them."
+        ) from error
 
 
-@app.callback()
-def _logging() -> None:
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+@app.command(epilog=_reads(FetchSettings))
+def fetch() -> None:
+    """Fetch the branch into the incoming volume.
+
+    It comes over ssh, its limits are checked, and it is exported read-only; none of it is run. A
+    push that breaks a limit is a verdict, and exit code 0.
+    """
+    with _volumes():
+        fetching.fetch(FetchSettings.from_environment(os.environ))
 
 
 @app.command(
-    help=_teach(
-        "Fetch the branch over ssh into the incoming volume, check its limits and export it "
-        "read-only. Runs none of it. A push that breaks a limit is a verdict, and exit code 0.",
-        FetchSettings,
-    )
-)
-def fetch() -> None:  # noqa: D103 - its help is above, as for the verbs below
-    with _errors():
-        fetching.fetch(load(FetchSettings, os.environ))
-
-
-@app.command(
-    help=_teach(
-        "Check the pipeline files, import and serialise every DAG file. Run it as root with "
-        "SETUID, SETGID and KILL only: strangers' code runs as DELIVERY_STRANGER_UID.\n\n"
-        "Exit codes: 0 sound (or judged before), 1 refused, 2 wrong use, 4 nothing can be said. "
-        "Findings are in the log and in $NOMAD_ALLOC_DIR/data/findings.json.",
+    epilog=_reads(
         JudgeSettings,
+        {
+            ExitCode.DONE: "sound, or judged before",
+            ExitCode.FAILED: "refused",
+            ExitCode.UNKNOWN: "nothing can be said",
+        },
     )
 )
-def judge(  # noqa: D103
+def judge(
     same_user: Annotated[
-        bool, typer.Option(help="Run the code as your own user: for a tree you trust, on a laptop.")
+        bool,
+        typer.Option("--same-user", help="Run the code as your own user: a tree that you trust."),
     ] = False,
 ) -> None:
+    """Check the pipeline files and import every DAG file.
+
+    Every DAG is serialised, too. Run it as root with SETUID, SETGID and KILL only: strangers' code
+    runs as DELIVERY_STRANGER_UID. Findings are in the log and in
+    $NOMAD_ALLOC_DIR/data/findings.json.
+    """
+    settings = JudgeSettings.from_environment(os.environ)
     try:
-        with _errors(judging.UNKNOWN):
-            code = judging.judge(load(JudgeSettings, os.environ), os.environ, same_user=same_user)
+        code = judging.judge(settings, os.environ, same_user=same_user)
+    except WrongUse:
+        raise
+    except Failure as failure:
+        failure.exit_code = ExitCode.UNKNOWN
+        raise
     except Exception as error:
-        if isinstance(error, typer.Exit):
-            raise
-        structlog.get_logger().exception("judge failed")
-        raise typer.Exit(judging.UNKNOWN) from error
+        log.exception("judge failed")
+        raise typer.Exit(ExitCode.UNKNOWN) from error
     raise typer.Exit(code)
 
 
-@app.command(
-    help=_teach(
-        "Ask Nomad how judge ended and move `live` of both repositories if it ended with 0. "
-        "Records the verdict in $DELIVERY_MIRROR/verdict.json and removes the run's folder. "
-        "A refused push is exit code 0: the sync did its work.",
-        PublishSettings,
-    )
-)
-def publish() -> None:  # noqa: D103
-    with _errors():
-        publishing.publish(load(PublishSettings, os.environ))
+@app.command(epilog=_reads(PublishSettings))
+def publish() -> None:
+    """Move `live` if the push was found sound.
+
+    Nomad is asked how judge ended; `live` of both repositories moves if that was with 0. Records
+    the verdict in $DELIVERY_MIRROR/verdict.json and removes the run's folder. A refused push is
+    exit code 0: the sync did its work.
+    """
+    with _volumes():
+        publishing.publish(PublishSettings.from_environment(os.environ))
 
 
-@app.command(
-    help=_teach(
-        "Make the two repositories if they are not there and serve them read-only with git's "
-        "daemon, which takes this process's place.",
-        MirrorSettings,
-    )
-)
-def mirror(  # noqa: D103
+@app.command(epilog=_reads(MirrorSettings))
+def mirror(
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Instead of DELIVERY_PORT.")
+        int | None, typer.Option(min=1, max=65535, help="Port instead of DELIVERY_PORT.")
     ] = None,
 ) -> None:
-    with _errors():
-        settings = load(MirrorSettings, os.environ)
-        mirroring.serve(settings if port is None else replace(settings, port=port))
+    """Serve what was published, read-only.
+
+    The two repositories are made if they are not there; then git's daemon takes this process's
+    place.
+    """
+    settings = MirrorSettings.from_environment(os.environ)
+    with _volumes():
+        mirroring.serve(settings if port is None else settings.model_copy(update={"port": port}))
 
 
 @app.command(
-    help=_teach(
-        "Show the last verdict. Exit code 3 if no push was judged yet.\n\n"
-        "To have a commit judged again, remove verdict.json from the mirror volume.",
-        MirrorSettings,
-    )
+    epilog=_reads(VolumeSettings, {ExitCode.NOTHING_TO_DO: "no push was judged yet"}),
 )
-def verdict(  # noqa: D103
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as one JSON object.")] = False,
-) -> None:
-    with _errors():
-        last = verdicts.load(load(MirrorSettings, os.environ).mirror / "verdict.json")
+def verdict(as_json: AsJson = False) -> None:
+    """Show the last verdict.
+
+    To have a commit judged again, remove verdict.json from the mirror volume.
+    """
+    settings = VolumeSettings.from_environment(os.environ)
+    with _volumes():
+        last = verdicts.load(settings.mirror / "verdict.json")
     if last is None:
-        print("null" if as_json else "no push was judged yet")
-        raise typer.Exit(NOTHING_TO_DO)
+        typer.echo("null" if as_json else "no push was judged yet")
+        raise typer.Exit(ExitCode.NOTHING_TO_DO)
     if as_json:
-        print(json.dumps(verdicts.as_json(last), ensure_ascii=False))
+        typer.echo(json.dumps(verdicts.as_json(last), ensure_ascii=False))
         return
-    print(f"{last.commit}  {last.outcome}  {last.time}  {last.reason}")
-    print(f"live: {last.live}")
+    typer.echo(f"{last.commit}  {last.outcome}  {last.time}  {last.reason}")
+    typer.echo(f"live: {last.live}")
     for line in (line for finding in last.findings for line in finding.lines()):
-        print(line)
+        typer.echo(line)
 
 
 if __name__ == "__main__":
-    app()
+    app.run()

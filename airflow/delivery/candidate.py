@@ -12,8 +12,8 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from delivery.errors import DeliveryError
 from delivery.verdict import Finding, findings_from, read_json, write_json
+from frame.failure import Failure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +51,7 @@ def save(run: Path, candidate: Candidate) -> None:
 def load(run: Path) -> Candidate | None:
     """Return the candidate of the run; None if its fetch did not finish.
 
-    Raises DeliveryError if the file is there and makes no sense.
+    Raises Failure if the file is there and makes no sense.
     """
     path = run / "candidate.json"
     if not path.exists():
@@ -64,7 +64,7 @@ def load(run: Path) -> Candidate | None:
         or not _COMMIT.fullmatch(str(value.get("last")) or "0" * 40)
         or not isinstance(value.get("judged"), bool)
     ):
-        raise DeliveryError(
+        raise Failure(
             f"{path} is not what fetch writes",
             "Check that only fetch and publish can write the incoming volume.",
         )

@@ -1,26 +1,11 @@
-"""The one family of errors of this package."""
+"""The kinds of failure that this package tells apart."""
 
 from __future__ import annotations
 
-
-class DeliveryError(Exception):
-    """A step that cannot go on.
-
-    ``message`` is lower case without a period and names the object; ``hint`` is a full sentence
-    with the way out.
-    """
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(f"{message}\nHINT: {hint}")
-        self.message = message
-        self.hint = hint
+from frame.failure import ExitCode, Failure
 
 
-class SettingsError(DeliveryError):
-    """A setting is missing or has a value that cannot be used: the caller's doing."""
-
-
-class GitError(DeliveryError):
+class GitError(Failure):
     """A git command failed; ``said`` is the end of what it wrote to stderr."""
 
     def __init__(self, message: str, hint: str, said: str = "") -> None:
@@ -32,9 +17,11 @@ class RemoteError(GitError):
     """The analysts' remote refused or did not answer."""
 
 
-class LiveMovedError(DeliveryError):
+class LiveMovedError(Failure):
     """``live`` is not where this run found it: another run was faster."""
 
 
-class SandboxError(DeliveryError):
+class SandboxError(Failure):
     """The sandbox itself does not hold or did not start: nothing is known about the push."""
+
+    exit_code = ExitCode.UNKNOWN

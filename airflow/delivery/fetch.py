@@ -14,22 +14,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import structlog
 import tenacity
 
 from delivery import candidate as candidates
 from delivery import limits, verdict
 from delivery.candidate import Candidate
-from delivery.errors import DeliveryError, GitError, RemoteError
+from delivery.errors import GitError, RemoteError
 from delivery.git import MEBIBYTE, Git, init_bare
 from delivery.verdict import Finding
+from frame.failure import Failure
+from frame.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from delivery.settings import FetchSettings
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 T = TypeVar("T")
 
 _REF = "refs/heads/candidate"
@@ -160,7 +161,7 @@ def _head(settings: FetchSettings, command: str) -> str:
         object_id, _, name = line.partition("\t")
         if name == ref and re.fullmatch(r"[0-9a-f]{40}", object_id):
             return object_id
-    raise DeliveryError(
+    raise Failure(
         f"{settings.remote} has no branch {settings.branch}",
         "Push that branch, or set DELIVERY_BRANCH to the one that is to be delivered.",
     )
@@ -219,7 +220,7 @@ def _ssh(settings: FetchSettings) -> Iterator[str]:
         key = settings.key_file.read_text().replace("\r\n", "\n").strip() + "\n"
         hosts = settings.known_hosts_file.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise DeliveryError(
+        raise Failure(
             f"deploy key or known hosts cannot be read: {error}",
             "See that the job's templates render both and that the task's user may read them.",
         ) from error

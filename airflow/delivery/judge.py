@@ -11,13 +11,12 @@ import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-import structlog
-
 from delivery import candidate as candidates
 from delivery import verdict
-from delivery.errors import DeliveryError, SettingsError
 from delivery.sandbox import Bounds, Ended, Sandbox
 from delivery.verdict import Finding
+from frame.failure import Failure, WrongUse
+from frame.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     from delivery.settings import JudgeSettings
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 SOUND, REFUSED, UNKNOWN = 0, 1, 4
 """Exit codes. 4 is not Python's own 1, so a crash of ours is never a verdict."""
@@ -35,10 +34,10 @@ def judge(settings: JudgeSettings, environ: Mapping[str, str], *, same_user: boo
     """Judge the candidate of this run and return the exit code.
 
     ``same_user`` runs strangers' code as our own user: for trees one trusts, on a laptop.
-    Raises DeliveryError if nothing can be said about the push.
+    Raises Failure if nothing can be said about the push.
     """
     if not same_user and os.geteuid() != 0:
-        raise SettingsError(
+        raise WrongUse(
             "judge is not root, so it cannot run strangers' code as another user",
             "Run the task as root with the capabilities SETUID, SETGID and KILL; on a laptop, with "
             "a tree you trust, pass --same-user.",
@@ -46,7 +45,7 @@ def judge(settings: JudgeSettings, environ: Mapping[str, str], *, same_user: boo
     run = candidates.folder(settings.incoming, settings.alloc_id)
     found = candidates.load(run)
     if found is None:
-        raise DeliveryError(
+        raise Failure(
             f"{run} holds no candidate", "See the log of the fetch task: it did not finish."
         )
     if found.judged:

@@ -8,13 +8,12 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
-import structlog
-
 from delivery import bundle, git
 from delivery.bundle import LIVE
 from delivery.candidate import remove
-from delivery.errors import DeliveryError
 from delivery.git import NOTHING, Git
+from frame.failure import Failure
+from frame.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     from delivery.settings import MirrorSettings
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 NAMES = ("pipelines", "analysts")
 LOCK_SECONDS = 120.0
@@ -37,7 +36,7 @@ def repository(mirror: Path, name: str) -> Path:
 def locked(mirror: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
     """Hold the mirror alone: the lock goes with the process, however that ends."""
     if not os.access(mirror, os.W_OK | os.X_OK):
-        raise DeliveryError(
+        raise Failure(
             f"{mirror} cannot be written by uid {os.geteuid()}",
             "Let the mirror volume exist and be owned by the task's user.",
         )
@@ -50,7 +49,7 @@ def locked(mirror: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
                 break
             except BlockingIOError as error:
                 if time.monotonic() > deadline:
-                    raise DeliveryError(
+                    raise Failure(
                         f"another run has held {mirror} for {seconds:.0f} s",
                         "See which allocation of the sync still runs, and stop it.",
                     ) from error

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import structlog
 
 from delivery.verdict import clean
+from frame.log import get_logger
 
 if TYPE_CHECKING:
     from delivery.settings import PublishSettings
     from delivery.verdict import Outcome
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 MAX_ANSWER = 8 * 1024 * 1024
 _REFUSED_CODE = 1

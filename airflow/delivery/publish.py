@@ -10,8 +10,6 @@ import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import structlog
-
 from delivery import bundle, mirror, nomad, verdict
 from delivery import candidate as candidates
 from delivery.bundle import LIVE
@@ -19,6 +17,7 @@ from delivery.errors import GitError, LiveMovedError
 from delivery.git import MEBIBYTE, NOTHING, Git
 from delivery.nomad import Word
 from delivery.verdict import UNKNOWN_TRIES, Finding, Verdict
+from frame.log import get_logger
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,13 +25,13 @@ if TYPE_CHECKING:
     from delivery.candidate import Candidate
     from delivery.settings import PublishSettings
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 
 def publish(settings: PublishSettings) -> Verdict | None:
     """Publish this run's candidate or record why not; None if there was nothing to do.
 
-    Raises LiveMovedError if another run was faster, DeliveryError if the mirror cannot be written.
+    Raises LiveMovedError if another run was faster, Failure if the mirror cannot be written.
     """
     os.umask(0o022)
     run = candidates.folder(settings.incoming, settings.alloc_id)

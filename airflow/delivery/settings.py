@@ -7,225 +7,210 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated
 
-from delivery.errors import SettingsError
+from pydantic import AfterValidator, Field
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+from frame.settings import Settings
 
-S = TypeVar("S")
 MEBIBYTE = 1024 * 1024
 
 
-def _matching(pattern: str, wanted: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
+def _matching(pattern: str, wanted: str) -> AfterValidator:
+    def check(text: str) -> str:
         if not re.fullmatch(pattern, text):
-            raise ValueError(wanted)
+            raise ValueError(f"expected {wanted}")
         return text
 
-    return parse
+    return AfterValidator(check)
 
 
-def _positive(text: str) -> int:
-    if not re.fullmatch(r"[1-9][0-9]{0,14}", text):
-        raise ValueError("a whole number above 0")
-    return int(text)
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("expected an absolute path")
+    return path
 
 
-def _absolute(text: str) -> Path:
-    if not text.startswith("/"):
-        raise ValueError("an absolute path")
-    return Path(text)
-
-
-_remote = _matching(
-    r"ssh://[A-Za-z0-9_][A-Za-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?/[A-Za-z0-9._/~-]+",
-    "ssh://user@host:port/path",
-)
-_branch = _matching(
-    r"(?!.*(\.\.|//|\.lock$|/$|\.$))[A-Za-z0-9][A-Za-z0-9._/-]{0,200}", "a branch name"
-)
-_alloc_id = _matching(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}", "a Nomad allocation id")
-_relative = _matching(r"(?!.*(^|/)\.\.?(/|$))([A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*)?", "a folder")
-_task = _matching(r"[A-Za-z0-9_-]{1,128}", "a Nomad task name")
-_ip = _matching(r"[0-9A-Fa-f.:]+", "an IP address")
-_address = _matching(r"(https?://[^\s/]+/?|unix:///\S+)", "http(s)://host:port or unix:///path")
-
-
-@dataclass(frozen=True)
-class Variable:
-    """One environment variable; a field without a default must be set."""
-
-    name: str
-    parse: Callable[[str], Any]
-    meaning: str
-
-
-AllocId = Annotated[
-    str, Variable("NOMAD_ALLOC_ID", _alloc_id, "set by Nomad: names this run's folder")
+Remote = Annotated[
+    str,
+    _matching(
+        r"ssh://[A-Za-z0-9_][A-Za-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?"
+        r"/[A-Za-z0-9._/~-]+",
+        "ssh://user@host:port/path",
+    ),
 ]
-AllocDir = Annotated[Path, Variable("NOMAD_ALLOC_DIR", _absolute, "set by Nomad")]
-Incoming = Annotated[
-    Path, Variable("DELIVERY_INCOMING", _absolute, "volume that hands a push from task to task")
+Branch = Annotated[
+    str,
+    _matching(r"(?!.*(\.\.|//|\.lock$|/$|\.$))[A-Za-z0-9][A-Za-z0-9._/-]{0,200}", "a branch name"),
 ]
-Mirror = Annotated[
-    Path, Variable("DELIVERY_MIRROR", _absolute, "volume of both repositories and the last verdict")
+Folder = Annotated[
+    str, _matching(r"(?!.*(^|/)\.\.?(/|$))([A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*)?", "a folder")
 ]
-INCOMING, MIRROR, ALLOC_DIR = Path("/incoming"), Path("/mirror"), Path("/alloc")
+AllocationId = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}", "an allocation id")]
+TaskName = Annotated[str, _matching(r"[A-Za-z0-9_-]{1,128}", "a Nomad task name")]
+IpAddress = Annotated[str, _matching(r"[0-9A-Fa-f.:]+", "an IP address")]
+Address = Annotated[
+    str, _matching(r"(https?://[^\s/]+/?|unix:///\S+)", "http(s)://host:port or unix:///path")
+]
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+Positive = Annotated[int, Field(gt=0, lt=10**15)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class FetchSettings:
+class RunSettings(Settings):
+    """What every task of a run is told."""
+
+    alloc_id: AllocationId = Field(
+        alias="NOMAD_ALLOC_ID", description="id that names this run's folder; set by Nomad"
+    )
+    incoming: AbsolutePath = Field(
+        default=Path("/incoming"),
+        alias="DELIVERY_INCOMING",
+        description="volume that hands a push from task to task",
+    )
+
+
+class AllocSettings(Settings):
+    """The folder that the tasks of a run share."""
+
+    alloc_dir: AbsolutePath = Field(
+        default=Path("/alloc"), alias="NOMAD_ALLOC_DIR", description="set by Nomad"
+    )
+
+
+class VolumeSettings(Settings):
+    """The volume of what was delivered, which is all that ``verdict`` needs."""
+
+    mirror: AbsolutePath = Field(
+        default=Path("/mirror"),
+        alias="DELIVERY_MIRROR",
+        description="volume of both repositories and the last verdict",
+    )
+
+
+class FetchSettings(VolumeSettings, RunSettings):
     """What ``fetch`` needs; sizes in bytes, times in seconds."""
 
-    remote: Annotated[str, Variable("DELIVERY_REMOTE", _remote, "the analysts' repository")]
-    branch: Annotated[str, Variable("DELIVERY_BRANCH", _branch, "what is delivered")] = "main"
-    key_file: Annotated[Path, Variable("DELIVERY_KEY_FILE", _absolute, "private deploy key")] = (
-        Path("/secrets/deploy_key")
+    remote: Remote = Field(alias="DELIVERY_REMOTE", description="the analysts' repository")
+    branch: Branch = Field(
+        default="main", alias="DELIVERY_BRANCH", description="branch that is delivered"
     )
-    known_hosts_file: Annotated[
-        Path, Variable("DELIVERY_KNOWN_HOSTS_FILE", _absolute, "the remote's host keys")
-    ] = Path("/local/known_hosts")
-    incoming: Incoming = INCOMING
-    mirror: Mirror = MIRROR
-    alloc_id: AllocId
+    key_file: AbsolutePath = Field(
+        default=Path("/secrets/deploy_key"),
+        alias="DELIVERY_KEY_FILE",
+        description="private deploy key",
+    )
+    known_hosts_file: AbsolutePath = Field(
+        default=Path("/local/known_hosts"),
+        alias="DELIVERY_KNOWN_HOSTS_FILE",
+        description="the remote's host keys",
+    )
     # A school's analysts hold some hundred files; ten times that is still judged in seconds.
-    max_files: Annotated[int, Variable("DELIVERY_MAX_FILES", _positive, "most files of a push")] = (
-        2000
+    max_files: Positive = Field(
+        default=2000, alias="DELIVERY_MAX_FILES", description="most files of a push"
     )
-    max_bytes: Annotated[
-        int, Variable("DELIVERY_MAX_BYTES", _positive, "most bytes of a push's files")
-    ] = 50 * MEBIBYTE
+    max_bytes: Positive = Field(
+        default=50 * MEBIBYTE, alias="DELIVERY_MAX_BYTES", description="most bytes of its files"
+    )
     # The history may hold what was removed since; this bounds the disk one fetch can take.
-    max_transfer: Annotated[
-        int, Variable("DELIVERY_MAX_TRANSFER", _positive, "most bytes of one fetch")
-    ] = 1024 * MEBIBYTE
-    seconds: Annotated[
-        int, Variable("DELIVERY_FETCH_SECONDS", _positive, "time bound of one try")
-    ] = 120
-    attempts: Annotated[
-        int, Variable("DELIVERY_FETCH_ATTEMPTS", _positive, "tries, with back-off")
-    ] = 4
+    max_transfer: Positive = Field(
+        default=1024 * MEBIBYTE,
+        alias="DELIVERY_MAX_TRANSFER",
+        description="most bytes of one fetch",
+    )
+    seconds: Positive = Field(
+        default=120, alias="DELIVERY_FETCH_SECONDS", description="most seconds of one try"
+    )
+    attempts: Positive = Field(
+        default=4, alias="DELIVERY_FETCH_ATTEMPTS", description="most tries, with back-off"
+    )
 
 
-@dataclass(frozen=True, kw_only=True)
-class JudgeSettings:
+class JudgeSettings(AllocSettings, RunSettings):
     """What ``judge`` needs; sizes in bytes, times in seconds."""
 
-    incoming: Incoming = INCOMING
-    alloc_id: AllocId
-    alloc_dir: AllocDir = ALLOC_DIR
-    task_dir: Annotated[Path, Variable("NOMAD_TASK_DIR", _absolute, "set by Nomad")] = Path(
-        "/local"
+    task_dir: AbsolutePath = Field(
+        default=Path("/local"), alias="NOMAD_TASK_DIR", description="set by Nomad"
     )
-    dags: Annotated[
-        str, Variable("DELIVERY_DAGS", _relative, "subdir of the bundle; empty: all of it")
-    ] = ""
-    uid: Annotated[int, Variable("DELIVERY_STRANGER_UID", _positive, "user of strangers' code")] = (
-        50009
+    dags: Folder = Field(
+        default="", alias="DELIVERY_DAGS", description="folder of the DAG files, if not all of it"
     )
-    gid: Annotated[
-        int, Variable("DELIVERY_STRANGER_GID", _positive, "group of strangers' code")
-    ] = 50009
+    uid: Positive = Field(
+        default=50009, alias="DELIVERY_STRANGER_UID", description="user of strangers' code"
+    )
+    gid: Positive = Field(
+        default=50009, alias="DELIVERY_STRANGER_GID", description="group of strangers' code"
+    )
     # 30 s is Airflow's own dagbag_import_timeout: what is judged is what will be asked.
-    file_seconds: Annotated[
-        int, Variable("DELIVERY_FILE_SECONDS", _positive, "time bound of a file")
-    ] = 30
-    seconds: Annotated[
-        int, Variable("DELIVERY_JUDGE_SECONDS", _positive, "time bound of a child")
-    ] = 240
+    file_seconds: Positive = Field(
+        default=30, alias="DELIVERY_FILE_SECONDS", description="most seconds of a file"
+    )
+    seconds: Positive = Field(
+        default=240, alias="DELIVERY_JUDGE_SECONDS", description="most seconds of a child"
+    )
     # Airflow itself takes 150 MB; six times that leaves room for pandas and friends.
-    memory: Annotated[
-        int, Variable("DELIVERY_JUDGE_MEMORY", _positive, "address space of a process")
-    ] = 1024 * MEBIBYTE
-    processes: Annotated[
-        int, Variable("DELIVERY_JUDGE_PROCESSES", _positive, "processes and threads")
-    ] = 64
-    file_bytes: Annotated[
-        int, Variable("DELIVERY_JUDGE_FILE_BYTES", _positive, "largest file written")
-    ] = 32 * MEBIBYTE
-    output: Annotated[
-        int, Variable("DELIVERY_JUDGE_OUTPUT", _positive, "most bytes a child may print")
-    ] = 8 * MEBIBYTE
-    python: Annotated[
-        Path, Variable("DELIVERY_PYTHON", _absolute, "interpreter of the children")
-    ] = Path(sys.executable)
+    memory: Positive = Field(
+        default=1024 * MEBIBYTE,
+        alias="DELIVERY_JUDGE_MEMORY",
+        description="address space of a process in bytes",
+    )
+    processes: Positive = Field(
+        default=64, alias="DELIVERY_JUDGE_PROCESSES", description="most processes and threads"
+    )
+    file_bytes: Positive = Field(
+        default=32 * MEBIBYTE,
+        alias="DELIVERY_JUDGE_FILE_BYTES",
+        description="most bytes of a file that is written",
+    )
+    output: Positive = Field(
+        default=8 * MEBIBYTE,
+        alias="DELIVERY_JUDGE_OUTPUT",
+        description="most bytes that a child may print",
+    )
+    python: AbsolutePath = Field(
+        default_factory=lambda: Path(sys.executable),
+        alias="DELIVERY_PYTHON",
+        description="interpreter of the children (default: this one)",
+    )
 
 
-@dataclass(frozen=True, kw_only=True)
-class PublishSettings:
+class PublishSettings(VolumeSettings, AllocSettings, RunSettings):
     """What ``publish`` needs; times in seconds."""
 
-    incoming: Incoming = INCOMING
-    mirror: Mirror = MIRROR
-    alloc_id: AllocId
-    alloc_dir: AllocDir = ALLOC_DIR
-    nomad_address: Annotated[str, Variable("NOMAD_ADDR", _address, "Nomad's API")] = (
-        "unix:///secrets/api.sock"
+    nomad_address: Address = Field(
+        default="unix:///secrets/api.sock", alias="NOMAD_ADDR", description="Nomad's API"
     )
-    token_file: Annotated[
-        Path, Variable("DELIVERY_NOMAD_TOKEN_FILE", _absolute, "workload identity")
-    ] = Path("/secrets/nomad_token")
-    ca_file: Annotated[str, Variable("NOMAD_CACERT", str, "Nomad's CA; empty: the system's")] = ""
-    judge_task: Annotated[
-        str, Variable("DELIVERY_JUDGE_TASK", _task, "the task whose end decides")
-    ] = "judge"
+    token_file: AbsolutePath = Field(
+        default=Path("/secrets/nomad_token"),
+        alias="DELIVERY_NOMAD_TOKEN_FILE",
+        description="file of the workload identity",
+    )
+    ca_file: str = Field(
+        default="", alias="NOMAD_CACERT", description="file of Nomad's own CA, if it has one"
+    )
+    judge_task: TaskName = Field(
+        default="judge", alias="DELIVERY_JUDGE_TASK", description="task whose end decides"
+    )
     # A poststop task may start before the end of the main task is recorded by the servers.
-    nomad_seconds: Annotated[
-        int, Variable("DELIVERY_NOMAD_SECONDS", _positive, "wait for Nomad's word")
-    ] = 45
-
-
-@dataclass(frozen=True, kw_only=True)
-class MirrorSettings:
-    """What ``mirror`` and ``verdict`` need."""
-
-    mirror: Mirror = MIRROR
-    # In the task's own network namespace; Nomad says which address the port is published on.
-    listen: Annotated[str, Variable("DELIVERY_LISTEN", _ip, "address of the read-only service")] = (
-        "0.0.0.0"  # noqa: S104
+    nomad_seconds: Positive = Field(
+        default=45,
+        alias="DELIVERY_NOMAD_SECONDS",
+        description="most seconds to wait for Nomad's word",
     )
-    port: Annotated[int, Variable("DELIVERY_PORT", _positive, "its port")] = 9418
-    connections: Annotated[
-        int, Variable("DELIVERY_CONNECTIONS", _positive, "most clients at once")
-    ] = 32
 
 
-def variables(cls: type) -> list[tuple[str, Variable, Any]]:
-    """Return (field, variable, default or MISSING) of every field of ``cls``."""
-    hints = get_type_hints(cls, include_extras=True)
-    return [(f.name, hints[f.name].__metadata__[0], f.default) for f in fields(cls)]
+class MirrorSettings(VolumeSettings):
+    """What ``mirror`` needs."""
 
-
-def load(cls: type[S], environ: Mapping[str, str]) -> S:
-    """Return ``cls`` filled from ``environ``.
-
-    Raises SettingsError that names the variable, what was expected and what was found.
-    """
-    values: dict[str, Any] = {}
-    for field, known, default in variables(cls):
-        raw = environ.get(known.name)
-        if raw is None:
-            if default is MISSING:
-                raise SettingsError(
-                    f"{known.name} is not set", f"Set it in the task's env: {known.meaning}."
-                )
-            continue
-        try:
-            values[field] = known.parse(raw)
-        except ValueError as error:
-            raise SettingsError(
-                f"{known.name}: expected {error}, found {raw!r}", "Correct it in the task's env."
-            ) from error
-    return cls(**values)
-
-
-def explain(cls: type) -> str:
-    """Return one line a variable, for ``--help``."""
-    return "\n".join(
-        f"{known.name}  {known.meaning}  " + ("required" if default is MISSING else f"[{default}]")
-        for _, known, default in variables(cls)
+    # In the task's own network namespace; Nomad says which address the port is published on.
+    listen: IpAddress = Field(
+        default="0.0.0.0",  # noqa: S104
+        alias="DELIVERY_LISTEN",
+        description="address of the read-only service",
+    )
+    port: int = Field(
+        default=9418, ge=1, le=65535, alias="DELIVERY_PORT", description="port of the service"
+    )
+    connections: Positive = Field(
+        default=32, alias="DELIVERY_CONNECTIONS", description="most clients at once"
     )

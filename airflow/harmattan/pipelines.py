@@ -26,6 +26,7 @@ from airflow.sdk import (
 from airflow.sdk.exceptions import AirflowFailException
 from pydantic import TypeAdapter
 
+from frame.failure import Failure
 from harmattan import connections
 from ingest import alerts, contract, run, warehouse
 from ingest.cursor import Interval
@@ -33,7 +34,6 @@ from ingest.errors import (
     CheckFailedError,
     ConflictError,
     ContractError,
-    IngestError,
     RunFailedError,
     SchemaChangedError,
     from_postgres,
@@ -128,7 +128,7 @@ def _group(pipeline: Pipeline, name: str) -> TaskGroup:
         with _told(), work.warehouse() as target:
             try:
                 staged, failed = run.stage(work, target, _scope(pipeline, context))
-            except IngestError as error:
+            except Failure as error:
                 run.stop(work, target, "extract", error, ended=False)
                 raise
         passing = [error for error in failed.values() if not isinstance(error, _LASTING)]
@@ -246,7 +246,7 @@ def _finish(work: Job, ti: RuntimeTaskInstanceProtocol, group: str) -> dict[str,
                 )
                 run.stop(work, target, failed[0].rpartition(".")[2], silent)
                 fault = (failed[0].rpartition(".")[2], None, str(silent))
-    except (IngestError, psycopg.Error) as away:
+    except (Failure, psycopg.Error) as away:
         if _again(ti):
             raise
         if isinstance(away, psycopg.Error):

@@ -7,22 +7,21 @@ from typing import TYPE_CHECKING
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from backup.alerts import Alerts
 from backup.catalogue import Catalogue, merged
-from backup.commands.app import Json, Timeout, app, out, print_json, read_settings
-from backup.console import command
+from backup.commands.app import Timeout, app, out, read_settings
 from backup.coverage import Kept, Row, judge, judge_keys, survey
 from backup.deadline import parse_duration, time_limit
 from backup.drill import LOOKED_AT, kept_reports
-from backup.errors import BackupError
 from backup.expiry import key_states
 from backup.registry import load_registry
 from backup.report import human_age, human_bytes
 from backup.settings import B2_KEY, Settings
 from backup.signature import Signers
 from backup.store import open_store
+from frame.failure import Failure
+from frame.output import AsJson, print_json, table
 
 if TYPE_CHECKING:
     from backup.manifest import Manifest
@@ -31,11 +30,11 @@ JOB = "backup-coverage"
 
 
 @app.command()
-@command
-def coverage(timeout: Timeout = "15m", as_json: Json = False) -> None:
-    """Ask every server which databases there are; exit 1 unless each is backed up and drilled.
+def coverage(timeout: Timeout = "15m", as_json: AsJson = False) -> None:
+    """Show which databases are not backed up and drilled.
 
-    A row is red if it is uncovered, without a backup, stale (older than 26 hours), shrunk (to less
+    Every server is asked which databases it has. Exit 1 unless each is backed up and drilled: a
+    row is red if it is uncovered, without a backup, stale (older than 26 hours), shrunk (to less
     than half of what was usual), hidden before its time, with a manifest that is not its job's,
     without a monthly copy, or not drilled with success in 34 days; and for a key that expires
     within 60 days. What is red goes to the webhook.
@@ -71,12 +70,12 @@ def _ask(settings: Settings) -> list[Row]:
         for entry in registry.entries:
             copies = catalogue.kept(entry.name)
             backups = merged(catalogue.made(entry.name), copies)
-            manifest: Manifest | BackupError | None = None
+            manifest: Manifest | Failure | None = None
             try:
                 for newest in (*copies[-1:], *backups[-1:]):
                     manifest = catalogue.manifest(newest, signers)
                     signing[entry.name] = manifest.signer
-            except BackupError as error:
+            except Failure as error:
                 manifest = error
             bucket[entry.name] = Kept(backups, copies, manifest)
         drills = kept_reports(store, settings.prefix, LOOKED_AT)
@@ -85,9 +84,9 @@ def _ask(settings: Settings) -> list[Row]:
 
 
 def _show_coverage(rows: list[Row]) -> None:
-    table = Table("name", "server", "state", "newest", "size", "drilled")
+    shown = table("name", "server", "state", ">newest", ">size", "drilled")
     for row in rows:
-        table.add_row(
+        shown.add_row(
             escape(row.name),
             row.server or "-",
             ", ".join(row.states) or "well",
@@ -96,7 +95,7 @@ def _show_coverage(rows: list[Row]) -> None:
             f"{row.drilled:%Y-%m-%d}" if row.drilled else "-",
             style=None if row.well else "red",
         )
-    out.print(table)
+    out.print(shown)
     for row in rows:
         if row.detail:
             out.print(f"{row.name}: {row.detail}", style="red", markup=False)

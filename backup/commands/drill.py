@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - typer needs it at run time
+from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from backup.alerts import Alerts
-from backup.commands.app import Jobs, Json, Timeout, app, out, parse_moment, read_settings
-from backup.console import command, progress
+from backup.commands.app import Jobs, Timeout, app, out, parse_moment, read_settings
 from backup.deadline import parse_duration, time_limit
 from backup.drill import run_drill
 from backup.registry import load_registry
 from backup.report import drill_table
 from backup.scratch import sweep
+from frame.output import AsJson
+from frame.progress import progress
 
 JOB = "restore-drill"
 
 
 @app.command()
-@command
 def drill(
     names: Annotated[
         list[str] | None,
@@ -34,10 +35,11 @@ def drill(
     ] = None,
     jobs: Jobs = 2,
     timeout: Timeout = "4h",
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Restore each database's newest backup into a throwaway server and compare all rows.
+    """Prove that backups come back: restore each and compare.
 
+    The newest backup of each database goes into a throwaway server, where all rows are compared.
     Exit 1 if one of them is not equal; the others are drilled all the same. The report goes to
     <prefix>/drills/ in the bucket, and what is not equal to the webhook. Must not run as root.
     """
@@ -48,9 +50,9 @@ def drill(
     with (
         alerts.if_it_breaks(JOB, settings.prefix),
         time_limit(parse_duration(timeout)),
-        progress(JOB) as told,
+        progress() as advance,
     ):
-        report = run_drill(settings, entries, jobs, moment, told)
+        report = run_drill(settings, entries, jobs, moment, partial(advance, JOB))
     failed = [each for each in report.databases if each.verdict != "equal"]
     if failed:
         alerts.failed(JOB, settings.prefix, [each.model_dump(mode="json") for each in failed])
@@ -65,7 +67,6 @@ def drill(
 
 
 @app.command("sweep")
-@command
 def sweep_scratch(
     scratch: Annotated[
         Path,
@@ -77,7 +78,7 @@ def sweep_scratch(
         ),
     ],
 ) -> None:
-    """Remove the plaintext that restores and drills left which were killed.
+    """Remove the plaintext that killed restores left.
 
     What is at work stays. It runs after each drill, however that ended; by hand after a restore
     that was killed.

@@ -6,30 +6,28 @@ from datetime import UTC, datetime
 
 import typer
 from pydantic import TypeAdapter
-from rich.table import Table
 
 from backup import monthly
 from backup.alerts import Alerts
 from backup.catalogue import Backup
-from backup.commands.app import Json, Scope, Timeout, app, out, print_json, read_settings
-from backup.console import command
+from backup.commands.app import Scope, Timeout, app, out, read_settings
 from backup.deadline import parse_duration, time_limit
 from backup.lifecycle import Rule, State, apply, states
 from backup.registry import load_registry
 from backup.settings import B2_KEY
 from backup.signature import Signers
 from backup.store import open_store
+from frame.output import AsJson, print_json, table
 
 rules = typer.Typer(help="How long the bucket keeps backups: B2's own lifecycle rules.")
 app.add_typer(rules, name="lifecycle", no_args_is_help=True)
 
 
 @app.command("monthly")
-@command
-def keep_monthly(names: Scope = None, timeout: Timeout = "4h", as_json: Json = False) -> None:
-    """Copy the newest backup of each to where it is kept for 13 months, once a calendar month.
+def keep_monthly(names: Scope = None, timeout: Timeout = "4h", as_json: AsJson = False) -> None:
+    """Keep the newest backup of each for 13 months.
 
-    The copies are made inside the bucket, by a key that reads and writes it.
+    Once a calendar month it is copied, inside the bucket, by a key that reads and writes it.
     """
     settings = read_settings()
     entries = load_registry(settings.registry).select(names or [])
@@ -55,7 +53,7 @@ def _show_rules(found: list[State], lock: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"rules": [state.as_json() for state in found], "object_lock": lock})
         return
-    table = Table("objects below", "hidden after", "deleted", "unfinished cancelled", "state")
+    shown = table("objects below", "hidden after", "deleted", "unfinished cancelled", "state")
     for state in found:
         days = [state.rule.hide_after, state.rule.delete_after, state.rule.cancel_after]
         later = ("{} d", "{} d later", "after {} d")
@@ -64,16 +62,16 @@ def _show_rules(found: list[State], lock: str, *, as_json: bool) -> None:
             for number, text in zip(days, later, strict=True)
         ]
         style = None if state.well else "red"
-        table.add_row(state.rule.prefix, *told, state.state, style=style)
-    out.print(table)
+        shown.add_row(state.rule.prefix, *told, state.state, style=style)
+    out.print(shown)
     out.print(f"object lock: {lock}")
 
 
 @rules.command("show")
-@command
-def show_rules(as_json: Json = False) -> None:
-    """Show how long the bucket keeps what; exit 1 if a rule is missing or different.
+def show_rules(as_json: AsJson = False) -> None:
+    """Show how long the bucket keeps what.
 
+    Exit 1 if a rule is missing or different.
     Object lock is the bucket's default retention, within which nobody can delete.
     """
     settings = read_settings()
@@ -88,8 +86,7 @@ def show_rules(as_json: Json = False) -> None:
 
 
 @rules.command("apply")
-@command
-def apply_rules(as_json: Json = False) -> None:
+def apply_rules(as_json: AsJson = False) -> None:
     """Put the bucket's rules in place; those of other prefixes stay. Needs the right writeBuckets.
 
     Each database's backups are hidden after 16 days and deleted 14 days later, the monthly copies

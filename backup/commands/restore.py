@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,27 +12,26 @@ import typer
 
 from backup.commands.app import (
     Jobs,
-    Json,
     KeyFile,
     Timeout,
     Unsigned,
     app,
     find_manifest,
     parse_moment,
-    print_json,
     read_settings,
 )
 from backup.connection import PostgresUri
-from backup.console import command, progress
 from backup.crypt import private_key
 from backup.deadline import parse_duration, time_limit
-from backup.errors import WrongUse
 from backup.restore import extract
 from backup.restore import restore as restore_backup
 from backup.restore import verify as verify_backup
 from backup.settings import B2_KEY, DRILL_KEY
 from backup.store import open_store
 from backup.target import Wanted
+from frame.failure import WrongUse
+from frame.output import AsJson, print_json
+from frame.progress import progress
 
 
 class Owners(StrEnum):
@@ -42,21 +42,23 @@ class Owners(StrEnum):
 
 
 @app.command()
-@command
 def verify(
     identifier: Annotated[str, typer.Argument(metavar="ID")],
     key_file: KeyFile = None,
     unsigned: Unsigned = False,
     timeout: Timeout = "4h",
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Download one backup and check signature, size, SHA-256, and that it decrypts and unpacks."""
+    """Check that one backup is whole.
+
+    Download it and check its signature, size and SHA-256, and that it decrypts and unpacks.
+    """
     settings = read_settings()
-    with time_limit(parse_duration(timeout)), progress(identifier) as told:
+    with time_limit(parse_duration(timeout)), progress() as advance:
         manifest = find_manifest(settings, [], identifier, unsigned=unsigned)
         with (
             private_key(key_file or settings.secret_path(DRILL_KEY)) as ring,
-            open_store(settings, settings.b2_key(B2_KEY), told) as store,
+            open_store(settings, settings.b2_key(B2_KEY), partial(advance, identifier)) as store,
         ):
             verify_backup(store, manifest, ring)
     if as_json:
@@ -90,7 +92,6 @@ def _target(into_env: str | None, into_file: Path | None, to: Path | None) -> Po
 
 
 @app.command()
-@command
 def restore(
     name: Annotated[str, typer.Argument(help="Database, as the registry calls it.")],
     identifier: Annotated[
@@ -112,11 +113,16 @@ def restore(
     ] = False,
     table: Annotated[
         list[str] | None,
-        typer.Option(help="Only schema.table with its key; the target may hold other things."),
+        typer.Option(
+            metavar="SCHEMA.TABLE",
+            help="Restore only this table and its key; the target may hold other things.",
+        ),
     ] = None,
     beside: Annotated[
         bool,
-        typer.Option("--beside", help="The target may hold other things; what collides fails it."),
+        typer.Option(
+            "--beside", help="Allow a target that holds other things; a name in both is an error."
+        ),
     ] = False,
     jobs: Jobs = 2,
     owners: Annotated[
@@ -128,7 +134,7 @@ def restore(
     key_file: KeyFile = None,
     unsigned: Unsigned = False,
     timeout: Timeout = "4h",
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Restore a backup into an empty database.
 
@@ -141,11 +147,11 @@ def restore(
     target = _target(into_env, into_file, to)
     moment = parse_moment(at)
     wanted = Wanted(jobs, owners.value, create, create_roles, tuple(table or ()), beside)
-    with time_limit(parse_duration(timeout)), progress(name) as told:
+    with time_limit(parse_duration(timeout)), progress() as advance:
         manifest = find_manifest(settings, [name], identifier, moment, unsigned=unsigned)
         with (
             private_key(key_file or settings.secret_path(DRILL_KEY)) as ring,
-            open_store(settings, settings.b2_key(B2_KEY), told) as store,
+            open_store(settings, settings.b2_key(B2_KEY), partial(advance, name)) as store,
         ):
             if isinstance(target, Path):
                 extract(store, manifest, ring, target)

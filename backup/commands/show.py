@@ -8,35 +8,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import TypeAdapter
 from rich.markup import escape
-from rich.table import Column, Table
 
 from backup.catalogue import Backup, Catalogue
-from backup.commands.app import (
-    Json,
-    Scope,
-    Unsigned,
-    app,
-    find_manifest,
-    out,
-    print_json,
-    read_settings,
-)
-from backup.console import command
+from backup.commands.app import Scope, Unsigned, app, find_manifest, out, read_settings
 from backup.registry import load_registry
 from backup.report import human_age, human_bytes
 from backup.settings import B2_KEY
 from backup.store import open_store
+from frame.output import AsJson, print_json, table
 
 if TYPE_CHECKING:
     from backup.manifest import Manifest
 
 
 @app.command("list")
-@command
 def list_backups(
     names: Scope = None,
     newest: Annotated[bool, typer.Option("--newest", help="Only the newest of each.")] = False,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """List complete backups, oldest first. Needs no right to read objects."""
     settings = read_settings()
@@ -48,24 +37,23 @@ def list_backups(
     if as_json:
         print_json(TypeAdapter(list[Backup]).dump_python(found, mode="json"))
         return
-    table = Table("name", "id", "size", "age")
+    listed = table("name", "id", ">size", ">age")
     now = datetime.now(UTC)
     for backup in found:
         size, age = human_bytes(backup.size), human_age(backup.age_seconds(now))
-        table.add_row(backup.database, backup.id, size, age)
-    out.print(table)
+        listed.add_row(backup.database, backup.id, size, age)
+    out.print(listed)
 
 
 @app.command()
-@command
 def show(
     identifier: Annotated[str, typer.Argument(metavar="ID")],
     unsigned: Unsigned = False,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Show what one backup holds, once the signature of its manifest is checked.
+    """Show what one backup holds.
 
-    As JSON it is the manifest itself.
+    The signature of its manifest is checked first. As JSON it is the manifest itself.
     """
     manifest = find_manifest(read_settings(), [], identifier, unsigned=unsigned)
     if as_json:
@@ -84,16 +72,17 @@ def show(
         "encrypted to": ", ".join(manifest.recipients),
         "signed by": manifest.signer or "nobody",
     }
-    about = Table(show_header=False)
+    about = table("", "")
+    about.show_header = False
     for name, fact in facts.items():
         about.add_row(name, escape(fact))
     out.print(about)
     if manifest.tables:
-        table = Table("table", Column("rows", justify="right"), "digest")
+        tables = table("table", ">rows", "digest")
         for each in manifest.tables:
             name = escape(f"{each.schema_name}.{each.table}")
-            table.add_row(name, f"{each.rows:,}", each.digest or "counted only")
-        out.print(table)
+            tables.add_row(name, f"{each.rows:,}", each.digest or "counted only")
+        out.print(tables)
 
 
 def _seconds(manifest: Manifest) -> float:

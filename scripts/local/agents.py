@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import hvac
 import requests
 
+from frame.failure import Failure
+from frame.progress import step
 from scripts import cluster
-from scripts.console import OperatorError, step
 from scripts.local import processes
 from scripts.local.home import ADDRESS, NOMAD_ADDR, VAULT_ADDR, VOLUMES, found, kept
 from scripts.repository import HOME, ROOT, SECRETS
@@ -131,7 +132,7 @@ def _node_is_ready() -> bool:
 def _bootstrap() -> str:
     answer = requests.post(f"{NOMAD_ADDR}/v1/acl/bootstrap", timeout=30)
     if not answer.ok:
-        raise OperatorError(
+        raise Failure(
             "Nomad's ACLs were bootstrapped before, and the token is not in .local/secrets",
             "Put the token back, or remove the local platform with `make clean`.",
         )

@@ -11,11 +11,16 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from scripts.console import OperatorError, command, console, step
+from frame.application import Application, exit_codes
+from frame.failure import Failure
+from frame.output import screen
+from frame.progress import step
 from scripts.local import agents, engine, processes
 from scripts.local.images import LABEL
 from scripts.repository import HOME, TOOLS
 from scripts.shell import run
+
+console = screen(stderr=True)
 
 # How long the jobs may take to stop; a worker would finish its tasks for longer than that.
 STOP_TIMEOUT = 120.0
@@ -41,9 +46,9 @@ def stop() -> None:
         with step("drain this node and stop Nomad"):
             try:
                 agents.drain(STOP_TIMEOUT)
-            except OperatorError as error:
+            except Failure as error:
                 # A task that runs for longer, or a set-up that never ended: stopped all the same.
-                console.print(f"[yellow]![/] {escape(str(error))}")
+                console.print(f"[yellow]![/] {escape(error.message)}")
             processes.stop("nomad")
     if containers := leftover_containers():
         with step(f"stop {len(containers)} containers"):
@@ -85,10 +90,10 @@ class Remove(StrEnum):
     ALL = "all"
 
 
-app = typer.Typer(add_completion=False, help=__doc__)
+app = Application("scripts/local/down.py")
 
 
-@app.command()
+@app.command(epilog=exit_codes())
 def main(
     *,
     remove: Annotated[
@@ -100,19 +105,15 @@ def main(
 
     What programs share stays: Debian's packages, and the caches of Go, pip, uv and Docker's builds.
     """
-
-    def work() -> None:
-        stop()
-        if remove is Remove.ALL:
-            remove_images()
-        processes.stop("dockerd")
-        if remove is not Remove.NOTHING and HOME.exists():
-            remove_data()
-        if remove is Remove.ALL and TOOLS.exists():
-            shutil.rmtree(TOOLS)
-
-    command(work)
+    stop()
+    if remove is Remove.ALL:
+        remove_images()
+    processes.stop("dockerd")
+    if remove is not Remove.NOTHING and HOME.exists():
+        remove_data()
+    if remove is Remove.ALL and TOOLS.exists():
+        shutil.rmtree(TOOLS)
 
 
 if __name__ == "__main__":
-    app()
+    app.run()

@@ -7,7 +7,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from scripts.console import OperatorError, step
+from frame.failure import Failure
+from frame.progress import step
 from scripts.local import processes
 from scripts.shell import run
 
@@ -33,12 +34,12 @@ def obtainable() -> bool:
 def ensure() -> None:
     """Leave a Docker engine running.
 
-    Raises :class:`OperatorError` where none runs and none can be installed.
+    Raises :class:`Failure` where none runs and none can be installed.
     """
     if running():
         return
     if not obtainable():
-        raise OperatorError(
+        raise Failure(
             "no Docker engine answers, and it can be installed here only on Debian as root",
             "Install and start Docker 20.10 or newer, and run the same command again.",
         )

@@ -15,14 +15,15 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import requests
-from rich.table import Table
 
 from backup import lifecycle
 from backup.registry import load_registry
 from backup.settings import B2_KEY, Settings
 from backup.store import open_store
+from frame.failure import Failure
+from frame.output import screen, table
+from frame.progress import step
 from scripts import launches, status
-from scripts.console import OperatorError, console, step
 from scripts.health import health
 from scripts.launches import wait_until
 from scripts.local.credentials import GIT_PORT, ssh_key
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scripts.access import Access
+
+console = screen(stderr=True)
 
 ENDED = {"success", "failed"}
 TEMPLATE = ROOT / "airflow/analysts-template"
@@ -67,7 +70,7 @@ class Checkout(TemporaryDirectory[str]):
         return self
 
     def git(self, *words: str, cwd: Path | None = None) -> str:
-        """Run git as the analyst; raises :class:`OperatorError` with its words when it fails."""
+        """Run git as the analyst; raises :class:`Failure` with its words when it fails."""
         ssh = f"ssh -i {self.home}/key -o IdentitiesOnly=yes -o BatchMode=yes -o ConnectTimeout=10"
         done = subprocess.run(
             ["git", *words],
@@ -86,7 +89,7 @@ class Checkout(TemporaryDirectory[str]):
             check=False,
         )
         if done.returncode != 0:
-            raise OperatorError(
+            raise Failure(
                 f"git {words[0]} of the analysts' repository failed: {done.stderr.strip()}",
                 "Look at the job local-git: nomad alloc logs -job local-git",
             )
@@ -103,7 +106,7 @@ class Checkout(TemporaryDirectory[str]):
 def push_template(platform: Access, checkout: Checkout) -> None:
     """Push the template into an empty remote and wait until the gate has judged what is there.
 
-    Raises :class:`OperatorError` if it refuses the template; what analysts pushed since then is
+    Raises :class:`Failure` if it refuses the template; what analysts pushed since then is
     theirs to mend, so a refusal of that is only told.
     """
     empty = not checkout.git("ls-remote", "--heads", "origin", "main")
@@ -124,7 +127,7 @@ def push_template(platform: Access, checkout: Checkout) -> None:
         what = f"the gate did not let {commit[:12]} through"
         findings = "Its findings are in the log of dag-sync's last launch, task publish."
         if empty:
-            raise OperatorError(what, findings)
+            raise Failure(what, findings)
         console.print(f"[yellow]![/] {what}. {findings}")
 
 
@@ -185,7 +188,7 @@ def run(platform: Access, dag_ids: Sequence[str], *, timeout: float = 900) -> No
         )
         for path in paths:
             if platform.airflow(path)["state"] != "success":
-                raise OperatorError(
+                raise Failure(
                     f"the run {path} failed",
                     f"Read its log in the UI at {platform.values['AIRFLOW_URL']}.",
                 )
@@ -238,7 +241,7 @@ def summary(platform: Access) -> bool:
     found = status.gather(platform)
     status.show(found)
     values = platform.values
-    table = Table("where", "address", "user", "secret", box=None, pad_edge=False)
+    shown = table("where", "address", "user", "secret")
     for row in (
         ("Airflow", values["AIRFLOW_URL"], "admin", "airflow-admin"),
         ("Nomad", values["NOMAD_ADDR"], "", "nomad-platform"),
@@ -247,8 +250,8 @@ def summary(platform: Access) -> bool:
         ("B2", values["BACKUP_B2_REALM"], "", "b2-drill"),
         ("git", str(read_variables(VARIABLES)["analysts_remote"]), "", "ssh-analysts"),
     ):
-        table.add_row(*row)
-    console.print(table)
+        shown.add_row(*row)
+    console.print(shown)
     console.print("Show a secret: scripts/show.py airflow-admin")
     console.print(f"[dim]{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC[/]")
     return found.well

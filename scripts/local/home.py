@@ -6,7 +6,7 @@ import json
 import secrets
 from typing import Any
 
-from scripts.console import OperatorError
+from frame.failure import Failure
 from scripts.repository import HOME, ROOT, SECRETS, write_private
 
 PID_FILES = HOME / "run"
@@ -49,10 +49,10 @@ def kept(name: str, make: Any = None) -> Any:
 def found(name: str) -> Any:
     """Return the local secret ``name``, which only its maker can make again.
 
-    Raises :class:`OperatorError` where it is not kept.
+    Raises :class:`Failure` where it is not kept.
     """
     if not (SECRETS / f"{name}.json").exists():
-        raise OperatorError(
+        raise Failure(
             f"{SECRETS}/{name}.json is gone, or `make up` did not come as far",
             "Put it back and run the same command again, or begin anew with `make clean`.",
         )

@@ -10,7 +10,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.console import OperatorError, step
+from frame.failure import Failure
+from frame.progress import step
 from scripts.local.engine import install_packages
 from scripts.local.home import IMAGE_VARIABLES
 from scripts.repository import ROOT
@@ -94,7 +95,7 @@ def ensure_base() -> str:
     with step("make the base image with debootstrap"):
         mirror = re.search(r"^(?:URIs:|deb(?: \[.*\])?) *(\S+)", sources, re.MULTILINE)
         if mirror is None:
-            raise OperatorError(
+            raise Failure(
                 "no Debian mirror stands in /etc/apt",
                 "Name a base image: BASE_IMAGE=debian:bookworm-slim make up",
             )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from scripts.console import OperatorError
+from frame.failure import Failure
 from scripts.local import engine, processes
 from scripts.local.home import ADDRESS, IMAGE_VARIABLES, PORTS
 from scripts.repository import ROOT
@@ -28,10 +28,10 @@ PROGRAMS = {
 
 
 def check() -> None:
-    """Raise one :class:`OperatorError` that names every fault and its way out."""
+    """Raise one :class:`Failure` that names every fault and its way out."""
     faults = [*_privileges(), *_programs(), *_disk(), *_ports()]
     if faults:
-        raise OperatorError(
+        raise Failure(
             "this machine is not ready, and nothing but .venv was changed:\n"
             + "\n".join(f"  - {what}" for what, _ in faults),
             "\n" + "\n".join(f"  - {way_out}" for _, way_out in faults),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from scripts.console import OperatorError
+from frame.failure import Failure
 from scripts.local.home import PID_FILES
 from scripts.repository import LOGS
 from scripts.shell import NO_TELEMETRY
@@ -51,7 +51,7 @@ def start(
     PID_FILES.mkdir(parents=True, exist_ok=True)
     kept = os.environ if environment is None else {"PATH": os.environ["PATH"], **environment}
     if not shutil.which(command[0]):
-        raise OperatorError(f"{command[0]} is not installed", "Install it and run this again.")
+        raise Failure(f"{command[0]} is not installed", "Install it and run this again.")
     with (LOGS / f"{name}.log").open("ab") as log:
         process = subprocess.Popen(
             [str(word) for word in command],
@@ -80,7 +80,7 @@ def stop(name: str, *, timeout: float = 60) -> None:
 def wait_for(name: str, ready: Callable[[], bool], *, timeout: float = 60) -> None:
     """Wait until ``ready()`` is true, at most ``timeout`` seconds; the process may not end before.
 
-    Raises :class:`OperatorError` with the end of the log when it does.
+    Raises :class:`Failure` with the end of the log when it does.
     """
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
@@ -94,7 +94,7 @@ def wait_for(name: str, ready: Callable[[], bool], *, timeout: float = 60) -> No
         what = f"was not ready within {timeout:.0f} s"
     log = LOGS / f"{name}.log"
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
-    raise OperatorError(
+    raise Failure(
         f"{name} {what}; its log ends with:\n{tail}",
         f"Read {log}, mend the cause and run the same command again.",
     )

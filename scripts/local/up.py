@@ -7,14 +7,16 @@ Every step finds what is there: a second run changes nothing.
 from __future__ import annotations
 
 import json
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import typer
 
 from backup.settings import B2_KEY
+from frame.application import Application, exit_codes
+from frame.failure import ExitCode, Failure
+from frame.output import screen
+from frame.progress import step
 from scripts import access, deploy, vault_setup
-from scripts.console import OperatorError, command, console, step
 from scripts.jobs import Deployment, platform, stand_ins
 from scripts.local import (
     agents,
@@ -39,6 +41,8 @@ from scripts.repository import SECRETS, write_private
 from scripts.tools import NOMAD, VAULT, ensure
 from scripts.variables import read_variables
 
+console = screen(stderr=True)
+
 VARIABLE_FILES = (VARIABLES, IMAGE_VARIABLES)
 
 
@@ -48,7 +52,7 @@ def bring_up() -> None:
     preflight.install_programs()
     engine.ensure()
     if not preflight.address_is_there():
-        raise OperatorError(
+        raise Failure(
             f"Docker's bridge is not at {ADDRESS}",
             'Set "bip": "172.17.0.1/16" in /etc/docker/daemon.json, or read docs/runbook.md.',
         )
@@ -116,23 +120,19 @@ def run_jobs(title: str, deployments: list[Deployment]) -> None:
         deploy.wait(agents.nomad_client(), [each.id for each in deployments])
 
 
-app = typer.Typer(add_completion=False, help=__doc__)
+app = Application("scripts/local/up.py")
 
 
-@app.command(epilog="Exit codes: 0 everything is well, 1 something is not, 2 wrong use.")
+@app.command(epilog=exit_codes({0: "everything is well", 1: "something is not"}))
 def main() -> None:
     """Bring the whole platform up on this machine, run its main job and say how everything is."""
-
-    def work() -> None:
-        bring_up()
-        here = keep_access()
-        first_run.main_job(here)
-        console.print()
-        if not first_run.summary(here):
-            sys.exit(1)
-
-    command(work)
+    bring_up()
+    here = keep_access()
+    first_run.main_job(here)
+    console.print()
+    if not first_run.summary(here):
+        raise typer.Exit(ExitCode.FAILED)
 
 
 if __name__ == "__main__":
-    app()
+    app.run()

@@ -9,7 +9,7 @@ import pytest
 
 from backup import alerts as module
 from backup.alerts import Alerts
-from backup.errors import WrongUse
+from frame.failure import WrongUse
 from tests.webhook import webhook
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backup.catalogue import Catalogue, dump_name, manifest_name, new_id, pair
-from backup.errors import BackupError
 from backup.signature import Signers
 from backup.store import StoredObject, open_store
+from frame.failure import Failure
 from tests.backup.conftest import House, make_database
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def test_a_copy_stands_for_a_backup_that_has_aged_away(empty_house: House) -> No
 def test_a_backup_that_is_not_there_is_an_error(empty_house: House) -> None:
     with (
         open_store(empty_house.settings, empty_house.settings.b2_key()) as store,
-        pytest.raises(BackupError, match="no backup at all of hr under local/"),
+        pytest.raises(Failure, match="no backup at all of hr under local/"),
     ):
         Catalogue(store, "local").find([make_database("hr")])
 
@@ -91,7 +91,7 @@ def test_a_manifest_that_cannot_be_used_is_an_error(empty_house: House, text: by
     empty_house.read()
     with open_store(empty_house.settings, empty_house.settings.b2_key()) as store:
         catalogue = Catalogue(store, "local")
-        with pytest.raises(BackupError, match="cannot be used"):
+        with pytest.raises(Failure, match="cannot be used"):
             catalogue.manifest(catalogue.find([make_database("hr")], NEW), TRUSTING)
 
 
@@ -102,5 +102,5 @@ def test_a_manifest_under_another_name_is_an_error(backed_up: House) -> None:
         data = store.get(backup.manifest.name, backup.manifest.file_id)
         backed_up.bucket.upload_bytes(b"dump!", dump_name("local/hr", OLD))
         backed_up.bucket.upload_bytes(data, manifest_name("local/hr", OLD))
-        with pytest.raises(BackupError, match="tells of local/hr/"):
+        with pytest.raises(Failure, match="tells of local/hr/"):
             catalogue.manifest(catalogue.find([make_database("hr")], OLD), TRUSTING)

@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from backup.cluster import check_snapshot
-from backup.errors import BackupError
+from frame.failure import Failure
 from scripts.tools import NOMAD, VAULT, ensure
 from tests.backup.conftest import House, OpenPgpKey, eventually
 from tests.conftest import free_port
@@ -45,14 +45,14 @@ def test_a_whole_snapshot_is_sound_and_any_cut_or_flip_is_not() -> None:
     check_snapshot("nomad", io.BytesIO(whole))
     chance = random.Random(8)
     for length in [0, 1, 100, *chance.sample(range(200, len(whole) - 200), 20)]:
-        with pytest.raises(BackupError, match="snapshot of nomad is"):
+        with pytest.raises(Failure, match="snapshot of nomad is"):
             check_snapshot("nomad", io.BytesIO(whole[:length]))
     for place in chance.sample(range(100, len(whole) - 2000), 20):
         damaged = bytearray(whole)
         damaged[place] ^= 1
-        with pytest.raises(BackupError, match="snapshot of nomad is"):
+        with pytest.raises(Failure, match="snapshot of nomad is"):
             check_snapshot("nomad", io.BytesIO(damaged))
-    with pytest.raises(BackupError, match="SHA256SUMS is missing"):
+    with pytest.raises(Failure, match="SHA256SUMS is missing"):
         empty = io.BytesIO()
         tarfile.open(fileobj=empty, mode="w:gz").close()
         check_snapshot("nomad", io.BytesIO(empty.getvalue()))

@@ -8,7 +8,7 @@ import pytest
 from psycopg import sql
 
 from backup.connection import PostgresUri
-from backup.errors import WrongUse
+from frame.failure import WrongUse
 
 if TYPE_CHECKING:
     from tests.backup.conftest import House

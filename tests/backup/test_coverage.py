@@ -13,11 +13,11 @@ from psycopg import sql
 from backup.catalogue import Backup, Place, new_id
 from backup.coverage import Found, Kept, judge, judge_keys
 from backup.dump import run_backup
-from backup.errors import BackupError, WrongUse
 from backup.expiry import KeyState
 from backup.manifest import Manifest, Source, StoredDump
 from backup.registry import Database, Registry, Server
 from backup.report import DrillReport, DrillResult
+from frame.failure import Failure, WrongUse
 from tests.backup.conftest import SERVER, House, database_entry, make_database
 from tests.webhook import webhook
 
@@ -101,7 +101,7 @@ def test_nothing_is_wrong_where_all_is_well() -> None:
 
 
 DAY = 24 * HOUR
-FORGED = BackupError("manifest x is not signed by the key of hr", hint="Find out who.")
+FORGED = Failure("manifest x is not signed by the key of hr", hint="Find out who.")
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_one_server_by_two_names_is_one() -> None:
 
 
 def test_a_server_that_does_not_answer_hides_nothing_else() -> None:
-    away = {"postgres": BackupError("no route", hint="Wait.")}
+    away = {"postgres": Failure("no route", hint="Wait.")}
     assert states(servers=away, bucket=WELL | {"hr": kept()}) == {
         "postgres": ("server does not answer",),
         "hr": ("no backup",),

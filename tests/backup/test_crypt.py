@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backup.crypt import decrypt, parse_keys, private_key, public_keys, recipients
-from backup.errors import BackupError, WrongUse
 from backup.pipeline import Pipeline, Stage
+from frame.failure import Failure, WrongUse
 from tests.backup.conftest import OpenPgpKey, make_key
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def test_nobody_else_can(keys: Path, scratch: Path, gnupg_home: Path) -> None:
     (keys / "stranger").write_text(make_key(gnupg_home, "stranger@example.org").private)
     with (
         private_key(keys / "stranger") as ring,
-        pytest.raises(BackupError, match="gpg ended with 2") as caught,
+        pytest.raises(Failure, match="gpg ended with 2") as caught,
     ):
         decrypt(ring, [encrypted.read_bytes()], scratch / "out", ("FINGERPRINT",))
     assert "FINGERPRINT" in caught.value.hint
@@ -62,7 +62,7 @@ def test_tampering_is_found(keys: Path, scratch: Path, where: float) -> None:
     data = bytearray(encrypted.read_bytes())
     data[int(where * len(data)) if isinstance(where, float) else where] ^= 1
     encrypted.write_bytes(data)
-    with private_key(keys / "drill") as ring, pytest.raises(BackupError):
+    with private_key(keys / "drill") as ring, pytest.raises(Failure):
         decrypt(ring, [encrypted.read_bytes()], None, ())
 
 
@@ -70,7 +70,7 @@ def test_tampering_is_found(keys: Path, scratch: Path, where: float) -> None:
 def test_a_cut_file_is_found(keys: Path, scratch: Path, missing: int) -> None:
     encrypted = encrypt(keys / "public", scratch, TEXT)
     encrypted.write_bytes(encrypted.read_bytes()[:-missing])
-    with private_key(keys / "drill") as ring, pytest.raises(BackupError):
+    with private_key(keys / "drill") as ring, pytest.raises(Failure):
         decrypt(ring, [encrypted.read_bytes()], None, ())
 
 
@@ -80,7 +80,7 @@ def test_a_file_that_was_never_encrypted_is_refused(keys: Path, scratch: Path) -
         ["gpg", "--homedir", str(scratch), "--store", "--compress-algo", "none"],
         input=packed, capture_output=True, check=True,
     ).stdout  # fmt: skip
-    with private_key(keys / "drill") as ring, pytest.raises(BackupError):
+    with private_key(keys / "drill") as ring, pytest.raises(Failure):
         decrypt(ring, [literal], None, ())
 
 

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from backup.deadline import Stopped, parse_duration, time_limit
-from backup.errors import WrongUse
+from backup.deadline import parse_duration, time_limit
+from frame.failure import Stopped, WrongUse
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("15m", 900), ("4h", 14_400)])

@@ -13,10 +13,10 @@ import pytest
 
 from backup.connection import PostgresUri
 from backup.dump import run_backup
-from backup.errors import BackupError, WrongUse
 from backup.manifest import Manifest
 from backup.origins import check_versions, program_version
 from backup.snapshot import exclusive
+from frame.failure import Failure, WrongUse
 from tests.backup.conftest import (
     PASSWORD,
     House,
@@ -143,7 +143,7 @@ def test_no_secret_is_in_an_argument_or_a_log(slow: House) -> None:
 def test_two_runs_at_once_are_one(house: House) -> None:
     uri = PostgresUri(house.settings.secret("database_uri"), "the test")
     with exclusive(uri, "hr"):
-        with pytest.raises(BackupError, match="hr is already running"):
+        with pytest.raises(Failure, match="hr is already running"):
             run_backup(house.settings, house.database)
         assert house.names() == []
     run_backup(house.settings, house.database)
@@ -164,7 +164,7 @@ def test_a_pg_dump_older_than_the_server_is_refused(pg_dump: str, server: int, f
     if fits:
         check_versions(pg_dump, server)
         return
-    with pytest.raises(BackupError, match="older than the server") as caught:
+    with pytest.raises(Failure, match="older than the server") as caught:
         check_versions(pg_dump, server)
     assert "PG_MAJOR" in caught.value.hint
 
@@ -175,7 +175,7 @@ def test_the_version_is_the_programs_own(house: House) -> None:
 
 def test_an_old_pg_dump_starts_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backup.origins.program_version", lambda _: "14.1")
-    with pytest.raises(BackupError, match=r"pg_dump 14\.1 is older"):
+    with pytest.raises(Failure, match=r"pg_dump 14\.1 is older"):
         run_backup(house.settings, house.database)
     assert house.names() == []
 
@@ -191,7 +191,7 @@ def test_a_missing_secret_is_named_before_anything_starts(house: House, name: st
 def test_a_table_that_the_role_may_not_read_fails_the_run(house: House) -> None:
     with psycopg.connect(house.source, autocommit=True) as connection:
         connection.execute("ALTER TABLE people ENABLE ROW LEVEL SECURITY")
-    with pytest.raises(BackupError, match="row-level security"):
+    with pytest.raises(Failure, match="row-level security"):
         run_backup(house.settings, house.database)
     assert house.names() == []
 

@@ -11,9 +11,9 @@ from b2sdk.v3 import BucketRetentionSetting, RetentionMode, RetentionPeriod
 from b2sdk.v3.exception import AccessDenied
 
 from backup.dump import run_backup
-from backup.errors import BackupError
 from backup.lifecycle import apply, states, wanted_rules
 from backup.store import open_store
+from frame.failure import Failure
 from tests.backup.conftest import add_megabytes, make_database
 
 if TYPE_CHECKING:
@@ -60,14 +60,14 @@ def test_a_database_that_left_the_registry_keeps_its_rule(empty_house: House) ->
 def test_a_rule_in_the_way_is_named_and_nothing_changed(empty_house: House, prefix: str) -> None:
     empty_house.bucket.update(lifecycle_rules=[{**OTHER, "fileNamePrefix": prefix}])
     empty_house.use_key("writeBuckets")
-    with pytest.raises(BackupError, match=f"lifecycle rule for '{prefix}' overlaps"):
+    with pytest.raises(Failure, match=f"lifecycle rule for '{prefix}' overlaps"):
         applied(empty_house)
     (rule,) = empty_house.bucket.get_fresh_state().lifecycle_rules
     assert rule["fileNamePrefix"] == prefix
 
 
 def test_a_key_that_may_not_is_one_clear_error(empty_house: House) -> None:
-    with pytest.raises(BackupError, match="setting the lifecycle rules failed"):
+    with pytest.raises(Failure, match="setting the lifecycle rules failed"):
         applied(empty_house)
     assert empty_house.bucket.get_fresh_state().lifecycle_rules == []
 

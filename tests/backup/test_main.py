@@ -5,7 +5,6 @@ import secrets
 from typing import TYPE_CHECKING
 
 import pytest
-import structlog
 from typer.testing import CliRunner
 
 from backup import scratch
@@ -14,7 +13,7 @@ from backup.dump import run_backup
 from tests.backup.conftest import ROOT, make_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from click.testing import Result
@@ -38,14 +37,13 @@ def test_every_verb_has_help(verb: str) -> None:
 
 
 @pytest.fixture
-def run(empty_house: House) -> Iterator[Callable[..., Result]]:
+def run(empty_house: House) -> Callable[..., Result]:
     """Run the command line in this process, with the house's settings and nothing else."""
 
     def invoke(*arguments: str, **environment: str) -> Result:
         return CliRunner().invoke(app, arguments, env=empty_house.environment() | environment)
 
-    yield invoke
-    structlog.reset_defaults()
+    return invoke
 
 
 def test_wrong_use_ends_with_2(run: Callable[..., Result]) -> None:
@@ -62,12 +60,18 @@ def test_wrong_use_ends_with_2(run: Callable[..., Result]) -> None:
         assert run(*line.split(), A="postgresql://h/d").exit_code == 2, line
 
 
-def test_an_error_is_json_with_a_hint_where_nobody_watches(empty_house: House) -> None:
+def test_an_error_is_text_with_a_hint_and_json_where_that_is_asked_for(empty_house: House) -> None:
     ended = empty_house.run("run", "hr", BACKUP_BUCKET="")
     assert ended.returncode == 2
-    told = json.loads(ended.stderr)
-    assert "BACKUP_BUCKET is not set" in told["event"]
-    assert told["hint"].endswith(".")
+    message, hint = ended.stderr.splitlines()
+    assert message == "error: settings are incomplete: BACKUP_BUCKET is not set"
+    assert hint.startswith("HINT: ")
+    ended = empty_house.run("run", "hr", "--json", BACKUP_BUCKET="")
+    assert json.loads(ended.stderr) == {
+        "error": "settings are incomplete: BACKUP_BUCKET is not set",
+        "hint": hint.removeprefix("HINT: "),
+        "exit_code": 2,
+    }
 
 
 def test_a_uri_that_cannot_be_read_is_not_shown(

@@ -17,11 +17,11 @@ from backup.catalogue import Catalogue
 from backup.connection import PostgresUri
 from backup.crypt import private_key
 from backup.dump import run_backup
-from backup.errors import BackupError, WrongUse
 from backup.restore import restore, verify
 from backup.signature import Signers
 from backup.store import open_store
 from backup.target import Wanted, check_target, provide_roles
+from frame.failure import Failure, WrongUse
 from tests.backup.conftest import (
     SERVER,
     House,
@@ -115,7 +115,7 @@ def test_a_target_that_is_not_empty_is_refused(database: str, statement: str, fo
         connection.execute("CREATE EXTENSION citext; CREATE EXTENSION hstore")
         assert check_target(connection, ONE_JOB), "what is an extension's is nobody's"
         connection.execute(statement.encode())
-        with pytest.raises(BackupError, match=f"is not empty: it has {found}"):
+        with pytest.raises(Failure, match=f"is not empty: it has {found}"):
             check_target(connection, ONE_JOB)
         assert not check_target(connection, Wanted(1, beside=True))
 
@@ -131,7 +131,7 @@ def test_a_damaged_object_never_reaches_the_target(
     house.read()
     house.secret("drill_key.asc", drill_key.private)
     target = house.server.create_database()
-    with pytest.raises(BackupError, match=manifest.dump.name):
+    with pytest.raises(Failure, match=manifest.dump.name):
         restore_newest(house, target)
     assert contents(target) == {}
     assert left_on_disk(house) == ["databases.toml", "secrets"]
@@ -151,14 +151,14 @@ def test_a_sound_object_is_verified_and_a_damaged_one_is_not(
         house.endpoint.set_faults(
             {"kind": "flip_bit", "file_id": manifest.dump.file_id, "offset": 999}
         )
-        with pytest.raises(BackupError, match=manifest.dump.name):
+        with pytest.raises(Failure, match=manifest.dump.name):
             verify(store, manifest, ring)
 
 
 def test_the_wrong_key_never_reaches_the_target(backed_up: House, gnupg_home: Path) -> None:
     backed_up.secret("drill_key.asc", make_key(gnupg_home, "wrong@example.org").private)
     target = backed_up.server.create_database()
-    with pytest.raises(BackupError, match="gpg ended with 2") as caught:
+    with pytest.raises(Failure, match="gpg ended with 2") as caught:
         restore_newest(backed_up, target)
     assert "key at hand is none of" in caught.value.hint
     assert contents(target) == {}
@@ -217,7 +217,7 @@ def test_a_target_that_holds_other_things_is_taken_on_demand(backed_up: House) -
         connection.execute("CREATE TABLE other AS SELECT 1 AS n")
     restore_newest(backed_up, target, Wanted(1, beside=True))
     assert contents(target) == contents(backed_up.source) | {"public.other": ["(1)"]}
-    with pytest.raises(BackupError, match="already exists"):
+    with pytest.raises(Failure, match="already exists"):
         restore_newest(backed_up, target, Wanted(1, beside=True))
     assert contents(target) == contents(backed_up.source) | {"public.other": ["(1)"]}
 
@@ -234,7 +234,7 @@ def test_a_role_that_is_missing_is_told_or_skipped(house: House, drill_key: Open
     house.read()
     house.secret("drill_key.asc", drill_key.private)
     target = house.server.create_database()
-    with pytest.raises(BackupError, match="has no role owner of Ébène"):
+    with pytest.raises(Failure, match="has no role owner of Ébène"):
         restore_newest(house, target)
     restore_newest(house, target, Wanted(1, "skip"))
     assert contents(target) == contents(house.source)
@@ -252,7 +252,7 @@ def test_a_login_that_may_not_make_roles_is_one_clear_error(database: str) -> No
     source = SOURCE.model_copy(update={"roles": ("nobody knows",)})
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("SET ROLE pg_read_all_data")
-        with pytest.raises(BackupError, match="role nobody knows cannot be created: permission"):
+        with pytest.raises(Failure, match="role nobody knows cannot be created: permission"):
             provide_roles(connection, source, Wanted(1, create_roles=True))
 
 
@@ -336,7 +336,7 @@ def test_a_moment_chooses_the_backup_before_it(house: House, drill_key: OpenPgpK
 
         assert found(datetime.now(UTC)) == second.id
         assert found(first.started) == first.id
-        with pytest.raises(BackupError, match=r"no backup at all from .* UTC or before of hr"):
+        with pytest.raises(Failure, match=r"no backup at all from .* UTC or before of hr"):
             found(first.started - timedelta(minutes=1))
     house.secret("drill_key.asc", drill_key.private)
     target = house.server.create_database()
@@ -362,7 +362,7 @@ def test_one_table_comes_back_beside_what_is_there(backed_up: House) -> None:
     with psycopg.connect(target) as connection:
         keys = "SELECT conname FROM pg_constraint WHERE contype = 'p' AND oid >= 16384 ORDER BY 1"
         assert connection.execute(keys).fetchall() == [("Täble_pkey",), ("people_pkey",)]
-    with pytest.raises(BackupError, match=r"relation public\.people"):
+    with pytest.raises(Failure, match=r"relation public\.people"):
         restore_newest(backed_up, target, Wanted(1, tables=tables[:1]))
     with pytest.raises(WrongUse, match="holds no table people"):
         restore_newest(backed_up, target, Wanted(1, tables=("people",)))

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from backup import scratch as module
-from backup.errors import WrongUse
 from backup.scratch import private_directory, sweep
+from frame.failure import WrongUse
 from tests.backup.conftest import ROOT
 
 HOLD = """

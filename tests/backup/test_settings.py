@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backup.errors import WrongUse
 from backup.settings import Settings
+from frame.failure import WrongUse
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backup.dump import run_backup
-from backup.errors import BackupError, WrongUse
 from backup.signature import Signers, signer
+from frame.failure import Failure, WrongUse
 from tests.backup.conftest import House, OpenPgpKey, make_key
 
 if TYPE_CHECKING:
@@ -51,9 +51,9 @@ def test_a_signature_counts_for_what_it_was_made_for_and_nothing_else(
         ("hr", DATA, signature[:-40]),
         ("hr", DATA, b""),
     ):
-        with pytest.raises(BackupError, match=f"x.json is not signed by the key of {entry}"):
+        with pytest.raises(Failure, match=f"x.json is not signed by the key of {entry}"):
             known.check("x.json", entry, data, detached)
-    with pytest.raises(BackupError, match=r"x\.json is not signed$"):
+    with pytest.raises(Failure, match=r"x\.json is not signed$"):
         known.check("x.json", "hr", DATA, None)
 
 
@@ -75,7 +75,7 @@ def test_a_key_that_expired_since_still_tells_and_a_revoked_one_does_not(
     revoked = subprocess.run(
         [*gpg, "--armor", "--export", lost.fingerprint], check=True, capture_output=True, text=True
     ).stdout
-    with pytest.raises(BackupError, match="not signed by the key of hr"):
+    with pytest.raises(Failure, match="not signed by the key of hr"):
         signers(scratch, hr=revoked).check("x.json", "hr", DATA, signature)
 
 

@@ -7,8 +7,8 @@ import psycopg
 import pytest
 
 from backup.connection import PostgresUri
-from backup.errors import BackupError
 from backup.snapshot import exclusive, exported_snapshot, lock_key
+from frame.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ def test_a_lock_tells_who_holds_it_and_ends_with_its_connection(database: str) -
         with exclusive(uri, "records"):
             pass
         with (
-            pytest.raises(BackupError, match=r"already running \(from 127\.0\.0\.1/32 since"),
+            pytest.raises(Failure, match=r"already running \(from 127\.0\.0\.1/32 since"),
             exclusive(uri, "hr"),
         ):
             pass
@@ -66,7 +66,7 @@ def test_a_snapshot_whose_session_was_lost_is_one_clear_error(database: str) -> 
     WHERE application_name = 'harmattan-backup-snapshot' AND datname = current_database()"""
     with (
         psycopg.connect(database, autocommit=True) as other,
-        pytest.raises(BackupError, match="session of the snapshot was lost: terminating"),
+        pytest.raises(Failure, match="session of the snapshot was lost: terminating"),
         exported_snapshot(PostgresUri(database, "the test"), anything) as snapshot,
     ):
         assert other.execute(ending).fetchall() == [(True,)]
@@ -75,11 +75,11 @@ def test_a_snapshot_whose_session_was_lost_is_one_clear_error(database: str) -> 
 
 def test_a_server_that_is_refused_is_not_read(database: str) -> None:
     def refuse(version: int) -> None:
-        raise BackupError(f"server {version}", hint="")
+        raise Failure(f"server {version}", hint="")
 
     check: Callable[[int], None] = refuse
     with (
-        pytest.raises(BackupError, match="server 15"),
+        pytest.raises(Failure, match="server 15"),
         exported_snapshot(PostgresUri(database, "the test"), check),
     ):
         pass
@@ -87,6 +87,6 @@ def test_a_server_that_is_refused_is_not_read(database: str) -> None:
 
 def test_a_server_that_is_down_is_told_without_the_password(database: str) -> None:
     uri = PostgresUri("postgresql://u:hush@127.0.0.1:1/school", "the test")
-    with pytest.raises(BackupError, match="no connection to database school") as caught:
+    with pytest.raises(Failure, match="no connection to database school") as caught:
         uri.connect("test")
     assert "hush" not in caught.value.message + repr(uri)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backup.deadline import Stopped, time_limit
-from backup.errors import BackupError
+from backup.deadline import time_limit
 from backup.store import Store, open_store
 from backup.upload import PartPlan
+from frame.failure import Failure, Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,8 +56,8 @@ def test_a_stream_becomes_one_object(empty_house: House, parts: int) -> None:
 
 @pytest.mark.parametrize("parts", [0, 2, 4])
 def test_a_stream_that_raises_leaves_nothing(empty_house: House, parts: int) -> None:
-    error = BackupError("pg_dump ended with 1", hint="")
-    with opened(empty_house) as store, pytest.raises(BackupError, match="pg_dump ended with 1"):
+    error = Failure("pg_dump ended with 1", hint="")
+    with opened(empty_house) as store, pytest.raises(Failure, match="pg_dump ended with 1"):
         store.upload_stream("local/hr/a", Source(parts, error), PLAN)
     assert (empty_house.names(), empty_house.unfinished()) == ([], [])
 
@@ -68,7 +68,7 @@ def test_a_part_that_is_refused_leaves_nothing(empty_house: House) -> None:
     try:
         with (
             opened(empty_house) as store,
-            pytest.raises(BackupError, match="upload of local/hr/a failed"),
+            pytest.raises(Failure, match="upload of local/hr/a failed"),
         ):
             store.upload_stream("local/hr/a", Source(3), PLAN)
     finally:
@@ -79,8 +79,8 @@ def test_a_part_that_is_refused_leaves_nothing(empty_house: House) -> None:
 def test_only_the_failed_file_is_cancelled(empty_house: House) -> None:
     services = empty_house.bucket.api.services.large_file
     other = services.start_large_file(empty_house.bucket.id_, "local/hr/b", "text/plain")
-    with opened(empty_house) as store, pytest.raises(BackupError):
-        store.upload_stream("local/hr/a", Source(3, BackupError("no", hint="")), PLAN)
+    with opened(empty_house) as store, pytest.raises(Failure):
+        store.upload_stream("local/hr/a", Source(3, Failure("no", hint="")), PLAN)
     assert empty_house.unfinished() == [other.file_name]
 
 
@@ -180,7 +180,7 @@ def test_a_store_that_cannot_be_opened_is_one_clear_error(empty_house: House, fa
     if fault == "realm":
         settings = settings.model_copy(update={"b2_realm": "https://s3.invalid:bad"})
     with (
-        pytest.raises(BackupError, match="failed") as caught,
+        pytest.raises(Failure, match="failed") as caught,
         open_store(settings, settings.b2_key()),
     ):
         pass

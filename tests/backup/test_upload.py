@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backup import upload
-from backup.errors import BackupError
 from backup.store import open_store
 from backup.upload import LARGEST_PART, PARTS_LIMIT, Paced, PartPlan, plan_parts
+from frame.failure import Failure
 from tests.backup.conftest import add_megabytes, eventually
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def test_ten_thousand_parts_always_hold_more_than_expected(expected: int, minimu
 def test_part_ten_thousand_and_one_is_refused() -> None:
     plan = PartPlan(PART, 2)
     assert plan.size(PARTS_LIMIT) == LARGEST_PART
-    with pytest.raises(BackupError, match=f"longer than the {plan.capacity} bytes that 10000"):
+    with pytest.raises(Failure, match=f"longer than the {plan.capacity} bytes that 10000"):
         plan.size(PARTS_LIMIT + 1)
 
 
@@ -159,7 +159,7 @@ def test_what_no_try_will_mend_is_not_tried_again(weather: House) -> None:
     stream = Stream(50 * PART)
     with (
         open_store(weather.settings, weather.settings.b2_key()) as store,
-        pytest.raises(BackupError, match="upload of local/hr/a failed"),
+        pytest.raises(Failure, match="upload of local/hr/a failed"),
     ):
         store.upload_stream("local/hr/a", stream, PartPlan(PART, 2))
     assert stream.left > 40 * PART
@@ -174,7 +174,7 @@ def test_patience_has_an_end_and_no_thread_outlives_it(
     weather.endpoint.set_faults({"operation": "upload_part", "kind": "close", "count": 10_000})
     with (
         open_store(weather.settings, weather.settings.b2_key()) as store,
-        pytest.raises(BackupError, match="upload of local/hr/a failed"),
+        pytest.raises(Failure, match="upload of local/hr/a failed"),
     ):
         store.upload_stream("local/hr/a", Stream(9 * PART), PartPlan(PART, 3))
     weather.endpoint.set_faults()

@@ -13,7 +13,7 @@ from psycopg import sql
 from backup.connection import PostgresUri
 from backup.contents import LARGE_OBJECTS, Inventory, compare_tables
 from backup.dump import run_backup
-from backup.errors import BackupError
+from frame.failure import Failure
 from tests.ingest import torture
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def test_large_objects_come_back_or_are_asked_for(house: House, drill_key: OpenP
     with source(house) as connection:
         for size in (0, 10, 3_000_000):
             connection.execute("SELECT lo_from_bytea(0, %b)", [os.urandom(size)])
-    with pytest.raises(BackupError, match="has large objects, which the role dumper_") as caught:
+    with pytest.raises(Failure, match="has large objects, which the role dumper_") as caught:
         run_backup(house.settings, house.database)
     assert f"ALTER ROLE {role} SET lo_compat_privileges = on" in caught.value.hint
     assert house.names() == []

@@ -23,8 +23,8 @@ from backup.registry import load_registry
 from backup.scratch import PREFIX
 from backup.settings import B2_KEY, DRILL_KEY, SIGNERS
 from backup.store import open_store
+from frame.failure import Failure
 from scripts import launches
-from scripts.console import OperatorError
 from scripts.launches import finish, force
 from scripts.local import backblaze, credentials, databases, first_run
 from scripts.local.home import VOLUMES, kept
@@ -131,7 +131,7 @@ def test_a_drill_that_is_killed_leaves_no_plaintext(platform: Access) -> None:
     wait_until(at_work, "a directory of the drill's", 120)
     (allocation,) = (each["ID"] for each in platform.nomad.job.get_allocations(child))
     subprocess.run(["docker", "kill", f"drill-{allocation}"], check=True, capture_output=True)
-    with pytest.raises(OperatorError, match="failed"):
+    with pytest.raises(Failure, match="failed"):
         finish(platform, child, timeout=120)
     # Nomad calls it failed while the sweep is still to come.
     wait_until(lambda: not at_work(), "the sweep", 60)
@@ -186,7 +186,7 @@ def test_the_coverage_finds_a_database_that_nobody_registered(platform: Access) 
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         try:
             child = force(platform, "backup-coverage")
-            with pytest.raises(OperatorError, match="failed"):
+            with pytest.raises(Failure, match="failed"):
                 finish(platform, child, timeout=120)
         finally:
             connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
+from frame.failure import Failure
 from scripts import deploy, jobs, launches
-from scripts.console import OperatorError
 from scripts.local import agents, first_run
 from scripts.local.home import NOMAD_ADDR, kept
 from scripts.local.up import VARIABLE_FILES
@@ -185,7 +185,7 @@ def test_nomad_denies(who: str, command: str, allocation: str) -> None:
 
 def test_the_platform_team_runs_and_forces_jobs_and_analysts_do_not(platform: Access) -> None:
     mirror = jobs.job("dag-mirror")
-    with pytest.raises(OperatorError, match="Permission denied"):
+    with pytest.raises(Failure, match="Permission denied"):
         deploy.run(mirror, VARIABLE_FILES, nomad_environment("analysts"))
     before = platform.nomad.job.get_job(mirror.id)["JobModifyIndex"]
     deploy.run(mirror, VARIABLE_FILES, nomad_environment("platform"))

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
+from frame.failure import Failure
 from ingest import connections, run
-from ingest.errors import CheckFailedError, IngestError, UnknownConnectionError
+from ingest.errors import CheckFailedError, UnknownConnectionError
 from ingest.job import Scope
 from tests.conftest import free_port
 from tests.webhook import webhook
@@ -105,7 +106,7 @@ def test_a_run_whose_session_is_lost_is_written_down_by_another_and_its_recovery
         url = f"http://{hook.address}/"
         pool.submit(end_the_run, school, moment)
         failing = job(school, url, f"name: public.a\n    checks: {check}", "public.slow")
-        with pytest.raises(IngestError, match=r"terminating|is lost|is closed"):
+        with pytest.raises(Failure, match=r"terminating|is lost|is closed"):
             run.run(failing, alert=True)
         assert school.rows('SELECT status, step, "table", finished_at IS NULL FROM ops.runs') == [
             ("failed", step, table, False)
@@ -135,7 +136,7 @@ def test_a_run_of_which_only_the_failed_step_is_done_again_ends_well(
         run.audit(again, target, staged)
         with psycopg.connect(school.warehouse_admin) as reader:
             reader.execute("SELECT count(*) FROM raw_hr.a")
-            with pytest.raises(IngestError, match="lock timeout"):
+            with pytest.raises(Failure, match="lock timeout"):
                 run.release(again, target, staged)
             assert not run.finish(again, target)
         status = "SELECT status, step FROM ops.runs WHERE run_id = %s"
@@ -164,7 +165,7 @@ def test_a_run_that_could_not_begin_is_told_too(school: World) -> None:
         found = dataclasses.replace(
             found, resolve=lambda name: away if name == "hr" else resolve(name)
         )
-        with pytest.raises(IngestError, match="source hr: expected a connection"):
+        with pytest.raises(Failure, match="source hr: expected a connection"):
             run.run(found, alert=True)
         (post,) = hook.posts
     assert (post["status"], post["table"]) == ("failed", None)

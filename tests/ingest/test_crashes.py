@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from frame.failure import Failure
 from ingest import deletions, run
-from ingest.errors import ConflictError, IngestError
+from ingest.errors import ConflictError
 from ingest.job import Job, Scope
 from tests.conftest import PG_BIN, free_port
 from tests.ingest.test_loads import STAFF, rule
@@ -207,7 +208,7 @@ def test_a_run_that_a_crash_ends_is_written_down_once_the_warehouse_is_back(
         server.crash()
         time.sleep(1)
         server.start()
-        with pytest.raises(IngestError):
+        with pytest.raises(Failure):
             failing.result(60)
     assert fragile.rows(
         'SELECT status, step, "table", finished_at IS NULL FROM ops.runs ORDER BY started_at DESC'

@@ -10,9 +10,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from frame.failure import Failure
 from ingest import deletions, run
 from ingest.cursor import Interval
-from ingest.errors import IngestError, RunFailedError
+from ingest.errors import RunFailedError
 from ingest.job import Scope
 
 if TYPE_CHECKING:
@@ -334,16 +335,16 @@ def test_a_key_that_tells_no_rows_apart_is_named_by_an_increment_too(
                     "ALTER TABLE staff ALTER id DROP NOT NULL")  # fmt: skip
     load(world, rule(key="[id]"))
     world.at_source(f"INSERT INTO staff VALUES {row}")
-    with pytest.raises(IngestError, match=rf"expected the key \(id\) .*{found}"):
+    with pytest.raises(Failure, match=rf"expected the key \(id\) .*{found}"):
         load(world, rule(key="[id]"))
     assert world.rows("SELECT count(*) FROM raw_hr.staff") == [(100,)]
 
 
 def test_an_interval_needs_a_table_with_such_a_cursor(world: World) -> None:
     world.at_source(*STAFF)
-    with pytest.raises(IngestError, match="expected a table whose cursor has such values"):
+    with pytest.raises(Failure, match="expected a table whose cursor has such values"):
         world.run("public.staff", interval=Interval("2026-01-01", "2026-02-01"))
-    with pytest.raises(IngestError, match="expected a table whose cursor has such values"):
+    with pytest.raises(Failure, match="expected a table whose cursor has such values"):
         world.run(rule(), interval=Interval("1", "5"))
 
 

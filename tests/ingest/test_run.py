@@ -13,8 +13,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from frame.failure import Failure
 from ingest import catalog, connections, extract, run, selection
-from ingest.errors import DatabaseError, IngestError, RunFailedError, UnknownTableError
+from ingest.errors import DatabaseError, RunFailedError, UnknownTableError
 from ingest.job import Job, Scope
 
 if TYPE_CHECKING:
@@ -425,7 +426,7 @@ def test_a_table_that_is_made_anew_before_it_is_locked_is_named(
         return real(pipeline, found, only)
 
     monkeypatch.setattr(selection, "select", slow)
-    with pytest.raises(IngestError, match=r"public\.departments: .* found it made anew") as failure:
+    with pytest.raises(Failure, match=r"public\.departments: .* found it made anew") as failure:
         world.run()
     assert failure.value.hint == "Run again."
     monkeypatch.undo()
@@ -581,7 +582,7 @@ def test_a_table_that_may_not_be_read_stops_the_run_before_it_begins(world: Worl
     world.at_source(*SCHOOL)
     with psycopg.connect(world.source_admin) as connection:
         connection.execute("REVOKE SELECT ON employees FROM ingest_reader")
-    with pytest.raises(IngestError, match=r"found none on public\.employees\nHINT: Grant"):
+    with pytest.raises(Failure, match=r"found none on public\.employees\nHINT: Grant"):
         world.run()
     assert world.rows("SELECT to_regclass('raw_hr.departments'), status, step FROM ops.runs") == [
         (None, "failed", "extract")
@@ -591,7 +592,7 @@ def test_a_table_that_may_not_be_read_stops_the_run_before_it_begins(world: Worl
 @pytest.mark.parametrize("name", ["public.pupils", "pub.*", "public.x*"])
 def test_a_name_that_finds_nothing_is_an_error(world: World, name: str) -> None:
     world.at_source(*SCHOOL)
-    with pytest.raises(IngestError, match=re.escape(f"expected {name}, found no such table")):
+    with pytest.raises(Failure, match=re.escape(f"expected {name}, found no such table")):
         world.run("public.*", name)
 
 

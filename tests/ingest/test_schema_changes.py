@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from ingest.errors import IngestError, RunFailedError
+from frame.failure import Failure
+from ingest.errors import RunFailedError
 from tests.ingest.test_loads import STAFF, load, rule
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ def test_a_patterns_column_that_is_withheld_is_not_published_under_another_name(
 
 def test_a_patterns_column_that_no_table_has_is_an_error(world: World) -> None:
     world.at_source("CREATE TABLE a (id int, national_no text)")
-    with pytest.raises(IngestError, match=r"table public\.a: columns: .* national_id, photo in"):
+    with pytest.raises(Failure, match=r"table public\.a: columns: .* national_id, photo in"):
         world.run(HASHED)
     assert world.rows("SELECT to_regclass('raw_hr.a')") == [(None,)]
 
@@ -226,6 +227,6 @@ def test_an_error_names_a_missing_table(world: World) -> None:
     world.at_source(*STAFF)
     load(world)
     world.at_source("DROP TABLE staff")
-    with pytest.raises(IngestError, match=r"expected public\.staff, found no such table"):
+    with pytest.raises(Failure, match=r"expected public\.staff, found no such table"):
         load(world)
     assert world.rows("SELECT count(*) FROM raw_hr.staff") == [(100,)]

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from frame.failure import Failure
 from ingest import selection
 from ingest.contract import Pipeline
-from ingest.errors import IngestError
 from ingest.shapes import Relation
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def test_patterns_mean_tables_and_names_mean_anything(
     ],
 )
 def test_what_cannot_be_loaded_is_named(names: list[str], expected: str) -> None:
-    with pytest.raises(IngestError) as failure:
+    with pytest.raises(Failure) as failure:
         selection.select(pipeline(*names), SOURCE)
     assert expected in failure.value.message
     assert "HINT: " in str(failure.value)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from ingest.errors import IngestError
+from frame.failure import Failure
 from tests.ingest.test_loads import STAFF, load, rule
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def test_a_warehouse_that_only_reads_is_named(world: World, text: str) -> None:
     world.at_source("UPDATE staff SET name = 'new', updated_at = '2026-02-01'")
     with (
         role_setting(world.warehouse_admin, "ingest_loader", "default_transaction_read_only", "on"),
-        pytest.raises(IngestError, match=r"warehouse: .*read-only transaction") as failure,
+        pytest.raises(Failure, match=r"warehouse: .*read-only transaction") as failure,
     ):
         load(world, text)
     assert failure.value.hint.startswith("The server is read-only")
@@ -65,7 +65,7 @@ def test_a_statement_that_takes_too_long_is_named_with_its_table(world: World) -
     with (
         role_setting(world.source_admin, "ingest_reader", "statement_timeout", "'500ms'"),
         pytest.raises(
-            IngestError, match=r"source hr: table public\.slow: .*statement timeout"
+            Failure, match=r"source hr: table public\.slow: .*statement timeout"
         ) as failure,
     ):
         world.run(FULL, "public.slow")
@@ -104,7 +104,7 @@ def test_a_warehouse_whose_disk_is_full_says_so_and_loses_nothing(
             with (
                 role_setting(world.warehouse_admin, "ingest_loader", "default_tablespace", "tiny"),
                 pytest.raises(
-                    IngestError, match=r"table raw_hr\.staff.*could not extend file"
+                    Failure, match=r"table raw_hr\.staff.*could not extend file"
                 ) as failure,
             ):
                 load(world, text)
@@ -138,7 +138,7 @@ def test_a_warehouse_session_that_is_ended_in_mid_audit_leaves_the_old(world: Wo
     check = '{sql: {slow: "select pg_sleep(19) is null from {table} limit 1"}}'
     with ThreadPoolExecutor(1) as pool:
         pool.submit(end_it)
-        with pytest.raises(IngestError, match=r"the connection is lost|terminating connection"):
+        with pytest.raises(Failure, match=r"the connection is lost|terminating connection"):
             world.run(rule(load="", cursor="", lookback="", checks=check), "public.other")
     assert_intact(world)
     assert {each.rows for each in world.run(FULL, "public.other").loaded} == {100, 0}

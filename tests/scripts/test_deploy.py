@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from frame.failure import Failure
 from scripts import deploy, jobs
 from scripts.cluster import connect
-from scripts.console import OperatorError
 from scripts.health import health
 from scripts.repository import ROOT
 from tests.conftest import free_port
@@ -68,7 +68,7 @@ def test_an_unknown_job_is_told_with_those_that_are_there(
 
 def test_what_nomad_refuses_is_told_in_nomads_words() -> None:
     deployment = jobs.job("redis", redis_port="0")
-    with pytest.raises(OperatorError, match="A port is a number from 1 to 65535") as caught:
+    with pytest.raises(Failure, match="A port is a number from 1 to 65535") as caught:
         deploy.run(deployment, [LOCAL], {"NOMAD_ADDR": "http://127.0.0.1:1"})
     assert str(caught.value).startswith("Nomad refused redis:")
     assert "nomad/jobs/redis.nomad.hcl" in caught.value.hint

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from frame.failure import Failure
 from scripts import shell
-from scripts.console import OperatorError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,14 +18,14 @@ def test_the_output_is_returned_and_both_streams_are_kept(home: Path) -> None:
 
 
 def test_an_absent_program_is_named() -> None:
-    with pytest.raises(OperatorError, match=r"^no-such-program is not installed$") as caught:
+    with pytest.raises(Failure, match=r"^no-such-program is not installed$") as caught:
         shell.run("one", ["no-such-program", "--version"])
     assert "Install no-such-program" in caught.value.hint
 
 
 def test_a_failure_tells_its_code_its_last_words_and_where_the_rest_is(home: Path) -> None:
     lines = "; ".join(f"echo line {n} >&2" for n in range(20))
-    with pytest.raises(OperatorError) as caught:
+    with pytest.raises(Failure) as caught:
         shell.run("one", ["sh", "-c", f"echo fine; {lines}; exit 3"])
     message = str(caught.value)
     assert message.startswith("one ended with exit code 3:\n")
@@ -37,19 +37,19 @@ def test_a_failure_tells_its_code_its_last_words_and_where_the_rest_is(home: Pat
 
 
 def test_a_failure_without_errors_tells_its_output() -> None:
-    with pytest.raises(OperatorError, match="only this"):
+    with pytest.raises(Failure, match="only this"):
         shell.run("one", ["sh", "-c", "echo only this; exit 1"])
 
 
 def test_it_is_bounded() -> None:
     started = time.monotonic()
-    with pytest.raises(OperatorError, match="one did not end within 1 s"):
+    with pytest.raises(Failure, match="one did not end within 1 s"):
         shell.run("one", ["sleep", "60"], timeout=1)
     assert time.monotonic() - started < 10
 
 
 def test_what_was_said_before_the_time_was_up_is_in_the_log(home: Path) -> None:
-    with pytest.raises(OperatorError) as caught:
+    with pytest.raises(Failure) as caught:
         shell.run("one", ["sh", "-c", "echo resolving; exec sleep 60"], timeout=1)
     assert str(home / "logs/one.log") in caught.value.hint
     assert "resolving" in (home / "logs/one.log").read_text()

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
+from frame.failure import Failure
 from scripts import access, status
 from scripts.access import Access
 from scripts.cluster import NomadError
-from scripts.console import OperatorError
 from scripts.status import Row, Status
 from tests.conftest import free_port
 
@@ -129,7 +129,7 @@ ERRORS = [
     KeyError("status"),
     ValueError("not a number"),
     TypeError("list indices must be integers"),
-    OperatorError("there is no secret", "Run `make up` first."),
+    Failure("there is no secret", "Run `make up` first."),
     NomadError(requests.Response()),
 ]
 
@@ -218,6 +218,6 @@ def test_an_environment_that_is_half_described_is_told_whole(
 
 
 def test_a_machine_without_a_platform_says_so() -> None:
-    with pytest.raises(OperatorError, match="no platform on this machine") as caught:
+    with pytest.raises(Failure, match="no platform on this machine") as caught:
         access.from_environment()
     assert "make up" in caught.value.hint

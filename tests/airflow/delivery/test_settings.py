@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from delivery.errors import SettingsError
 from delivery.settings import FetchSettings, JudgeSettings, MirrorSettings, PublishSettings, load
+from frame.failure import WrongUse
 
 BASE = {"NOMAD_ALLOC_ID": "a-1", "DELIVERY_REMOTE": "ssh://git@172.17.0.1:2222/srv/analysts.git"}
 
@@ -34,16 +34,16 @@ def test_only_the_remote_and_the_allocation_must_be_said() -> None:
     ],
 )
 def test_a_value_that_cannot_be_used_is_named(name: str, value: str) -> None:
-    with pytest.raises(SettingsError, match=f"{name}: expected .*\n?.*HINT: "):
+    with pytest.raises(WrongUse, match=f"{name}: expected .*\n?.*HINT: "):
         load(FetchSettings, BASE | {name: value})
 
 
 def test_a_missing_value_is_named_with_its_meaning() -> None:
-    with pytest.raises(SettingsError, match="DELIVERY_REMOTE is not set\nHINT: Set it"):
+    with pytest.raises(WrongUse, match="DELIVERY_REMOTE is not set\nHINT: Set it"):
         load(FetchSettings, {"NOMAD_ALLOC_ID": "a"})
 
 
 @pytest.mark.parametrize("value", ["ftp://x", "http://", "nomad:4646", "unix://x"])
 def test_only_addresses_of_nomad_are_taken(value: str) -> None:
-    with pytest.raises(SettingsError, match="NOMAD_ADDR"):
+    with pytest.raises(WrongUse, match="NOMAD_ADDR"):
         load(PublishSettings, BASE | {"NOMAD_ADDR": value})

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from frame.failure import Failure
 from scripts import tools
-from scripts.console import OperatorError
 from scripts.local import engine, preflight
 from scripts.repository import ROOT
 from tests.conftest import free_port
@@ -85,7 +85,7 @@ def test_no_docker_and_no_way_to_install_it(monkeypatch: pytest.MonkeyPatch) -> 
     (absent,) = [fault for fault in told if fault.startswith("not installed: ")]
     for package in preflight.PROGRAMS.values():
         assert package in absent
-    with pytest.raises(OperatorError, match="only on Debian as root") as caught:
+    with pytest.raises(Failure, match="only on Debian as root") as caught:
         engine.ensure()
     assert "Docker 20.10" in caught.value.hint
 
@@ -126,7 +126,8 @@ def test_enough_disk_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_who_is_not_root_is_told() -> None:
     program = (
-        "import os\nfrom scripts.local import preflight\nos.setuid(65534)\nprint(preflight._privileges())"
+        "import os\nfrom scripts.local import preflight\nos.setuid(65534)\n"
+        "print(preflight._privileges())"
     )
     if os.geteuid() != 0:
         pytest.fail("this test changes users for real: run it as root")
@@ -142,7 +143,7 @@ def test_all_faults_are_told_at_once_and_nothing_is_changed(
     home: Path, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preflight, "DISK", 10**18)
-    with closing(listening("127.0.0.1", port)), pytest.raises(OperatorError) as caught:
+    with closing(listening("127.0.0.1", port)), pytest.raises(Failure) as caught:
         preflight.check()
     message = str(caught.value)
     assert "nothing but .venv was changed" in message

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from scripts.console import OperatorError
+from frame.failure import Failure
 from scripts.local import processes
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def test_waiting_ends_as_soon_as_it_is_ready() -> None:
 def test_waiting_tells_that_it_ended_with_its_logs_last_words(home: Path) -> None:
     lines = "".join(f"line {n}\\n" for n in range(20))
     processes.start("one", ["sh", "-c", f"printf '{lines}'; echo no such file >&2; exit 3"])
-    with pytest.raises(OperatorError) as caught:
+    with pytest.raises(Failure) as caught:
         processes.wait_for("one", lambda: False, timeout=30)
     message = str(caught.value)
     assert "one ended before it was ready" in message
@@ -171,7 +171,7 @@ def test_waiting_tells_that_it_ended_with_its_logs_last_words(home: Path) -> Non
 def test_waiting_is_bounded() -> None:
     processes.start("one", ["sleep", "60"])
     started = time.monotonic()
-    with pytest.raises(OperatorError, match="one was not ready within 1 s"):
+    with pytest.raises(Failure, match="one was not ready within 1 s"):
         processes.wait_for("one", lambda: False, timeout=1)
     assert time.monotonic() - started < 5
 

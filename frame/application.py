@@ -1,0 +1,187 @@
+"""A command line: typer's, with one look of help and errors, and one way to start and to end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import textwrap
+import threading
+import traceback
+from contextlib import contextmanager, suppress
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+from frame import log, output
+from frame.failure import MEANINGS, ExitCode, Failure, Stopped, WrongUse
+from frame.version import own_version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from types import FrameType
+
+WIDTH = 76  # characters of a help page of 80 columns, within click's own indentation
+_NAMES = 26  # the widest column of names; a longer name has a line of its own
+_SIGNALS = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
+
+
+def definitions(title: str, rows: Sequence[tuple[str, str]]) -> str:
+    """Lay out names and their meanings in two columns, as a paragraph of an epilog."""
+    column = min(max(len(name) for name, _ in rows), _NAMES) + 4
+    lines = [f"{title}:"]
+    for name, meaning in rows:
+        wrapped = textwrap.wrap(meaning, WIDTH - column)
+        first = f"  {name}".ljust(column)
+        if len(first) > column:
+            lines.append(first)
+            first = " " * column
+        lines += [first + wrapped[0], *(" " * column + line for line in wrapped[1:])]
+    return "\b\n" + "\n".join(lines)
+
+
+def exit_codes(own: Mapping[int, str] | None = None) -> str:
+    """Return the paragraph on exit codes; ``own`` says some in the command's own words."""
+    usual = {code: MEANINGS[code] for code in (ExitCode.DONE, ExitCode.FAILED, ExitCode.WRONG_USE)}
+    told = {**{int(code): text for code, text in usual.items()}, **(own or {})}
+    return definitions("Exit codes", [(str(code), told[code]) for code in sorted(told)])
+
+
+def epilog(*paragraphs: str) -> str:
+    """Join paragraphs of :func:`definitions` to what stands below a command's options."""
+    return "\n\n".join(paragraphs)
+
+
+class Application(typer.Typer):
+    """A command line with verbs; or, where one function is its only command, without."""
+
+    def __init__(self, name: str, *, help: str = "", epilog: str = "") -> None:
+        super().__init__(
+            name=name,
+            help=help,
+            epilog=epilog,
+            cls=_Group,
+            no_args_is_help=True,
+            add_completion=False,
+            rich_markup_mode=None,
+            pretty_exceptions_enable=False,  # its frames show local variables, passwords among them
+        )
+
+    def command(self, name: str | None = None, **how: Any) -> Callable[..., Any]:
+        """Add a command; `typer.Typer.command` says how."""
+        return super().command(name, **{"cls": _Command, **how})
+
+    def run(self) -> NoReturn:
+        """Run the command line of this process and end the process with its exit code.
+
+        A process that ends need not take itself apart object by object, nor wait for threads of a
+        library that still retries in vain: all that was written is flushed before.
+        """
+        code: int = ExitCode.FAILED
+        try:
+            self(prog_name=self.info.name)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else ExitCode.FAILED
+        except BaseException:  # a fault of ours
+            traceback.print_exc()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):  # nobody reads on, which is theirs to decide
+                stream.flush()
+        os._exit(code)
+
+
+def _print_version(context: typer.Context, given: bool) -> None:
+    if given:
+        typer.echo(f"{context.find_root().info_name} {own_version()}")
+        raise typer.Exit
+
+
+@cache
+def _version_option() -> Any:
+    """Return the option as typer makes it from a function's parameter, which alone is public."""
+
+    def holder(
+        version: Annotated[
+            bool,
+            typer.Option(
+                "--version", is_eager=True, callback=_print_version, help="Show the version."
+            ),
+        ] = False,
+    ) -> None: ...
+
+    app = typer.Typer(add_completion=False)
+    app.command()(holder)
+    (option,) = get_command(app).params
+    option.expose_value = False
+    return option
+
+
+class _Framed:
+    """What the outermost command adds: ``--version``, signals, and errors in one look."""
+
+    def get_params(self, ctx: typer.Context) -> list[Any]:
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        if ctx.parent is not None:
+            return params
+        return [*params[:-1], _version_option(), *params[-1:]]
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        output.reset()
+        log.configure()
+        try:
+            with _stopped_by_signals():
+                code = super().main(*args, standalone_mode=False, **extra)  # type: ignore[misc]
+        except Failure as failure:
+            code = _failed(failure)
+        except typer.TyperException as error:
+            code = _failed(_wrong_use(error))
+        except Stopped as stopped:
+            failure = Failure(str(stopped), "Look at what it was doing, and run it again.")
+            failure.exit_code = stopped.exit_code
+            code = _failed(failure)
+        if standalone_mode:
+            sys.exit(code or ExitCode.DONE)
+        return code
+
+
+class _Command(_Framed, TyperCommand):
+    pass
+
+
+class _Group(_Framed, TyperGroup):
+    pass
+
+
+def _failed(failure: Failure) -> int:
+    output.print_failure(failure)
+    return failure.exit_code
+
+
+def _wrong_use(error: typer.TyperException) -> Failure:
+    """Return what typer found wrong with the words of the command line, as an error of ours."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "the command"
+    message = error.format_message().strip().rstrip(".")
+    return WrongUse(message[:1].lower() + message[1:], f"See `{path} --help`.")
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Turn SIGINT and SIGTERM (what Nomad sends) into :class:`Stopped`, so that clean-up runs."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        name = signal.Signals(number)
+        raise Stopped(f"stopped by {name.name}", _SIGNALS[name])
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,56 @@
+"""Which version this is: git says it when something is built, and every build carries it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+# Set by the Dockerfiles, whose images hold no git repository.
+VARIABLE = "HARMATTAN_VERSION"
+_ROOT = Path(__file__).resolve().parent.parent
+_DESCRIBED = re.compile(
+    r"v?(?P<tag>\d[\w.]*)-(?P<commits>\d+)-g(?P<commit>[0-9a-f]+)(?P<dirty>-dirty)?"
+)
+
+
+def own_version() -> str:
+    """Return the version, as PEP 440 writes it: ``1.2.0``, or ``1.2.0+5.g0a1b2c3`` after it.
+
+    Of an image it is what its build was told, of a checkout what git says of it now, of an
+    installed package what its build was told.
+    """
+    if built := os.environ.get(VARIABLE):
+        return built
+    if (_ROOT / ".git").exists():
+        return from_git(_ROOT)
+    try:
+        return metadata.version("harmattan")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def from_git(checkout: Path) -> str:
+    """Return the version that git gives ``checkout``: from the last tag ``vX.Y.Z`` and its commit.
+
+    ``0+g<commit>`` before there is such a tag; ``.dirty`` at its end if files are changed.
+    """
+    answer = subprocess.run(
+        ["git", "describe", "--tags", "--long", "--dirty", "--always", "--match=v[0-9]*"],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    said = answer.stdout.strip()
+    if not said:
+        return "unknown"
+    found = _DESCRIBED.fullmatch(said)
+    if found is None:
+        return f"0+g{said.replace('-', '.')}"
+    local = [f"{found['commits']}.g{found['commit']}"] if int(found["commits"]) else []
+    local += ["dirty"] if found["dirty"] else []
+    return found["tag"] + (f"+{'.'.join(local)}" if local else "")
