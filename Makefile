@@ -84,7 +84,7 @@ changelog: setup ## Write CHANGELOG.md from changelog.d: make changelog VERSION=
 	@$(PYTHON) -m towncrier build --version $(VERSION) --yes
 
 .PHONY: lock
-lock: setup ## Write the lock files anew from pyproject.toml
+lock: setup ## Write new lock files from pyproject.toml
 	@for extra in airflow backup local dev; do \
 	  $(UV) pip compile --quiet --upgrade --generate-hashes --no-emit-index-url \
 	    --python-version 3.11 --extra $$extra --custom-compile-command "make lock" \
