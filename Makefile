@@ -8,7 +8,7 @@ TEST_PACKAGES := postgresql-15 openssh-server openssh-client git gnupg zstd shel
 
 .PHONY: help
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 .venv/installed: requirements/dev.txt pyproject.toml
 	@scripts/setup.sh
@@ -63,16 +63,28 @@ packages:
 	@scripts/packages.sh $(TEST_PACKAGES)
 
 .PHONY: lint
-lint: setup ## Check style, types, shell scripts and job files
+lint: setup ## Check style, types, licences, shell scripts and job files
 	@scripts/packages.sh shellcheck
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
+	@$(PYTHON) -m scripts.licences --check
+	@$(PYTHON) -m towncrier build --draft --version next >/dev/null
 	@shellcheck .ci/run $$(git ls-files '*.sh')
 	@$$($(PYTHON) -m scripts.tools nomad) fmt -check -recursive nomad vault-policies
 
+.PHONY: licences
+licences: setup ## Write docs/licences.md: every dependency and its licence
+	@$(PYTHON) -m scripts.licences
+
+.PHONY: changelog
+changelog: setup ## Write CHANGELOG.md from changelog.d: make changelog VERSION=1.2.0
+	@test -n "$(VERSION)" || { echo "error: no VERSION" >&2; \
+	  echo "HINT: Name the release: make changelog VERSION=1.2.0" >&2; exit 2; }
+	@$(PYTHON) -m towncrier build --version $(VERSION) --yes
+
 .PHONY: lock
-lock: setup ## Write the lock files anew from pyproject.toml
+lock: setup ## Write new lock files from pyproject.toml
 	@for extra in airflow backup local dev; do \
 	  $(UV) pip compile --quiet --upgrade --generate-hashes --no-emit-index-url \
 	    --python-version 3.11 --extra $$extra --custom-compile-command "make lock" \
