@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import distributions
 from typing import TYPE_CHECKING
 
-from scripts.console import OperatorError
+from frame.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,7 +45,7 @@ def python_packages(root: Path, installed: Sequence[str]) -> list[Dependency]:
     """Return what the lock files of ``root`` name, with the licences that the packages state.
 
     ``installed`` are the folders that hold the packages, such as ``sys.path``. Raises
-    :class:`OperatorError` if a package is not installed there in the locked version.
+    :class:`Failure` if a package is not installed there in the locked version.
     """
     found: dict[tuple[str, str], Dependency] = {}
     sources = [(path.stem, path, _LOCKED) for path in sorted(root.glob("requirements/*.txt"))]
@@ -67,7 +67,7 @@ def _metadata(name: str, version: str, installed: Sequence[str]) -> PackageMetad
         if package.version == version:
             return package.metadata
         versions.append(package.version)
-    raise OperatorError(
+    raise Failure(
         f"a lock file names {name} {version}, but .venv has {', '.join(versions) or 'none'}",
         "Run `make setup`; if two lock files differ in its version, run `make lock` first.",
     )

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scripts.console import OperatorError, command
+from frame.application import Application, exit_codes
+from frame.failure import Failure
 from scripts.dependencies import Dependency, debian_packages, go_modules, python_packages
 from scripts.repository import ROOT
 from scripts.spdx import is_open
@@ -92,16 +93,16 @@ class Rules:
 
 
 def judge(dependencies: Iterable[Dependency], rules: Rules) -> None:
-    """Raise :class:`OperatorError` that names every dependency that is not open source."""
+    """Raise :class:`Failure` that names every dependency that is not open source."""
     known = list(dependencies)
     if refused := [reason for entry in known if (reason := rules.refusal(entry))]:
-        raise OperatorError(
+        raise Failure(
             "not every dependency is open source:\n" + "\n".join(f"  - {line}" for line in refused),
             "Take another package. If its licence file is open source and the metadata does not "
             f"say so, write it into {rules.path.name}, whose comments say how.",
         )
     if unused := rules.unused(known):
-        raise OperatorError(
+        raise Failure(
             f"{rules.path.name} judges what is gone or says it itself: {', '.join(unused)}",
             "Remove these lines.",
         )
@@ -122,36 +123,37 @@ def table(dependencies: Iterable[Dependency], rules: Rules) -> str:
     return "".join(parts)
 
 
-app = typer.Typer(add_completion=False, help=__doc__)
+app = Application("scripts/licences.py")
 
 
 @app.command(
-    epilog="Exit codes: 0 all are open source, 1 one is not or the page is old, 2 wrong use."
+    epilog=exit_codes({0: "all are open source", 1: "one is not, or the page is out of date"})
 )
 def main(
-    check: Annotated[bool, typer.Option("--check", help="Write nothing.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing, and fail if the page is out of date.")
+    ] = False,
 ) -> None:
-    """Write docs/licences.md, or check that it is true; refuse what is not open source."""
+    """Write docs/licences.md, a table of every dependency.
 
-    def work() -> None:
-        rules = Rules.load(RULES)
-        dependencies = [
-            *python_packages(ROOT, sys.path),
-            *debian_packages(ROOT),
-            *go_modules(ROOT),
-        ]
-        judge(dependencies, rules)
-        page = table(dependencies, rules)
-        if not check:
-            TABLE.write_text(page)
-        elif not TABLE.exists() or TABLE.read_text() != page:
-            raise OperatorError(
-                "docs/licences.md is not what the lock files say",
-                "Run `make licences` and commit the page.",
-            )
-
-    command(work)
+    What is not open source is refused.
+    """
+    rules = Rules.load(RULES)
+    dependencies = [
+        *python_packages(ROOT, sys.path),
+        *debian_packages(ROOT),
+        *go_modules(ROOT),
+    ]
+    judge(dependencies, rules)
+    page = table(dependencies, rules)
+    if not check:
+        TABLE.write_text(page)
+    elif not TABLE.exists() or TABLE.read_text() != page:
+        raise Failure(
+            "docs/licences.md is not what the lock files say",
+            "Run `make licences` and commit the page.",
+        )
 
 
 if __name__ == "__main__":
-    app()
+    app.run()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from frame.failure import Failure
 from frame.progress import step
+from frame.version import own_version
 from scripts.local.engine import install_packages
 from scripts.local.home import IMAGE_VARIABLES
 from scripts.repository import ROOT
@@ -40,10 +41,11 @@ IMAGES = (
             "airflow/config",
             "airflow/harmattan",
             "ingest",
+            "frame",
             "airflow/delivery",
         ),
     ),
-    Image("backup", "backup/Dockerfile", ("requirements/backup.txt", "backup")),
+    Image("backup", "backup/Dockerfile", ("requirements/backup.txt", "backup", "frame")),
     Image(
         "local",
         "nomad/images/local/Dockerfile",
@@ -151,7 +153,7 @@ def ensure_images() -> dict[str, str]:
                 run(
                     f"image-{image.name}",
                     ["docker", "build", "--network=host", f"--label={LABEL}",
-                     f"--build-arg=BASE_IMAGE={base}",
+                     f"--build-arg=BASE_IMAGE={base}", f"--build-arg=VERSION={own_version()}",
                      f"--tag={tag}", f"--file={ROOT / image.dockerfile}", ROOT],
                     environment={"DOCKER_BUILDKIT": "0"},
                     timeout=1500,

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from frame.failure import Failure
 from scripts import licences
-from scripts.console import OperatorError
 from scripts.dependencies import debian_packages, go_modules, python_packages
 from scripts.licences import RULES, TABLE, Rules, judge, table
 from scripts.repository import ROOT
@@ -100,7 +100,7 @@ def test_a_licence_that_is_not_open_is_refused_by_name(
 ) -> None:
     project.package("acme", *headers)
     project.lock("backup", "acme==1.0")
-    with pytest.raises(OperatorError, match=r"acme 1\.0 \(backup\) is under '") as refused:
+    with pytest.raises(Failure, match=r"acme 1\.0 \(backup\) is under '") as refused:
         project.check()
     assert "Take another package" in refused.value.hint
 
@@ -111,7 +111,7 @@ def test_a_licence_that_is_not_open_is_refused_by_name(
 def test_a_package_that_states_no_licence_is_refused(project: Project, headers: list[str]) -> None:
     project.package("acme", *headers)
     project.lock("backup", "acme==1.0")
-    with pytest.raises(OperatorError, match=r"acme 1\.0 \(backup\) states no licence"):
+    with pytest.raises(Failure, match=r"acme 1\.0 \(backup\) states no licence"):
         project.check()
 
 
@@ -119,7 +119,7 @@ def test_all_refused_packages_are_named_at_once(project: Project) -> None:
     project.package("acme", "License: Proprietary")
     project.package("bolt")
     project.lock("backup", "acme==1.0", "bolt==1.0")
-    with pytest.raises(OperatorError, match=r"(?s)acme 1\.0.*bolt 1\.0"):
+    with pytest.raises(Failure, match=r"(?s)acme 1\.0.*bolt 1\.0"):
         project.check()
 
 
@@ -141,7 +141,7 @@ def test_a_licence_that_a_person_read_counts_while_the_package_says_the_same(
 
     project.package("acme", "License: Proprietary", version="2.0")
     project.lock("backup", "acme==2.0")
-    with pytest.raises(OperatorError, match=r"acme 2\.0 \(backup\) is under 'Proprietary'"):
+    with pytest.raises(Failure, match=r"acme 2\.0 \(backup\) is under 'Proprietary'"):
         project.check()
 
 
@@ -149,7 +149,7 @@ def test_a_judgement_that_nothing_needs_is_refused(project: Project) -> None:
     project.rules(READ)
     project.package("acme", "License-Expression: MIT")
     project.lock("backup", "acme==1.0")
-    with pytest.raises(OperatorError, match=r"says it itself: acme$"):
+    with pytest.raises(Failure, match=r"says it itself: acme$"):
         project.check()
 
 
@@ -163,7 +163,7 @@ def test_an_exception_holds_for_one_licence_alone(
     if passes:
         assert "BUSL-1.1" in project.check()
     else:
-        with pytest.raises(OperatorError, match=r"SSPL-1\.0"):
+        with pytest.raises(Failure, match=r"SSPL-1\.0"):
             project.check()
 
 
@@ -187,7 +187,7 @@ def test_metadata_of_another_version_is_not_believed(
     if installed:
         project.package("acme", "License-Expression: MIT", version=installed)
     project.lock("airflow", "acme==1.0")
-    with pytest.raises(OperatorError, match=rf"acme 1\.0, but \.venv has {installed or 'none'}"):
+    with pytest.raises(Failure, match=rf"acme 1\.0, but \.venv has {installed or 'none'}"):
         project.check()
 
 
@@ -213,7 +213,7 @@ def test_what_no_rule_names_is_refused(kind: str) -> None:
     rules = Rules.load(RULES)
     rules.written[kind].clear()
     dependencies = debian_packages(ROOT) if kind == "debian" else go_modules(ROOT)
-    with pytest.raises(OperatorError, match="states no licence"):
+    with pytest.raises(Failure, match="states no licence"):
         judge(dependencies, rules)
 
 
