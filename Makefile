@@ -68,6 +68,7 @@ lint: setup ## Check style, types, licences, shell scripts and job files
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
+	@.venv/bin/lint-imports --no-logo
 	@$(PYTHON) -m scripts.licences --check
 	@$(PYTHON) -m towncrier build --draft --version next >/dev/null
 	@shellcheck .ci/run $$(git ls-files '*.sh')
