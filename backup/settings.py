@@ -19,6 +19,7 @@ from pydantic import (
 from frame import settings
 from frame.failure import WrongUse
 
+REGISTRY = Path(__file__).with_name("databases.toml")
 DATABASE_URI = "database_uri"
 B2_KEY = "b2.json"
 B2_RESULTS_KEY = "b2_results.json"
@@ -63,7 +64,7 @@ class Settings(settings.Settings):
         default=Path("/usr/lib/postgresql/15/bin"), description="directory of PostgreSQL's programs"
     )
     registry: Path = Field(
-        default_factory=lambda: Path(__file__).with_name("databases.toml"),
+        default_factory=lambda: REGISTRY,
         description="list of what is backed up (default: databases.toml in the package)",
     )
     part_minimum: ByteSize = Field(

@@ -16,7 +16,7 @@ from backup.dump import run_backup
 from backup.manifest import Manifest
 from backup.origins import check_versions, program_version
 from backup.snapshot import exclusive
-from frame.failure import Failure, WrongUse
+from frame.failure import ExitCode, Failure, WrongUse
 from tests.backup.conftest import (
     PASSWORD,
     House,
@@ -101,7 +101,7 @@ def test_a_killed_child_leaves_no_backup(slow: House, victim: str) -> None:
     eventually(slow.unfinished)
     os.kill(child_of(run.pid, victim), signal.SIGKILL)
     _, err = run.communicate(timeout=60)
-    assert run.returncode == 1
+    assert run.returncode == ExitCode.FAILED
     assert f"{victim} was ended by SIGKILL" in err
     assert (slow.names(), slow.unfinished()) == ([], [])
 
@@ -112,7 +112,7 @@ def test_a_stopped_run_leaves_no_backup_and_no_child(slow: House) -> None:
     children = descendants(run.pid)
     run.terminate()
     _, err = run.communicate(timeout=60)
-    assert run.returncode == 1
+    assert run.returncode == ExitCode.TERMINATED
     assert "stopped by SIGTERM" in err
     assert (slow.names(), slow.unfinished()) == ([], [])
     assert not [child for child in children if program(child)]

@@ -27,7 +27,7 @@ VERBS = (
 
 def test_help_names_verbs_settings_secrets_and_exit_codes() -> None:
     text = CliRunner().invoke(app, ["--help"]).output
-    for word in (*VERBS, "BACKUP_BUCKET", "drill_key.asc", "2 wrong use"):
+    for word in (*VERBS, "BACKUP_BUCKET", "drill_key.asc", "2  wrong use"):
         assert word in text
 
 

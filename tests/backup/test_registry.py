@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backup.registry import check_cron, load_registry
-from backup.settings import Settings
+from backup.settings import REGISTRY
 from frame.failure import WrongUse
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def entry(name: str = "hr", path: str = "hr", schedule: str = "0 1 * * *") -> st
 
 
 def test_the_registry_of_the_package_is_sound() -> None:
-    registry = load_registry(Settings.model_fields["registry"].default)
+    registry = load_registry(REGISTRY)
     names = [database.name for database in registry.database]
     assert names == ["hr", "records", "service_desk", "airflow", "warehouse"]
     entries = registry.entries

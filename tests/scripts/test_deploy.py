@@ -70,10 +70,10 @@ def test_what_nomad_refuses_is_told_in_nomads_words() -> None:
     deployment = jobs.job("redis", redis_port="0")
     with pytest.raises(Failure, match="A port is a number from 1 to 65535") as caught:
         deploy.run(deployment, [LOCAL], {"NOMAD_ADDR": "http://127.0.0.1:1"})
-    assert str(caught.value).startswith("Nomad refused redis:")
+    assert caught.value.message.startswith("Nomad refused redis:")
     assert "nomad/jobs/redis.nomad.hcl" in caught.value.hint
     # One file of variables serves all jobs: that it sets others too is no news.
-    assert "was set but was not found in known variables" not in str(caught.value)
+    assert "was set but was not found in known variables" not in caught.value.message
 
 
 def test_a_nomad_that_does_not_answer_is_one_clear_error(

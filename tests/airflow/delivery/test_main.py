@@ -23,10 +23,10 @@ def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     ("verb", "words"),
     [
         ("fetch", ["DELIVERY_REMOTE", "required", "DELIVERY_KEY_FILE"]),
-        ("judge", ["DELIVERY_STRANGER_UID", "0 sound", "1 refused", "SETUID"]),
+        ("judge", ["DELIVERY_STRANGER_UID", "0  sound", "1  refused", "SETUID"]),
         ("publish", ["NOMAD_ADDR", "DELIVERY_NOMAD_TOKEN_FILE"]),
         ("mirror", ["DELIVERY_PORT", "read-only"]),
-        ("verdict", ["--json", "Exit code 3"]),
+        ("verdict", ["--json", "3  no push was judged yet"]),
     ],
 )
 def test_help_teaches_what_a_verb_reads(verb: str, words: list[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socketserver
 import threading
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +87,7 @@ def settings(nomad: Any, tmp_path: Path) -> PublishSettings:
 def test_it_waits_until_the_end_is_recorded(nomad: Any, settings: PublishSettings) -> None:
     running = changed(allocation(0), State="running")
     nomad.say((403, "Permission denied"), (500, b"no leader"), (200, running), (200, allocation(0)))
-    assert asking.ask(replace(settings, nomad_seconds=20)).outcome == "sound"
+    assert asking.ask(settings.model_copy(update={"nomad_seconds": 20})).outcome == "sound"
     assert nomad.asked == [(f"/v1/allocation/{ALLOC}", "a-token")] * 4
 
 
@@ -107,9 +106,9 @@ def test_no_answer_means_no(nomad: Any, settings: PublishSettings, answer: Any) 
 def test_a_nomad_that_is_not_there_and_a_token_that_is_missing_mean_no(
     settings: PublishSettings, tmp_path: Path
 ) -> None:
-    away = replace(settings, nomad_address="http://127.0.0.1:1", nomad_seconds=1)
+    away = settings.model_copy(update={"nomad_address": "http://127.0.0.1:1", "nomad_seconds": 1})
     assert asking.ask(away).outcome == "unknown"
-    lost = replace(settings, token_file=tmp_path / "absent", nomad_seconds=1)
+    lost = settings.model_copy(update={"token_file": tmp_path / "absent", "nomad_seconds": 1})
     assert asking.ask(lost).outcome == "unknown"
 
 
@@ -132,7 +131,7 @@ def test_it_asks_over_the_tasks_own_socket(settings: PublishSettings, tmp_path: 
     with socketserver.UnixStreamServer(str(socket), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
-        word = asking.ask(replace(settings, nomad_address=f"unix://{socket}"))
+        word = asking.ask(settings.model_copy(update={"nomad_address": f"unix://{socket}"}))
         server.shutdown()
         thread.join(5)
     assert word.outcome == "sound"

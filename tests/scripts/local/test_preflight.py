@@ -145,7 +145,7 @@ def test_all_faults_are_told_at_once_and_nothing_is_changed(
     monkeypatch.setattr(preflight, "DISK", 10**18)
     with closing(listening("127.0.0.1", port)), pytest.raises(Failure) as caught:
         preflight.check()
-    message = str(caught.value)
+    message = caught.value.message
     assert "nothing but .venv was changed" in message
     for part in ("no nomad", "GB are needed", f"port {port}"):
         assert message.count(part) == 1, message

@@ -160,7 +160,7 @@ def test_waiting_tells_that_it_ended_with_its_logs_last_words(home: Path) -> Non
     processes.start("one", ["sh", "-c", f"printf '{lines}'; echo no such file >&2; exit 3"])
     with pytest.raises(Failure) as caught:
         processes.wait_for("one", lambda: False, timeout=30)
-    message = str(caught.value)
+    message = caught.value.message
     assert "one ended before it was ready" in message
     assert message.endswith("no such file")
     assert "line 19" in message
