@@ -63,11 +63,12 @@ class Cursor:
             f" AND {column} < {self._literal(interval.until)}"
         )
 
-    def newest(self, now: str) -> str:
+    def newest(self, now: str, since: str | None) -> str:
         """Return the expression of the newest value over rows of the warehouse.
 
-        ``now`` is the source's clock: a row dated far into the future must not hide what is
-        written until then, nor infinity all that comes.
+        It is never before ``since``: a day without rows does not move the cursor back. ``now`` is
+        the source's clock: a row dated far into the future must not hide what is written until
+        then, nor infinity all that comes.
         """
         column = names.quote(self.column)
         if self.type in _NUMBERS:
@@ -78,7 +79,8 @@ class Cursor:
             # Without a zone a value may be ahead by as much as the earth turns: 14 hours.
             limit = f"{names.literal(now)}::timestamptz AT TIME ZONE 'UTC' + interval '14 hours'"
             sane = f"isfinite({column}) AND {column} <= {limit}"
-        return f"max({column}) FILTER (WHERE {sane})"
+        least = f"NULL::{self.type}" if since is None else self._literal(since)
+        return f"greatest(max({column}) FILTER (WHERE {sane}), {least})"
 
     def lookback_text(self) -> str:
         """Return the lookback as the pipeline file writes it."""

@@ -1,72 +1,92 @@
-"""What is due of every table: the plans of a run, from what both sides say of themselves."""
+"""What is due of every table: the plans of a run, from what both sides say of themselves.
+
+Decided without any database; nothing is changed on either side.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import psycopg
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from frame.failure import Failure
-from ingest import catalog, names, plan, types
-from ingest.errors import SchemaChangedError, from_postgres
+from ingest import names, plan
+from ingest.errors import SchemaChangedError
+from ingest.types import Landings, TypeStep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ingest.contract import Pipeline
-    from ingest.extract import Source
-    from ingest.job import Job, Scope
-    from ingest.plan import TablePlan
-    from ingest.shapes import Relation
+    from ingest.job import Scope
+    from ingest.names import TableName
+    from ingest.plan import State, TablePlan
+    from ingest.shapes import Relation, SourceTables, WarehouseTypes
+
+
+@dataclass(frozen=True)
+class LeftOver:
+    """A published table that the source's tables do not account for, and where it came from."""
+
+    table: str
+    name: str  # without its schema
+    source: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """What the warehouse says of itself before a run.
+
+    ``states`` are those of the run's tables that are published, by name; ``left_over`` is what
+    the pipeline published besides.
+    """
+
+    types: WarehouseTypes
+    states: Mapping[str, State]
+    left_over: tuple[LeftOver, ...] = ()
+
+
+@dataclass(frozen=True)
+class Due:
+    """The plan of each table, the errors of those that have none, and the types to make first."""
+
+    plans: tuple[TablePlan, ...]
+    failed: dict[str, Failure]
+    steps: tuple[TypeStep, ...]
 
 
 def decide(
-    job: Job,
-    source: Source,
-    target: psycopg.Connection[Any],
-    scope: Scope,
-    hashed: str,
-) -> tuple[list[TablePlan], dict[str, Failure], list[types.TypeStep]]:
-    """Return the plan of each table, the errors of those that have none, and the types to make.
+    pipeline: Pipeline, tables: SourceTables, published: Published, scope: Scope, hashed: str
+) -> Due:
+    """Return what a run of ``scope`` does; ``hashed`` is the mark of the key for hashed columns.
 
-    Nothing is changed on either side.
+    Raises Failure if an interval is asked for that suits no table.
     """
-    pipeline = job.pipeline
-    try:
-        known = catalog.warehouse_types(target, pipeline.published_schema, source.types.values())
-    except psycopg.Error as error:
-        table = f"{pipeline.published_schema}.*"
-        raise from_postgres(error, side="warehouse", table=table) from error
-    tables = frozenset(relation.name for relation in source.rules)
-    landings = types.Landings(pipeline.published_schema, source.types, known, tables)
-    published = {
-        shape.relation: names.display(pipeline.published_schema, shape.relation.name)
-        for shape in source.shapes
-    }
-    states = job.journal(target).states(published.values())
+    reserved = frozenset(relation.name for relation in tables.rules)
+    landings = Landings(pipeline.published_schema, tables.types, published.types, reserved)
     plans: list[TablePlan] = []
     failed: dict[str, Failure] = {}
     unguarded: dict[Relation, Failure] = {}
     if scope.only is None:  # of one table alone nothing is known of the others
-        failed |= _gone(job, target, published)
-        unguarded = _unguarded(pipeline, source)
-    for shape in source.shapes:
-        table = published[shape.relation]
+        failed |= _gone(pipeline, published.left_over)
+        unguarded = {} if scope.full_refresh else _unguarded(pipeline, tables)
+    for shape in tables.shapes:
+        name = published_name(pipeline, shape.relation)
+        if shape.relation in unguarded:
+            failed[name] = unguarded[shape.relation]
+            continue
         try:
-            if shape.relation in unguarded and not scope.full_refresh:
-                raise unguarded[shape.relation]
             planned = plan.build(
                 pipeline,
-                source.rules[shape.relation],
+                tables.rules[shape.relation],
                 shape,
                 landings,
-                state=states.get(table),
+                state=published.states.get(name),
                 hashed=hashed,
                 full_refresh=scope.full_refresh,
                 interval=scope.interval,
             )
         except Failure as error:
-            failed[table] = error
+            failed[name] = error
         else:
             plans.append(planned)
     if interval := scope.interval:
@@ -77,14 +97,24 @@ def decide(
                 f" {interval.since} and {interval.until}, found none",
                 hint="An interval is read again of tables with load: incremental or append.",
             )
-    return plans, failed, landings.steps
+    return Due(tuple(plans), failed, tuple(landings.steps))
 
 
-def _unguarded(pipeline: Pipeline, source: Source) -> dict[Relation, Failure]:
+def published_name(pipeline: Pipeline, relation: Relation) -> str:
+    """Return the name that a table of the source is published under."""
+    return names.display(pipeline.published_schema, relation.name)
+
+
+def patterns(pipeline: Pipeline) -> list[TableName]:
+    """Return the patterns by which ``pipeline`` chooses tables."""
+    return [rule.table for rule in pipeline.tables if rule.table.pattern]
+
+
+def _unguarded(pipeline: Pipeline, tables: SourceTables) -> dict[Relation, Failure]:
     """Return an error for tables of a pattern that hashes or leaves out what none of them has."""
     failed: dict[Relation, Failure] = {}
     for rule in pipeline.tables:
-        shapes = [each for each in source.shapes if source.rules[each.relation] is rule]
+        shapes = [each for each in tables.shapes if tables.rules[each.relation] is rule]
         there = {column.name for shape in shapes for column in shape.columns}
         missing = rule.columns.withheld - there
         if missing and rule.table.pattern:
@@ -100,24 +130,18 @@ def _unguarded(pipeline: Pipeline, source: Source) -> dict[Relation, Failure]:
     return failed
 
 
-def _gone(
-    job: Job, target: psycopg.Connection[Any], published: Mapping[Relation, str]
-) -> dict[str, Failure]:
+def _gone(pipeline: Pipeline, left_over: tuple[LeftOver, ...]) -> dict[str, Failure]:
     """Return an error for each published table of a pattern whose source is there no longer."""
-    patterns = [rule.table for rule in job.pipeline.tables if rule.table.pattern]
-    if not patterns:
-        return {}
     return {
-        table: SchemaChangedError(
-            f"table {table}: expected its source {source}, found it gone",
+        each.table: SchemaChangedError(
+            f"table {each.table}: expected its source {each.source}, found it gone",
             hint="Drop the table, or keep its rows by moving it into another schema; if the source"
             " has another name now, it is loaded under that.",
         )
-        for table, name, source in job.journal(target).left_over(
-            job.pipeline.published_schema, published.values()
-        )
+        for each in left_over
         if any(
-            pattern.matches(pattern.schema, name) and names.display(pattern.schema, name) == source
-            for pattern in patterns
+            pattern.matches(pattern.schema, each.name)
+            and names.display(pattern.schema, each.name) == each.source
+            for pattern in patterns(pipeline)
         )
     }

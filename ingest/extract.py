@@ -11,6 +11,7 @@ from psycopg import sql
 from frame.failure import Failure
 from ingest import catalog, connections, selection
 from ingest.errors import from_postgres
+from ingest.shapes import SourceTables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ingest.contract import Pipeline
     from ingest.plan import TablePlan
     from ingest.rules import TableRule
-    from ingest.shapes import Relation, SourceType, TableShape
+    from ingest.shapes import Relation
 
 
 class Source:
@@ -36,9 +37,8 @@ class Source:
         rules: dict[Relation, TableRule],
     ) -> None:
         self.side = side
-        self.rules = rules
-        self.shapes: tuple[TableShape, ...] = catalog.shapes(leader, list(rules))
-        self.types: dict[int, SourceType] = catalog.types(leader, self.shapes)
+        shapes = catalog.shapes(leader, list(rules))
+        self.tables = SourceTables(rules, shapes, catalog.types(leader, shapes))
         ((self._snapshot, self.now),) = leader.execute(
             "SELECT pg_catalog.pg_export_snapshot(), now()::text"
         ).fetchall()

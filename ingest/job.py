@@ -8,7 +8,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from frame.failure import Failure
-from ingest import connections, selection, warehouse
+from ingest import connections, due, selection, warehouse
 from ingest.errors import DatabaseError
 from ingest.journal import Journal
 
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from ingest.connections import Address, Entry
     from ingest.contract import Pipeline
     from ingest.cursor import Interval
+    from ingest.due import Due
     from ingest.plan import TablePlan
     from ingest.rules import TableRule
+    from ingest.shapes import SourceTables
 
 T = TypeVar("T")
 
@@ -70,6 +72,16 @@ class Job:
     def journal(self, connection: psycopg.Connection[Any]) -> Journal:
         """Return what this run writes into ops by ``connection``."""
         return Journal(connection, self.name, self.run_id)
+
+    def decide(
+        self, tables: SourceTables, target: psycopg.Connection[Any], scope: Scope, hashed: str
+    ) -> Due:
+        """Return what is due of the source's ``tables``, as ``target`` stands. Raises Failure.
+
+        Nothing is changed on either side; ``hashed`` is the mark of the key for hashed columns.
+        """
+        published = warehouse.published(self.journal(target), self.pipeline, tables)
+        return due.decide(self.pipeline, tables, published, scope, hashed)
 
     def rule(self, planned: TablePlan) -> TableRule:
         """Return the rule of the pipeline file for a table."""

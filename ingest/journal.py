@@ -14,6 +14,7 @@ from psycopg.types.json import Json
 
 from ingest import names
 from ingest.drift import SHAPE
+from ingest.due import LeftOver
 from ingest.errors import from_postgres
 from ingest.plan import State
 
@@ -222,12 +223,13 @@ class Journal:
             )
         }
 
-    def left_over(self, schema: str, tables: Iterable[str]) -> list[tuple[str, str, str]]:
-        """Return table, its bare name and its source of what ``schema`` has besides ``tables``."""
+    def left_over(self, schema: str, tables: Iterable[str]) -> tuple[LeftOver, ...]:
+        """Return what this pipeline published into ``schema`` besides ``tables``, by name."""
         ((there,),) = self._execute("SELECT to_regclass('ops.state')").fetchall()
         if there is None:
-            return []
-        return self._execute(_LEFT_OVER, schema=names.quote(schema), tables=list(tables)).fetchall()
+            return ()
+        rows = self._execute(_LEFT_OVER, schema=names.quote(schema), tables=list(tables))
+        return tuple(LeftOver(table, name, source) for table, name, source in rows)
 
     def base(self, table: str) -> tuple[str | None, int]:
         """Lock the state of ``table`` for this transaction; return its load_id and its rows."""

@@ -5,32 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from frame.failure import Failure
 from ingest import cursor as cursors
 from ingest import drift, names
 from ingest.cursor import Cursor  # noqa: TC001 - pydantic reads it
-from ingest.drift import Shape, ShapeColumn
+from ingest.drift import Shape  # noqa: TC001 - pydantic reads it
 from ingest.errors import SchemaChangedError
-from ingest.rules import DELETED_AT
+from ingest.projection import ColumnPlan, project
 
 if TYPE_CHECKING:
     from ingest.contract import Pipeline
     from ingest.cursor import Interval
     from ingest.rules import TableRule
-    from ingest.shapes import Column, TableShape
+    from ingest.shapes import TableShape
     from ingest.types import Landings
 
 Action = Literal["full", "incremental", "append"]
-
-
-@dataclass(frozen=True)
-class ColumnPlan:
-    """One column: its name, the source's expression for it, the warehouse's type for it."""
-
-    name: str
-    select: str
-    lands: str
-    not_null: bool
 
 
 @dataclass(frozen=True)
@@ -100,6 +89,21 @@ class TablePlan:
         """
         return self.action == "incremental" and self.deletes != "ignore" and not self.backfill
 
+    @property
+    def moves_cursor(self) -> bool:
+        """Whether the next run begins where this one ends.
+
+        Not after a backfill: what lies between the last load and a later interval is still to be
+        read.
+        """
+        return self.cursor is not None and not self.backfill
+
+    def started_over(self) -> TablePlan:
+        """Return the full load in place of this one, which missed rows that are in the source."""
+        column = self.cursor and self.cursor.column
+        reason = f"rows are missing that {column} does not show; a longer lookback may"
+        return replace(self, action="full", reason=reason, since=None, where="", alter=())
+
     def unseen(self) -> tuple[str, ...]:
         """Return what this way of loading cannot see, one sentence each."""
         if self.cursor is None:
@@ -140,14 +144,6 @@ def build(
     if state is None:
         return replace(whole, reason="first load")
     found = drift.compare(state.shape, whole.shape)
-    gone = {*state.shape.withheld} & rule.columns.withheld - {*whole.shape.withheld}
-    if gone and not full_refresh:
-        raise SchemaChangedError(
-            f"table {whole}: expected its columns {', '.join(sorted(gone))}, which are not to be"
-            " published as they are, found none of that name",
-            hint="If they have other names now, put those into columns; if they are gone, run once"
-            " with --full-refresh.",
-        )
     whole = replace(
         whole,
         changes=found.describe(),
@@ -156,20 +152,72 @@ def build(
         unfit=tuple(new.name for old, new in found.retyped if not drift.fits(old, new)),
         base=state.load_id,
     )
-    if found and rule.on_schema_change == "fail" and not full_refresh:
+    if full_refresh:
+        return replace(whole, reason="full refresh asked for")
+    _check_allowed(rule, whole, found, state.shape)
+    return _next_load(rule, whole, found, state, interval)
+
+
+def _whole(
+    pipeline: Pipeline, rule: TableRule, table: TableShape, landings: Landings, hashed: str
+) -> TablePlan:
+    """Return the plan of a full load, which every table begins with."""
+    relation = table.relation
+    projection = project(rule, table, landings, hashed)
+    return TablePlan(
+        source_schema=relation.schema,
+        source_name=relation.name,
+        schema=pipeline.published_schema,
+        staging_schema=pipeline.staging_schema,
+        name=relation.name,
+        columns=projection.columns,
+        key=projection.key,
+        action="full",
+        reason="load: full",
+        appends=rule.load == "append",
+        deletes=rule.deletes,
+        shape=projection.shape,
+        binary=not projection.why_text,
+        why_text=projection.why_text,
+        rows=relation.rows,
+        bytes=relation.bytes,
+        blocks=relation.blocks if relation.heap else 0,
+        cursor=cursors.of(rule, table),
+    )
+
+
+def _check_allowed(rule: TableRule, whole: TablePlan, found: drift.Drift, last: Shape) -> None:
+    """Raise SchemaChangedError if the file does not let the table follow what was ``found``."""
+    gone = {*last.withheld} & rule.columns.withheld - {*whole.shape.withheld}
+    if gone:
+        raise SchemaChangedError(
+            f"table {whole}: expected its columns {', '.join(sorted(gone))}, which are not to be"
+            " published as they are, found none of that name",
+            hint="If they have other names now, put those into columns; if they are gone, run once"
+            " with --full-refresh.",
+        )
+    if found and rule.on_schema_change == "fail":
         raise SchemaChangedError(
             f"table {whole}: expected the shape of the last load, found"
             f" {', '.join(found.describe())}",
             hint="Set on_schema_change, or run once with --full-refresh to accept the new shape.",
         )
-    if full_refresh:
-        return replace(whole, reason="full refresh asked for")
     if rule.deletes == "mark" and (found.rekeyed or {*whole.key} & {*whole.unfit}):
         raise SchemaChangedError(
             f"table {whole}: expected the key by which its marked rows are known, found"
             f" {', '.join(found.describe())}",
             hint="Run once with --full-refresh to accept that marked rows go.",
         )
+
+
+def _next_load(
+    rule: TableRule,
+    whole: TablePlan,
+    found: drift.Drift,
+    state: State,
+    interval: Interval | None,
+) -> TablePlan:
+    """Return how the rows that came since ``state`` are loaded: alone if that is possible."""
     if (cursor := whole.cursor) is None:
         return whole
     value = state.cursor_value if state.cursor == cursor.column else None
@@ -180,110 +228,6 @@ def build(
         if not whole.alter:
             return _refresh(rule, whole, state, "; ".join(found.needs_rows() or found.describe()))
     return _added(rule, whole, cursor, value, interval)
-
-
-def _whole(
-    pipeline: Pipeline, rule: TableRule, table: TableShape, landings: Landings, hashed: str
-) -> TablePlan:
-    relation = table.relation
-    columns = _columns(rule, table)
-    if rule.deletes == "mark" and DELETED_AT in {column.name for column in columns}:
-        raise Failure(
-            f"table {relation}: expected no column {DELETED_AT} for deletes: mark, which adds it",
-            hint="Exclude the source's own, or choose another way for deletes.",
-        )
-    plans: list[ColumnPlan] = []
-    shape: list[ShapeColumn] = []
-    why_text = "" if columns else "a table without columns"
-    for column in columns:
-        landing = landings.of(column.type)
-        is_hash = column.name in rule.columns.hash
-        lands = "text" if is_hash else landing.declaration
-        expression = names.quote(column.name)
-        if is_hash:
-            expression = _hmac(expression)
-        elif landing.cast:
-            expression += f"::{landing.cast}"
-        if not (landing.binary or is_hash) and not why_text:
-            why_text = f"column {column.name} ({column.type.declaration})"
-        mark = hashed if is_hash else ""
-        labels = () if is_hash else tuple(sorted(landings.labels(column.type.oid)))
-        # Rows that are marked have no value in a column that came after they went.
-        not_null = column.not_null and rule.deletes != "mark"
-        plans.append(ColumnPlan(column.name, expression, lands, not_null))
-        shape.append(
-            ShapeColumn(
-                column.name, column.type.declaration, lands, column.not_null, column.number, mark,
-                labels,
-            )
-        )  # fmt: skip
-    key = _key(rule, table, {column.name for column in columns})
-    withheld = tuple(sorted(rule.columns.withheld & {column.name for column in table.columns}))
-    cursor = cursors.of(rule, table)
-    source = names.display(relation.schema, relation.name)
-    return TablePlan(
-        source_schema=relation.schema,
-        source_name=relation.name,
-        schema=pipeline.published_schema,
-        staging_schema=pipeline.staging_schema,
-        name=relation.name,
-        columns=tuple(plans),
-        key=key,
-        action="full",
-        reason="load: full",
-        appends=rule.load == "append",
-        deletes=rule.deletes,
-        shape=Shape(source, relation.oid, tuple(shape), key, withheld),
-        binary=not why_text,
-        why_text=why_text,
-        rows=relation.rows,
-        bytes=relation.bytes,
-        blocks=relation.blocks if relation.heap else 0,
-        cursor=cursor,
-    )
-
-
-def _columns(rule: TableRule, table: TableShape) -> tuple[Column, ...]:
-    known = {column.name for column in table.columns}
-    checks = rule.checks
-    named = {
-        "columns.exclude": rule.columns.exclude,
-        "columns.hash": rule.columns.hash,
-        "checks.nulls": checks.nulls,
-        "checks.unique": tuple(column for columns in checks.unique for column in columns),
-        "checks.accepted": checks.accepted,
-        "checks.freshness": (checks.freshness.column,) if checks.freshness else (),
-    }
-    kept = known - {*rule.columns.exclude}
-    for what, wanted in named.items():
-        missing = {*wanted} - (kept if what.startswith("checks") else known)
-        # A pattern's rule says what is so wherever there is such a column.
-        if missing and not rule.table.pattern:
-            raise Failure(
-                f"table {table.relation}: {what}: expected its columns"
-                f" {', '.join(sorted(kept))}, found {', '.join(sorted(missing))}",
-                hint="Mend the name in the pipeline file; case matters here.",
-            )
-    return tuple(column for column in table.columns if column.name in kept)
-
-
-def _key(rule: TableRule, table: TableShape, kept: set[str]) -> tuple[str, ...]:
-    key = rule.key or table.primary_key
-    missing = [name for name in key if name not in kept]
-    if rule.key and missing:
-        raise Failure(
-            f"table {table.relation}: key: expected its columns, found {', '.join(missing)}",
-            hint="Mend the key in the pipeline file; case matters here.",
-        )
-    key = () if missing else key
-    if not key and (rule.load == "incremental" or rule.deletes != "ignore"):
-        raise Failure(
-            f"table {table.relation}: expected a key for"
-            f" {'load: incremental' if rule.load == 'incremental' else 'deletes: ' + rule.deletes},"
-            " found no primary key",
-            hint="Name the columns that tell its rows apart in key, or use load: full.",
-        )
-    return key
 
 
 def _refresh(rule: TableRule, whole: TablePlan, state: State, why: str) -> TablePlan:
@@ -350,12 +294,3 @@ def _added(
         where=where,
         backfill=interval is not None,
     )
-
-
-def _hmac(expression: str) -> str:
-    """Return HMAC-SHA256 (RFC 2104) of a column, from what its session was given as settings."""
-    inner, outer = (
-        f"decode(current_setting('harmattan.{pad}_pad'), 'hex')" for pad in ("inner", "outer")
-    )
-    message = f"convert_to({expression}::text, 'UTF8')"
-    return f"encode(sha256({outer} || sha256({inner} || {message})), 'hex')"

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from frame.failure import Failure
 from ingest import (
     checks,
-    due,
     extract,
     publish,
     staging,
@@ -73,8 +72,8 @@ def foresee(job: Job, scope: Scope) -> tuple[list[TablePlan], dict[str, Failure]
             address, job.pipeline, purpose=f"ingest {job.name}", only=scope.only
         ) as source,
     ):
-        plans, failed, _ = due.decide(job, source, target, scope, hashed)
-    return plans, failed
+        decided = job.decide(source.tables, target, scope, hashed)
+    return list(decided.plans), decided.failed
 
 
 def stage(
@@ -116,10 +115,11 @@ def _stage(
     address, hashed = job.source()
     purpose = f"ingest {job.name}"
     with extract.snapshot(address, pipeline, purpose=purpose, only=scope.only) as source:
-        plans, failed, steps = due.decide(job, source, target, scope, hashed)
-        without = warehouse.make_types(target, steps)
-        failed |= {str(each): error for each in plans if (error := _lacks(each, without))}
-        plans = [each for each in plans if str(each) not in failed]
+        decided = job.decide(source.tables, target, scope, hashed)
+        without = warehouse.make_types(target, decided.steps)
+        lacking = {str(each): error for each in decided.plans if (error := _lacks(each, without))}
+        failed = decided.failed | lacking
+        plans = [each for each in decided.plans if str(each) not in failed]
         works = [staging.TableWork(each, source, scope.jobs, scope.progress) for each in plans]
         shared = Shared(works, lambda: source.lost)
         parts = sum(len(work.parts) for work in works)

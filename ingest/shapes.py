@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ingest import names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ingest.rules import TableRule
 
 # relkind: ordinary, partitioned, view, materialised view, foreign
 Kind = Literal["r", "p", "v", "m", "f"]
@@ -83,6 +88,15 @@ class TableShape:
     relation: Relation
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SourceTables:
+    """The tables of one run: each one's rule, their shapes in order, the types in them by oid."""
+
+    rules: Mapping[Relation, TableRule]
+    shapes: tuple[TableShape, ...]
+    types: Mapping[int, SourceType]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import os
 import threading
 import uuid
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any, LiteralString, cast
 
@@ -147,14 +147,7 @@ class TableWork:
 
     def _start_over(self, sessions: Sessions) -> None:
         """Load the whole table: rows came that its cursor does not show."""
-        self.plan = replace(
-            self.plan,
-            action="full",
-            where="",
-            alter=(),
-            reason=f"rows are missing that {self.plan.cursor and self.plan.cursor.column}"
-            " does not show; a longer lookback may",
-        )
+        self.plan = self.plan.started_over()
         self._first = False
         self._rows = self._bytes = 0
         self.run(sessions, None)
@@ -279,19 +272,11 @@ def key_error(
 
 
 def _cursor_value(connection: psycopg.Connection[Any], plan: TablePlan, now: str) -> str | None:
-    if plan.cursor is None:
-        return None
-    if plan.backfill:  # what lies between the last load and a later interval is still to be read
+    if plan.cursor is None or not plan.moves_cursor:
         return plan.since
-    # A day without rows does not move the cursor back.
-    since = None if plan.action == "full" else plan.since
+    newest = sql.SQL(plan.cursor.newest(now, plan.since))
     ((value,),) = connection.execute(
-        sql.SQL("SELECT greatest({}, {}::{})::text FROM {}").format(
-            sql.SQL(plan.cursor.newest(now)),
-            sql.Literal(since),
-            sql.SQL(plan.cursor.type),
-            name(plan),
-        )
+        sql.SQL("SELECT ({})::text FROM {}").format(newest, name(plan))
     ).fetchall()
     return cast("str | None", value)
 

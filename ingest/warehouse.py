@@ -1,4 +1,4 @@
-"""The warehouse made ready for a run: locks, schemas, the tables of ops, types to land in."""
+"""The warehouse before a run: what it holds; locks, schemas, tables of ops, types to land in."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from ingest import names, ops
+from ingest import catalog, due, names, ops
 from ingest.errors import ConflictError, from_postgres
 from ingest.types import EXTENSIONS_SCHEMA
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from frame.failure import Failure
     from ingest.contract import Pipeline
+    from ingest.journal import Journal
+    from ingest.shapes import SourceTables
     from ingest.types import TypeStep
 
 READERS = "warehouse_readers"
@@ -68,6 +70,24 @@ def prepare(connection: psycopg.Connection[Any], pipeline: Pipeline) -> None:
     except psycopg.Error as error:
         table = f"{pipeline.published_schema}.*"
         raise from_postgres(error, side="warehouse", table=table) from error
+
+
+def published(journal: Journal, pipeline: Pipeline, tables: SourceTables) -> due.Published:
+    """Return what the warehouse holds of ``tables``, and what it offers them to land in.
+
+    Raises Failure.
+    """
+    schema = pipeline.published_schema
+    try:
+        types = catalog.warehouse_types(journal.connection, schema, tables.types.values())
+    except psycopg.Error as error:
+        raise from_postgres(error, side="warehouse", table=f"{schema}.*") from error
+    known = [due.published_name(pipeline, relation) for relation in tables.rules]
+    return due.Published(
+        types=types,
+        states=journal.states(known),
+        left_over=journal.left_over(schema, known) if due.patterns(pipeline) else (),
+    )
 
 
 def make_types(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ingest.drift import SHAPE, Shape, ShapeColumn, compare, widens
+from ingest.drift import SHAPE, Shape, ShapeColumn, compare, fits, widens
 
 
-def column(name: str, number: int, kind: str = "integer", **more: object) -> ShapeColumn:
+def column(name: str, number: int, kind: str = "integer", **more: Any) -> ShapeColumn:
     return replace(ShapeColumn(name, kind, kind, not_null=False, number=number), **more)
 
 
@@ -19,6 +22,11 @@ def shape(*columns: ShapeColumn, oid: int = 1, key: tuple[str, ...] = ("id",)) -
 
 ID, NAME = column("id", 1), column("name", 2, "text")
 OLD = shape(ID, NAME)
+TYPES = ("smallint", "integer", "bigint", "numeric", "text", "date", "character varying",
+         *(f"character varying({length})" for length in (1, 5, 6, 99)))  # fmt: skip
+
+
+# Which column is which.
 
 
 def test_a_shape_is_no_change_of_itself_also_by_way_of_json() -> None:
@@ -32,6 +40,17 @@ def test_a_column_that_keeps_its_number_is_renamed_and_its_key_with_it() -> None
     assert found.describe() == ("column id renamed to no",)
 
 
+def test_columns_that_swap_their_names_are_both_renamed() -> None:
+    found = compare(OLD, shape(column("name", 1), column("id", 2, "text"), key=("name",)))
+    assert found.renamed == (("id", "name"), ("name", "id"))
+    assert found.rekeyed is None
+
+
+def test_a_key_that_stays_by_name_while_its_columns_swap_theirs_is_another_one() -> None:
+    found = compare(OLD, shape(column("name", 1), column("id", 2, "text"), key=("id",)))
+    assert found.rekeyed == (("id",), ("id",))
+
+
 def test_a_column_made_anew_under_its_old_name_is_another_one() -> None:
     found = compare(OLD, shape(ID, column("name", 3, "text")))
     assert found.describe() == ("column name added (text)", "column name dropped")
@@ -41,11 +60,28 @@ def test_columns_of_a_table_made_anew_are_known_by_name() -> None:
     assert not compare(OLD, shape(column("id", 7), column("name", 5, "text"), oid=2))
 
 
+def test_a_column_renamed_in_a_table_made_anew_is_one_that_went_and_one_that_came() -> None:
+    found = compare(OLD, shape(ID, column("full_name", 2, "text"), oid=2))
+    assert found.describe() == ("column full_name added (text)", "column name dropped")
+
+
+def test_the_order_of_columns_is_no_change() -> None:
+    assert not compare(OLD, shape(NAME, ID))
+
+
+def test_what_is_withheld_is_no_change_by_itself() -> None:
+    assert not compare(OLD, replace(OLD, withheld=("ssn",)))
+
+
+# What each change is, and whether rows must be read again for it.
+
+
 @pytest.mark.parametrize(
     ("new", "told", "needs_rows"),
     [
         (shape(ID, replace(NAME, not_null=True)), "column name became NOT NULL", True),
         (shape(ID, NAME, key=()), "key changed from (id) to none", True),
+        (shape(ID, NAME, key=("id", "name")), "key changed from (id) to (id, name)", True),
         (
             replace(OLD, source="public.u"),
             "source changed from public.t to public.u",
@@ -54,6 +90,17 @@ def test_columns_of_a_table_made_anew_are_known_by_name() -> None:
         (shape(ID, NAME, column("x", 3)), "column x added (integer)", False),
         (shape(ID, NAME, column("x", 3, not_null=True)), "column x added (integer)", True),
         (shape(ID), "column name dropped", False),
+        (shape(ID, column("n", 2, "text")), "column name renamed to n", False),
+        (
+            shape(column("id", 1, "bigint"), NAME),
+            "column id changed from integer to bigint",
+            False,
+        ),
+        (
+            shape(column("id", 1, "smallint"), NAME),
+            "column id changed from integer to smallint",
+            True,
+        ),
         (
             shape(ID, replace(NAME, hashed="ab")),
             "column name changed from text to a hash under key ab",
@@ -75,19 +122,172 @@ def test_each_change_is_told_and_whether_rows_must_be_read_again(
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "told", "needs_rows"),
+    [
+        (
+            replace(NAME, not_null=True),
+            NAME,
+            ("column name may be NULL now",),
+            (),
+        ),
+        (
+            replace(NAME, hashed="ab"),
+            replace(NAME, hashed="cd"),
+            ("column name changed from a hash under key ab to a hash under key cd",),
+            ("column name changed from a hash under key ab to a hash under key cd",),
+        ),
+        (
+            replace(NAME, hashed="ab"),
+            NAME,
+            ("column name changed from a hash under key ab to text",),
+            ("column name changed from a hash under key ab to text",),
+        ),
+        (
+            column("name", 2, "mood", labels=("mood.a",)),
+            column("name", 2, "mood", labels=("mood.a", "mood.b")),
+            (),
+            (),
+        ),
+        (
+            column("name", 2, "mood", labels=("mood.a", "mood.b", "mood.c")),
+            column("name", 2, "mood", labels=("mood.a",)),
+            ("column name lost its labels mood.b, mood.c",),
+            ("column name lost its labels mood.b, mood.c",),
+        ),
+        (
+            NAME,
+            column("label", 2, "date", not_null=True),
+            (
+                "column name renamed to label",
+                "column label changed from text to date",
+                "column label became NOT NULL",
+            ),
+            ("column label changed from text to date", "column label became NOT NULL"),
+        ),
+    ],
+)
+def test_a_column_that_changed_is_told_as_it_is_called_now(
+    old: ShapeColumn, new: ShapeColumn, told: tuple[str, ...], needs_rows: tuple[str, ...]
+) -> None:
+    found = compare(shape(ID, old), shape(ID, new))
+    assert (found.describe(), found.needs_rows()) == (told, needs_rows)
+
+
+@pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
         ("smallint", "bigint", True),
+        ("smallint", "integer", True),
+        ("integer", "bigint", True),
         ("bigint", "integer", False),
         ("character varying(5)", "character varying(6)", True),
         ("character varying(5)", "character varying", True),
         ("character varying", "character varying(5)", False),
         ("character varying(6)", "character varying(5)", False),
         ("character varying(5)", "text", True),
+        ("character varying", "text", True),
         ("text", "character varying", False),
         ("integer", "numeric", False),
+        ("integer", "text", False),
         ("timestamp with time zone", "date", False),
+        ("date", "timestamp with time zone", False),
     ],
 )
 def test_a_type_widens_if_every_text_stays_as_it_is(old: str, new: str, expected: bool) -> None:
     assert widens(column("c", 1, old), column("c", 1, new)) is expected
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (NAME, NAME, True),
+        (column("c", 1, "character varying(5)"), column("c", 1, "text"), True),
+        (column("c", 1, "text"), column("c", 1, "character varying(5)"), False),
+        (column("c", 1, "mood", labels=("mood.a",)), column("c", 1, "mood"), True),
+        (replace(NAME, hashed="ab"), NAME, False),
+        (replace(NAME, hashed="ab"), replace(NAME, hashed="cd"), False),
+        (replace(NAME, hashed="ab"), replace(NAME, hashed="ab"), True),
+        # What has no place in the warehouse lands as text, and shows as text what it shows.
+        (column("c", 1, "character varying"), column("c", 1, "money", lands="text"), False),
+    ],
+)
+def test_values_that_are_there_may_stay_in_a_type_that_holds_them(
+    old: ShapeColumn, new: ShapeColumn, expected: bool
+) -> None:
+    assert fits(old, new) is expected
+
+
+# Any two shapes.
+
+COLUMNS = st.builds(
+    column,
+    st.sampled_from(["a", "b", "c", "d"]),
+    st.integers(1, 6),
+    st.sampled_from(TYPES),
+    not_null=st.booleans(),
+    hashed=st.sampled_from(["", "", "ab", "cd"]),
+    labels=st.sampled_from([(), ("mood.a",), ("mood.a", "mood.b")]),
+)
+
+
+@st.composite
+def shapes(draw: st.DrawFn) -> Shape:
+    columns = draw(
+        st.lists(COLUMNS, max_size=4, unique_by=(lambda each: each.name, lambda each: each.number))
+    )
+    names = [each.name for each in columns]
+    key = draw(st.lists(st.sampled_from(names), unique=True)) if names else []
+    source = draw(st.sampled_from(["public.t", "public.u"]))
+    return Shape(source, draw(st.integers(1, 2)), tuple(columns), tuple(key))
+
+
+@given(shapes())
+def test_no_shape_is_a_change_of_itself(found: Shape) -> None:
+    assert compare(found, found).describe() == ()
+    assert compare(found, found).needs_rows() == ()
+    assert SHAPE.validate_json(SHAPE.dump_json(found)) == found
+
+
+@given(shapes(), shapes())
+def test_each_column_of_both_shapes_is_accounted_for_once(old: Shape, new: Shape) -> None:
+    found = compare(old, new)
+    added, dropped = ({each.name for each in side} for side in (found.added, found.dropped))
+    renamed = dict(found.renamed)
+    stayed = {each.name for each in old.columns} - dropped
+    assert {renamed.get(name, name) for name in stayed} == {
+        each.name for each in new.columns
+    } - added
+    assert len(stayed) == len(new.columns) - len(added)
+    assert not renamed.keys() & dropped
+    assert not {*renamed.values()} & added
+
+
+@given(shapes(), shapes())
+def test_whatever_needs_rows_is_a_change_and_a_change_is_seen_from_both_sides(
+    old: Shape, new: Shape
+) -> None:
+    there, back = compare(old, new), compare(new, old)
+    assert bool(there) is bool(there.describe())
+    if there.needs_rows():
+        assert there
+    assert (len(there.added), len(there.dropped)) == (len(back.dropped), len(back.added))
+    assert {*there.renamed} == {(new, old) for old, new in back.renamed}
+    assert len(there.nullable) == len(back.nullable)
+    assert bool(there.moved) is bool(back.moved)
+
+
+@given(COLUMNS, COLUMNS)
+def test_a_wider_type_never_narrows(old: ShapeColumn, new: ShapeColumn) -> None:
+    assert not (widens(old, new) and widens(new, old) and old.lands != new.lands)
+    if widens(old, new):
+        assert fits(old, new)
+        assert not old.hashed
+        assert not new.hashed
+
+
+@given(COLUMNS, COLUMNS, COLUMNS)
+def test_what_widens_twice_widens_at_once(
+    first: ShapeColumn, second: ShapeColumn, third: ShapeColumn
+) -> None:
+    if widens(first, second) and widens(second, third):
+        assert widens(first, third)

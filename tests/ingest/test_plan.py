@@ -1,0 +1,677 @@
+"""What a run does with a table, and why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frame.failure import Failure
+from ingest import plan
+from ingest.cursor import Interval
+from ingest.errors import SchemaChangedError
+from ingest.rules import DELETED_AT
+from tests.ingest.tables import column, landings, pipeline, rule, state, table
+
+if TYPE_CHECKING:
+    from ingest.plan import State, TablePlan
+    from ingest.rules import TableRule
+    from ingest.shapes import Column, TableShape
+
+ID, NAME = column("id", number=1), column("name", "text", 2)
+SEEN = column("seen", "timestamp with time zone", 3, not_null=True)
+STAFF = table(ID, NAME, SEEN)
+FULL = rule()
+MERGE: dict[str, Any] = {"load": "incremental", "cursor": "seen"}
+INCREMENTAL = rule(**MERGE)
+APPEND = rule(load="append", cursor="seen")
+NOON = "2026-03-01 12:00:00+00"
+MARCH = Interval("2026-03-01", "2026-04-01")
+
+
+def build(
+    wanted: TableRule, source: TableShape = STAFF, last: State | None = None, **more: Any
+) -> TablePlan:
+    return plan.build(pipeline(wanted), wanted, source, landings(), state=last, **more)
+
+
+def published(
+    wanted: TableRule,
+    source: TableShape = STAFF,
+    value: str | None = NOON,
+    rows: int = 10,
+    **more: Any,
+) -> State:
+    """Return what the warehouse holds once ``source`` was loaded as ``wanted`` says."""
+    return state(build(wanted, source, **more).shape, wanted.cursor, value, rows)
+
+
+# What a run does.
+
+
+@pytest.mark.parametrize(
+    ("wanted", "value", "more", "action", "reason"),
+    [
+        (FULL, None, {}, "full", "load: full"),
+        (FULL, None, {"full_refresh": True}, "full", "full refresh asked for"),
+        (FULL, None, {"interval": MARCH}, "full", "load: full"),
+        (INCREMENTAL, NOON, {}, "incremental", f"seen from {NOON} less 1h"),
+        (rule(**MERGE, lookback="0s"), NOON, {}, "incremental", f"seen from {NOON}"),
+        (INCREMENTAL, None, {}, "full", "no value of seen is known yet"),
+        (INCREMENTAL, None, {"interval": MARCH}, "full", "no value of seen is known yet"),
+        (INCREMENTAL, NOON, {"full_refresh": True}, "full", "full refresh asked for"),
+        (
+            INCREMENTAL,
+            NOON,
+            {"interval": MARCH},
+            "incremental",
+            "seen from 2026-03-01 until 2026-04-01",
+        ),
+        (APPEND, NOON, {}, "append", f"seen from {NOON} less 1h"),
+        (APPEND, None, {}, "append", "no value of seen is known yet"),
+        (APPEND, NOON, {"full_refresh": True}, "full", "full refresh asked for"),
+        (APPEND, NOON, {"interval": MARCH}, "append", "seen from 2026-03-01 until 2026-04-01"),
+        (APPEND, None, {"interval": MARCH}, "append", "seen from 2026-03-01 until 2026-04-01"),
+        (
+            INCREMENTAL,
+            NOON,
+            {"interval": MARCH, "full_refresh": True},
+            "full",
+            "full refresh asked for",
+        ),
+    ],
+)
+def test_a_table_of_the_same_shape_is_loaded_as_its_file_says(
+    wanted: TableRule, value: str | None, more: dict[str, Any], action: str, reason: str
+) -> None:
+    found = build(wanted, last=published(wanted, value=value), **more)
+    assert (found.action, found.reason) == (action, reason)
+    assert (found.base, found.changes, found.alter) == ("load-1", (), ())
+
+
+@pytest.mark.parametrize("wanted", [FULL, INCREMENTAL, APPEND])
+@pytest.mark.parametrize("more", [{}, {"full_refresh": True}, {"interval": MARCH}])
+def test_what_is_not_published_is_loaded_whole(wanted: TableRule, more: dict[str, Any]) -> None:
+    found = build(wanted, **more)
+    assert (found.action, found.reason, found.base) == ("full", "first load", None)
+    assert (found.where, found.since, found.backfill) == ("", None, False)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "more", "where"),
+    [
+        (rule(**MERGE, lookback="0s"), {}, f"\"seen\" >= '{NOON}'::timestamp with time zone"),
+        (
+            INCREMENTAL,
+            {"interval": MARCH},
+            "\"seen\" >= '2026-03-01'::timestamp with time zone"
+            " AND \"seen\" < '2026-04-01'::timestamp with time zone",
+        ),
+        (INCREMENTAL, {"full_refresh": True}, ""),
+    ],
+)
+def test_only_the_rows_that_are_due_are_read(
+    wanted: TableRule, more: dict[str, Any], where: str
+) -> None:
+    assert build(wanted, last=published(wanted), **more).where == where
+
+
+@pytest.mark.parametrize(
+    ("wanted", "action"), [(INCREMENTAL, "full"), (APPEND, "append"), (FULL, "full")]
+)
+def test_the_value_of_another_cursor_is_not_this_ones(wanted: TableRule, action: str) -> None:
+    last = replace(published(wanted), cursor="changed")
+    found = build(wanted, last=last)
+    assert (found.action, found.where, found.since) == (action, "", None)
+
+
+@pytest.mark.parametrize("wanted", [INCREMENTAL, APPEND])
+def test_a_backfill_moves_no_cursor(wanted: TableRule) -> None:
+    found = build(wanted, last=published(wanted), interval=MARCH)
+    assert (found.backfill, found.moves_cursor, found.since) == (True, False, NOON)
+    assert build(wanted, last=published(wanted)).moves_cursor
+    assert build(wanted).moves_cursor
+    assert not build(FULL).moves_cursor
+
+
+@pytest.mark.parametrize(
+    ("keys", "interval", "expected"),
+    [
+        ({}, None, False),
+        ({"deletes": "detect"}, None, True),
+        ({"deletes": "mark"}, None, True),
+        ({"deletes": "detect"}, MARCH, False),
+        ({"deletes": "mark"}, MARCH, False),
+    ],
+)
+def test_deletes_are_looked_for_if_the_file_says_so_and_all_rows_are_in_sight(
+    keys: dict[str, Any], interval: Interval | None, expected: bool
+) -> None:
+    wanted = rule(**MERGE, **keys)
+    last = published(wanted)
+    assert build(wanted, last=last, interval=interval).finds_deletes is expected
+    assert not build(wanted, last=last, full_refresh=True).finds_deletes
+
+
+def test_a_load_that_missed_rows_starts_over_as_a_full_one() -> None:
+    wanted = rule(**MERGE, deletes="detect", on_schema_change="evolve")
+    merge = build(wanted, table(ID, NAME, SEEN, column("new")), published(wanted))
+    assert (merge.action, bool(merge.alter)) == ("incremental", True)
+    found = merge.started_over()
+    assert (found.action, found.where, found.since, found.alter) == ("full", "", None, ())
+    assert found.reason == "rows are missing that seen does not show; a longer lookback may"
+    assert (found.base, found.shape, found.changes) == (merge.base, merge.shape, merge.changes)
+
+
+# Columns.
+
+
+def columns(found: TablePlan) -> dict[str, tuple[str, str]]:
+    return {each.name: (each.select, each.lands) for each in found.columns}
+
+
+def test_columns_land_as_they_are_in_their_order() -> None:
+    found = build(FULL)
+    assert columns(found) == {
+        "id": ('"id"', "integer"),
+        "name": ('"name"', "text"),
+        "seen": ('"seen"', "timestamp with time zone"),
+    }
+    assert [each.not_null for each in found.columns] == [True, False, True]
+    assert (found.binary, found.why_text, found.key) == (True, "", ("id",))
+    assert (str(found), found.source) == ("raw_hr.staff", "public.staff")
+    assert found.staging_schema == "raw_hr_staging"
+
+
+def test_a_column_that_is_left_out_is_nowhere_and_remembered_as_withheld() -> None:
+    found = build(rule(columns={"exclude": ["name"]}))
+    assert [*columns(found)] == ["id", "seen"]
+    assert [each.name for each in found.shape.columns] == ["id", "seen"]
+    assert found.shape.withheld == ("name",)
+
+
+def test_a_hashed_column_leaves_the_source_as_text_that_the_key_marks() -> None:
+    source = table(ID, column("born", "date"), column("mood", "mood"))
+    found = build(rule(columns={"hash": ["born", "mood"]}), source, hashed="ab12")
+    for name in ("born", "mood"):
+        select, lands = columns(found)[name]
+        assert select.startswith("encode(sha256(decode(current_setting('harmattan.outer_pad')")
+        assert f"convert_to(\"{name}\"::text, 'UTF8')" in select
+        assert lands == "text"
+    assert found.binary
+    assert [(each.name, each.hashed, each.labels) for each in found.shape.columns] == [
+        ("id", "", ()),
+        ("born", "ab12", ()),
+        ("mood", "ab12", ()),
+    ]
+    assert found.shape.withheld == ("born", "mood")
+
+
+def test_an_enum_is_remembered_with_its_labels() -> None:
+    found = build(FULL, table(ID, column("mood", "mood")))
+    assert columns(found)["mood"] == ('"mood"', '"raw_hr"."mood"')
+    assert found.shape.columns[1].labels == ("mood.calm", "mood.glad")
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ((column("page", "xml"),), "column page (xml)"),
+        ((column("at", "point2"),), "column at (point2)"),
+        ((column("at", "point2"), column("page", "xml")), "column at (point2)"),
+        ((column("of", "regclass"), column("mood", "mood")), ""),
+        ((), ""),
+    ],
+)
+def test_the_first_column_that_binary_cannot_carry_is_named(
+    more: tuple[Column, ...], why: str
+) -> None:
+    found = build(FULL, table(ID, *more))
+    assert (found.binary, found.why_text) == (not why, why)
+
+
+def test_a_table_without_columns_goes_as_text() -> None:
+    found = build(FULL, table(key=()))
+    assert (found.columns, found.binary) == ((), False)
+    assert found.why_text == "a table without columns"
+
+
+def test_marked_rows_may_lack_a_column_that_came_after_they_went() -> None:
+    assert not any(each.not_null for each in build(rule(deletes="mark")).columns)
+
+
+@pytest.mark.parametrize(("heap", "blocks"), [(True, 9), (False, 0)])
+def test_ranges_are_read_of_ordinary_tables_only(heap: bool, blocks: int) -> None:
+    source = replace(STAFF, relation=replace(STAFF.relation, blocks=9, heap=heap, rows=5, bytes=6))
+    found = build(FULL, source)
+    assert (found.blocks, found.rows, found.bytes) == (blocks, 5, 6)
+
+
+@pytest.mark.parametrize(
+    ("keys", "where"),
+    [
+        ({"columns": {"exclude": ["Name"]}}, "columns.exclude"),
+        ({"columns": {"hash": ["Name"]}}, "columns.hash"),
+        ({"checks": {"nulls": {"Name": 0.5}}}, "checks.nulls"),
+        ({"checks": {"unique": [["id"], ["Name", "seen"]]}}, "checks.unique"),
+        ({"checks": {"accepted": {"Name": ["x"]}}}, "checks.accepted"),
+        ({"checks": {"freshness": {"column": "Name", "max_age": "1d"}}}, "checks.freshness"),
+    ],
+)
+def test_a_column_that_a_rule_names_must_be_there_unless_the_rule_is_a_patterns(
+    keys: dict[str, Any], where: str
+) -> None:
+    with pytest.raises(Failure) as failure:
+        build(rule(**keys))
+    assert failure.value.message == (
+        f"table public.staff: {where}: expected its columns id, name, seen, found Name"
+    )
+    assert [*columns(build(rule(**keys, name="public.*")))] == ["id", "name", "seen"]
+
+
+def test_a_check_of_a_column_that_is_left_out_is_refused() -> None:
+    wanted = rule(columns={"exclude": ["name"]}, checks={"nulls": {"name": 0}})
+    with pytest.raises(Failure, match=r"checks\.nulls: expected its columns id, seen, "):
+        build(wanted)
+
+
+# Keys.
+
+
+@pytest.mark.parametrize(
+    ("keys", "primary", "expected"),
+    [
+        ({}, ("id",), ("id",)),
+        ({}, (), ()),
+        ({"key": ["name", "id"]}, ("id",), ("name", "id")),
+        ({"key": ["name"]}, (), ("name",)),
+        ({**MERGE, "key": ["name"]}, (), ("name",)),
+        ({"columns": {"exclude": ["id"]}}, ("id",), ()),
+        ({"columns": {"exclude": ["id"]}}, ("id", "name"), ()),
+        ({"columns": {"hash": ["id"]}}, ("id",), ("id",)),
+        ({"load": "append", "cursor": "seen"}, (), ()),
+    ],
+)
+def test_the_key_is_the_files_or_else_the_sources_as_far_as_it_is_read(
+    keys: dict[str, Any], primary: tuple[str, ...], expected: tuple[str, ...]
+) -> None:
+    found = build(rule(**keys), table(ID, NAME, SEEN, key=primary))
+    assert found.key == found.shape.key == expected
+
+
+@pytest.mark.parametrize(
+    ("keys", "primary", "expected"),
+    [
+        ({"key": ["no", "id"]}, ("id",), "key: expected its columns, found no"),
+        (MERGE, (), "expected a key for load: incremental, found no primary key"),
+        ({"deletes": "mark"}, (), "expected a key for deletes: mark, found no primary key"),
+        ({"deletes": "detect"}, (), "expected a key for deletes: detect, found no primary key"),
+        ({**MERGE, "deletes": "mark"}, (), "expected a key for load: incremental, found no"),
+        ({**MERGE, "columns": {"exclude": ["id"]}}, ("id",), "expected a key for load: incr"),
+    ],
+)
+def test_a_table_without_the_key_that_its_load_needs_is_refused(
+    keys: dict[str, Any], primary: tuple[str, ...], expected: str
+) -> None:
+    with pytest.raises(Failure) as failure:
+        build(rule(**keys), table(ID, NAME, SEEN, key=primary))
+    assert failure.value.message.startswith(f"table public.staff: {expected}")
+
+
+def test_a_column_of_the_name_that_mark_adds_is_refused_unless_it_is_left_out() -> None:
+    source = table(ID, column(DELETED_AT, "date"))
+    assert build(rule(), source).columns[1].name == DELETED_AT
+    with pytest.raises(Failure, match="expected no column _deleted_at for deletes: mark"):
+        build(rule(deletes="mark"), source)
+    found = build(rule(deletes="mark", columns={"exclude": [DELETED_AT]}), source)
+    assert [*columns(found)] == ["id"]
+
+
+# A shape that changed.
+
+ADDED = table(ID, NAME, SEEN, column("new"))
+ADDED_NOT_NULL = table(ID, NAME, SEEN, column("new", not_null=True))
+DROPPED = table(ID, SEEN)
+RENAMED = table(ID, column("full_name", "text", 2), SEEN)
+WIDENED = table(column("id", "bigint"), NAME, SEEN)
+NARROWED = table(column("id", "smallint"), NAME, SEEN)
+MADE_NOT_NULL = table(ID, column("name", "text", not_null=True), SEEN)
+REKEYED = table(ID, NAME, SEEN, key=("id", "seen"))
+CHANGES = {
+    "added": (ADDED, "column new added (integer)", ('ADD COLUMN "new" integer',)),
+    "added not null": (ADDED_NOT_NULL, "column new added as NOT NULL", ()),
+    "dropped": (DROPPED, "column name dropped", ('DROP COLUMN "name"',)),
+    "renamed": (
+        RENAMED,
+        "column name renamed to full_name",
+        (
+            'RENAME COLUMN "name" TO "renaming 0"',
+            'RENAME COLUMN "renaming 0" TO "full_name"',
+        ),
+    ),
+    "widened": (
+        WIDENED,
+        "column id changed from integer to bigint",
+        ('ALTER COLUMN "id" TYPE bigint',),
+    ),
+    "narrowed": (NARROWED, "column id changed from integer to smallint", ()),
+    "not null": (MADE_NOT_NULL, "column name became NOT NULL", ()),
+    "rekeyed": (REKEYED, "key changed from (id) to (id, seen)", ()),
+}
+
+
+@pytest.mark.parametrize(("source", "reason", "_clauses"), CHANGES.values(), ids=CHANGES)
+def test_refresh_loads_a_changed_table_whole(
+    source: TableShape, reason: str, _clauses: tuple[str, ...]
+) -> None:
+    found = build(INCREMENTAL, source, published(INCREMENTAL))
+    assert (found.action, found.reason, found.alter) == ("full", reason, ())
+    assert found.changes
+
+
+@pytest.mark.parametrize(("source", "reason", "clauses"), CHANGES.values(), ids=CHANGES)
+def test_evolve_alters_the_table_where_no_row_must_be_read_again(
+    source: TableShape, reason: str, clauses: tuple[str, ...]
+) -> None:
+    wanted = rule(**MERGE, on_schema_change="evolve")
+    found = build(wanted, source, published(wanted))
+    assert found.alter == clauses
+    if clauses:
+        assert (found.action, found.since) == ("incremental", NOON)
+    else:
+        assert (found.action, found.reason) == ("full", reason)
+
+
+@pytest.mark.parametrize(("source", "reason", "clauses"), CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("mode", ["refresh", "evolve"])
+def test_append_alters_the_table_or_refuses_for_it_never_loses_a_row(
+    mode: str, source: TableShape, reason: str, clauses: tuple[str, ...]
+) -> None:
+    wanted = rule(load="append", cursor="seen", on_schema_change=mode)
+    last = published(wanted)
+    if clauses:
+        found = build(wanted, source, last)
+        assert (found.action, found.alter) == ("append", clauses)
+        return
+    with pytest.raises(SchemaChangedError) as failure:
+        build(wanted, source, last)
+    assert failure.value.message == (
+        "table raw_hr.staff: expected to add rows to those that are there, found " + reason
+    )
+    empty = build(wanted, source, replace(last, rows=0))
+    assert (empty.action, empty.reason) == ("full", reason)
+
+
+@pytest.mark.parametrize(("source", "reason", "_clauses"), CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("keys", [{}, MERGE, {"load": "append", "cursor": "seen"}])
+def test_fail_refuses_each_change_until_a_full_refresh_accepts_it(
+    keys: dict[str, Any], source: TableShape, reason: str, _clauses: tuple[str, ...]
+) -> None:
+    wanted = rule(**keys, on_schema_change="fail")
+    last = published(wanted)
+    with pytest.raises(SchemaChangedError) as failure:
+        build(wanted, source, last)
+    assert failure.value.message.startswith(
+        "table raw_hr.staff: expected the shape of the last load, found column"
+        if source is not REKEYED
+        else "table raw_hr.staff: expected the shape of the last load, found key"
+    )
+    found = build(wanted, source, last, full_refresh=True)
+    assert (found.action, found.reason) == ("full", "full refresh asked for")
+    assert found.changes
+    assert build(wanted, last=last).changes == ()
+
+
+@pytest.mark.parametrize(("source", "_reason", "_clauses"), CHANGES.values(), ids=CHANGES)
+def test_a_full_load_follows_any_change(
+    source: TableShape, _reason: str, _clauses: tuple[str, ...]
+) -> None:
+    found = build(FULL, source, published(FULL))
+    assert (found.action, found.reason, found.alter) == ("full", "load: full", ())
+    assert found.changes
+
+
+def test_two_columns_that_swap_their_names_go_by_way_of_names_that_are_nobodys() -> None:
+    source = table(ID, column("seen", "text", 2), column("name", SEEN.type.declaration, 3))
+    wanted = rule(load="append", cursor="name", on_schema_change="evolve")
+    found = build(wanted, source, published(rule(load="append", cursor="seen")))
+    assert found.renamed == (("name", "seen"), ("seen", "name"))
+    assert found.alter[:4] == (
+        'RENAME COLUMN "name" TO "renaming 0"',
+        'RENAME COLUMN "seen" TO "renaming 1"',
+        'RENAME COLUMN "renaming 0" TO "seen"',
+        'RENAME COLUMN "renaming 1" TO "name"',
+    )
+
+
+def test_a_column_that_may_be_null_now_is_let_be_so_unless_it_is_in_the_key() -> None:
+    before = table(ID, column("name", "text", 2, not_null=True), SEEN)
+    wanted = rule(**MERGE, on_schema_change="evolve", key=["id"])
+    found = build(wanted, table(ID, NAME, SEEN), published(wanted, before))
+    assert found.alter == ('ALTER COLUMN "name" DROP NOT NULL',)
+    in_key = rule(**MERGE, on_schema_change="evolve", key=["name"])
+    found = build(in_key, table(ID, NAME, SEEN), published(in_key, before))
+    assert (found.action, found.reason) == ("full", "column name may be NULL now")
+
+
+def test_a_table_without_a_key_gets_no_new_column_for_rows_that_have_no_value_in_it() -> None:
+    before, after = (table(*each.columns, key=()) for each in (STAFF, ADDED))
+    last = published(APPEND, before)
+    with pytest.raises(SchemaChangedError, match="found column new added"):
+        build(APPEND, after, last)
+    dropped = build(APPEND, table(*DROPPED.columns, key=()), last)
+    assert dropped.alter == ('DROP COLUMN "name"',)
+
+
+@pytest.mark.parametrize(
+    ("source", "refused"),
+    [
+        (ADDED, False),
+        (RENAMED, False),
+        (WIDENED, False),
+        (table(column("no", number=1), NAME, SEEN, key=("no",)), False),
+        (NARROWED, True),
+        (REKEYED, True),
+        (table(ID, NAME, SEEN, key=("seen",)), True),
+    ],
+)
+@pytest.mark.parametrize("keys", [{}, MERGE])
+def test_marked_rows_stay_only_as_long_as_their_key_tells_them_apart(
+    keys: dict[str, Any], source: TableShape, refused: bool
+) -> None:
+    wanted = rule(**keys, deletes="mark")
+    last = published(wanted)
+    if not refused:
+        assert build(wanted, source, last).changes
+        return
+    with pytest.raises(SchemaChangedError, match="the key by which its marked rows are known"):
+        build(wanted, source, last)
+    assert build(wanted, source, last, full_refresh=True).action == "full"
+
+
+@pytest.mark.parametrize("way", ["hash", "exclude"])
+@pytest.mark.parametrize("source", [RENAMED, DROPPED])
+def test_a_withheld_column_that_is_gone_stops_the_load_lest_it_have_another_name(
+    source: TableShape, way: str
+) -> None:
+    # A name that a rule of one table withholds must be there at all; a pattern's need not.
+    wanted = rule(name="public.*", columns={way: ["name"]})
+    last = published(wanted, hashed="ab")
+    with pytest.raises(SchemaChangedError) as failure:
+        build(wanted, source, last, hashed="ab")
+    assert failure.value.message == (
+        "table raw_hr.staff: expected its columns name, which are not to be published as they are,"
+        " found none of that name"
+    )
+    assert build(wanted, source, last, hashed="ab", full_refresh=True).shape.withheld == ()
+    # The file withholds it no more.
+    assert build(rule(name="public.*"), source, last).action == "full"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "unfit"),
+    [
+        ({"hash": ["name"]}, {"hash": ["name"]}, ()),
+        ({}, {"hash": ["name"]}, ("name",)),
+        ({"hash": ["name"]}, {}, ("name",)),
+        ({"exclude": ["name"]}, {"hash": ["name"]}, ()),
+        ({"exclude": ["name"]}, {}, ()),
+    ],
+)
+def test_values_that_were_hashed_do_not_fit_a_column_in_clear_nor_the_other_way_round(
+    before: dict[str, Any], after: dict[str, Any], unfit: tuple[str, ...]
+) -> None:
+    last = published(rule(columns=before), hashed="ab")
+    assert build(rule(columns=after), last=last, hashed="ab").unfit == unfit
+
+
+def test_hashes_under_another_key_are_another_columns_values() -> None:
+    wanted = rule(**MERGE, columns={"hash": ["name"]}, on_schema_change="evolve")
+    found = build(wanted, last=published(wanted, hashed="ab"), hashed="cd")
+    assert (found.action, found.unfit) == ("full", ("name",))
+    assert found.reason == ("column name changed from a hash under key ab to a hash under key cd")
+
+
+# What cannot be seen.
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (
+            MERGE,
+            (
+                "rows that commit with seen more than 1h behind the newest",
+                "changes that do not move seen",
+                "deletes",
+            ),
+        ),
+        (
+            {**MERGE, "lookback": "0s"},
+            (
+                "rows that commit with seen behind the newest",
+                "changes that do not move seen",
+                "deletes",
+            ),
+        ),
+        (
+            {**MERGE, "deletes": "detect"},
+            (
+                "updates that commit with seen more than 1h behind the newest",
+                "changes that do not move seen",
+            ),
+        ),
+        (
+            {"load": "append", "cursor": "seen"},
+            (
+                "rows that commit with seen more than 1h behind the newest",
+                "changes of rows that are already there",
+                "deletes",
+            ),
+        ),
+        ({}, ()),
+    ],
+)
+def test_what_a_way_of_loading_cannot_see_is_said(
+    keys: dict[str, Any], expected: tuple[str, ...]
+) -> None:
+    wanted = rule(**keys)
+    assert build(wanted, last=published(wanted)).unseen() == expected
+
+
+def test_a_column_that_is_added_has_no_values_in_old_rows() -> None:
+    wanted = rule(**MERGE, on_schema_change="evolve")
+    unseen = build(wanted, ADDED, published(wanted)).unseen()
+    assert "values of new in rows that are already there" in unseen
+
+
+# Any table, any rule, any past.
+
+COLUMNS = st.lists(
+    st.tuples(
+        st.sampled_from(["name", "email", "grade", "born"]),
+        st.sampled_from(["text", "integer", "bigint", "varchar(5)", "varchar(9)", "date", "xml"]),
+        st.integers(4, 8),
+        st.booleans(),
+    ),
+    max_size=3,
+    unique_by=(lambda each: each[0], lambda each: each[2]),
+)
+RULES = st.fixed_dictionaries(
+    {
+        "on_schema_change": st.sampled_from(["refresh", "evolve", "fail"]),
+        "lookback": st.sampled_from(["0s", "1h", "3d"]),
+    }
+).flatmap(
+    lambda keys: st.sampled_from(
+        [
+            {"on_schema_change": keys["on_schema_change"]},
+            {"on_schema_change": keys["on_schema_change"], "deletes": "mark"},
+            {**MERGE, **keys},
+            {**MERGE, **keys, "deletes": "detect"},
+            {**MERGE, **keys, "deletes": "mark"},
+            {"load": "append", "cursor": "seen", **keys},
+        ]
+    )
+)
+
+
+def any_table(drawn: list[tuple[str, str, int, bool]]) -> TableShape:
+    more = [
+        column(name, kind.replace("varchar", "character varying"), number, not_null=not_null)
+        for name, kind, number, not_null in drawn
+    ]
+    return table(ID, column("seen", SEEN.type.declaration, 3, not_null=True), *more)
+
+
+@given(
+    before=COLUMNS,
+    after=COLUMNS,
+    keys=RULES,
+    value=st.sampled_from([None, NOON]),
+    rows=st.sampled_from([0, 10]),
+    full_refresh=st.booleans(),
+    interval=st.sampled_from([None, MARCH]),
+)
+def test_whatever_changed_a_plan_holds_together(
+    before: list[tuple[str, str, int, bool]],
+    after: list[tuple[str, str, int, bool]],
+    keys: dict[str, Any],
+    value: str | None,
+    rows: int,
+    full_refresh: bool,
+    interval: Interval | None,
+) -> None:
+    wanted = rule(**keys)
+    last = published(wanted, any_table(before), value, rows)
+    try:
+        found = build(wanted, any_table(after), last, full_refresh=full_refresh, interval=interval)
+    except SchemaChangedError as error:
+        assert not full_refresh
+        assert error.hint
+        assert last.shape != build(wanted, any_table(after)).shape
+        return
+    assert found.reason
+    assert found.action in ("full", wanted.load)
+    assert found.base == last.load_id
+    assert (not found.changes) is (found.shape == last.shape)
+    if found.action == "full":
+        assert (found.where, found.since, found.alter, found.backfill) == ("", None, (), False)
+        assert wanted.load != "append" or full_refresh or not rows
+    else:
+        assert found.since == value
+        assert found.backfill is (interval is not None)
+        assert found.moves_cursor is not found.backfill
+        assert bool(found.alter) is bool(found.changes)
+        assert not found.unfit
+    if full_refresh:
+        assert found.action == "full"
+    if found.finds_deletes:
+        assert found.key
+        assert not found.backfill
+    names = [each.name for each in found.columns]
+    assert names == [each.name for each in found.shape.columns]
+    assert {*found.added} | {new for _, new in found.renamed} <= {*names}
