@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from backup import alerts as module
 from backup.alerts import Alerts
 from backup.errors import WrongUse
 from tests.http_server import Answer, http_server
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 def told(url: str = "", ping: str = "") -> Alerts:
     return Alerts.model_validate({"webhook": url, "ping": ping})
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no time pass between two attempts."""
+    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda _: None))
 
 
 def test_a_good_backup_resets_its_own_switch(house: House) -> None:
@@ -45,8 +51,8 @@ def test_a_drill_that_found_something_is_told(backed_up: House) -> None:
     assert (body["job"], body["findings"][0]["database"]) == ("restore-drill", "hr")
 
 
-def test_an_answer_that_may_change_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module._send.retry, "wait", lambda _: 0.01)  # type: ignore[attr-defined]
+@pytest.mark.usefixtures("no_waiting")
+def test_an_answer_that_may_change_is_waited_for() -> None:
     with http_server(Answer(503), Answer(429), Answer(200)) as hook:
         told(f"{hook.url}/").failed("job", "local", [])
     assert len(hook.posts) == 3
@@ -55,8 +61,8 @@ def test_an_answer_that_may_change_is_waited_for(monkeypatch: pytest.MonkeyPatch
     assert len(hook.posts) == 1
 
 
-def test_nobody_there_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module._send.retry, "wait", lambda _: 0.01)  # type: ignore[attr-defined]
+@pytest.mark.usefixtures("no_waiting")
+def test_nobody_there_fails_nothing() -> None:
     with http_server() as hook:
         gone = f"{hook.url}/"
     told(gone, gone).failed("job", "local", [])

@@ -63,7 +63,7 @@ def test_an_answer_that_makes_no_sense_is_a_row_and_no_exception(
     """A proxy, a half-started webserver, another version: `make status` tells what it sees."""
     airflow.answer(Answer(body=body))
     platform = Access({**nowhere(tmp_path).values, "AIRFLOW_URL": airflow.url})
-    rows = status._ask(part, platform)
+    rows = status.ask(part, platform)
     assert not (rows and all(row.well for row in rows))
 
 
@@ -116,7 +116,7 @@ def test_an_error_of_a_part_is_its_row(error: Exception, tmp_path: Path) -> None
     def jobs(_: Access) -> list[Row]:
         raise error
 
-    (row,) = status._ask(jobs, nowhere(tmp_path))
+    (row,) = status.ask(jobs, nowhere(tmp_path))
     assert (row.name, row.well) == ("jobs", False)
     assert row.state.startswith("no answer: ")
 
@@ -126,7 +126,7 @@ def test_an_interrupt_is_not_taken_for_an_answer(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        status._ask(jobs, nowhere(tmp_path))
+        status.ask(jobs, nowhere(tmp_path))
 
 
 @pytest.mark.parametrize(
