@@ -122,7 +122,7 @@ _EXTENSION_TYPES: LiteralString = """
 """
 
 # A trusted extension may be created by whoever may create schemas in the database.
-_INSTALLABLE: LiteralString = """
+INSTALLABLE: LiteralString = """
     SELECT DISTINCT v.name FROM pg_catalog.pg_available_extension_versions v
     WHERE NOT v.installed AND v.trusted AND v.name = ANY(%s)
       AND pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')
@@ -195,7 +195,7 @@ def warehouse_types(
     ).fetchall()
     here = connection.execute(_SCHEMA_TYPES, [schema]).fetchall()
     found = connection.execute(_EXTENSION_TYPES).fetchall() if wanted else []
-    installable = connection.execute(_INSTALLABLE, [wanted]).fetchall() if wanted else []
+    installable = connection.execute(INSTALLABLE, [wanted]).fetchall() if wanted else []
     return WarehouseTypes(
         builtin=frozenset(name for (name,) in known),
         extensions={(extension, name): home for extension, name, home in found},

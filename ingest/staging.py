@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 RANGES = len(os.sched_getaffinity(0)) // 2
 # A range has this many blocks of 8 kB or more, 16 MB, and a table of eight is read in ranges: small
 # ones, so that all sessions end at once.
-_RANGE_BLOCKS = 2048
+RANGE_BLOCKS = 2048
 # Tables with names almost as long as they may be are made one at a time: sessions that do so at
 # once may choose the same name, which is cut, for the types of their arrays.
 _LONG_NAME = 60
@@ -72,9 +72,9 @@ def parts(plan: TablePlan, jobs: int) -> tuple[Part, ...]:
     In ranges only as many sessions read as there are two cores for each.
     """
     beside = min(jobs, RANGES)
-    if plan.action != "full" or beside <= 1 or plan.blocks < 8 * _RANGE_BLOCKS:
+    if plan.action != "full" or beside <= 1 or plan.blocks < 8 * RANGE_BLOCKS:
         return (None,)
-    count = min(plan.blocks // _RANGE_BLOCKS, 16 * beside)
+    count = min(plan.blocks // RANGE_BLOCKS, 16 * beside)
     edges = [plan.blocks * place // count for place in range(count)]
     return tuple(zip(edges, [*edges[1:], None], strict=True))
 

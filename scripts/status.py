@@ -76,10 +76,11 @@ def gather(platform: Access) -> Status:
         "backups": backups,
         "drill": drill,
     }
-    return Status({name: _ask(part, platform) for name, part in parts.items()})
+    return Status({name: ask(part, platform) for name, part in parts.items()})
 
 
-def _ask(part: Callable[[Access], list[Row]], platform: Access) -> list[Row]:
+def ask(part: Callable[[Access], list[Row]], platform: Access) -> list[Row]:
+    """Return the rows of ``part``, or one that says why it could not answer."""
     try:
         return part(platform)
     except Failure as failure:

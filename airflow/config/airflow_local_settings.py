@@ -29,12 +29,12 @@ SLOTS = 2
 def task_instance_mutation_hook(task_instance: TaskInstance, dag_run: DagRun | None = None) -> None:
     """Set the queue of ``task_instance``."""
     session = _session(task_instance, dag_run)
-    task_instance.queue = _queue(_bundles(session, task_instance))
+    task_instance.queue = queue_of(_bundles(session, task_instance))
     if session and task_instance.queue == QUEUES["pipelines"]:
         _make_pool(session, task_instance.pool)
 
 
-def _queue(bundles: set[str | None]) -> str:
+def queue_of(bundles: set[str | None]) -> str:
     """Return the queue for a task whose DAG is known to come from ``bundles``.
 
     Two different ones mean that a DAG file took over a name that another bundle has.

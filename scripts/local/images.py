@@ -86,7 +86,7 @@ def ensure_base() -> str:
     """Return the base image's name: ``$BASE_IMAGE``, else a Debian made here by debootstrap."""
     if given := os.environ.get("BASE_IMAGE"):
         return given
-    sources = _apt_sources()
+    sources = apt_sources()
     recipe = hashlib.sha256(SUITE.encode() + sources.encode() + CA_BUNDLE.read_bytes())
     tag = f"harmattan/base:{recipe.hexdigest()[:12]}"
     if exists(tag):
@@ -126,12 +126,12 @@ tar -C "$work/root" -c . | docker import --change "LABEL $5" - "$4"
 """
 
 
-def _apt_sources() -> str:
+def apt_sources(folder: Path = Path("/etc/apt")) -> str:
     """Return this host's own Debian sources in deb822 form, other vendors' left out."""
-    found = Path("/etc/apt/sources.list.d/debian.sources")
+    found = folder / "sources.list.d/debian.sources"
     if found.exists():
         return found.read_text()
-    listed = Path("/etc/apt/sources.list")
+    listed = folder / "sources.list"
     stanzas = []
     line = re.compile(r"^deb +(?:\[.*?\] +)?(\S+) +(\S+) +(.+)$", re.MULTILINE)
     for uri, suite, components in line.findall(listed.read_text() if listed.exists() else ""):

@@ -26,10 +26,12 @@ PROGRAMS = {
     "zstd": "zstd",
 }
 
+Fault = tuple[str, str]  # what is wrong, and the way out
+
 
 def check() -> None:
     """Raise one :class:`Failure` that names every fault and its way out."""
-    faults = [*_privileges(), *_programs(), *_disk(), *_ports()]
+    faults = [*privileges(), *programs(), *disk(), *ports()]
     if faults:
         raise Failure(
             "this machine is not ready, and nothing but .venv was changed:\n"
@@ -38,13 +40,15 @@ def check() -> None:
         )
 
 
-def _privileges() -> list[tuple[str, str]]:
+def privileges() -> list[Fault]:
+    """Find out whether this is root."""
     if os.geteuid() != 0:
         return [("not root, which Nomad's client and the volumes need", "Run it as root.")]
     return []
 
 
-def _programs() -> list[tuple[str, str]]:
+def programs() -> list[Fault]:
+    """Find programs that are neither there nor can be installed or built here."""
     faults = []
     missing = [tool.name for tool in TOOLCHAIN if find(tool) is None]
     if missing and not shutil.which("go"):
@@ -62,7 +66,8 @@ def _programs() -> list[tuple[str, str]]:
     return faults
 
 
-def _disk() -> list[tuple[str, str]]:
+def disk() -> list[Fault]:
+    """Find too little room for a first run; after one, the images are there."""
     docker = Path("/var/lib/docker") if Path("/var/lib/docker").exists() else Path("/var/lib")
     for path in (ROOT, docker):
         if (free := shutil.disk_usage(path).free) < DISK and not IMAGE_VARIABLES.exists():
@@ -75,7 +80,7 @@ def _disk() -> list[tuple[str, str]]:
     return []
 
 
-def _ports() -> list[tuple[str, str]]:
+def ports() -> list[Fault]:
     """Find ports that another program listens on; those of a running platform are its own."""
     if processes.find("nomad"):
         return []
@@ -92,8 +97,8 @@ def _ports() -> list[tuple[str, str]]:
             f"port {port}, which {who} needs, is taken",
             f"Stop what listens there (ss -ltnp 'sport = :{port}').",
         )
-        for who, ports in PORTS.items()
-        for port in ports
+        for who, needed in PORTS.items()
+        for port in needed
         if port in listening
     ]
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from backup import alerts as module
 from backup.alerts import Alerts
 from frame.failure import WrongUse
-from tests.webhook import webhook
+from tests.http_server import Answer, http_server
 
 if TYPE_CHECKING:
     from tests.backup.conftest import House
@@ -20,13 +20,19 @@ def told(url: str = "", ping: str = "") -> Alerts:
     return Alerts.model_validate({"webhook": url, "ping": ping})
 
 
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no time pass between two attempts."""
+    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda _: None))
+
+
 def test_a_good_backup_resets_its_own_switch(house: House) -> None:
-    with webhook() as hook:
-        url = f"http://{hook.address}/switch-of-hush/"
+    with http_server() as hook:
+        url = f"{hook.url}/switch-of-hush/"
         house.secret("alerts.json", json.dumps({"webhook": "", "ping": url}))
         ended = house.run("run", "hr")
         assert ended.returncode == 0, ended.stderr
-        assert [path for path, _ in hook.requests] == ["/switch-of-hush/hr"]
+        assert [request.path for request in hook.requests] == ["/switch-of-hush/hr"]
         (house.settings.secrets_dir / "recipients.asc").unlink()
         assert house.run("run", "hr").returncode == 2
         assert len(hook.requests) == 1, "a run that failed resets nothing"
@@ -36,8 +42,8 @@ def test_a_good_backup_resets_its_own_switch(house: House) -> None:
 
 def test_a_drill_that_found_something_is_told(backed_up: House) -> None:
     backed_up.secret("signers.json", json.dumps({"hr": "no key"}))
-    with webhook() as hook:
-        alerts = {"webhook": f"http://{hook.address}/", "ping": ""}
+    with http_server() as hook:
+        alerts = {"webhook": f"{hook.url}/", "ping": ""}
         backed_up.secret("alerts.json", json.dumps(alerts))
         ended = backed_up.run("drill", "hr", unprivileged=True)
     assert ended.returncode == 1
@@ -45,20 +51,20 @@ def test_a_drill_that_found_something_is_told(backed_up: House) -> None:
     assert (body["job"], body["findings"][0]["database"]) == ("restore-drill", "hr")
 
 
-def test_an_answer_that_may_change_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module._send.retry, "wait", lambda _: 0.01)  # type: ignore[attr-defined]
-    with webhook(503, 429, 200) as hook:
-        told(f"http://{hook.address}/").failed("job", "local", [])
+@pytest.mark.usefixtures("no_waiting")
+def test_an_answer_that_may_change_is_waited_for() -> None:
+    with http_server(Answer(503), Answer(429), Answer(200)) as hook:
+        told(f"{hook.url}/").failed("job", "local", [])
     assert len(hook.posts) == 3
-    with webhook(404) as hook:
-        told(f"http://{hook.address}/").failed("job", "local", [])
+    with http_server(Answer(404)) as hook:
+        told(f"{hook.url}/").failed("job", "local", [])
     assert len(hook.posts) == 1
 
 
-def test_nobody_there_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module._send.retry, "wait", lambda _: 0.01)  # type: ignore[attr-defined]
-    with webhook() as hook:
-        gone = f"http://{hook.address}/"
+@pytest.mark.usefixtures("no_waiting")
+def test_nobody_there_fails_nothing() -> None:
+    with http_server() as hook:
+        gone = f"{hook.url}/"
     told(gone, gone).failed("job", "local", [])
     told(gone, gone).good("hr")
     told("no URL", "no URL").failed("job", "local", [])
@@ -75,8 +81,8 @@ def test_a_file_that_is_no_alerts_is_told_without_what_it_holds(empty_house: Hou
 
 
 def test_an_error_that_nobody_expected_is_told_by_its_name_alone() -> None:
-    with webhook() as hook:
-        alerts = told(f"http://{hook.address}/")
+    with http_server() as hook:
+        alerts = told(f"{hook.url}/")
         with pytest.raises(ZeroDivisionError), alerts.if_it_breaks("job", "local"):
             raise ZeroDivisionError("hush")
     assert hook.posts[0]["findings"] == [{"error": "ZeroDivisionError"}]

@@ -20,7 +20,7 @@ from frame.failure import Failure
 from scripts.tools import NOMAD, VAULT, ensure
 from tests.backup.conftest import House, OpenPgpKey, eventually
 from tests.conftest import free_port
-from tests.webhook import webhook
+from tests.http_server import Answer, http_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -208,8 +208,8 @@ def test_the_state_of_vault_comes_back_by_a_token_that_may_do_nothing_else(
 )
 def test_what_is_no_snapshot_becomes_no_backup(signed: House, status: int, told: str) -> None:
     signed.secret("vault_token", "s.hush-of-vault")
-    with webhook(status) as server:
-        ended = signed.run("run", "vault", BACKUP_VAULT_ADDRESS=f"http://{server.address}")
+    with http_server(Answer(status, b"noted")) as server:
+        ended = signed.run("run", "vault", BACKUP_VAULT_ADDRESS=server.url)
     assert ended.returncode == 1
     assert told in ended.stderr
     assert "hush" not in ended.stderr

@@ -19,7 +19,7 @@ from backup.registry import Database, Registry, Server
 from backup.report import DrillReport, DrillResult
 from frame.failure import Failure, WrongUse
 from tests.backup.conftest import SERVER, House, database_entry, make_database
-from tests.webhook import webhook
+from tests.http_server import http_server
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -204,8 +204,8 @@ def test_a_backup_under_the_name_of_another_is_refused(house: House) -> None:
 
 
 def test_a_coverage_that_breaks_is_told_too(house: House) -> None:
-    with webhook() as hook:
-        house.secret("alerts.json", json.dumps({"webhook": f"http://{hook.address}/"}))
+    with http_server() as hook:
+        house.secret("alerts.json", json.dumps({"webhook": f"{hook.url}/"}))
         ended = house.run("coverage")
     assert ended.returncode == 2
     (body,) = hook.posts
@@ -238,8 +238,8 @@ def test_a_real_server_is_asked_and_what_is_red_goes_to_the_webhook(house: House
     house.settings.registry.write_text(text + database_entry("hr", dbname=name))
     run_backup(house.settings, house.database)
     house.read()
-    with webhook() as hook:
-        alerts = {"webhook": f"http://{hook.address}/hook", "ping": ""}
+    with http_server() as hook:
+        alerts = {"webhook": f"{hook.url}/hook", "ping": ""}
         house.secret("alerts.json", json.dumps(alerts))
         ended = house.run("coverage", "--json")
     assert ended.returncode == 1, ended.stderr
@@ -249,8 +249,8 @@ def test_a_real_server_is_asked_and_what_is_red_goes_to_the_webhook(house: House
         "hr": ["never drilled"],
         "postgres_globals": ["no backup", "never drilled"],
     }
-    ((path, _),), (body,) = hook.requests, hook.posts
-    assert path == "/hook"
+    (request,), (body,) = hook.requests, hook.posts
+    assert request.path == "/hook"
     told = (body["job"], body["environment"], body["status"])
     assert told == ("backup-coverage", "local", "failed")
     assert {row["name"] for row in body["findings"]} == set(red)

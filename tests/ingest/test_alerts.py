@@ -19,7 +19,7 @@ from ingest import connections, run
 from ingest.errors import CheckFailedError, UnknownConnectionError
 from ingest.job import Scope
 from tests.conftest import free_port
-from tests.webhook import webhook
+from tests.http_server import Answer, http_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,15 +69,15 @@ def test_a_failure_and_the_recovery_are_told_once_each_and_a_good_run_is_not(
     school: World,
 ) -> None:
     school.at_source("CREATE TABLE b ()")
-    with webhook() as hook:
-        url = f"http://{hook.address}/services/T0?token=t0"
+    with http_server() as hook:
+        url = f"{hook.url}/services/T0?token=t0"
         failing = fail(school, url)
         again = job(school, url, "public.*")
         run.run(again, alert=True)
         run.run(job(school, url, "public.*"), alert=True)
-        (failed, recovered), ((path, headers), _) = hook.posts, hook.requests
-    assert path == "/services/T0?token=t0"
-    assert headers["Content-Type"] == "application/json"
+        (failed, recovered), (request, _) = hook.posts, hook.requests
+    assert request.path == "/services/T0?token=t0"
+    assert request.headers["Content-Type"] == "application/json"
     same = {"pipeline": "hr", "source": "hr", "schema": "raw_hr", "owner": "people-analytics"}
     ago = datetime.now(UTC) - datetime.fromisoformat(failed.pop("at"))
     assert timedelta(0) <= ago < timedelta(minutes=5)
@@ -102,8 +102,8 @@ def test_a_run_whose_session_is_lost_is_written_down_by_another_and_its_recovery
 ) -> None:
     school.at_source("CREATE VIEW slow AS SELECT id, pg_sleep(1)::text AS nap FROM a")
     check = '{sql: {slow: "select pg_sleep(1) is not null from {table} limit 1"}}'
-    with webhook() as hook, ThreadPoolExecutor(1) as pool:
-        url = f"http://{hook.address}/"
+    with http_server() as hook, ThreadPoolExecutor(1) as pool:
+        url = f"{hook.url}/"
         pool.submit(end_the_run, school, moment)
         failing = job(school, url, f"name: public.a\n    checks: {check}", "public.slow")
         with pytest.raises(Failure, match=r"terminating|is lost|is closed"):
@@ -117,8 +117,8 @@ def test_a_run_whose_session_is_lost_is_written_down_by_another_and_its_recovery
 
 def test_a_run_that_is_done_again_and_goes_well_is_a_recovery_too(school: World) -> None:
     school.at_source("CREATE TABLE b ()")
-    with webhook() as hook:
-        failing = fail(school, f"http://{hook.address}/")
+    with http_server() as hook:
+        failing = fail(school, f"{hook.url}/")
         school.at_source("INSERT INTO a SELECT generate_series(3, 9)")
         run.run(failing, alert=True)
     assert [post["status"] for post in hook.posts] == ["failed", "recovered"]
@@ -158,9 +158,9 @@ def test_a_run_that_could_not_write_of_its_fault_is_no_success_in_ops(
 
 
 def test_a_run_that_could_not_begin_is_told_too(school: World) -> None:
-    with webhook() as hook:
+    with http_server() as hook:
         away = connections.Entry("hr", "postgresql", f"postgresql://u@127.0.0.1:{free_port()}/hr")
-        found = job(school, f"http://{hook.address}/", "public.a")
+        found = job(school, f"{hook.url}/", "public.a")
         resolve = found.resolve
         found = dataclasses.replace(
             found, resolve=lambda name: away if name == "hr" else resolve(name)
@@ -173,8 +173,8 @@ def test_a_run_that_could_not_begin_is_told_too(school: World) -> None:
 
 
 def test_nothing_is_told_unless_the_file_and_the_caller_ask_for_it(school: World) -> None:
-    with webhook() as hook:
-        url = f"http://{hook.address}/"
+    with http_server() as hook:
+        url = f"{hook.url}/"
         school.at_source("CREATE TABLE b ()")
         fail(school, url, head="")
         run.run(job(school, url, "public.*", head=""), alert=True)
@@ -198,8 +198,8 @@ def test_a_pipeline_without_alerts_needs_no_connection_for_them(school: World) -
 @pytest.mark.parametrize("busy", [429, 503])
 def test_a_webhook_that_is_busy_is_asked_again(school: World, busy: int) -> None:
     school.at_source("CREATE TABLE b ()")
-    with webhook(busy, 204) as hook:
-        fail(school, f"http://{hook.address}/")
+    with http_server(Answer(busy), Answer(204)) as hook:
+        fail(school, f"{hook.url}/")
         first, second = hook.posts
     assert first == second
 
@@ -209,8 +209,8 @@ def test_a_webhook_that_refuses_is_asked_once(
     school: World, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     school.at_source("CREATE TABLE b ()")
-    with webhook(status) as hook:
-        fail(school, f"http://{hook.address}/s3cret")
+    with http_server(Answer(status)) as hook:
+        fail(school, f"{hook.url}/s3cret")
         assert len(hook.posts) == 1
     assert (
         "alert not delivered to connection hook: expected success, found HTTP status"
@@ -239,7 +239,7 @@ def mute() -> Iterator[str]:
 
 @contextmanager
 def answering(*statuses: int) -> Iterator[str]:
-    with webhook(*statuses) as hook:
+    with http_server(*map(Answer, statuses)) as hook:
         yield hook.address
         assert len(hook.posts) == 5
 
@@ -306,8 +306,8 @@ def test_an_answer_counts_by_its_status_and_not_by_what_it_says(
     school: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     school.at_source("CREATE TABLE b ()")
-    with webhook(200, headers={"Content-Encoding": "gzip"}) as hook:
-        fail(school, f"http://{hook.address}/")
+    with http_server(Answer(200, b"noted", {"Content-Encoding": "gzip"})) as hook:
+        fail(school, f"{hook.url}/")
         assert len(hook.posts) == 1
     assert "not delivered" not in caplog.text
 

@@ -147,7 +147,7 @@ def test_what_is_staged_outlives_a_crash_of_the_warehouse(
 def test_a_table_read_in_ranges_outlives_a_crash_whole(
     fragile: World, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.staging._RANGE_BLOCKS", 1)
+    monkeypatch.setattr("ingest.staging.RANGE_BLOCKS", 1)
     fragile.at_source(
         "CREATE TABLE staff (id int, name text)",
         "INSERT INTO staff SELECT n, repeat('x', 50) FROM generate_series(1, 1000) n",

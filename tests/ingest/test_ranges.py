@@ -36,14 +36,14 @@ BLOCKS = 16  # in place of 2048, of which a hundred thousand rows are not one
 SMALL = f"""
 from ingest import staging
 from ingest.__main__ import entry
-staging._RANGE_BLOCKS, staging.RANGES = {BLOCKS}, {JOBS}
+staging.RANGE_BLOCKS, staging.RANGES = {BLOCKS}, {JOBS}
 entry()
 """
 
 
 @pytest.fixture(autouse=True)
 def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(staging, "_RANGE_BLOCKS", BLOCKS)
+    monkeypatch.setattr(staging, "RANGE_BLOCKS", BLOCKS)
     monkeypatch.setattr(staging, "RANGES", JOBS)
 
 

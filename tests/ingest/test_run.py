@@ -540,8 +540,8 @@ def test_an_extension_brings_those_that_it_needs(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # None of PostgreSQL's own that is trusted needs another: the superuser trusts this one.
-    query = catalog._INSTALLABLE
-    monkeypatch.setattr(catalog, "_INSTALLABLE", query.replace("v.trusted", "true"))
+    query = catalog.INSTALLABLE
+    monkeypatch.setattr(catalog, "INSTALLABLE", query.replace("v.trusted", "true"))
     trusting = replace(world, warehouse=world.warehouse_admin)
     world.at_source(
         "CREATE EXTENSION earthdistance CASCADE",

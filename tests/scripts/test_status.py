@@ -2,9 +2,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,10 +13,13 @@ from scripts.access import Access
 from scripts.cluster import NomadError
 from scripts.status import Row, Status
 from tests.conftest import free_port
+from tests.http_server import Answer, http_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from tests.http_server import HttpServer
 
 SECTIONS = ["vault", "jobs", "airflow", "pipelines", "delivery", "backups", "drill"]
 
@@ -45,42 +45,12 @@ def nowhere(tmp_path: Path) -> Access:
     )
 
 
-@dataclass
-class Answers:
-    """A real HTTP server that gives one JSON answer to everything."""
-
-    url: str = ""
-    body: bytes = b"{}"
-    asked: list[str] = field(default_factory=list)
-
-
 @pytest.fixture
-def airflow() -> Iterator[Answers]:
-    found = Answers()
-
-    class Handler(BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            found.asked.append(self.path)
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            login = self.path.endswith("/auth/token")
-            body = b'{"access_token": "t"}' if login else found.body
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_GET = do_POST = answer  # noqa: N815
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        found.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        yield found
-        server.shutdown()
-        thread.join(5)
+def airflow() -> Iterator[HttpServer]:
+    """Gives a token to whoever logs in."""
+    with http_server(Answer(body={})) as served:
+        served.answer(Answer(body={"access_token": "t"}), path="/auth/token")
+        yield served
 
 
 @pytest.mark.parametrize(
@@ -88,12 +58,12 @@ def airflow() -> Iterator[Answers]:
 )
 @pytest.mark.parametrize("part", [status.airflow, status.pipelines])
 def test_an_answer_that_makes_no_sense_is_a_row_and_no_exception(
-    airflow: Answers, part: Callable[[Access], list[Row]], body: bytes, tmp_path: Path
+    airflow: HttpServer, part: Callable[[Access], list[Row]], body: bytes, tmp_path: Path
 ) -> None:
     """A proxy, a half-started webserver, another version: `make status` tells what it sees."""
-    airflow.body = body
+    airflow.answer(Answer(body=body))
     platform = Access({**nowhere(tmp_path).values, "AIRFLOW_URL": airflow.url})
-    rows = status._ask(part, platform)
+    rows = status.ask(part, platform)
     assert not (rows and all(row.well for row in rows))
 
 
@@ -101,24 +71,31 @@ def test_an_answer_that_makes_no_sense_is_a_row_and_no_exception(
     ("body", "well"), [(b'{"sealed": false}', True), (b'{"sealed": true}', False)]
 )
 def test_a_sealed_vault_is_not_well(
-    airflow: Answers, body: bytes, well: object, tmp_path: Path
+    airflow: HttpServer, body: bytes, well: object, tmp_path: Path
 ) -> None:
-    airflow.body = body
+    airflow.answer(Answer(body=body))
     platform = Access({**nowhere(tmp_path).values, "VAULT_ADDR": airflow.url})
     (row,) = status.vault(platform)
     assert row.well is well
 
 
-def test_airflows_health_is_read_from_the_answers_body(airflow: Answers, tmp_path: Path) -> None:
-    airflow.body = b"""{"metadatabase": {"status": "healthy"},
-        "scheduler": {"status": "unhealthy"}, "triggerer": {"status": null}}"""
+def test_airflows_health_is_read_from_the_answers_body(airflow: HttpServer, tmp_path: Path) -> None:
+    airflow.answer(
+        Answer(
+            body={
+                "metadatabase": {"status": "healthy"},
+                "scheduler": {"status": "unhealthy"},
+                "triggerer": {"status": None},
+            }
+        )
+    )
     platform = Access({**nowhere(tmp_path).values, "AIRFLOW_URL": airflow.url})
     assert status.airflow(platform) == [
         Row("metadatabase", "healthy", well=True),
         Row("scheduler", "unhealthy", well=False),
         Row("triggerer", "None", well=False),
     ]
-    assert airflow.asked[-1] == "/api/v2/monitor/health"
+    assert airflow.requests[-1].path == "/api/v2/monitor/health"
 
 
 ERRORS = [
@@ -139,7 +116,7 @@ def test_an_error_of_a_part_is_its_row(error: Exception, tmp_path: Path) -> None
     def jobs(_: Access) -> list[Row]:
         raise error
 
-    (row,) = status._ask(jobs, nowhere(tmp_path))
+    (row,) = status.ask(jobs, nowhere(tmp_path))
     assert (row.name, row.well) == ("jobs", False)
     assert row.state.startswith("no answer: ")
 
@@ -149,7 +126,7 @@ def test_an_interrupt_is_not_taken_for_an_answer(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        status._ask(jobs, nowhere(tmp_path))
+        status.ask(jobs, nowhere(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import hvac
@@ -29,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from scripts.tools import VAULT, ensure
 from scripts.vault_setup import AUTH_MOUNT
 from tests.conftest import free_port
+from tests.http_server import Answer, http_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,24 +64,9 @@ def issuer() -> Iterator[Issuer]:
     """Serve the public key of a fresh issuer on a port of 127.0.0.1."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key()))
-    body = json.dumps({"keys": [{**public, "kid": "test", "use": "sig", "alg": "RS256"}]}).encode()
-
-    class Keys(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Keys) as server:
-        thread = Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        yield Issuer(key, f"http://127.0.0.1:{server.server_address[1]}/.well-known/jwks.json")
-        server.shutdown()
-        thread.join(5)
+    keys = {"keys": [{**public, "kid": "test", "use": "sig", "alg": "RS256"}]}
+    with http_server(Answer(body=keys)) as served:
+        yield Issuer(key, f"{served.url}/.well-known/jwks.json")
 
 
 @dataclass(frozen=True)

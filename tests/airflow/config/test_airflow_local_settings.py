@@ -100,7 +100,7 @@ def settings() -> ModuleType:
 def test_a_tasks_queue_follows_from_its_bundle(
     settings: ModuleType, bundles: set[str | None], queue: str
 ) -> None:
-    assert settings._queue(bundles) == queue
+    assert settings.queue_of(bundles) == queue
 
 
 def test_the_module_gives_airflow_its_hook_and_nothing_else(settings: ModuleType) -> None:

@@ -10,10 +10,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +20,13 @@ import structlog
 from typer.testing import CliRunner
 
 from delivery.__main__ import app
+from tests.conftest import free_port
+from tests.http_server import Answer, http_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.http_server import HttpServer
 
 ALLOC = "11111111-2222-3333-4444-555555555555"
 GIT_ENVIRON = {
@@ -44,12 +46,6 @@ def git(*arguments: str, stdin: bytes = b"") -> str:
     )
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode().strip()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(port: int) -> None:
@@ -178,26 +174,6 @@ def remote(place: Path, sshd: Sshd) -> Remote:
     return Remote(path, sshd)
 
 
-@dataclass
-class NomadAnswers:
-    """A real HTTP server that gives Nomad's answers, as far as the shape goes.
-
-    It is not Nomad: that the true one answers so is shown by the end-to-end tests.
-    """
-
-    port: int = 0
-    answers: list[tuple[int, Any]] = field(default_factory=list)
-    asked: list[tuple[str, str]] = field(default_factory=list)
-
-    def say(self, *answers: tuple[int, Any]) -> None:
-        """Give these (status, JSON) in turn; the last one for ever."""
-        self.answers = list(answers)
-
-    def ended(self, code: int, **changes: Any) -> None:
-        """Say that the judge ended with ``code``."""
-        self.say((200, allocation(code, **changes)))
-
-
 def allocation(code: int, **changes: Any) -> dict[str, Any]:
     """Return the part of GET /v1/allocation/:id that counts, of a judge that ended."""
     event = {
@@ -219,32 +195,13 @@ def allocation(code: int, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def nomad() -> Iterator[NomadAnswers]:
-    found = NomadAnswers()
+def nomad() -> Iterator[HttpServer]:
+    """Nomad's answers, as far as the shape goes: a judge that ended with 0.
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found.asked.append((self.path, self.headers.get("X-Nomad-Token", "")))
-            status, value = found.answers[0]
-            if len(found.answers) > 1:
-                found.answers.pop(0)
-            body = value if isinstance(value, bytes) else json.dumps(value).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        found.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        found.ended(0)
-        yield found
-        server.shutdown()
-        thread.join(5)
+    It is not Nomad: that the true one answers so is shown by the end-to-end tests.
+    """
+    with http_server(Answer(body=allocation(0))) as served:
+        yield served
 
 
 @pytest.fixture(scope="session")
@@ -297,7 +254,7 @@ class Verbs:
 
     place: Path
     remote: Remote
-    nomad: NomadAnswers
+    nomad: HttpServer
     environ: dict[str, str]
 
     @property
@@ -341,16 +298,20 @@ class Verbs:
         listing = git(f"--git-dir={self.mirror}/{name}.git", "ls-tree", "-r", commit)
         return {line.split("\t")[1]: line.split()[0] for line in listing.splitlines()}
 
+    def judge_ended(self, code: int, **changes: Any) -> None:
+        """Let Nomad say that the judge ended with ``code``."""
+        self.nomad.answer(Answer(body=allocation(code, **changes)))
+
     def deliver(self, code: int = 0) -> None:
         """Fetch and publish, with Nomad saying that a judge ended with ``code``."""
         for verb in ("fetch", "publish"):
-            self.nomad.ended(code)
+            self.judge_ended(code)
             done = self(verb)
             assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture
-def verbs(place: Path, remote: Remote, nomad: NomadAnswers) -> Verbs:
+def verbs(place: Path, remote: Remote, nomad: HttpServer) -> Verbs:
     for name in ("mirror", "incoming", "alloc/data", "local", "secrets"):
         (place / name).mkdir(parents=True)
     (place / "alloc" / "data").chmod(0o777)
@@ -370,7 +331,7 @@ def verbs(place: Path, remote: Remote, nomad: NomadAnswers) -> Verbs:
             "DELIVERY_MIRROR": str(place / "mirror"),
             "DELIVERY_NOMAD_TOKEN_FILE": str(token),
             "DELIVERY_NOMAD_SECONDS": "1",
-            "NOMAD_ADDR": f"http://127.0.0.1:{nomad.port}",
+            "NOMAD_ADDR": nomad.url,
             "NOMAD_ALLOC_ID": ALLOC,
             "NOMAD_ALLOC_DIR": str(place / "alloc"),
             "NOMAD_TASK_DIR": str(place / "local"),

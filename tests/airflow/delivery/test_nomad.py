@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import socketserver
-import threading
-from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from delivery import nomad as asking
 from delivery.settings import PublishSettings
+from tests.http_server import Answer, http_server
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.http_server import HttpServer
 
 ALLOC = "11111111-2222-3333-4444-555555555555"
 
@@ -76,28 +75,41 @@ def test_the_last_end_counts_when_the_judge_ran_twice() -> None:
 
 
 @pytest.fixture
-def settings(nomad: Any, tmp_path: Path) -> PublishSettings:
+def settings(nomad: HttpServer, tmp_path: Path) -> PublishSettings:
     (tmp_path / "token").write_text("a-token\n")
     return PublishSettings(
-        alloc_id=ALLOC, nomad_address=f"http://127.0.0.1:{nomad.port}",
+        alloc_id=ALLOC, nomad_address=nomad.url,
         token_file=tmp_path / "token", nomad_seconds=1,
     )  # fmt: skip
 
 
-def test_it_waits_until_the_end_is_recorded(nomad: Any, settings: PublishSettings) -> None:
+def test_it_waits_until_the_end_is_recorded(nomad: HttpServer, settings: PublishSettings) -> None:
     running = changed(allocation(0), State="running")
-    nomad.say((403, "Permission denied"), (500, b"no leader"), (200, running), (200, allocation(0)))
+    nomad.answer(
+        Answer(403, "Permission denied"),
+        Answer(500, b"no leader"),
+        Answer(body=running),
+        Answer(body=allocation(0)),
+    )
     assert asking.ask(settings.model_copy(update={"nomad_seconds": 20})).outcome == "sound"
-    assert nomad.asked == [(f"/v1/allocation/{ALLOC}", "a-token")] * 4
+    asked = [(each.path, each.headers["X-Nomad-Token"]) for each in nomad.requests]
+    assert asked == [(f"/v1/allocation/{ALLOC}", "a-token")] * 4
 
 
 @pytest.mark.parametrize(
     "answer",
-    [(403, "Permission denied"), (404, "alloc not found"), (200, b"not json"),
-     (200, b"[" * 100_000), (302, b""), (200, changed(allocation(0), State="running"))],
-)  # fmt: skip
-def test_no_answer_means_no(nomad: Any, settings: PublishSettings, answer: Any) -> None:
-    nomad.say(answer)
+    [
+        Answer(403, "Permission denied"),
+        Answer(404, "alloc not found"),
+        Answer(200, b"not json"),
+        Answer(200, b"[" * 100_000),
+        Answer(302),
+        Answer(200, changed(allocation(0), State="running")),
+    ],
+    ids=["refused", "not found", "no JSON", "too deep", "moved", "still running"],
+)
+def test_no_answer_means_no(nomad: HttpServer, settings: PublishSettings, answer: Answer) -> None:
+    nomad.answer(answer)
     word = asking.ask(settings)
     assert word.outcome == "unknown"
     assert "did not tell" in word.reason
@@ -113,25 +125,7 @@ def test_a_nomad_that_is_not_there_and_a_token_that_is_missing_mean_no(
 
 
 def test_it_asks_over_the_tasks_own_socket(settings: PublishSettings, tmp_path: Path) -> None:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = json.dumps(allocation(0)).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-        def address_string(self) -> str:
-            return "socket"
-
     socket = tmp_path / "api.sock"
-    with socketserver.UnixStreamServer(str(socket), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
+    with http_server(Answer(body=allocation(0)), socket=socket):
         word = asking.ask(settings.model_copy(update={"nomad_address": f"unix://{socket}"}))
-        server.shutdown()
-        thread.join(5)
     assert word.outcome == "sound"

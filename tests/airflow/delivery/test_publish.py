@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.http_server import Answer
+
 FILES = {
     "dags/a.py": "# airflow dag\n",
     "pipelines/hr.yaml": "name: hr\n",
@@ -31,7 +33,9 @@ def test_a_sound_push_becomes_live_in_both_repositories(verbs: Any) -> None:
     assert (told["commit"], told["verdict"], told["judged"], told["live"]) == (
         commit, "sound", True, commit)  # fmt: skip
     assert list(verbs.incoming.iterdir()) == []
-    assert verbs.nomad.asked[-1] == (f"/v1/allocation/{verbs.run_folder.name}", "a-token")
+    question = verbs.nomad.requests[-1]
+    assert question.path == f"/v1/allocation/{verbs.run_folder.name}"
+    assert question.headers["X-Nomad-Token"] == "a-token"
 
 
 def test_the_pipelines_commit_moves_only_with_its_files_and_is_the_same_anywhere(
@@ -74,7 +78,7 @@ def test_what_nomad_does_not_call_sound_moves_nothing(
     assert verbs("fetch").returncode == 0
     # Strangers can write this file: it must not help them.
     hand_over(verbs, "sound", commit)
-    verbs.nomad.ended(answer.pop("code"), **answer)
+    verbs.judge_ended(answer.pop("code"), **answer)
     done = verbs("publish")
     assert done.returncode == 0, done.stderr
     assert {name: verbs.live(name) for name in ("analysts", "pipelines")} == before
@@ -103,7 +107,7 @@ def test_an_unknown_verdict_is_tried_three_times(verbs: Any) -> None:
     for attempt in (1, 2, 3):
         assert verbs("fetch").returncode == 0
         assert verbs.candidate()["judged"] is False
-        verbs.nomad.say((403, "Permission denied"))
+        verbs.nomad.answer(Answer(403, "Permission denied"))
         assert verbs("publish", DELIVERY_NOMAD_SECONDS="1").returncode == 0
         told = verbs.verdict()
         assert (told["attempts"], told["judged"]) == (attempt, attempt == 3)
@@ -116,7 +120,7 @@ def test_a_no_in_the_findings_is_believed_when_nomad_is_silent(verbs: Any) -> No
     commit = verbs.remote.push(FILES)
     assert verbs("fetch").returncode == 0
     hand_over(verbs, "refused", commit, [{"file": "dags/a.py", "message": "\x1b[31mbad\n" * 99}])
-    verbs.nomad.say((403, "Permission denied"))
+    verbs.nomad.answer(Answer(403, "Permission denied"))
     assert verbs("publish", DELIVERY_NOMAD_SECONDS="1").returncode == 0
     told = verbs.verdict()
     assert (told["verdict"], told["judged"]) == ("refused", True)
@@ -130,7 +134,7 @@ def test_findings_of_another_commit_or_that_make_no_sense_are_dropped(verbs: Any
     for content in (json.dumps({"commit": "b" * 40, "findings": [{"message": "x"}]}), "[" * 99_999):
         assert verbs("fetch").returncode == 0
         (verbs.place / "alloc/data/findings.json").write_text(content)
-        verbs.nomad.ended(4)
+        verbs.judge_ended(4)
         assert verbs("publish").returncode == 0
         assert verbs.verdict()["findings"] == []
 
@@ -138,7 +142,7 @@ def test_findings_of_another_commit_or_that_make_no_sense_are_dropped(verbs: Any
 def test_a_broken_limit_is_refused_without_asking_nomad(verbs: Any) -> None:
     verbs.remote.push({"a": "-> /etc/passwd"})
     verbs.deliver()
-    assert verbs.nomad.asked == []
+    assert verbs.nomad.requests == []
     told = verbs.verdict()
     assert told["verdict"] == "refused"
     assert "symbolic" in told["findings"][0]["message"]
@@ -244,7 +248,7 @@ def test_a_kill_before_any_step_is_mended_by_the_next_run(verbs: Any, step: int)
     before = verbs.live("pipelines"), verbs.live("analysts")
     commit = verbs.remote.push(FILES | {"pipelines/new.yaml": "name: new\n"})
     assert verbs("fetch").returncode == 0
-    verbs.nomad.ended(0)
+    verbs.judge_ended(0)
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, str(step), "publish"], env=verbs.environ, check=False
     )

@@ -24,7 +24,7 @@ from ingest import run
 from ingest.errors import CheckFailedError
 from scripts.repository import ROOT
 from tests.conftest import free_port
-from tests.webhook import webhook
+from tests.http_server import Answer, http_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -469,8 +469,8 @@ def test_a_failed_check_holds_back_its_table_only_and_is_told_once_and_so_is_rec
     airflow: Airflow, school: World
 ) -> None:
     strict = "name: public.c\n    checks: {rows: {min: 1000}}"
-    with webhook() as hook:
-        given = connections(school, hook=f"http://{hook.address}/services/T0")
+    with http_server() as hook:
+        given = connections(school, hook=f"{hook.url}/services/T0")
         school.file("public.a", "public.b", strict, head="alert: hook\n")
         failed = airflow.run(**given)
         told = only(hook.posts)
@@ -513,10 +513,10 @@ def test_a_source_that_is_down_is_tried_four_times_and_told_once(
     airflow: Airflow, school: World
 ) -> None:
     school.file("public.a", head="alert: hook\n")
-    with webhook() as hook:
+    with http_server() as hook:
         away = f"postgresql://u:p4ssw0rd@127.0.0.1:{free_port()}/hr"
         airflow.secrets.add("p4ssw0rd")
-        found = airflow.run(**connections(school, hr=away, hook=f"http://{hook.address}/"))
+        found = airflow.run(**connections(school, hr=away, hook=f"{hook.url}/"))
         told = only(hook.posts)
     assert found.state == "failed"
     assert found.tasks["hr.extract"] == ("failed", 4)
@@ -533,9 +533,9 @@ def test_a_warehouse_that_is_down_fails_the_run_and_is_told_once(
     airflow: Airflow, school: World
 ) -> None:
     school.file("public.a", head="alert: hook\n")
-    with webhook() as hook:
+    with http_server() as hook:
         away = f"postgresql://u@127.0.0.1:{free_port()}/warehouse"
-        found = airflow.run(**connections(school, warehouse=away, hook=f"http://{hook.address}/"))
+        found = airflow.run(**connections(school, warehouse=away, hook=f"{hook.url}/"))
         told = only(hook.posts)
     assert found.state == "failed"
     assert found.tasks["hr.extract"] == ("failed", 4)
@@ -550,8 +550,8 @@ def test_a_warehouse_that_gives_no_rights_fails_the_first_run_and_is_told_once(
 ) -> None:
     school.forbid_schemas()
     school.file("public.a", head="alert: hook\n")
-    with webhook() as hook:
-        found = airflow.run(**connections(school, hook=f"http://{hook.address}/"))
+    with http_server() as hook:
+        found = airflow.run(**connections(school, hook=f"{hook.url}/"))
         told = only(hook.posts)
     assert found.state == "failed"
     assert found.tasks["hr.finish"][0] == "failed"
@@ -564,9 +564,9 @@ def test_a_task_that_is_ended_from_outside_fails_its_run_in_ops_too(
     airflow: Airflow, school: World
 ) -> None:
     school.file("public.a", head="alert: hook\n")
-    with webhook() as hook, psycopg.connect(school.source_admin) as other:
+    with http_server() as hook, psycopg.connect(school.source_admin) as other:
         other.execute("LOCK TABLE a IN ACCESS EXCLUSIVE MODE")
-        given = connections(school, hook=f"http://{hook.address}/")
+        given = connections(school, hook=f"{hook.url}/")
         found = airflow.run(**given, EXTRACT_SECONDS="1")
         told = only(hook.posts)
         other.rollback()
@@ -597,8 +597,8 @@ def test_what_lasts_at_one_table_keeps_no_other_from_its_next_try_or_from_being_
     )
     school.at_source("CREATE TABLE d ()")
     school.file(*rules, "name: public.d\n    checks: {rows: {min: 1}}", head="alert: hook\n")
-    with webhook() as hook:
-        found = airflow.run(**connections(school, hook=f"http://{hook.address}/"))
+    with http_server() as hook:
+        found = airflow.run(**connections(school, hook=f"{hook.url}/"))
         told = only(hook.posts)
     assert found.state == "failed"
     assert found.tasks["hr.extract"] == ("success", 4)
@@ -617,8 +617,8 @@ def test_a_webhook_that_does_not_take_an_alert_fails_no_data(
     with pytest.raises(CheckFailedError):
         run.run(school.job("name: public.a\n    checks: {rows: {min: 9}}"))
     school.file("public.a", head="alert: hook\n")
-    with webhook(status) as hook:
-        found = airflow.run(**connections(school, hook=f"http://{hook.address}/s3cret"))
+    with http_server(Answer(status)) as hook:
+        found = airflow.run(**connections(school, hook=f"{hook.url}/s3cret"))
         assert [post["status"] for post in hook.posts] == ["recovered"] * posts
     assert found.state == "success"
     assert found.returned == {"raw_hr.a": 2}
@@ -646,12 +646,12 @@ def test_a_mail_tells_who_asked_for_it_and_no_secret_is_left_in_logs_or_metadata
     school.file(strict, head=head)
     token, key, password = (secrets.token_hex(12) for _ in range(3))
     airflow.secrets |= {token, key, password}
-    with webhook() as hook, mail_server() as server:
+    with http_server() as hook, mail_server() as server:
         given = {
             "hook": json.dumps(
                 {
                     "conn_type": "http",
-                    "host": f"http://{hook.address}/services/{token}?token={token}",
+                    "host": f"{hook.url}/services/{token}?token={token}",
                     "extra": {"headers": {"Authorization": f"Bearer {key}"}},
                 }
             ),
@@ -672,11 +672,12 @@ def test_a_mail_tells_who_asked_for_it_and_no_secret_is_left_in_logs_or_metadata
             ),
         }
         found = airflow.run(**connections(school, **given))
-        told, (path, headers) = only(hook.posts), hook.requests[0]
+        told, request = only(hook.posts), hook.requests[0]
         (mail,) = server.mails
         assert server.logins == [("harmattan", password)]
     assert found.state == "failed"
-    assert (path, headers["Authorization"]) == (f"/services/{token}?token={token}", f"Bearer {key}")
+    assert request.path == f"/services/{token}?token={token}"
+    assert request.headers["Authorization"] == f"Bearer {key}"
     assert told["status"] == "failed"
     assert mail["From"] == "airflow@school.example"
     assert mail["To"] == "ama@school.example, kofi@school.example"
@@ -726,8 +727,8 @@ def test_without_a_mail_server_a_run_fails_as_it_would_and_the_log_says_what_is_
 ) -> None:
     strict = [f"name: public.{table}\n    checks: {{rows: {{min: 1000}}}}" for table in "ac"]
     school.file(*strict, head="alert: hook\nemail: [ama@school.example]\n")
-    with webhook() as hook:
-        found = airflow.run(**connections(school, hook=f"http://{hook.address}/"))
+    with http_server() as hook:
+        found = airflow.run(**connections(school, hook=f"{hook.url}/"))
         told = only(hook.posts)
     # Two tables failed; the log is that of the one which the alert tells of.
     place = {"raw_hr.a": 0, "raw_hr.c": 1}[told["table"]]

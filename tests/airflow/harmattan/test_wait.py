@@ -3,51 +3,25 @@ from __future__ import annotations
 import socket
 import sys
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harmattan import wait
 from tests.conftest import free_port
+from tests.http_server import Answer, http_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-
-class Server(ThreadingHTTPServer):
-    """Answers everything with :attr:`status`."""
-
-    status = 200
-    asked = 0
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        self.server.asked += 1
-        self.send_response(self.server.status)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-def serve(port: int) -> Server:
-    server = Server(("127.0.0.1", port), Handler)
-    Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    return server
+    from tests.http_server import HttpServer
 
 
 @pytest.fixture
-def service() -> Iterator[Server]:
-    server = serve(0)
-    yield server
-    server.shutdown()
-    server.server_close()
+def service() -> Iterator[HttpServer]:
+    with http_server() as served:
+        yield served
 
 
 @pytest.fixture
@@ -66,25 +40,28 @@ def run(monkeypatch: pytest.MonkeyPatch, port: int) -> float:
 
 @pytest.mark.usefixtures("quick")
 def test_a_service_that_answers_is_asked_once(
-    service: Server, monkeypatch: pytest.MonkeyPatch
+    service: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run(monkeypatch, service.server_address[1]) < 1
-    assert service.asked == 1
+    assert run(monkeypatch, service.port) < 1
+    assert len(service.requests) == 1
 
 
 @pytest.mark.usefixtures("quick")
 def test_a_service_that_comes_later_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    port, servers = free_port(), []
+    port, answered = free_port(), Event()
 
     def later() -> None:
         time.sleep(0.4)
-        servers.append(serve(port))
+        with http_server(port=port):
+            answered.wait(10)
 
-    Thread(target=later).start()
-    assert 0.3 < run(monkeypatch, port) < 1.2
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    thread = Thread(target=later)
+    thread.start()
+    try:
+        assert 0.3 < run(monkeypatch, port) < 1.2
+    finally:
+        answered.set()
+        thread.join()
 
 
 @pytest.mark.usefixtures("quick")
@@ -101,12 +78,12 @@ def test_nothing_there_is_a_clear_error_after_the_limit(monkeypatch: pytest.Monk
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("status", [404, 500, 503])
 def test_an_answer_that_is_no_success_is_none(
-    service: Server, monkeypatch: pytest.MonkeyPatch, status: int
+    service: HttpServer, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    service.status = status
+    service.answer(Answer(status))
     with pytest.raises(SystemExit):
-        run(monkeypatch, service.server_address[1])
-    assert service.asked > 5
+        run(monkeypatch, service.port)
+    assert len(service.requests) > 5
 
 
 @pytest.mark.parametrize("words", [b"SSH-2.0-OpenSSH_9.2\r\n", b"", b"HTTP/1.1 \r\n\r\n"])

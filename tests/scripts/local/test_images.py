@@ -103,17 +103,15 @@ deb [arch=amd64 signed-by=/usr/share/x.gpg] https://mirror.test/security bookwor
 
 
 @pytest.fixture
-def etc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that stands for /etc, while the paths of the module are its own."""
-    monkeypatch.setattr(images, "Path", lambda path: tmp_path / str(path).lstrip("/"))
-    folder = tmp_path / "etc/apt/sources.list.d"
-    folder.mkdir(parents=True)
-    return folder.parent
+def apt(tmp_path: Path) -> Path:
+    """A folder that stands for /etc/apt."""
+    (tmp_path / "sources.list.d").mkdir()
+    return tmp_path
 
 
-def test_sources_of_one_line_become_stanzas(etc: Path) -> None:
-    (etc / "sources.list").write_text(SOURCES_LIST)
-    stanzas = images._apt_sources().strip().split("\n\n")
+def test_sources_of_one_line_become_stanzas(apt: Path) -> None:
+    (apt / "sources.list").write_text(SOURCES_LIST)
+    stanzas = images.apt_sources(apt).strip().split("\n\n")
     keyring = "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg"
     assert [stanza.splitlines() for stanza in stanzas] == [
         ["Types: deb", "URIs: http://mirror.test/debian", "Suites: bookworm",
@@ -123,17 +121,17 @@ def test_sources_of_one_line_become_stanzas(etc: Path) -> None:
     ]  # fmt: skip
 
 
-def test_sources_of_the_newer_form_are_taken_as_they_are(etc: Path) -> None:
-    (etc / "sources.list").write_text(SOURCES_LIST)
+def test_sources_of_the_newer_form_are_taken_as_they_are(apt: Path) -> None:
+    (apt / "sources.list").write_text(SOURCES_LIST)
     text = "Types: deb\nURIs: http://other.test/debian\nSuites: bookworm\nComponents: main\n"
-    (etc / "sources.list.d/debian.sources").write_text(text)
-    assert images._apt_sources() == text
+    (apt / "sources.list.d/debian.sources").write_text(text)
+    assert images.apt_sources(apt) == text
 
 
-def test_other_vendors_sources_are_left_out(etc: Path) -> None:
-    (etc / "sources.list").write_text(SOURCES_LIST)
-    (etc / "sources.list.d/docker.list").write_text("deb https://docker.test bookworm stable\n")
-    assert "docker.test" not in images._apt_sources()
+def test_other_vendors_sources_are_left_out(apt: Path) -> None:
+    (apt / "sources.list").write_text(SOURCES_LIST)
+    (apt / "sources.list.d/docker.list").write_text("deb https://docker.test bookworm stable\n")
+    assert "docker.test" not in images.apt_sources(apt)
 
 
 def test_a_given_base_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,20 +46,20 @@ def listening(address: str, port: int) -> socket.socket:
 
 
 def test_a_free_port_is_no_fault(port: int) -> None:
-    assert preflight._ports() == []
+    assert preflight.ports() == []
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])  # noqa: S104
 def test_a_port_that_another_program_listens_on_is_told(port: int, address: str) -> None:
     with closing(listening(address, port)):
-        ((fault, way_out),) = preflight._ports()
+        ((fault, way_out),) = preflight.ports()
     assert fault == f"port {port}, which the Test needs, is taken"
     assert str(port) in way_out
 
 
 def test_a_port_of_an_address_that_is_not_ours_is_no_fault(port: int) -> None:
     with closing(listening("127.0.0.9", port)):
-        assert preflight._ports() == []
+        assert preflight.ports() == []
 
 
 def test_a_connection_from_that_port_is_no_fault(port: int) -> None:
@@ -67,12 +67,12 @@ def test_a_connection_from_that_port_is_no_fault(port: int) -> None:
     with closing(listening("127.0.0.1", other)), socket.socket() as client:
         client.bind(("127.0.0.1", port))
         client.connect(("127.0.0.1", other))
-        assert preflight._ports() == []
+        assert preflight.ports() == []
 
 
 @pytest.mark.usefixtures("empty_path")
 def test_neither_the_tools_nor_go_to_build_them() -> None:
-    ((fault, way_out), *_) = preflight._programs()
+    ((fault, way_out), *_) = preflight.programs()
     assert fault == "no nomad and no vault on PATH, and no Go to build it"
     assert "Go 1.26" in way_out
 
@@ -80,7 +80,7 @@ def test_neither_the_tools_nor_go_to_build_them() -> None:
 @pytest.mark.usefixtures("empty_path")
 def test_no_docker_and_no_way_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "obtainable", lambda: False)
-    told = dict(preflight._programs())
+    told = dict(preflight.programs())
     assert "Docker 20.10" in told["no Docker engine answers"]
     (absent,) = [fault for fault in told if fault.startswith("not installed: ")]
     for package in preflight.PROGRAMS.values():
@@ -95,7 +95,7 @@ def test_docker_and_programs_that_can_be_installed_are_no_fault(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(engine, "obtainable", lambda: True)
-    ((fault, _),) = preflight._programs()
+    ((fault, _),) = preflight.programs()
     assert fault.startswith("no nomad")
 
 
@@ -103,32 +103,34 @@ def test_docker_and_programs_that_can_be_installed_are_no_fault(
 def test_go_alone_is_enough(tmp_path: Path) -> None:
     (tmp_path / "bin/go").write_text("#!/bin/sh\n")
     (tmp_path / "bin/go").chmod(0o755)
-    assert not [fault for fault, _ in preflight._programs() if "Go" in fault]
+    assert not [fault for fault, _ in preflight.programs() if "Go" in fault]
 
 
 def test_too_little_disk_is_told_before_the_first_run_only(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preflight, "DISK", 10**18)
-    ((fault, way_out),) = preflight._disk()
+    ((fault, way_out),) = preflight.disk()
     assert "GB are needed" in fault
     assert str(ROOT) in way_out
     home.mkdir()
-    assert len(preflight._disk()) == 1, "a first run that failed changes nothing about it"
+    assert len(preflight.disk()) == 1, "a first run that failed changes nothing about it"
     (home / "images.hcl").touch()
-    assert preflight._disk() == []
+    assert preflight.disk() == []
 
 
 def test_enough_disk_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "DISK", 1)
-    assert preflight._disk() == []
+    assert preflight.disk() == []
 
 
 def test_who_is_not_root_is_told() -> None:
-    program = (
-        "import os\nfrom scripts.local import preflight\nos.setuid(65534)\n"
-        "print(preflight._privileges())"
-    )
+    program = """
+import os
+from scripts.local import preflight
+os.setuid(65534)
+print(preflight.privileges())
+"""
     if os.geteuid() != 0:
         pytest.fail("this test changes users for real: run it as root")
     done = subprocess.run(
