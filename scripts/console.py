@@ -26,25 +26,37 @@ class OperatorError(Exception):
         self.hint = hint
 
 
+class Progress:
+    """What a step that goes on waits for just now."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def say(self, text: str) -> None:
+        """Have ``text`` said where the step is next said to go on."""
+        self.text = text
+
+
 @contextmanager
-def step(title: str) -> Iterator[None]:
+def step(title: str) -> Iterator[Progress]:
     """Say that ``title`` starts, every half minute that it goes on, and how long it took."""
+    progress = Progress()
     console.print(f"[cyan]…[/] {title}")
     started = time.monotonic()
     ended = Event()
 
-    def say(mark: str) -> None:
-        console.print(f"{mark} {title} [dim]({time.monotonic() - started:.0f} s)[/]")
+    def say(mark: str, more: str = "") -> None:
+        console.print(f"{mark} {title} [dim]({time.monotonic() - started:.0f} s)[/]{more}")
 
     def watch() -> None:
         while not ended.wait(STILL):
-            say("[cyan]…[/] still:")
+            say("[cyan]…[/] still:", f": {escape(progress.text)}" if progress.text else "")
 
     watcher = Thread(target=watch, daemon=True)
     watcher.start()
     mark = "[red]✗[/]"
     try:
-        yield
+        yield progress
         mark = "[green]✓[/]"
     finally:
         ended.set()

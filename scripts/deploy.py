@@ -9,24 +9,21 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
-import requests
 import typer
 
-from scripts.cluster import NomadError, connect
+from scripts.cluster import connect
 from scripts.console import OperatorError, command, console, step
-from scripts.health import health
 from scripts.jobs import platform
 from scripts.repository import ROOT
 from scripts.tools import NOMAD, ensure
+from scripts.waiting import LASTING, wait
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scripts.cluster import Nomad
     from scripts.jobs import Deployment
 
 
@@ -53,39 +50,10 @@ def run(
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip().splitlines()
         said = [line for line in said if "was set but was not found" not in line]
-        raise OperatorError(
-            f"Nomad refused {deployment.id}:\n" + "\n".join(said),
-            f"Mend {deployment.file.relative_to(ROOT)} or its variables and deploy again.",
-        )
-
-
-def wait(client: Nomad, job_ids: Sequence[str], *, timeout: float = 600) -> None:
-    """Wait until every job is well, at most ``timeout`` seconds.
-
-    Of a periodic one it is enough that it is there: how its last launch ended is for `make status`.
-    Raises :class:`OperatorError` that names those that are not.
-    """
-    deadline = time.monotonic() + timeout
-    waiting = list(job_ids)
-    while waiting:
-        try:
-            states = [health(client, job_id) for job_id in waiting]
-        except (NomadError, requests.RequestException) as error:
-            raise OperatorError(
-                f"Nomad did not say how its jobs are: {error}",
-                "Check NOMAD_ADDR and the rights of NOMAD_TOKEN, and deploy again.",
-            ) from None
-        states = [state for state in states if not (state.well or state.deployed)]
-        waiting = [state.id for state in states]
-        failed = [state for state in states if state.failed]
-        if failed or time.monotonic() > deadline:
-            what = ", ".join(f"{state.id} is {state.state}" for state in states)
-            raise OperatorError(
-                f"not every job is well after {timeout:.0f} s: {what}",
-                f"Ask Nomad why: nomad job status {waiting[0]}",
-            )
-        if waiting:
-            time.sleep(1)
+        hint = f"Mend {deployment.file.relative_to(ROOT)} or its variables and deploy again."
+        if "cannot update job from type" in done.stderr:
+            hint = f"Remove the old job and deploy again: nomad job stop -purge {deployment.id}"
+        raise OperatorError(f"Nomad refused {deployment.id}:\n" + "\n".join(said), hint)
 
 
 app = typer.Typer(add_completion=False, help=__doc__)
@@ -100,7 +68,13 @@ def main(
     only: Annotated[
         list[str] | None, typer.Argument(help="Job ids; all of the platform if none is named.")
     ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for the jobs.")] = 900,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help=f"Seconds in which all jobs must be well; that it lasts takes {LASTING:.0f} more.",
+        ),
+    ] = 900,
 ) -> None:
     """Deploy with the environment's NOMAD_ADDR and NOMAD_TOKEN (and NOMAD_CACERT for TLS)."""
 
@@ -119,8 +93,8 @@ def main(
         for deployment in wanted:
             run(deployment, [path.resolve() for path in variables], {})
             console.print(f"[green]✓[/] {deployment.id}")
-        with step("wait until every job is well"):
-            wait(client, [each.id for each in wanted], timeout=timeout)
+        with step("wait until every job is well") as progress:
+            wait(client, [each.id for each in wanted], timeout=timeout, say=progress.say)
 
     command(work)
 

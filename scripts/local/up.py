@@ -38,6 +38,7 @@ from scripts.local.home import (
 from scripts.repository import SECRETS, write_private
 from scripts.tools import NOMAD, VAULT, ensure
 from scripts.variables import read_variables
+from scripts.waiting import wait
 
 VARIABLE_FILES = (VARIABLES, IMAGE_VARIABLES)
 
@@ -110,10 +111,10 @@ def set_up_vault() -> None:
 def run_jobs(title: str, deployments: list[Deployment]) -> None:
     """Run the jobs as the platform team would, and wait until each is well."""
     environment = {"NOMAD_ADDR": NOMAD_ADDR, "NOMAD_TOKEN": kept("nomad-platform")}
-    with step(title):
+    with step(title) as progress:
         for deployment in deployments:
             deploy.run(deployment, VARIABLE_FILES, environment)
-        deploy.wait(agents.nomad_client(), [each.id for each in deployments])
+        wait(agents.nomad_client(), [each.id for each in deployments], say=progress.say)
 
 
 app = typer.Typer(add_completion=False, help=__doc__)
