@@ -35,8 +35,8 @@ clean: setup ## Remove everything that was made here: data, secrets, images, too
 	@find . -name __pycache__ -o -name '.*_cache' | xargs rm -rf .venv .hypothesis
 
 .PHONY: deploy
-deploy: setup ## Deploy to the cluster of NOMAD_ADDR: make deploy VARS="a.hcl b.hcl"
-	@$(PYTHON) -m scripts.deploy $(foreach file,$(VARS),--var-file $(file))
+deploy: setup ## Deploy to the cluster of NOMAD_ADDR: make deploy VARS="a.hcl b.hcl" TIMEOUT=900
+	@$(PYTHON) -m scripts.deploy $(foreach file,$(VARS),--var-file $(file)) $(if $(TIMEOUT),--timeout $(TIMEOUT))
 
 .PHONY: drill
 drill: setup ## Hold a restore drill now and show its report

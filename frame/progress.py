@@ -52,15 +52,20 @@ def progress() -> Iterator[Callable[[str, int], None]]:
 
 
 @contextmanager
-def step(title: str, going_on: Callable[[], str] = str) -> Iterator[None]:
+def step(title: str) -> Iterator[Callable[[str], None]]:
     """Say that ``title`` starts, every half minute that it goes on, and how long it took.
 
-    ``going_on()`` is asked for a few words about what is waited for.
+    Yields what takes a few words about what is waited for just now.
     """
     console = screen(stderr=True)
     console.print(f"… {title}", style="cyan", markup=False)
     started = time.monotonic()
     ended = Event()
+    waited_for = ""
+
+    def note(words: str) -> None:
+        nonlocal waited_for
+        waited_for = words
 
     def say(mark: str, style: str, words: str = "") -> None:
         console.print(mark, style=style, end=" ")
@@ -69,14 +74,14 @@ def step(title: str, going_on: Callable[[], str] = str) -> Iterator[None]:
     def watch() -> None:
         while not ended.wait(STILL):
             say("…", "cyan", "still: ")
-            if about := going_on():
-                console.print(f"  {about}", markup=False)
+            if waited_for:
+                console.print(f"  {waited_for}", markup=False)
 
     watcher = Thread(target=watch, daemon=True)
     watcher.start()
     mark, style = "✗", "red"
     try:
-        yield
+        yield note
         mark, style = "✓", "green"
     finally:
         ended.set()

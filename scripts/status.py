@@ -107,7 +107,10 @@ def jobs(platform: Access) -> list[Row]:
     if migration.state == "absent" and states["airflow-webserver"].well:
         # Nomad forgets a batch job some days after it ended. The web server started after it.
         states[MIGRATION] = replace(migration, state="complete, collected", well=True)
-    return [Row(state.id, state.state, state.well) for state in states.values()]
+    return [
+        Row(state.id, state.state, state.well, {"reason": state.reason} if state.reason else {})
+        for state in states.values()
+    ]
 
 
 def airflow(platform: Access) -> list[Row]:

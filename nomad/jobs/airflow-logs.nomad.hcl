@@ -1,4 +1,5 @@
-# Task logs, on every node that has the volume: served to the UI, and deleted when they are old.
+# Task logs, one server on each node that has the volume: served to the UI, and deleted when they are
+# old. A service, as Nomad brings no system job back that a driver failed (docs/decisions/0028).
 # Apart from the workers, so that a log can be read after its worker is gone, and so that no worker
 # holds the key that signs the requests.
 
@@ -55,29 +56,57 @@ variable "log_days" {
   }
 }
 
+variable "log_server_count" {
+  type        = number
+  description = "How many nodes have the volume airflow-logs: each gets one log server."
+  default     = 1
+
+  validation {
+    condition     = var.log_server_count > 0
+    error_message = "At least one node has the volume of the logs."
+  }
+}
+
 locals {
   secrets = "${var.vault_mount}/data/${var.environment}"
 }
 
 job "airflow-logs" {
   datacenters = var.datacenters
-  type        = "system"
+  type        = "service"
 
   update {
     max_parallel      = 1
     health_check      = "checks"
     min_healthy_time  = "10s"
     healthy_deadline  = "2m"
-    progress_deadline = "15m"
+    progress_deadline = "168h" # after it Nomad replaces nothing that fails: docs/decisions/0028
     auto_revert       = true
   }
 
   group "logs" {
+    count = var.log_server_count
+
+    # Never two on one node: they would fight for the port, and another node would have none.
+    constraint {
+      operator = "distinct_hosts"
+      value    = "true"
+    }
+
+    # A process that fails at once is tried again here, and from then on with growing pauses: the
+    # cluster may come back in any order, so nothing gives up for good.
     restart {
       attempts = 3
       interval = "5m"
       delay    = "15s"
-      mode     = "delay" # a system job has no other node to go to
+      mode     = "fail"
+    }
+
+    reschedule {
+      delay          = "15s"
+      delay_function = "exponential"
+      max_delay      = "5m"
+      unlimited      = true
     }
 
     network {

@@ -70,10 +70,14 @@ job "airflow-migrate" {
       mode     = "fail"
     }
 
-    # A migration that still fails needs a person, not another node.
+    # All services wait for it, so it gives up no more than they do. Each try starts from the last
+    # revision that was committed, and looks only once there is nothing left to do.
     reschedule {
-      attempts  = 0
-      unlimited = false
+      attempts       = 0 # what `unlimited` asks for in a batch job
+      delay          = "15s"
+      delay_function = "exponential"
+      max_delay      = "5m"
+      unlimited      = true
     }
 
     task "migrate" {

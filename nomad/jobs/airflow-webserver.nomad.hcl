@@ -86,8 +86,8 @@ job "airflow-webserver" {
     max_parallel      = 1
     health_check      = "checks"
     min_healthy_time  = "10s"
-    healthy_deadline  = "20m" # includes the 15 minutes that a migration is waited for
-    progress_deadline = "30m"
+    healthy_deadline  = "20m"  # includes the 15 minutes that a migration is waited for
+    progress_deadline = "168h" # after it Nomad replaces nothing that fails: docs/decisions/0028
     auto_revert       = true
   }
 

@@ -93,7 +93,7 @@ job "redis" {
     health_check      = "checks"
     min_healthy_time  = "10s"
     healthy_deadline  = "2m"
-    progress_deadline = "15m"
+    progress_deadline = "168h" # after it Nomad replaces nothing that fails: docs/decisions/0028
     auto_revert       = true
   }
 

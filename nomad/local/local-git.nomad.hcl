@@ -40,9 +40,10 @@ job "local-git" {
   type = "service"
 
   update {
-    health_check     = "checks"
-    min_healthy_time = "1s"
-    healthy_deadline = "2m"
+    health_check      = "checks"
+    min_healthy_time  = "1s"
+    healthy_deadline  = "2m"
+    progress_deadline = "168h" # after it Nomad replaces nothing that fails: docs/decisions/0028
   }
 
   group "sshd" {
@@ -53,9 +54,12 @@ job "local-git" {
       mode     = "delay" # there is one node: it is tried here until it runs
     }
 
+    # What the driver fails is not tried again in place.
     reschedule {
-      attempts  = 0
-      unlimited = false
+      delay          = "5s"
+      delay_function = "exponential"
+      max_delay      = "1m"
+      unlimited      = true
     }
 
     network {

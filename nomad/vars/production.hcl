@@ -17,6 +17,9 @@ airflow_url     = "https://airflow.example.org"
 webserver_count = 2
 scheduler_count = 2
 
+# The nodes that have the host volume airflow-logs: those that run workers and triggerers.
+log_server_count = 2
+
 # The nodes that have the host volumes redis and dag-mirror. Fixed, and not discovered
 # (docs/decisions/0004), and without TLS: names of the cluster's own network.
 redis_address  = "node-1.example.org:6379"

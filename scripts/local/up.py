@@ -40,6 +40,7 @@ from scripts.local.home import (
 from scripts.repository import SECRETS, write_private
 from scripts.tools import NOMAD, VAULT, ensure
 from scripts.variables import read_variables
+from scripts.waiting import wait
 
 console = screen(stderr=True)
 
@@ -114,10 +115,10 @@ def set_up_vault() -> None:
 def run_jobs(title: str, deployments: list[Deployment]) -> None:
     """Run the jobs as the platform team would, and wait until each is well."""
     environment = {"NOMAD_ADDR": NOMAD_ADDR, "NOMAD_TOKEN": kept("nomad-platform")}
-    with step(title):
+    with step(title) as say:
         for deployment in deployments:
             deploy.run(deployment, VARIABLE_FILES, environment)
-        deploy.wait(agents.nomad_client(), [each.id for each in deployments])
+        wait(agents.nomad_client(), [each.id for each in deployments], say=say)
 
 
 app = Application("scripts/local/up.py")

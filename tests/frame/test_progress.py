@@ -32,7 +32,8 @@ def test_a_long_step_says_that_it_goes_on_and_for_what(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shown, "STILL", 0.05)
-    with step("wait", lambda: "redis is pending"):
+    with step("wait") as note:
+        note("redis is pending")
         time.sleep(0.3)
     said = capsys.readouterr().err
     assert "… still: wait (0 s)\n  redis is pending\n" in said

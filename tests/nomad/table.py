@@ -147,7 +147,7 @@ TABLE: dict[str, Job] = {
         },
     ),
     "airflow-logs": Job(
-        "system",
+        "service",
         {
             "serve": Task(
                 "airflow_image",

@@ -158,21 +158,54 @@ def test_restart_is_said_out_loud(job_id: str) -> None:
             assert None not in (policy["Interval"], policy["Delay"])
 
 
+# The one batch job that is not launched again by a schedule or a person, and that all wait for.
+NEVER_GIVES_UP_BATCH = {"airflow-migrate"}
+WEEK = 7 * 24 * 3600 * SECOND
+
+
 @every_job
-def test_reschedule_is_said_out_loud(job_id: str) -> None:
+def test_what_a_driver_failed_comes_back_by_itself(job_id: str) -> None:
+    """A driver's error ends an allocation whatever ``restart`` says: only ``reschedule`` helps."""
+    job = rendered(job_id)
+    assert job["Type"] != "system", "Nomad refuses it a reschedule: its driver's error is final"
+    if job["Type"] == "batch" and job_id not in NEVER_GIVES_UP_BATCH:
+        assert job["Periodic"] or job["ParameterizedJob"], "nothing launches it again"
+        return
     for group in groups(job_id):
         policy = group["ReschedulePolicy"]
-        if job_id.startswith("local-"):
-            assert (policy["Attempts"], policy["Unlimited"]) == (0, False)
-            assert group["RestartPolicy"]["Mode"] == "delay", "one node: it never gives up"
-        elif rendered(job_id)["Type"] == "system":
-            assert policy is None, "Nomad refuses it: a system job has no other node to go to"
-        elif rendered(job_id)["Type"] == "batch":
-            assert (policy["Attempts"], policy["Unlimited"]) == (0, False)
-        else:
-            # In whatever order a cluster comes back, nothing may have given up.
-            assert policy["Unlimited"] is True
-            assert group["RestartPolicy"]["Mode"] == "fail"
+        assert policy["Unlimited"] is True
+        assert policy["DelayFunction"] == "exponential"
+        assert 0 < policy["Delay"] < policy["MaxDelay"] <= 300 * SECOND
+
+
+@every_job
+def test_a_batch_job_says_how_often_it_is_tried(job_id: str) -> None:
+    if rendered(job_id)["Type"] != "batch" or job_id in NEVER_GIVES_UP_BATCH:
+        return
+    for group in groups(job_id):
+        policy = group["ReschedulePolicy"]
+        assert (policy["Attempts"], policy["Unlimited"]) == (0, False)
+        assert group["RestartPolicy"]["Mode"] == "fail"
+
+
+@every_job
+def test_a_failed_deployment_does_not_end_the_tries(job_id: str) -> None:
+    """Nomad replaces no allocation of a failed deployment, however unlimited its reschedule."""
+    job = rendered(job_id)
+    if job["Type"] == "service":
+        assert job["Update"]["ProgressDeadline"] >= WEEK
+
+
+@every_job
+def test_a_service_tries_in_place_a_few_times_and_then_elsewhere(job_id: str) -> None:
+    if rendered(job_id)["Type"] == "service":
+        mode = "delay" if job_id.startswith("local-") else "fail"  # one node: there is no elsewhere
+        assert {group["RestartPolicy"]["Mode"] for group in groups(job_id)} == {mode}
+
+
+def test_there_is_one_log_server_a_node() -> None:
+    (group,) = groups("airflow-logs")
+    assert [each["Operand"] for each in group["Constraints"] or []] == ["distinct_hosts"]
 
 
 @every_job

@@ -67,6 +67,7 @@ REFUSED = [
     ("airflow-worker-ingest", "worker_memory", "256", "A worker needs at least 512 MB."),
     ("airflow-dag-processor-analysts", "bundle", "x", "The bundle is pipelines or analysts."),
     ("airflow-logs", "log_days", "0", "Logs are kept for at least a day."),
+    ("airflow-logs", "log_server_count", "0", "At least one node has the volume of the logs."),
     ("dag-sync", "analysts_remote", "https://git.example.org/dags.git", "The remote is ssh://"),
     ("dag-sync", "analysts_remote", "git@git.example.org:dags.git", "The remote is ssh://"),
     ("backup-hr", "database", "hr; rm", NAME),

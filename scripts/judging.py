@@ -1,0 +1,197 @@
+"""How a job is, judged by what Nomad says of it. Pure: plain values go in, no Nomad is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from scripts.allocations import (
+    ALIVE,
+    failed_tasks,
+    is_healthy,
+    newest,
+    newest_event,
+    why_unhealthy,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+
+@dataclass(frozen=True)
+class Health:
+    """How a job is: ``state`` is what Nomad calls it, ``well`` whether that is as it should be.
+
+    ``failed``: it will not become well by itself. ``deployed``: it is there, and no waiting makes
+    its last launch another one. ``reason`` is why it is not well, in the words of Nomad or of the
+    driver, "" where nobody said.
+    """
+
+    id: str
+    state: str
+    well: bool
+    failed: bool = False
+    deployed: bool = False
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.id} is {self.state}" + (f": {self.reason}" if self.reason else "")
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What Nomad says of one job, as its API answers; ``job`` is ``None`` where there is none."""
+
+    job: dict[str, Any] | None
+    # Of a periodic job: of its newest launch that ended.
+    allocations: list[dict[str, Any]] = field(default_factory=list)
+    # By allocation's id, then by check's id.
+    checks: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    # Of a system job: all nodes, and how many allocations found no room on a node that fits.
+    nodes: list[dict[str, Any]] = field(default_factory=list)
+    queued: int = 0
+    deployment: dict[str, Any] | None = None
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+
+
+def judge(job_id: str, seen: Observation, now: float) -> Health:
+    """Judge a job; one that never ran or was stopped is not well. ``now``: seconds since 1970."""
+    job = seen.job
+    if job is None:
+        return Health(job_id, "absent", well=False)
+    if job["Stop"]:
+        return Health(job_id, "stopped", well=False)
+    if job.get("Periodic"):
+        return _launched(job_id, job, seen)
+    if job.get("ParameterizedJob"):  # how a dispatch ends is for whoever does it
+        return Health(job_id, "on demand", well=True)
+    if job["Type"] in {"batch", "sysbatch"}:
+        return _batch(job_id, job, seen)
+    return _long_running(job_id, job, seen, now)
+
+
+def newest_ended(launches: Iterable[dict[str, Any]]) -> str | None:
+    """Return the id of the newest launch of a periodic job that ended, ``None`` if none did."""
+    ended = [str(each["ID"]) for each in launches if each["Status"] == "dead"]
+    return max(ended, key=lambda launch: int(launch.rpartition("-")[2]), default=None)
+
+
+def _launched(job_id: str, job: Mapping[str, Any], seen: Observation) -> Health:
+    """Judge by the newest launch that ended; a job that has none yet is well."""
+    latest = newest(seen.allocations, lambda each: each["Name"]).values()
+    # The judge of dag-sync fails when it says no, which is the analysts' to mend.
+    failed = [task for task in failed_tasks(latest) if task != "judge"]
+    if failed:
+        state = f"last launch failed in {', '.join(failed)}"
+        return Health(job_id, state, well=False, deployed=True, reason=newest_event(latest))
+    return Health(job_id, f"periodic {job['Periodic']['Specs'][0]}", well=True)
+
+
+def _batch(job_id: str, job: Mapping[str, Any], seen: Observation) -> Health:
+    """Judge by the newest try of each allocation; a failed one may be tried again by Nomad."""
+    current = _of_this_version(job, seen)
+    latest = newest(current, lambda each: each["Name"]).values()
+    states = {each["ClientStatus"] for each in latest}
+    if states == {"complete"}:
+        return Health(job_id, "complete", well=True)
+    if not states - ALIVE - {"complete"}:
+        reason = newest_event(current) or _no_node(seen.evaluations)
+        return Health(job_id, "running" if states else "waiting", well=False, reason=reason)
+    tried_again = job["Status"] != "dead" or any(
+        (group.get("ReschedulePolicy") or {}).get("Unlimited") for group in job["TaskGroups"]
+    )
+    state = "failed, to be tried again" if tried_again else "failed"
+    reason = newest_event(current)
+    return Health(job_id, state, well=False, failed=not tried_again, reason=reason)
+
+
+def _long_running(job_id: str, job: Mapping[str, Any], seen: Observation, now: float) -> Health:
+    system = job["Type"] == "system"
+    places = list(_places_of_system(job, seen) if system else _places_of_service(job, seen))
+    if system:
+        wanted = max(1, len(places) + seen.queued)
+    else:
+        wanted = sum(group["Count"] for group in job["TaskGroups"])
+    sick = [each for each in places if not is_healthy(job, each, _results(seen, each), now)]
+    healthy = len(places) - len(sick)
+    state = f"{healthy}/{wanted} healthy"
+    if healthy == wanted:
+        return Health(job_id, state, well=True)
+    reason = _why(job, seen, sick, missing=wanted > len(places))
+    deployment = seen.deployment or {}
+    given_up = deployment.get("Status") == "failed" and deployment["JobVersion"] == job["Version"]
+    # Nomad replaces nothing that failed in a failed deployment; what still runs may become well.
+    if given_up and not any(each["ClientStatus"] in ALIVE for each in sick):
+        return Health(job_id, "not deployed", well=False, failed=True, reason=reason)
+    return Health(job_id, state, well=False, reason=reason)
+
+
+def _places_of_service(job: Mapping[str, Any], seen: Observation) -> Iterator[dict[str, Any]]:
+    """Yield the newest allocation of each of the job's instances."""
+    current = [each for each in _of_this_version(job, seen) if each["DesiredStatus"] == "run"]
+    yield from newest(current, lambda each: each["Name"]).values()
+
+
+def _places_of_system(job: Mapping[str, Any], seen: Observation) -> Iterator[dict[str, Any]]:
+    """Yield, of each node that the job wants, its newest allocation.
+
+    Only Nomad knows which nodes meet every constraint: those where it put the job. Of them count
+    the ones that may run it now. An older allocation of the same node is history; one of an older
+    version counts, as not healthy, while it still runs and so waits to be replaced.
+    """
+    usable = {node["ID"] for node in seen.nodes if _may_run(job, node)}
+    for allocation in newest(
+        seen.allocations, lambda each: (each["NodeID"], each["TaskGroup"])
+    ).values():
+        if allocation["NodeID"] not in usable or allocation["DesiredStatus"] != "run":
+            continue
+        if allocation["JobVersion"] == job["Version"]:
+            yield allocation
+        elif allocation["ClientStatus"] in ALIVE:
+            yield {**allocation, "ClientStatus": "pending"}
+
+
+def _may_run(job: Mapping[str, Any], node: Mapping[str, Any]) -> bool:
+    pool = job.get("NodePool") or "default"
+    return (
+        node["Status"] == "ready"
+        and node["SchedulingEligibility"] == "eligible"
+        and not node["Drain"]
+        and pool in {"all", node.get("NodePool") or "default"}
+        and any(fnmatchcase(node["Datacenter"], each) for each in job["Datacenters"])
+    )
+
+
+def _of_this_version(job: Mapping[str, Any], seen: Observation) -> list[dict[str, Any]]:
+    return [each for each in seen.allocations if each["JobVersion"] == job["Version"]]
+
+
+def _results(seen: Observation, allocation: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return seen.checks.get(str(allocation["ID"]), {})
+
+
+def _why(
+    job: Mapping[str, Any], seen: Observation, sick: list[dict[str, Any]], *, missing: bool
+) -> str:
+    reasons = [why_unhealthy(job, each, _results(seen, each)) for each in sick]
+    # One that has just been placed says nothing yet: what ended its predecessor does.
+    if all(each["ClientStatus"] == "pending" for each in sick):
+        reasons.append(newest_event(_of_this_version(job, seen)))
+    if missing:
+        reasons.append(_no_node(seen.evaluations) or "not placed")
+    return "; ".join(dict.fromkeys(reason for reason in reasons if reason))
+
+
+def _no_node(evaluations: Iterable[Mapping[str, Any]]) -> str:
+    """Return why Nomad's newest evaluation found no node, "" if it did."""
+    latest = max(evaluations, key=lambda each: int(each["ModifyIndex"]), default=None)
+    refusals = {
+        f"{why} ({nodes})": None
+        for failed in ((latest or {}).get("FailedTGAllocs") or {}).values()
+        for kind in ("ConstraintFiltered", "DimensionExhausted")
+        for why, nodes in (failed[kind] or {}).items()
+    }
+    if not (latest or {}).get("FailedTGAllocs"):
+        return ""
+    return "no node for it: " + (", ".join(refusals) or "none is ready and eligible")

@@ -1,0 +1,286 @@
+"""What a real Nomad says of jobs, and how that is judged and waited for."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from frame.failure import Failure
+from scripts.cluster import NomadError, connect
+from scripts.health import health
+from scripts.tools import NOMAD, ensure
+from scripts.waiting import wait
+from tests.conftest import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from scripts.cluster import Nomad
+    from scripts.judging import Health
+
+SECOND = 1_000_000_000
+ONCE = {"Attempts": 0, "Mode": "fail", "Interval": 5 * SECOND, "Delay": SECOND}
+AGAIN = {"Attempts": 100, "Mode": "delay", "Interval": 600 * SECOND, "Delay": 2 * SECOND}
+NEVER_ELSEWHERE = {"Attempts": 0, "Unlimited": False}
+FOREVER = {
+    "Attempts": 0,
+    "Unlimited": True,
+    "DelayFunction": "exponential",
+    "Delay": 5 * SECOND,
+    "MaxDelay": 10 * SECOND,
+}
+
+
+@pytest.fixture(scope="module")
+def nomad(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nomad]:
+    """A server with one client that starts plain processes."""
+    if os.geteuid() != 0:
+        pytest.skip("Nomad's client needs root")
+    home = tmp_path_factory.mktemp("nomad")
+    http, rpc, serf = free_port(), free_port(), free_port()
+    (home / "agent.hcl").write_text(f"""
+name      = "test"
+bind_addr = "127.0.0.1"
+data_dir  = "{home}/data"
+ports {{
+  http = {http}
+  rpc  = {rpc}
+  serf = {serf}
+}}
+advertise {{
+  http = "127.0.0.1"
+  rpc  = "127.0.0.1"
+  serf = "127.0.0.1"
+}}
+server {{
+  enabled          = true
+  bootstrap_expect = 1
+}}
+client {{
+  enabled           = true
+  network_interface = "lo"
+  cpu_total_compute = 10000
+  options = {{
+    "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean,consul,cni"
+    "driver.allowlist"     = "raw_exec"
+  }}
+}}
+plugin "raw_exec" {{
+  config {{
+    enabled = true
+  }}
+}}
+disable_update_check = true
+""")
+    with (home / "log").open("wb") as log:
+        agent = subprocess.Popen(
+            [ensure(NOMAD), "agent", f"-config={home}/agent.hcl"],
+            env={"PATH": os.environ["PATH"], "HOME": str(home)},
+            stdout=log, stderr=log, cwd=home,
+        )  # fmt: skip
+    client = connect(f"http://127.0.0.1:{http}", None)
+
+    def is_ready() -> bool:
+        try:
+            return any(node["Status"] == "ready" for node in client.nodes.get_nodes())
+        except NomadError:
+            return False
+
+    try:
+        until(is_ready, 60)
+        yield client
+        remove_all(client, home / "data/alloc")
+    finally:
+        agent.terminate()
+        agent.wait(30)
+
+
+def remove_all(client: Nomad, folder: Path) -> None:
+    """Have every job's allocations removed, with what is mounted in their ``folder``."""
+    for job in client.jobs.get_jobs():
+        client.job.deregister_job(job["ID"], purge=True)
+
+    def removed() -> bool:
+        client.system.initiate_garbage_collection()
+        return not any(folder.iterdir())
+
+    until(removed)
+
+
+def until(found: Callable[[], Any], seconds: float = 30) -> Any:
+    """Return the first true value of ``found``."""
+    deadline = time.monotonic() + seconds
+    while not (value := found()):
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.2)
+    return value
+
+
+def becomes(client: Nomad, job_id: str, wanted: Callable[[Health], bool]) -> Health:
+    """Return the first health of a job that is as wanted."""
+    last = None
+    for _ in range(150):
+        last = health(client, job_id)
+        if wanted(last):
+            return last
+        time.sleep(0.2)
+    pytest.fail(f"the last that was seen: {last}")
+
+
+def run(client: Nomad, job_id: str, script: str, kind: str = "service", **group: Any) -> None:
+    """Run a job of one task, which is ``script``, with what ``group`` says otherwise."""
+    task = {
+        "Name": "task", "Driver": "raw_exec", "KillTimeout": SECOND,
+        "Config": {"command": "/bin/sh", "args": ["-c", script]},
+        "Resources": {"CPU": 20, "MemoryMB": 16},
+        **group.pop("task", {}),
+    }  # fmt: skip
+    made = {
+        "Name": "group", "Count": 1, "Tasks": [task], "RestartPolicy": ONCE,
+        **({} if kind == "system" else {"ReschedulePolicy": NEVER_ELSEWHERE}), **group,
+    }  # fmt: skip
+    update = {"MinHealthyTime": 0, "HealthyDeadline": 5 * SECOND, "ProgressDeadline": 3600 * SECOND}
+    job = {"ID": job_id, "Name": job_id, "Type": kind, "Datacenters": ["*"], "TaskGroups": [made]}
+    client.job.register_job(job_id, {"Job": job | ({"Update": update} if kind != "batch" else {})})
+
+
+def tcp_check(port: int) -> dict[str, Any]:
+    """Return a service with a check, and its port, as a group names them."""
+    check = {"Type": "tcp", "Name": "port", "Interval": SECOND, "Timeout": SECOND}
+    service = {"Name": "checked", "Provider": "nomad", "PortLabel": "port", "Checks": [check]}
+    ports = [{"Label": "port", "Value": port}]
+    return {"Services": [service], "Networks": [{"Mode": "host", "ReservedPorts": ports}]}
+
+
+def test_an_old_failure_of_a_system_job_is_history(nomad: Nomad, tmp_path: Path) -> None:
+    script = f"test -e {tmp_path}/mended && exec sleep 600; exit 3"
+    run(nomad, "system", script, "system")
+    failed = becomes(nomad, "system", lambda each: "Exit Code: 3" in each.reason)
+    assert not failed.well
+    (tmp_path / "mended").touch()
+    nomad.job.evaluate_job("system")
+    assert becomes(nomad, "system", lambda each: each.well).state == "1/1 healthy"
+    failures = [
+        each
+        for each in nomad.job.get_allocations("system")
+        if each["ClientStatus"] == "failed" and each["DesiredStatus"] == "run"
+    ]
+    assert failures, "Nomad still wants what failed, which is why it must not be counted"
+
+
+def test_a_node_that_is_not_eligible_is_not_wanted(nomad: Nomad) -> None:
+    run(nomad, "everywhere", "exec sleep 600", "system")
+    becomes(nomad, "everywhere", lambda each: each.well)
+    (node,) = nomad.nodes.get_nodes()
+    nomad.node.eligible_node(node["ID"], ineligible=True)
+    try:
+        assert health(nomad, "everywhere").state == "0/1 healthy"  # no node at all is not well
+    finally:
+        nomad.node.eligible_node(node["ID"], eligible=True)
+    assert health(nomad, "everywhere").well
+
+
+def test_a_service_whose_check_fails_is_never_well(nomad: Nomad) -> None:
+    run(nomad, "checked", "exec sleep 600", **tcp_check(free_port()))
+    looks: list[Health] = []
+    deadline = time.monotonic() + 30
+    while "refused" not in (looks[-1].reason if looks else ""):
+        assert time.monotonic() < deadline, looks[-1]
+        looks.append(health(nomad, "checked"))
+    assert not any(each.well for each in looks)
+    assert "the check of checked says" in looks[-1].reason
+
+
+def test_a_service_whose_check_passes_becomes_well(nomad: Nomad) -> None:
+    port = free_port()
+    run(nomad, "served", f"exec python3 -m http.server --bind 127.0.0.1 {port}", **tcp_check(port))
+    wait(nomad, ["served"], timeout=30, lasting=2)
+    assert health(nomad, "served").state == "1/1 healthy"
+
+
+def test_a_job_that_flaps_is_never_well_for_long(nomad: Nomad) -> None:
+    run(nomad, "flaps", "sleep 3; exit 1", RestartPolicy=AGAIN)
+    assert becomes(nomad, "flaps", lambda each: each.well), "a single good look is to be had"
+    with pytest.raises(Failure, match=r"flaps is 0/1 healthy"):
+        wait(nomad, ["flaps"], timeout=12, lasting=8)
+
+
+def test_a_job_that_becomes_unwell_again_is_waited_for_again(nomad: Nomad, tmp_path: Path) -> None:
+    second = tmp_path / "second"
+    script = f"test -e {second} && exec sleep 600; touch {second}; sleep 4; exit 1"
+    said: list[str] = []
+    run(nomad, "settles", script, RestartPolicy=AGAIN)
+    wait(nomad, ["settles"], timeout=60, lasting=7, say=said.append)
+    (allocation,) = nomad.job.get_allocations("settles")
+    assert allocation["TaskStates"]["task"]["Restarts"] == 1
+    well = [text.startswith("all 1 jobs are well") for text in said]
+    assert True in well[: len(well) - 1 - well[::-1].index(False)], "well before it was not"
+
+
+def test_the_error_names_every_job_that_is_not_well_and_why(nomad: Nomad) -> None:
+    run(nomad, "good", "exec sleep 600")
+    nowhere = [{"LTarget": "${attr.kernel.name}", "RTarget": "plan9", "Operand": "="}]
+    run(nomad, "nowhere", "exec sleep 600", Constraints=nowhere)
+    task = {"Config": {"command": "/nonexistent/program"}}
+    run(nomad, "refused", "", ReschedulePolicy=FOREVER, task=task)
+    with pytest.raises(Failure) as caught:
+        wait(nomad, ["good", "nowhere", "refused", "unknown"], timeout=6)
+    _, *lines = caught.value.message.splitlines()
+    assert re.match(r"not every job is well after \d+ s:", caught.value.message)
+    assert [line.split()[0] for line in lines] == ["nowhere", "refused", "unknown"]
+    assert "no node for it: ${attr.kernel.name} = plan9 (1)" in lines[0]
+    assert "0/1 healthy: " in lines[1]
+    assert "/nonexistent/program" in lines[1]
+    assert lines[2].strip() == "unknown is absent"
+
+
+def test_what_a_driver_failed_comes_back_by_itself(nomad: Nomad, tmp_path: Path) -> None:
+    """And is waited for meanwhile: the first allocation is dead for good, and that is history."""
+    program = tmp_path / "program"
+    run(nomad, "back", "", ReschedulePolicy=FOREVER, task={"Config": {"command": str(program)}})
+    becomes(nomad, "back", lambda each: str(program) in each.reason)
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.chmod(0o755)
+    wait(nomad, ["back"], timeout=60, lasting=2)
+    assert health(nomad, "back").state == "1/1 healthy"
+
+
+def test_a_drivers_error_of_a_batch_job_that_is_tried_again_is_not_its_end(nomad: Nomad) -> None:
+    task = {"Config": {"command": "/nonexistent/program"}}
+    run(nomad, "migrate", "", "batch", ReschedulePolicy=FOREVER, task=task)
+    found = becomes(nomad, "migrate", lambda each: each.state.startswith("failed"))
+    assert (found.state, found.failed) == ("failed, to be tried again", False)
+    assert "/nonexistent/program" in found.reason
+    run(nomad, "no-more", "exit 4", "batch")
+    becomes(nomad, "no-more", lambda each: each.failed)
+    with pytest.raises(Failure, match="no-more is failed: Exit Code: 4"):
+        wait(nomad, ["no-more"], timeout=60)
+
+
+def test_a_launch_that_failed_is_not_waited_for(nomad: Nomad) -> None:
+    config = {"Config": {"command": "/bin/sh", "args": ["-c", "exit 5"]}}
+    task = {"Name": "task", "Driver": "raw_exec", "Resources": {"CPU": 20, "MemoryMB": 16}}
+    group = {
+        "Name": "group", "Tasks": [task | config], "RestartPolicy": ONCE,
+    }  # fmt: skip
+    periodic = {"Enabled": True, "SpecType": "cron", "Specs": ["0 0 1 1 *"]}
+    job = {"ID": "monthly", "Type": "batch", "Datacenters": ["*"], "TaskGroups": [group]}
+    nomad.job.register_job("monthly", {"Job": job | {"Periodic": periodic}})
+    assert health(nomad, "monthly").state == "periodic 0 0 1 1 *"
+    nomad.job.periodic_job("monthly")
+    found = becomes(nomad, "monthly", lambda each: not each.well)
+    assert found.state == "last launch failed in task"
+    assert found.reason == "Exit Code: 5"
+    wait(nomad, ["monthly"], timeout=1, lasting=0)
+
+
+def test_a_nomad_that_is_away_is_one_clear_error() -> None:
+    client = connect(f"http://127.0.0.1:{free_port()}", None)
+    with pytest.raises(Failure, match="Nomad did not say how its jobs are"):
+        wait(client, ["redis"], timeout=1)
