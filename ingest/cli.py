@@ -44,7 +44,7 @@ FullRefresh = Annotated[
 def check(
     files: Annotated[
         list[Path],
-        typer.Argument(exists=True, dir_okay=False, metavar="FILE...", help="Pipeline files."),
+        typer.Argument(exists=True, dir_okay=False, metavar="FILE", help="Pipeline files."),
     ],
     as_json: AsJson = False,
 ) -> None:

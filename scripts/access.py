@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from backup.settings import Settings
-from frame.failure import Failure
+from frame.failure import Failure, WrongUse
 from scripts import cluster
 from scripts.repository import SECRETS, write_private
 
@@ -121,7 +121,7 @@ def from_environment() -> Access:
         if here.values["NOMAD_ADDR"] == os.environ["NOMAD_ADDR"]:
             return here
     if missing := [f"{name} ({what})" for name, what in NAMES.items() if not os.environ.get(name)]:
-        raise Failure(
+        raise WrongUse(
             f"the environment names a Nomad, and lacks {', '.join(missing)}",
             "Set them, or unset NOMAD_ADDR for this machine's own platform.",
         )

@@ -86,14 +86,12 @@ def main(
             exists=True,
             dir_okay=False,
             metavar="FILE",
-            help="File of variables, such as nomad/vars/production.hcl; may be given several times.",
+            help="File of variables, such as nomad/vars/production.hcl; give as many as there are.",
         ),
     ],
     only: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[JOB]...", help="Ids of jobs; all of the platform if none is named."
-        ),
+        typer.Argument(metavar="JOB", help="Ids of jobs; all of them if none is named."),
     ] = None,
     timeout: Annotated[
         float,

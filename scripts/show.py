@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 
 from frame.application import Application, exit_codes
-from frame.failure import Failure
+from frame.failure import WrongUse
 from scripts.repository import SECRETS
 
 app = Application("scripts/show.py")
 
 
-@app.command(epilog=exit_codes({0: "shown", 1: "there is no such secret"}))
+@app.command(epilog=exit_codes({0: "shown"}))
 def main(name: Annotated[str | None, typer.Argument(help="The secret's name.")] = None) -> None:
     """Show one of the local platform's secrets, such as airflow-admin, or list their names."""
     names = sorted(path.stem for path in SECRETS.glob("*.json"))
@@ -23,7 +23,7 @@ def main(name: Annotated[str | None, typer.Argument(help="The secret's name.")] 
         print("\n".join(names))
         return
     if name not in names:
-        raise Failure(
+        raise WrongUse(
             f"there is no secret {name!r}", f"The names are: {', '.join(names) or 'none yet'}."
         )
     value = json.loads((SECRETS / f"{name}.json").read_text())

@@ -20,7 +20,7 @@ import typer
 
 from backup.registry import load_registry
 from frame.application import Application, definitions, epilog, exit_codes
-from frame.failure import Failure
+from frame.failure import Failure, WrongUse
 from frame.output import screen
 from scripts.repository import REGISTRY, ROOT
 
@@ -157,7 +157,7 @@ def main(
     It creates no secret values.
     """
     if not (token := os.environ.get("VAULT_TOKEN")):
-        raise Failure(
+        raise WrongUse(
             "VAULT_TOKEN is not set",
             "Export a token that may write policies, auth methods and mounts.",
         )

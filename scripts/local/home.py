@@ -6,7 +6,7 @@ import json
 import secrets
 from typing import Any
 
-from frame.failure import Failure
+from frame.failure import WrongUse
 from scripts.repository import HOME, ROOT, SECRETS, write_private
 
 PID_FILES = HOME / "run"
@@ -52,8 +52,8 @@ def found(name: str) -> Any:
     Raises :class:`Failure` where it is not kept.
     """
     if not (SECRETS / f"{name}.json").exists():
-        raise Failure(
+        raise WrongUse(
             f"{SECRETS}/{name}.json is gone, or `make up` did not come as far",
-            "Put it back and run the same command again, or begin anew with `make clean`.",
+            "Put it back and run the same command again, or start again with `make clean`.",
         )
     return kept(name)

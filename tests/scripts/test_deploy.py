@@ -53,7 +53,7 @@ def test_an_unknown_job_is_told_with_those_that_are_there(
     command: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     done = command("python", "-m", "scripts.deploy", f"--var-file={LOCAL}", "redis", "reddis")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stdout == ""
     assert "error: there is no job reddis\n" in done.stderr
     for each in jobs.platform():
@@ -78,7 +78,7 @@ def test_a_nomad_that_does_not_answer_is_one_clear_error(
         "python", "-m", "scripts.deploy", f"--var-file={ROOT}/nomad/vars/production.hcl", "redis",
         NOMAD_ADDR=f"http://127.0.0.1:{free_port()}",
     )  # fmt: skip
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "connection refused" in done.stderr
     assert done.stderr.count("HINT:") == 1
     assert "Traceback" not in done.stderr

@@ -188,7 +188,7 @@ def test_an_environment_that_is_half_described_is_told_whole(
     command: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     done = command("python", "-m", "scripts.status", NOMAD_ADDR="http://127.0.0.1:1")
-    assert done.returncode == 1
+    assert done.returncode == 2
     for name in set(access.NAMES) - {"NOMAD_ADDR"}:
         assert f"{name} (" in done.stderr
     assert "HINT:" in done.stderr
