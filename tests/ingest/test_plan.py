@@ -338,6 +338,7 @@ RENAMED = table(ID, column("full_name", "text", 2), SEEN)
 WIDENED = table(column("id", "bigint"), NAME, SEEN)
 NARROWED = table(column("id", "smallint"), NAME, SEEN)
 MADE_NOT_NULL = table(ID, column("name", "text", not_null=True), SEEN)
+KEY_ANEW = table(column("id", number=9), NAME, SEEN)
 REKEYED = table(ID, NAME, SEEN, key=("id", "seen"))
 CHANGES = {
     "added": (ADDED, "column new added (integer)", ('ADD COLUMN "new" integer',)),
@@ -358,6 +359,11 @@ CHANGES = {
     ),
     "narrowed": (NARROWED, "column id changed from integer to smallint", ()),
     "not null": (MADE_NOT_NULL, "column name became NOT NULL", ()),
+    "key anew": (
+        KEY_ANEW,
+        "column id added as NOT NULL; key changed from (id) to (id)",
+        (),
+    ),
     "rekeyed": (REKEYED, "key changed from (id) to (id, seen)", ()),
 }
 
@@ -456,6 +462,16 @@ def test_a_column_that_may_be_null_now_is_let_be_so_unless_it_is_in_the_key() ->
     assert (found.action, found.reason) == ("full", "column name may be NULL now")
 
 
+def test_rows_are_not_merged_by_a_key_that_old_rows_have_no_value_of() -> None:
+    before, after = (table(column("badge", number=number), SEEN, key=()) for number in (1, 4))
+    merge = rule(**MERGE, on_schema_change="evolve", key=["badge"])
+    found = build(merge, after, published(merge, before))
+    assert (found.action, found.reason) == ("full", "key changed from (badge) to (badge)")
+    append = rule(load="append", cursor="seen", key=["badge"])
+    with pytest.raises(SchemaChangedError, match="expected to add rows to those that are there"):
+        build(append, after, published(append, before))
+
+
 def test_a_table_without_a_key_gets_no_new_column_for_rows_that_have_no_value_in_it() -> None:
     before, after = (table(*each.columns, key=()) for each in (STAFF, ADDED))
     last = published(APPEND, before)
@@ -474,6 +490,7 @@ def test_a_table_without_a_key_gets_no_new_column_for_rows_that_have_no_value_in
         (table(column("no", number=1), NAME, SEEN, key=("no",)), False),
         (NARROWED, True),
         (REKEYED, True),
+        (KEY_ANEW, True),
         (table(ID, NAME, SEEN, key=("seen",)), True),
     ],
 )
