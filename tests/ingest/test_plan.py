@@ -405,6 +405,17 @@ def test_hashes_under_another_key_are_another_columns_values() -> None:
     assert found.reason == ("column name changed from a hash under key ab to a hash under key cd")
 
 
+def test_a_label_that_went_needs_rows_and_old_values_fit_for_all_that() -> None:
+    source = table(ID, column("mood", "mood", 2), SEEN)
+    last = published(INCREMENTAL, source)
+    mood = last.shape.columns[1]
+    before = replace(mood, labels=(*mood.labels, "mood.sad"))
+    shape = replace(last.shape, columns=(last.shape.columns[0], before, last.shape.columns[2]))
+    found = build(INCREMENTAL, source, replace(last, shape=shape))
+    assert (found.action, found.reason) == ("full", "column mood lost its labels mood.sad")
+    assert found.unfit == ()
+
+
 # What cannot be seen.
 
 

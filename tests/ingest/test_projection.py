@@ -57,10 +57,11 @@ def test_a_hashed_column_leaves_the_source_as_text_that_the_key_marks() -> None:
         assert f"convert_to(\"{name}\"::text, 'UTF8')" in select
         assert lands == "text"
     assert found.why_text == ""
-    assert [(each.name, each.hashed, each.labels) for each in found.shape.columns] == [
-        ("id", "", ()),
-        ("born", "ab12", ()),
-        ("mood", "ab12", ()),
+    remembered = [(each.name, each.lands, each.hashed, each.labels) for each in found.shape.columns]
+    assert remembered == [
+        ("id", "integer", "", ()),
+        ("born", "text", "ab12", ()),
+        ("mood", "text", "ab12", ()),
     ]
     assert found.shape.withheld == ("born", "mood")
 
