@@ -68,12 +68,7 @@ class Drift:
             f"column {column.name} {'became NOT NULL' if column.not_null else 'may be NULL now'}"
             for column in self.nullable
         ]
-        if self.rekeyed:
-            old, new = (f"({', '.join(key)})" if key else "none" for key in self.rekeyed)
-            lines.append(f"key changed from {old} to {new}")
-        if self.moved:
-            lines.append(f"source changed from {self.moved[0]} to {self.moved[1]}")
-        return tuple(lines)
+        return (*lines, *self._key_and_source())
 
     def needs_rows(self) -> tuple[str, ...]:
         """Return why altering the published table is not enough, one line each."""
@@ -84,9 +79,16 @@ class Drift:
         lines += [
             f"column {column.name} added as NOT NULL" for column in self.added if column.not_null
         ]
-        if self.rekeyed or self.moved:
-            lines.append(self.describe()[-1])
-        return tuple(lines)
+        return (*lines, *self._key_and_source())
+
+    def _key_and_source(self) -> list[str]:
+        lines = []
+        if self.rekeyed:
+            old, new = (f"({', '.join(key)})" if key else "none" for key in self.rekeyed)
+            lines.append(f"key changed from {old} to {new}")
+        if self.moved:
+            lines.append(f"source changed from {self.moved[0]} to {self.moved[1]}")
+        return lines
 
 
 def compare(old: Shape, new: Shape) -> Drift:
@@ -107,6 +109,8 @@ def compare(old: Shape, new: Shape) -> Drift:
         (before.name, after.name) for before, after in pairs if before.name != after.name
     )
     key = tuple(dict(renamed).get(name, name) for name in old.key)
+    # A column that took the name of one that went is not the one that told rows apart.
+    same_key = key == new.key and {*old.key} <= met
     return Drift(
         added=tuple(added),
         dropped=tuple(column for column in old.columns if column.name not in met),
@@ -118,7 +122,7 @@ def compare(old: Shape, new: Shape) -> Drift:
             if not (_alike(before, after) and {*before.labels} <= {*after.labels})
         ),
         nullable=tuple(after for before, after in pairs if before.not_null is not after.not_null),
-        rekeyed=None if key == new.key else (old.key, new.key),
+        rekeyed=None if same_key else (old.key, new.key),
         moved=None if old.source == new.source else (old.source, new.source),
     )
 

@@ -51,6 +51,21 @@ def test_a_key_that_stays_by_name_while_its_columns_swap_theirs_is_another_one()
     assert found.rekeyed == (("id",), ("id",))
 
 
+@pytest.mark.parametrize(
+    ("new", "told"),
+    [
+        (column("id", 3), ("column id added (integer)", "column id dropped")),
+        (column("id", 2, "text"), ("column id dropped", "column name renamed to id")),
+    ],
+)
+def test_a_key_column_that_took_the_name_of_the_one_that_went_makes_another_key(
+    new: ShapeColumn, told: tuple[str, ...]
+) -> None:
+    found = compare(OLD, shape(new))
+    assert {*told, "key changed from (id) to (id)"} <= {*found.describe()}
+    assert found.needs_rows() == ("key changed from (id) to (id)",)
+
+
 def test_a_column_made_anew_under_its_old_name_is_another_one() -> None:
     found = compare(OLD, shape(ID, column("name", 3, "text")))
     assert found.describe() == ("column name added (text)", "column name dropped")
@@ -71,6 +86,12 @@ def test_the_order_of_columns_is_no_change() -> None:
 
 def test_what_is_withheld_is_no_change_by_itself() -> None:
     assert not compare(OLD, replace(OLD, withheld=("ssn",)))
+
+
+def test_a_key_and_a_source_that_changed_are_both_told() -> None:
+    found = compare(OLD, replace(OLD, source="public.u", key=()))
+    lines = ("key changed from (id) to none", "source changed from public.t to public.u")
+    assert found.describe() == found.needs_rows() == lines
 
 
 # What each change is, and whether rows must be read again for it.
@@ -219,26 +240,28 @@ def test_values_that_are_there_may_stay_in_a_type_that_holds_them(
 
 # Any two shapes.
 
+VALUES: tuple[dict[str, Any], ...] = (
+    *({"kind": kind} for kind in TYPES),
+    *({"kind": kind, "not_null": True} for kind in ("integer", "text")),
+    *({"kind": "text", "hashed": key} for key in ("ab", "cd")),
+    *({"kind": "mood", "labels": labels} for labels in ((), ("mood.a",), ("mood.a", "mood.b"))),
+)
+# Few names and numbers, so that two shapes have many in common.
 COLUMNS = st.builds(
-    column,
-    st.sampled_from(["a", "b", "c", "d"]),
-    st.integers(1, 6),
-    st.sampled_from(TYPES),
-    not_null=st.booleans(),
-    hashed=st.sampled_from(["", "", "ab", "cd"]),
-    labels=st.sampled_from([(), ("mood.a",), ("mood.a", "mood.b")]),
+    lambda name, number, more: column(name, number, **more),
+    st.sampled_from("abc"),
+    st.integers(1, 4),
+    st.sampled_from(VALUES),
 )
 
 
 @st.composite
 def shapes(draw: st.DrawFn) -> Shape:
-    columns = draw(
-        st.lists(COLUMNS, max_size=4, unique_by=(lambda each: each.name, lambda each: each.number))
-    )
-    names = [each.name for each in columns]
-    key = draw(st.lists(st.sampled_from(names), unique=True)) if names else []
-    source = draw(st.sampled_from(["public.t", "public.u"]))
-    return Shape(source, draw(st.integers(1, 2)), tuple(columns), tuple(key))
+    distinct = (lambda each: each.name, lambda each: each.number)
+    columns = draw(st.lists(COLUMNS, max_size=3, unique_by=distinct))
+    keys = [(), *((each.name,) for each in columns), tuple(each.name for each in columns)]
+    source, oid = draw(st.sampled_from([("public.t", 1), ("public.t", 2), ("public.u", 1)]))
+    return Shape(source, oid, tuple(columns), draw(st.sampled_from(keys)))
 
 
 @given(shapes())
@@ -260,6 +283,21 @@ def test_each_column_of_both_shapes_is_accounted_for_once(old: Shape, new: Shape
     assert len(stayed) == len(new.columns) - len(added)
     assert not renamed.keys() & dropped
     assert not {*renamed.values()} & added
+
+
+@given(shapes(), shapes())
+def test_a_key_stays_only_if_each_of_its_columns_does(old: Shape, new: Shape) -> None:
+    if {*old.key} <= {each.name for each in new.columns}:
+        new = replace(new, key=old.key)
+    found = compare(old, new)
+    same = {before.number: before.name for before in old.columns}
+    told_by = [
+        same.get(each.number) if old.oid == new.oid else name
+        for name in new.key
+        for each in new.columns
+        if each.name == name
+    ]
+    assert (found.rekeyed is None) is (told_by == [*old.key])
 
 
 @given(shapes(), shapes())

@@ -189,6 +189,13 @@ def test_tables_of_other_rules_are_not_stopped_by_it() -> None:
     assert [*found.failed] == ["raw_hr.pupils"]
 
 
+def test_a_rule_of_one_table_says_itself_which_column_is_not_there() -> None:
+    found = decide((rule(columns={"hash": ["ssn"]}),), STAFF)
+    assert found.failed["raw_hr.staff"].message == (
+        "table public.staff: columns.hash: expected its columns id, name, seen, found ssn"
+    )
+
+
 # Tables that went.
 
 

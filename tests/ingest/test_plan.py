@@ -9,17 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frame.failure import Failure
 from ingest import plan
 from ingest.cursor import Interval
 from ingest.errors import SchemaChangedError
-from ingest.rules import DELETED_AT
 from tests.ingest.tables import column, landings, pipeline, rule, state, table
 
 if TYPE_CHECKING:
     from ingest.plan import State, TablePlan
     from ingest.rules import TableRule
-    from ingest.shapes import Column, TableShape
+    from ingest.shapes import TableShape
 
 ID, NAME = column("id", number=1), column("name", "text", 2)
 SEEN = column("seen", "timestamp with time zone", 3, not_null=True)
@@ -166,81 +164,16 @@ def test_a_load_that_missed_rows_starts_over_as_a_full_one() -> None:
     assert (found.base, found.shape, found.changes) == (merge.base, merge.shape, merge.changes)
 
 
-# Columns.
-
-
-def columns(found: TablePlan) -> dict[str, tuple[str, str]]:
-    return {each.name: (each.select, each.lands) for each in found.columns}
-
-
-def test_columns_land_as_they_are_in_their_order() -> None:
+def test_a_table_keeps_its_name_in_the_pipelines_two_schemas() -> None:
     found = build(FULL)
-    assert columns(found) == {
-        "id": ('"id"', "integer"),
-        "name": ('"name"', "text"),
-        "seen": ('"seen"', "timestamp with time zone"),
-    }
-    assert [each.not_null for each in found.columns] == [True, False, True]
-    assert (found.binary, found.why_text, found.key) == (True, "", ("id",))
     assert (str(found), found.source) == ("raw_hr.staff", "public.staff")
-    assert found.staging_schema == "raw_hr_staging"
+    assert (found.schema, found.staging_schema) == ("raw_hr", "raw_hr_staging")
 
 
-def test_a_column_that_is_left_out_is_nowhere_and_remembered_as_withheld() -> None:
-    found = build(rule(columns={"exclude": ["name"]}))
-    assert [*columns(found)] == ["id", "seen"]
-    assert [each.name for each in found.shape.columns] == ["id", "seen"]
-    assert found.shape.withheld == ("name",)
-
-
-def test_a_hashed_column_leaves_the_source_as_text_that_the_key_marks() -> None:
-    source = table(ID, column("born", "date"), column("mood", "mood"))
-    found = build(rule(columns={"hash": ["born", "mood"]}), source, hashed="ab12")
-    for name in ("born", "mood"):
-        select, lands = columns(found)[name]
-        assert select.startswith("encode(sha256(decode(current_setting('harmattan.outer_pad')")
-        assert f"convert_to(\"{name}\"::text, 'UTF8')" in select
-        assert lands == "text"
-    assert found.binary
-    assert [(each.name, each.hashed, each.labels) for each in found.shape.columns] == [
-        ("id", "", ()),
-        ("born", "ab12", ()),
-        ("mood", "ab12", ()),
-    ]
-    assert found.shape.withheld == ("born", "mood")
-
-
-def test_an_enum_is_remembered_with_its_labels() -> None:
-    found = build(FULL, table(ID, column("mood", "mood")))
-    assert columns(found)["mood"] == ('"mood"', '"raw_hr"."mood"')
-    assert found.shape.columns[1].labels == ("mood.calm", "mood.glad")
-
-
-@pytest.mark.parametrize(
-    ("more", "why"),
-    [
-        ((column("page", "xml"),), "column page (xml)"),
-        ((column("at", "point2"),), "column at (point2)"),
-        ((column("at", "point2"), column("page", "xml")), "column at (point2)"),
-        ((column("of", "regclass"), column("mood", "mood")), ""),
-        ((), ""),
-    ],
-)
-def test_the_first_column_that_binary_cannot_carry_is_named(
-    more: tuple[Column, ...], why: str
-) -> None:
-    found = build(FULL, table(ID, *more))
-    assert (found.binary, found.why_text) == (not why, why)
-
-
-def test_a_table_without_columns_goes_as_text() -> None:
-    found = build(FULL, table(key=()))
-    assert (found.columns, found.binary) == ((), False)
-    assert found.why_text == "a table without columns"
-
-
-def test_marked_rows_may_lack_a_column_that_came_after_they_went() -> None:
-    assert not any(each.not_null for each in build(rule(deletes="mark")).columns)
+@pytest.mark.parametrize(("kind", "binary"), [("date", True), ("xml", False)])
+def test_rows_go_as_binary_unless_a_column_cannot(kind: str, binary: bool) -> None:
+    found = build(FULL, table(ID, column("page", kind)))
+    assert (found.binary, found.why_text) == (binary, "" if binary else "column page (xml)")
 
 
 @pytest.mark.parametrize(("heap", "blocks"), [(True, 9), (False, 0)])
@@ -248,86 +181,6 @@ def test_ranges_are_read_of_ordinary_tables_only(heap: bool, blocks: int) -> Non
     source = replace(STAFF, relation=replace(STAFF.relation, blocks=9, heap=heap, rows=5, bytes=6))
     found = build(FULL, source)
     assert (found.blocks, found.rows, found.bytes) == (blocks, 5, 6)
-
-
-@pytest.mark.parametrize(
-    ("keys", "where"),
-    [
-        ({"columns": {"exclude": ["Name"]}}, "columns.exclude"),
-        ({"columns": {"hash": ["Name"]}}, "columns.hash"),
-        ({"checks": {"nulls": {"Name": 0.5}}}, "checks.nulls"),
-        ({"checks": {"unique": [["id"], ["Name", "seen"]]}}, "checks.unique"),
-        ({"checks": {"accepted": {"Name": ["x"]}}}, "checks.accepted"),
-        ({"checks": {"freshness": {"column": "Name", "max_age": "1d"}}}, "checks.freshness"),
-    ],
-)
-def test_a_column_that_a_rule_names_must_be_there_unless_the_rule_is_a_patterns(
-    keys: dict[str, Any], where: str
-) -> None:
-    with pytest.raises(Failure) as failure:
-        build(rule(**keys))
-    assert failure.value.message == (
-        f"table public.staff: {where}: expected its columns id, name, seen, found Name"
-    )
-    assert [*columns(build(rule(**keys, name="public.*")))] == ["id", "name", "seen"]
-
-
-def test_a_check_of_a_column_that_is_left_out_is_refused() -> None:
-    wanted = rule(columns={"exclude": ["name"]}, checks={"nulls": {"name": 0}})
-    with pytest.raises(Failure, match=r"checks\.nulls: expected its columns id, seen, "):
-        build(wanted)
-
-
-# Keys.
-
-
-@pytest.mark.parametrize(
-    ("keys", "primary", "expected"),
-    [
-        ({}, ("id",), ("id",)),
-        ({}, (), ()),
-        ({"key": ["name", "id"]}, ("id",), ("name", "id")),
-        ({"key": ["name"]}, (), ("name",)),
-        ({**MERGE, "key": ["name"]}, (), ("name",)),
-        ({"columns": {"exclude": ["id"]}}, ("id",), ()),
-        ({"columns": {"exclude": ["id"]}}, ("id", "name"), ()),
-        ({"columns": {"hash": ["id"]}}, ("id",), ("id",)),
-        ({"load": "append", "cursor": "seen"}, (), ()),
-    ],
-)
-def test_the_key_is_the_files_or_else_the_sources_as_far_as_it_is_read(
-    keys: dict[str, Any], primary: tuple[str, ...], expected: tuple[str, ...]
-) -> None:
-    found = build(rule(**keys), table(ID, NAME, SEEN, key=primary))
-    assert found.key == found.shape.key == expected
-
-
-@pytest.mark.parametrize(
-    ("keys", "primary", "expected"),
-    [
-        ({"key": ["no", "id"]}, ("id",), "key: expected its columns, found no"),
-        (MERGE, (), "expected a key for load: incremental, found no primary key"),
-        ({"deletes": "mark"}, (), "expected a key for deletes: mark, found no primary key"),
-        ({"deletes": "detect"}, (), "expected a key for deletes: detect, found no primary key"),
-        ({**MERGE, "deletes": "mark"}, (), "expected a key for load: incremental, found no"),
-        ({**MERGE, "columns": {"exclude": ["id"]}}, ("id",), "expected a key for load: incr"),
-    ],
-)
-def test_a_table_without_the_key_that_its_load_needs_is_refused(
-    keys: dict[str, Any], primary: tuple[str, ...], expected: str
-) -> None:
-    with pytest.raises(Failure) as failure:
-        build(rule(**keys), table(ID, NAME, SEEN, key=primary))
-    assert failure.value.message.startswith(f"table public.staff: {expected}")
-
-
-def test_a_column_of_the_name_that_mark_adds_is_refused_unless_it_is_left_out() -> None:
-    source = table(ID, column(DELETED_AT, "date"))
-    assert build(rule(), source).columns[1].name == DELETED_AT
-    with pytest.raises(Failure, match="expected no column _deleted_at for deletes: mark"):
-        build(rule(deletes="mark"), source)
-    found = build(rule(deletes="mark", columns={"exclude": [DELETED_AT]}), source)
-    assert [*columns(found)] == ["id"]
 
 
 # A shape that changed.
@@ -339,6 +192,7 @@ RENAMED = table(ID, column("full_name", "text", 2), SEEN)
 WIDENED = table(column("id", "bigint"), NAME, SEEN)
 NARROWED = table(column("id", "smallint"), NAME, SEEN)
 MADE_NOT_NULL = table(ID, column("name", "text", not_null=True), SEEN)
+KEY_ANEW = table(column("id", number=9), NAME, SEEN)
 REKEYED = table(ID, NAME, SEEN, key=("id", "seen"))
 CHANGES = {
     "added": (ADDED, "column new added (integer)", ('ADD COLUMN "new" integer',)),
@@ -359,6 +213,11 @@ CHANGES = {
     ),
     "narrowed": (NARROWED, "column id changed from integer to smallint", ()),
     "not null": (MADE_NOT_NULL, "column name became NOT NULL", ()),
+    "key anew": (
+        KEY_ANEW,
+        "column id added as NOT NULL; key changed from (id) to (id)",
+        (),
+    ),
     "rekeyed": (REKEYED, "key changed from (id) to (id, seen)", ()),
 }
 
@@ -457,6 +316,16 @@ def test_a_column_that_may_be_null_now_is_let_be_so_unless_it_is_in_the_key() ->
     assert (found.action, found.reason) == ("full", "column name may be NULL now")
 
 
+def test_rows_are_not_merged_by_a_key_that_old_rows_have_no_value_of() -> None:
+    before, after = (table(column("badge", number=number), SEEN, key=()) for number in (1, 4))
+    merge = rule(**MERGE, on_schema_change="evolve", key=["badge"])
+    found = build(merge, after, published(merge, before))
+    assert (found.action, found.reason) == ("full", "key changed from (badge) to (badge)")
+    append = rule(load="append", cursor="seen", key=["badge"])
+    with pytest.raises(SchemaChangedError, match="expected to add rows to those that are there"):
+        build(append, after, published(append, before))
+
+
 def test_a_table_without_a_key_gets_no_new_column_for_rows_that_have_no_value_in_it() -> None:
     before, after = (table(*each.columns, key=()) for each in (STAFF, ADDED))
     last = published(APPEND, before)
@@ -475,6 +344,7 @@ def test_a_table_without_a_key_gets_no_new_column_for_rows_that_have_no_value_in
         (table(column("no", number=1), NAME, SEEN, key=("no",)), False),
         (NARROWED, True),
         (REKEYED, True),
+        (KEY_ANEW, True),
         (table(ID, NAME, SEEN, key=("seen",)), True),
     ],
 )
@@ -533,6 +403,17 @@ def test_hashes_under_another_key_are_another_columns_values() -> None:
     found = build(wanted, last=published(wanted, hashed="ab"), hashed="cd")
     assert (found.action, found.unfit) == ("full", ("name",))
     assert found.reason == ("column name changed from a hash under key ab to a hash under key cd")
+
+
+def test_a_label_that_went_needs_rows_and_old_values_fit_for_all_that() -> None:
+    source = table(ID, column("mood", "mood", 2), SEEN)
+    last = published(INCREMENTAL, source)
+    mood = last.shape.columns[1]
+    before = replace(mood, labels=(*mood.labels, "mood.sad"))
+    shape = replace(last.shape, columns=(last.shape.columns[0], before, last.shape.columns[2]))
+    found = build(INCREMENTAL, source, replace(last, shape=shape))
+    assert (found.action, found.reason) == ("full", "column mood lost its labels mood.sad")
+    assert found.unfit == ()
 
 
 # What cannot be seen.
