@@ -5,6 +5,7 @@ Pure: allocations, jobs and check results are the plain values that Nomad's API 
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 Key = TypeVar("Key")
 
 NANOSECONDS = 1_000_000_000
+DOCKER_ID = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")  # shown as Docker shows it, by 12 digits
 ALIVE = frozenset({"pending", "running"})
 # What every task goes through, or what follows from another event: it says nothing of a cause.
 SAYS_NOTHING = frozenset(
@@ -101,7 +103,8 @@ def newest_event(allocations: Iterable[Mapping[str, Any]]) -> str:
     if not telling:
         return ""
     event = max(telling, key=lambda each: int(each["Time"]))
-    return " ".join(str(event["DisplayMessage"] or event["Type"]).split())
+    words = " ".join(str(event["DisplayMessage"] or event["Type"]).split())
+    return DOCKER_ID.sub(r"\1", words)
 
 
 def failed_tasks(allocations: Iterable[Mapping[str, Any]]) -> list[str]:

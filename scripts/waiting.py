@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import requests
@@ -23,6 +23,7 @@ LOOK = 2.0  # seconds between two looks: each asks Nomad some fifty things
 # at most 5: all of them have answered again in this time. A task that ended is away for at least
 # as long before it is started again, so it is seen to be.
 LASTING = 15.0
+BRIEF = 100  # characters of each reason while it is waited for; the error has all of it
 
 
 @dataclass
@@ -87,4 +88,10 @@ def _unwell(client: Nomad, job_ids: Sequence[str]) -> list[Health]:
 def _waited_for(unwell: Sequence[Health], jobs: int) -> str:
     if not unwell:
         return f"all {jobs} jobs are well; that it lasts is looked at"
-    return f"{len(unwell)} of {jobs} jobs are not well: " + "; ".join(str(each) for each in unwell)
+    states = "; ".join(str(replace(each, reason=_end(each.reason))) for each in unwell)
+    return f"{len(unwell)} of {jobs} jobs are not well: {states}"
+
+
+def _end(reason: str) -> str:
+    """Return the end of a long reason, which is where the cause stands in a chain of errors."""
+    return reason if len(reason) <= BRIEF else "…" + reason[-BRIEF:]

@@ -28,7 +28,7 @@ def event(kind: str, words: str, at: int = 0) -> dict[str, Any]:
 
 REFUSED = [
     event("Received", "Task received by client", 1),
-    event("Driver Failure", f"Failed to start container:\n {PORT_TAKEN}", 2),
+    event("Driver Failure", f"Failed to start container {'5' * 64}:\n {PORT_TAKEN}", 2),
     event("Not Restarting", "Error was unrecoverable", 3),
 ]
 
@@ -196,7 +196,7 @@ def test_a_service_is_judged_by_each_instances_newest_allocation(
 
 def test_the_drivers_own_words_are_the_reason() -> None:
     found = judge("redis", seen(job(), allocation(status="failed")), NOW)
-    assert found.reason == f"Failed to start container: {PORT_TAKEN}"
+    assert found.reason == f"Failed to start container {'5' * 12}: {PORT_TAKEN}"
     assert str(found) == f"redis is 0/1 healthy: {found.reason}"
 
 
