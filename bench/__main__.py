@@ -86,10 +86,10 @@ def ingest(
     rounds: Rounds = 3,
     results: Results = ROOT / "bench" / "results",
 ) -> None:
-    """Measure the ingest engine beside psql, ingestr, Sling, dlt and Singer.
+    """Measure the ingest engine beside psql and other tools.
 
-    full: a whole copy of lineitem, beside COPY by psql. tools: the same by other tools, each
-    installed into a venv of its own under .local/bench. memory: peak memory at 1 M and at 30 M
+    full: a whole copy of lineitem, beside COPY by psql. tools: the same by ingestr, Sling, dlt and
+    Singer, each installed into a venv of its own under .local/bench. memory: peak memory at 1 M and at 30 M
     rows (14 GB of disk). incremental: 1% of orders changed, and nothing changed.
 
     All of it takes about an hour at scale 1 and wants an otherwise idle machine. Both servers are

@@ -98,7 +98,7 @@ def main(
     *,
     remove: Annotated[
         Remove,
-        typer.Option(help="data: data, logs and secrets. all: images and tools too."),
+        typer.Option(help="Remove data, logs and secrets (data), or images and tools too (all)."),
     ] = Remove.NOTHING,
 ) -> None:
     """Stop the local platform.
