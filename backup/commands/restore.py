@@ -43,7 +43,9 @@ class Owners(StrEnum):
 
 @app.command()
 def verify(
-    identifier: Annotated[str, typer.Argument(metavar="ID")],
+    identifier: Annotated[
+        str, typer.Argument(metavar="ID", help="Id of the backup, as `backup list` shows it.")
+    ],
     key_file: KeyFile = None,
     unsigned: Unsigned = False,
     timeout: Timeout = "4h",

@@ -47,7 +47,9 @@ def list_backups(
 
 @app.command()
 def show(
-    identifier: Annotated[str, typer.Argument(metavar="ID")],
+    identifier: Annotated[
+        str, typer.Argument(metavar="ID", help="Id of the backup, as `backup list` shows it.")
+    ],
     unsigned: Unsigned = False,
     as_json: AsJson = False,
 ) -> None:
