@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from time import sleep
+
 import pytest
 
 from scripts.console import OperatorError, command, step
@@ -73,3 +75,14 @@ def test_a_step_tells_that_it_starts_and_how_it_ended(capsys: pytest.CaptureFixt
     with pytest.raises(ZeroDivisionError), step("build"):
         raise ZeroDivisionError
     assert "✗ build (0 s)" in capsys.readouterr().err
+
+
+def test_a_long_step_says_what_it_waits_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scripts.console.STILL", 0.05)
+    with step("deploy") as progress:
+        progress.say("redis is 0/1 healthy: [Errno 98]")
+        sleep(0.2)
+    still = [line for line in capsys.readouterr().err.splitlines() if "still:" in line]
+    assert "… still: deploy (0 s): redis is 0/1 healthy: [Errno 98]" in still
