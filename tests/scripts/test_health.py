@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from frame.failure import Failure
+from scripts import deploy, jobs
 from scripts.cluster import NomadError, connect
 from scripts.health import health
+from scripts.repository import ROOT
 from scripts.tools import NOMAD, ensure
 from scripts.waiting import wait
 from tests.conftest import free_port
+from tests.nomad.rendering import image_variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -284,3 +287,11 @@ def test_a_nomad_that_is_away_is_one_clear_error() -> None:
     client = connect(f"http://127.0.0.1:{free_port()}", None)
     with pytest.raises(Failure, match="Nomad did not say how its jobs are"):
         wait(client, ["redis"], timeout=1)
+
+
+def test_a_job_that_was_of_another_type_is_refused_with_the_way_out(nomad: Nomad) -> None:
+    run(nomad, "dag-mirror", "exec sleep 600", "system")
+    files = [ROOT / "nomad/vars/local.hcl", image_variables()]
+    with pytest.raises(Failure, match='cannot update job from type "system"') as caught:
+        deploy.run(jobs.job("dag-mirror"), files, {"NOMAD_ADDR": nomad.address})
+    assert caught.value.hint.endswith("nomad job stop -purge dag-mirror")
