@@ -5,7 +5,6 @@ import secrets
 from typing import TYPE_CHECKING
 
 import pytest
-import structlog
 from typer.testing import CliRunner
 
 from backup import scratch
@@ -14,7 +13,7 @@ from backup.dump import run_backup
 from tests.backup.conftest import ROOT, make_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from click.testing import Result
@@ -38,14 +37,13 @@ def test_every_verb_has_help(verb: str) -> None:
 
 
 @pytest.fixture
-def run(empty_house: House) -> Iterator[Callable[..., Result]]:
+def run(empty_house: House) -> Callable[..., Result]:
     """Run the command line in this process, with the house's settings and nothing else."""
 
     def invoke(*arguments: str, **environment: str) -> Result:
         return CliRunner().invoke(app, arguments, env=empty_house.environment() | environment)
 
-    yield invoke
-    structlog.reset_defaults()
+    return invoke
 
 
 def test_wrong_use_ends_with_2(run: Callable[..., Result]) -> None:

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from ingest.errors import IngestError, RunFailedError
-from tests.ingest.test_loads import STAFF, load, rule
+from tests.ingest.staff import STAFF, load, rule
 
 if TYPE_CHECKING:
     from tests.ingest.world import World

@@ -125,6 +125,7 @@ def test_a_database_that_comes_later_is_waited_for(postgres: PostgresServer) -> 
     assert "in " in output
 
 
+@pytest.mark.slow
 def test_a_database_that_never_comes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(migrate, "DATABASE_TIMEOUT", 1.5)
     uri = f"postgresql://airflow:a-password@127.0.0.1:{free_port()}/airflow"
