@@ -97,8 +97,10 @@ def test_half_an_hour_is_the_bound_in_the_unit_that_postgresql_reads(database: s
 
 @pytest.mark.usefixtures("holder")
 def test_another_database_of_the_server_is_another_lock(postgres: object) -> None:
-    with migrate.only_one(postgres.create_database()):  # type: ignore[attr-defined]
-        pass
+    other, entered = postgres.create_database(), False  # type: ignore[attr-defined]
+    with migrate.only_one(other):
+        entered = True
+    assert entered
 
 
 def test_a_uri_as_airflow_spells_it(database: str) -> None:
