@@ -42,10 +42,16 @@ deploy: setup ## Deploy to the cluster of NOMAD_ADDR: make deploy VARS="a.hcl b.
 drill: setup ## Hold a restore drill now and show its report
 	@$(PYTHON) -m scripts.restore_drill
 
+.PHONY: check
+check: setup ## Check style and run the tests that need no server, Docker or toolchain (a minute)
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m pytest -m "not programs and not slow and not e2e and not soak" --numprocesses 2
+
 .PHONY: test
 test: setup packages ## Run all tests: unit, integration, end to end (brings the platform up)
 	@$(PYTHON) -m scripts.tools >/dev/null
-	@$(PYTHON) -m pytest -m "not soak" --numprocesses 2
+	@$(PYTHON) -m pytest -m "not soak" --numprocesses 2 --durations 10
 
 .PHONY: soak
 soak: setup packages ## Run the long rounds: restarts, kills, thousands of random cases

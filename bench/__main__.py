@@ -89,8 +89,8 @@ def ingest(
     """Measure the ingest engine beside psql and other tools.
 
     full: a whole copy of lineitem, beside COPY by psql. tools: the same by ingestr, Sling, dlt and
-    Singer, each installed into a venv of its own under .local/bench. memory: peak memory at 1 M and at 30 M
-    rows (14 GB of disk). incremental: 1% of orders changed, and nothing changed.
+    Singer, each installed into a venv of its own under .local/bench. memory: peak memory at 1 M and
+    at 30 M rows (14 GB of disk). incremental: 1% of orders changed, and nothing changed.
 
     All of it takes about an hour at scale 1 and wants an otherwise idle machine. Both servers are
     made for the run and removed after it.

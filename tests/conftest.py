@@ -1,8 +1,10 @@
-"""Fixtures that every test may use: a real PostgreSQL server of the test run's own."""
+"""What every test may use: a real PostgreSQL server of the test run's own, and a seed."""
 
 from __future__ import annotations
 
+import logging
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from xdist.remote import Producer
+
+pytest_plugins = ["tests.programs"]
 
 PG_BIN = Path("/usr/lib/postgresql/15/bin")
 # What kills or counts every process of a user of the machine, or drives the one platform on it: one
@@ -46,11 +50,31 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
     return Scheduler(config, log)
 
 
+# What a test that takes chances starts from. The same in all processes of pytest-xdist, and in the
+# test's id: TEST_SEED=… pytest … takes the same chances again.
+SEED = int(os.environ.setdefault("TEST_SEED", str(random.randrange(10**6))))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give the seed to a test that asks for one."""
+    if "seed" in metafunc.fixturenames:
+        metafunc.parametrize("seed", [SEED], ids=[f"seed={SEED}"])
+
+
 def free_port() -> int:
     """Return a TCP port of 127.0.0.1 that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture(autouse=True)
+def own_log() -> Iterator[None]:
+    """Forget how a program that ran in the test logs, and the closed stream that it wrote to."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    yield
+    root.handlers = before
 
 
 @dataclass(frozen=True)

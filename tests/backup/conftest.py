@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import random
 import secrets
 import shutil
 import subprocess
@@ -273,7 +274,8 @@ def add_megabytes(uri: str, count: int) -> None:
         connection.execute("CREATE TABLE blobs (id int, blob bytea)")
         connection.execute("ALTER TABLE blobs ALTER blob SET STORAGE EXTERNAL")
         for number in range(count):
-            connection.execute("INSERT INTO blobs VALUES (%s, %b)", [number, os.urandom(1 << 20)])
+            blob = random.Random(number).randbytes(1 << 20)
+            connection.execute("INSERT INTO blobs VALUES (%s, %b)", [number, blob])
 
 
 def contents(uri: str) -> dict[str, list[str]]:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
 from backup.alerts import Alerts
 from frame.failure import WrongUse
@@ -65,11 +66,19 @@ def test_an_answer_that_may_change_is_waited_for() -> None:
 def test_nobody_there_fails_nothing() -> None:
     with http_server() as hook:
         gone = f"{hook.url}/"
-    told(gone, gone).failed("job", "local", [])
-    told(gone, gone).good("hr")
-    told("no URL", "no URL").failed("job", "local", [])
-    told("no URL", "no URL").good("hr")
-    told().good("hr")
+    with capture_logs() as said:
+        for url in (gone, "no URL"):
+            told(url, url).failed("job", "local", [])
+            told(url, url).good("hr")
+    assert [line["event"] for line in said] == ["alert not delivered", "ping not delivered"] * 2
+    assert "no URL" not in str(said)
+
+
+def test_without_a_url_nobody_is_told() -> None:
+    with capture_logs() as said:
+        told().good("hr")
+        told().failed("job", "local", [])
+    assert said == []
 
 
 def test_a_file_that_is_no_alerts_is_told_without_what_it_holds(empty_house: House) -> None:

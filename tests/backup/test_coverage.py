@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 from psycopg import sql
 
-from backup.catalogue import Backup, Place, new_id
 from backup.coverage import Found, Kept, judge, judge_keys
 from backup.dump import run_backup
 from backup.expiry import KeyState
-from backup.manifest import Manifest, Source, StoredDump
+from backup.manifest import Manifest, StoredDump
 from backup.registry import Database, Registry, Server
 from backup.report import DrillReport, DrillResult
 from frame.failure import Failure, WrongUse
 from tests.backup.conftest import SERVER, House, database_entry, make_database
+from tests.backup.examples import HOUR, NOW, SOURCE, backup
 from tests.http_server import http_server
 
 if TYPE_CHECKING:
     from typing import Literal
 
-NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
-HOUR = timedelta(hours=1)
+    from backup.catalogue import Backup
 
 
 def server(name: str = "postgres", *without: str) -> Server:
@@ -38,22 +37,6 @@ def database(name: str, **fields: str) -> Database:
     return Database.model_validate(make_database(name).model_dump() | fields)
 
 
-def backup(
-    name: str,
-    age: timedelta = HOUR,
-    size: int = 1000,
-    *,
-    signed: bool = True,
-    folder: str = "made",
-    stood: float | None = None,
-) -> Backup:
-    place = Place(name=f"{folder}/x", file_id="x", size=size, stood=stood)
-    return Backup(
-        id=new_id(NOW - age, "00000000"), database=name, started=NOW - age, size=size,
-        dump=place, manifest=place, signature=place if signed else None,
-    )  # fmt: skip
-
-
 def drill(
     name: str, age: timedelta = 24 * HOUR, verdict: Literal["equal", "different"] = "equal"
 ) -> DrillReport:
@@ -63,10 +46,6 @@ def drill(
 
 REGISTRY = Registry(server=(server("postgres", "postgres"),), database=(database("hr"),))
 GLOBALS = "postgres_globals"
-SOURCE = Source(
-    system_identifier=1, server_version=150018, encoding="UTF8", collate="C", ctype="C", size=9,
-    roles=(),
-)  # fmt: skip
 
 
 def manifest(identity: int | None = 1) -> Manifest:

@@ -97,6 +97,7 @@ def test_an_expired_key_is_refused_before_anything_is_dumped(
         pass
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("text", ["", "-----BEGIN", "no key at all"])
 def test_what_is_no_key_is_refused(tmp_path: Path, scratch: Path, text: str) -> None:
     (tmp_path / "keys").write_text(text)

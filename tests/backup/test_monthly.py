@@ -12,7 +12,7 @@ from backup.dump import run_backup
 from backup.monthly import due
 from backup.store import open_store
 from tests.backup.conftest import House, OpenPgpKey, add_megabytes, contents
-from tests.backup.test_coverage import NOW, backup
+from tests.backup.examples import NOW, backup
 
 DAY = timedelta(days=1)
 TODAY, YESTERDAY, LAST_MONTH = backup("hr"), backup("hr", DAY), backup("hr", 25 * DAY)

@@ -31,7 +31,7 @@ from tests.backup.conftest import (
     database_entry,
     make_key,
 )
-from tests.backup.test_coverage import SOURCE
+from tests.backup.examples import SOURCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

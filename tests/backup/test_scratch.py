@@ -32,6 +32,7 @@ def test_it_is_private_and_gone_afterwards(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.programs
 def test_what_a_killed_process_left_goes_with_the_next_and_what_lives_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,6 +71,7 @@ def left_by_a_kill(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.programs
 def test_a_sweep_waits_for_what_is_too_young_to_tell(left_by_a_kill: Path) -> None:
     sweep(left_by_a_kill)
     assert list(left_by_a_kill.iterdir()) == []

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import random
 import threading
 import time
@@ -29,11 +28,12 @@ class Source:
     def __init__(self, parts: int, error: BaseException | None = None) -> None:
         self.left = parts * PART
         self.error = error
+        self.chance = random.Random(parts)
 
     def readinto(self, buffer: memoryview) -> int:
         if not self.left and self.error:
             raise self.error
-        data = os.urandom(min(len(buffer), self.left, 1 << 20))
+        data = self.chance.randbytes(min(len(buffer), self.left, 1 << 20))
         buffer[: len(data)] = data
         self.left -= len(data)
         return len(data)

@@ -31,8 +31,8 @@ from scripts.local.home import VOLUMES, kept
 from scripts.repository import REGISTRY, ROOT
 from scripts.status import newest_report
 from tests.browser import SCREENSHOTS, launched
+from tests.e2e.contents import contents
 from tests.e2e.rounds import logs, wait_until
-from tests.e2e.test_pipelines import contents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,5 +14,5 @@ if TYPE_CHECKING:
 QUICK = ("redis", "airflow-webserver", "airflow-scheduler", "airflow-triggerer")
 
 
-def test_a_killed_process_comes_back_and_the_run_succeeds(platform: Access) -> None:
-    kill(platform, random.choice(QUICK))
+def test_a_killed_process_comes_back_and_the_run_succeeds(platform: Access, seed: int) -> None:
+    kill(platform, random.Random(seed).choice(QUICK))

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from scripts.health import health
 from scripts.local import databases
 from standins.school.mutate import mutate
+from tests.e2e.contents import contents
 from tests.e2e.rounds import ended, task_log, trigger, wait_until
 
 if TYPE_CHECKING:
@@ -32,29 +32,6 @@ def runs(platform: Access) -> dict[str, str]:
     started[REPORT] = trigger(platform, REPORT)
     assert ended(platform, started[REPORT]) == "success"
     return started
-
-
-def contents(database: str, schema: str) -> dict[str, tuple[int, str]]:
-    """Return row count and a digest over all rows as text of every table of ``schema``.
-
-    A partitioned table is one, as it is in the warehouse.
-    """
-    digest = sql.SQL(
-        "SELECT count(*), coalesce(md5(string_agg(t::text, E'\\n' ORDER BY t::text COLLATE \"C\")),"
-        " '') FROM {} AS t"
-    )
-    with psycopg.connect(databases.superuser(database), connect_timeout=10) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute("SET extra_float_digits = 3")
-        tables = connection.execute(
-            "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(%s)"
-            " AND relkind IN ('r', 'p') AND NOT relispartition",
-            [schema],
-        ).fetchall()
-        return {
-            name: connection.execute(digest.format(sql.Identifier(schema, name))).fetchone() or ()
-            for (name,) in tables
-        }
 
 
 @pytest.mark.parametrize("source", databases.SOURCES)

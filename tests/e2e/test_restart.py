@@ -5,7 +5,6 @@ One round, and the harder of the two kinds; tests/soak/test_restarts.py does man
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING
 
 from tests.e2e.rounds import restart
@@ -14,5 +13,5 @@ if TYPE_CHECKING:
     from scripts.access import Access
 
 
-def test_a_new_database_is_migrated_once_while_every_job_waits(platform: Access) -> None:
-    restart(platform, random.randrange(10**6), new_database=True)
+def test_a_new_database_is_migrated_once_while_every_job_waits(platform: Access, seed: int) -> None:
+    restart(platform, seed, new_database=True)

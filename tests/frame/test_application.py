@@ -110,11 +110,12 @@ def test_an_error_is_the_same_text_in_a_pipe_with_its_hint(words: str) -> None:
 
 
 def test_an_error_on_a_terminal_is_the_same_text() -> None:
-    script = f"{sys.executable} -c \"$PROGRAM\" fail 'no such table'"
+    words = [sys.executable, "-c", PROGRAM, "fail", "no such table"]
+    terminal = f"import os, pty; os._exit(os.waitstatus_to_exitcode(pty.spawn({words})))"
     shown = subprocess.run(
-        ["script", "--quiet", "--return", "--command", script, "/dev/null"],
+        [sys.executable, "-c", terminal],
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "PROGRAM": PROGRAM, "TERM": "xterm", "LANG": "C.UTF-8"},
+        env={"PATH": os.environ["PATH"], "TERM": "xterm", "LANG": "C.UTF-8"},
         capture_output=True,
         text=True,
         timeout=30,

@@ -22,7 +22,7 @@ from ingest import deletions, run
 from ingest.errors import ConflictError
 from ingest.job import Job, Scope
 from tests.conftest import PG_BIN, free_port
-from tests.ingest.test_loads import STAFF, rule
+from tests.ingest.staff import STAFF, rule
 from tests.ingest.world import as_role
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from tests.ingest.test_loads import rule
+from tests.ingest.killed import kill, settle
+from tests.ingest.staff import rule
 
 if TYPE_CHECKING:
     from tests.ingest.world import World
@@ -53,11 +54,6 @@ def start(world: World, text: str) -> subprocess.Popen[bytes]:
     )
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGKILL)
-    process.wait(10)
-
-
 def assert_old_or_new(world: World, new: str) -> str:
     """Every row is of one load, and state says of which."""
     ((rows, low, high),) = world.rows("SELECT count(*), min(name), max(name) FROM raw_hr.staff")
@@ -66,18 +62,6 @@ def assert_old_or_new(world: World, new: str) -> str:
     assert rows == told == ROWS
     assert cursor is None or cursor.startswith("2026-01-01" if high == "old" else "2026-02-01")
     return str(high)
-
-
-def no_sessions(world: World) -> bool:
-    return not world.rows("SELECT FROM pg_stat_activity WHERE application_name LIKE 'ingest%'")
-
-
-def settle(world: World) -> None:
-    for _ in range(100):
-        if no_sessions(world):
-            return
-        time.sleep(0.1)
-    pytest.fail("a killed run's sessions are still there")
 
 
 @pytest.mark.parametrize(
@@ -133,8 +117,9 @@ def test_a_kill_at_each_stage_leaves_one_whole_load_and_a_rerun_ends_well(
 
 
 @pytest.mark.parametrize("rounds", [5, pytest.param(60, marks=pytest.mark.soak)])
-def test_kills_at_random_moments_never_leave_half_a_load(world: World, rounds: int) -> None:
-    seed = random.randrange(2**32)
+def test_kills_at_random_moments_never_leave_half_a_load(
+    world: World, rounds: int, seed: int
+) -> None:
     chance = random.Random(seed)
     world.at_source(*STAFF)
     text = rule(deletes="detect", lookback="40d")
@@ -151,7 +136,7 @@ def test_kills_at_random_moments_never_leave_half_a_load(world: World, rounds: i
         kill(process)
         settle(world)
         ((rows, low, high),) = world.rows("SELECT count(*), min(name), max(name) FROM raw_hr.staff")
-        assert (rows, low == high, low in {before, name}) == (ROWS, True, True), (seed, place)
+        assert (rows, low == high, low in {before, name}) == (ROWS, True, True), name
     world.run(text)
     world.assert_same("public.staff", "raw_hr.staff")
 

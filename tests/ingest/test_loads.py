@@ -15,30 +15,14 @@ from ingest import deletions, run
 from ingest.cursor import Interval
 from ingest.errors import RunFailedError
 from ingest.job import Scope
+from tests.ingest.staff import STAFF, load, rule
 
 if TYPE_CHECKING:
     from ingest.run import Loaded
     from tests.conftest import PostgresServer
     from tests.ingest.world import World
 
-STAFF = (
-    "CREATE TABLE staff (id int PRIMARY KEY, name text, updated_at timestamptz)",
-    "INSERT INTO staff SELECT n, 'Name ' || n, '2026-01-01'::timestamptz + n * interval '1 hour'"
-    " FROM generate_series(1, 100) n",
-)
 NEWEST = "2026-01-05 04:00:00+00"
-
-
-def rule(**keys: str) -> str:
-    """Return the YAML of a rule for public.staff, merged by increments unless ``keys`` say."""
-    found = {"load": "incremental", "cursor": "updated_at", "lookback": "0s"} | keys
-    lines = [f"    {key}: {value}" for key, value in found.items() if value]
-    return "name: public.staff\n" + "\n".join(lines)
-
-
-def load(world: World, text: str = "", **how: object) -> Loaded:
-    (loaded,) = world.run(text or rule(), **how).loaded
-    return loaded
 
 
 def counts(loaded: Loaded) -> tuple[str, int, int, int, int, int]:

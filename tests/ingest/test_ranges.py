@@ -16,7 +16,7 @@ import pytest
 
 from ingest import run, staging
 from ingest.job import JOBS, Scope
-from tests.ingest.test_kills import kill, settle
+from tests.ingest.killed import kill, settle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

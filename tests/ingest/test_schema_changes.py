@@ -9,7 +9,7 @@ import pytest
 
 from frame.failure import Failure
 from ingest.errors import RunFailedError
-from tests.ingest.test_loads import STAFF, load, rule
+from tests.ingest.staff import STAFF, load, rule
 
 if TYPE_CHECKING:
     from tests.ingest.world import World

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from frame.failure import Failure
-from tests.ingest.test_loads import STAFF, load, rule
+from tests.ingest.staff import STAFF, load, rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,9 +11,10 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import hcl2
+import pytest
 
 from scripts.jobs import platform, stand_ins
 from scripts.repository import ROOT
@@ -21,7 +22,11 @@ from scripts.tools import NOMAD, ensure
 from tests.nomad.table import Job, Task
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from scripts.jobs import Deployment
+
+Test = TypeVar("Test", bound="Callable[..., None]")
 
 LOCAL = ROOT / "nomad/vars/local.hcl"
 FILES = sorted([*ROOT.glob("nomad/jobs/*.hcl"), *ROOT.glob("nomad/local/*.hcl")])
@@ -33,6 +38,19 @@ IMAGES = {
 DEPLOYMENTS = {each.id: each for each in [*stand_ins(), *platform()]}
 PLATFORM = [each.id for each in platform()]
 SECRET = re.compile(r'secret\s+"secret/data/local/([^"]+)"')
+
+
+def for_each(job_ids: Iterable[str]) -> Callable[[Test], Test]:
+    """Run a test for each of these jobs, with its id as ``job_id``; Nomad renders them."""
+
+    def mark(test: Test) -> Test:
+        return pytest.mark.programs(pytest.mark.parametrize("job_id", list(job_ids))(test))
+
+    return mark
+
+
+every_job = for_each(DEPLOYMENTS)
+platform_job = for_each(PLATFORM)
 
 
 @functools.cache

@@ -20,6 +20,7 @@ def read(name: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("kind", ["server", "client"])
 def test_nomad_takes_the_configuration_of_production(kind: str) -> None:
     files = [AGENTS / "production.hcl", AGENTS / f"production-{kind}.hcl"]

@@ -18,9 +18,12 @@ from tests.nomad.rendering import (
     LOCAL,
     PLATFORM,
     VARIABLE_FILES,
+    every_job,
+    for_each,
     groups,
     nomad,
     output,
+    platform_job,
     rendered,
     row,
     tasks,
@@ -46,10 +49,8 @@ DROPPED = {
     "job": {"region": "the agent's", "consul_token": "1.10", "vault_token": "1.10"},
 }
 
-every_job = pytest.mark.parametrize("job_id", list(DEPLOYMENTS))
-platform_job = pytest.mark.parametrize("job_id", PLATFORM)
 
-
+@pytest.mark.programs
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_the_file_is_formatted(file: Any) -> None:
     done = nomad("fmt", "-check", file)
@@ -94,6 +95,7 @@ def test_tasks_are_containers_without_capabilities_of_their_own(job_id: str) -> 
         assert task["Config"].get("network_mode") in {None, "none"}, task["Name"]
 
 
+@pytest.mark.programs
 def test_the_judge_of_strangers_code_is_shut_in() -> None:
     (judge,) = [task for task in tasks("dag-sync") if task["Name"] == "judge"]
     config = judge["Config"]
@@ -122,7 +124,7 @@ RUN_STRANGERS_CODE = {
 }
 
 
-@pytest.mark.parametrize("job_id", RUN_STRANGERS_CODE)
+@for_each(RUN_STRANGERS_CODE)
 def test_strangers_code_gains_no_privilege_and_reaches_no_log_that_nomad_writes(
     job_id: str,
 ) -> None:
@@ -132,6 +134,7 @@ def test_strangers_code_gains_no_privilege_and_reaches_no_log_that_nomad_writes(
     assert [(mount["type"], mount["readonly"]) for mount in masked] == [("tmpfs", True)]
 
 
+@pytest.mark.programs
 def test_one_worker_knows_its_own_bundle_only() -> None:
     bundles = {
         job_id: re.findall(r'/(\w+)\.git"', json.dumps(_env(job_id, "worker")).replace("\\", ""))
@@ -286,6 +289,7 @@ AGENTS = [
 ]
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("agent", AGENTS, ids=lambda path: path.name)
 def test_the_client_lets_every_task_end_in_its_own_time(agent: Any) -> None:
     allowed = _seconds(_client(agent)["max_kill_timeout"].strip('"')) * SECOND

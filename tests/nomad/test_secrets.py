@@ -6,9 +6,13 @@ import json
 import re
 from typing import Any
 
-import pytest
-
-from tests.nomad.rendering import DEPLOYMENTS, PLATFORM, rendered, tasks, templates
+from tests.nomad.rendering import (
+    every_job,
+    platform_job,
+    rendered,
+    tasks,
+    templates,
+)
 
 SECRETS_DIR = "${NOMAD_SECRETS_DIR}/"
 # A word like those that key generators make: long, with digits, capitals and small letters.
@@ -23,8 +27,6 @@ NO_SECRETS = {
     "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__UNACKED_INDEX_KEY",
     "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__UNACKED_MUTEX_KEY",
 }
-every_job = pytest.mark.parametrize("job_id", list(DEPLOYMENTS))
-platform_job = pytest.mark.parametrize("job_id", PLATFORM)
 
 
 def _without_templates(job_id: str) -> str:

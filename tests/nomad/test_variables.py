@@ -90,6 +90,7 @@ ACCEPTED = [
 ]
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize(("job_id", "variable", "value", "message"), REFUSED)
 def test_a_bad_value_is_refused(job_id: str, variable: str, value: str, message: str) -> None:
     done = output(DEPLOYMENTS[job_id], **{variable: value})
@@ -97,6 +98,7 @@ def test_a_bad_value_is_refused(job_id: str, variable: str, value: str, message:
     assert message in " ".join(done.stderr.split())
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize(("job_id", "variable", "value"), ACCEPTED)
 def test_a_good_value_is_taken(job_id: str, variable: str, value: str) -> None:
     done = output(DEPLOYMENTS[job_id], **{variable: value})
@@ -111,6 +113,7 @@ EMPTY = {
 }
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize(("variable", "job_id"), sorted(EMPTY.items()))
 def test_an_empty_text_is_refused(variable: str, job_id: str) -> None:
     """It is what an unset variable of a shell becomes."""
@@ -161,6 +164,7 @@ def test_an_environment_sets_every_variable_without_a_default(variables: Path) -
     assert not missing
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("variables", VARIABLE_FILES, ids=lambda path: path.name)
 @pytest.mark.parametrize("job_id", PLATFORM)
 def test_every_job_renders_in_every_environment(job_id: str, variables: Path) -> None:

@@ -162,6 +162,7 @@ def test_a_table_can_show_what_other_programs_say(capsys: pytest.CaptureFixture[
     assert "[Errno 111]" in shown
 
 
+@pytest.mark.slow
 def test_a_platform_that_does_not_answer_is_told_part_by_part(
     command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:

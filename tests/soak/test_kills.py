@@ -39,7 +39,7 @@ def test_down_keeps_the_data_and_up_finds_it(platform: Access) -> None:
     before = platform.airflow(runs)["total_entries"]
     for command in ("down", "up"):
         done = subprocess.run(
-            [sys.executable, "-m", f"scripts.{command}"],
+            [sys.executable, "-m", f"scripts.local.{command}"],
             cwd=ROOT, capture_output=True, text=True, timeout=900, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

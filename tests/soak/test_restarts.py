@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,5 +19,5 @@ ROUNDS = 10
 
 @pytest.mark.soak
 @pytest.mark.parametrize("number", range(ROUNDS))
-def test_every_restart_ends_healthy(platform: Access, number: int) -> None:
-    restart(platform, random.randrange(10**6), new_database=number % 3 == 2)
+def test_every_restart_ends_healthy(platform: Access, seed: int, number: int) -> None:
+    restart(platform, seed + number, new_database=number % 3 == 2)

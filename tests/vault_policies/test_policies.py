@@ -213,6 +213,7 @@ def test_an_identity_that_nomad_did_not_sign_is_refused(vault: VaultServer) -> N
         vault.login("redis", forged)
 
 
+@pytest.mark.programs
 def test_a_local_platform_fills_every_path_that_a_job_reads_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,6 +56,7 @@ def repository(tmp_path: Path) -> Path:
     return Path(shutil.copytree(TEMPLATE, tmp_path / "repository", ignore=ignore))
 
 
+@pytest.mark.slow
 def test_its_own_tests_pass(repository: Path) -> None:
     said = python("-m", "pytest", "-p", "no:cacheprovider", "-q", home=repository)
     assert "4 passed" in said

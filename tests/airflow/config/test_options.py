@@ -21,6 +21,8 @@ from tests.nomad.rendering import DEPLOYMENTS, tasks
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 CONFIG = ROOT / "airflow/config/airflow.cfg"
 PROGRAM = """
 import json
@@ -58,6 +60,7 @@ def in_file() -> list[tuple[str, str]]:
     return [(section, key) for section in parser.sections() for key in parser[section]]
 
 
+@pytest.fixture(scope="module")
 def in_jobs() -> dict[str, tuple[str, str]]:
     """Return (section, option) by the name of the variable, of every variable of every job."""
     names = {
@@ -67,11 +70,13 @@ def in_jobs() -> dict[str, tuple[str, str]]:
         for name in task["Env"] or {}
         if name.startswith("AIRFLOW__")
     }
-    return {
+    options = {
         name: (section.lower(), key.lower())
-        for name in sorted(names)
+        for name in names
         for section, key in re.findall(r"^AIRFLOW__(.+?)__(.+?)(?:_CMD)?$", name)
     }
+    assert set(options) == names
+    return options
 
 
 @pytest.mark.parametrize(("section", "key"), in_file())
@@ -81,19 +86,25 @@ def test_an_option_of_the_file_is_known(
     assert key in known.get(section, {}), f"[{section}] {key}"
 
 
-@pytest.mark.parametrize("name", in_jobs())
-def test_an_option_of_a_job_is_known(known: dict[str, dict[str, bool]], name: str) -> None:
-    section, key = in_jobs()[name]
-    if section not in FREE:
-        assert key in known.get(section, {}), name
-
-
-@pytest.mark.parametrize("name", [name for name in in_jobs() if name.endswith("_CMD")])
-def test_what_comes_from_a_command_is_an_option_that_takes_one(
-    known: dict[str, dict[str, bool]], name: str
+@pytest.mark.programs
+def test_every_option_of_a_job_is_known(
+    known: dict[str, dict[str, bool]], in_jobs: dict[str, tuple[str, str]]
 ) -> None:
-    section, key = in_jobs()[name]
-    assert known[section][key], f"Airflow reads no command for [{section}] {key}"
+    asked = {name: where for name, where in in_jobs.items() if where[0] not in FREE}
+    assert asked
+    assert [
+        name for name, (section, key) in asked.items() if key not in known.get(section, {})
+    ] == []
+
+
+@pytest.mark.programs
+def test_what_comes_from_a_command_is_an_option_that_takes_one(
+    known: dict[str, dict[str, bool]], in_jobs: dict[str, tuple[str, str]]
+) -> None:
+    commands = {name: where for name, where in in_jobs.items() if name.endswith("_CMD")}
+    assert commands
+    takes_none = [name for name, (section, key) in commands.items() if not known[section][key]]
+    assert takes_none == [], "Airflow reads no command for these"
 
 
 def test_no_secret_is_in_the_file(known: dict[str, dict[str, bool]]) -> None:
@@ -107,6 +118,7 @@ def value(section: str, key: str) -> Any:
     return parser[section][key]
 
 
+@pytest.mark.programs
 def test_ports_and_queues_are_those_of_the_jobs() -> None:
     """What stands in the file and in a job file must be the same."""
     (serve,) = [task for task in tasks("airflow-logs") if task["Name"] == "serve"]

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import structlog
 from typer.testing import CliRunner
 
 from delivery.__main__ import app
@@ -271,10 +270,7 @@ class Verbs:
 
     def __call__(self, *verb: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run a verb through the console script's app, in this process: it starts faster."""
-        try:
-            done = CliRunner().invoke(app, verb, env=self.environ | more)
-        finally:
-            structlog.reset_defaults()
+        done = CliRunner().invoke(app, verb, env=self.environ | more)
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
         return subprocess.CompletedProcess(verb, done.exit_code, done.stdout, done.stderr)

@@ -83,6 +83,7 @@ def settings(nomad: HttpServer, tmp_path: Path) -> PublishSettings:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_it_waits_until_the_end_is_recorded(nomad: HttpServer, settings: PublishSettings) -> None:
     running = changed(allocation(0), State="running")
     nomad.answer(

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from tests.conftest import PostgresServer
     from tests.ingest.world import World
 
+pytestmark = pytest.mark.slow
+
 LOADER = '''"""Airflow DAGs of the pipelines."""
 
 from pathlib import Path

@@ -102,6 +102,7 @@ def test_something_that_speaks_no_http_is_no_answer(words: bytes) -> None:
         thread.join(5)
 
 
+@pytest.mark.slow
 def test_a_service_that_takes_the_question_and_says_nothing_is_given_five_seconds() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         started = time.monotonic()

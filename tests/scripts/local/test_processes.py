@@ -122,6 +122,7 @@ def test_a_process_may_end_in_its_own_way(home: Path) -> None:
     wait_until_said(home, "up")
     processes.stop("one")
     wait_until_said(home, "done")
+    assert processes.find("one") is None
 
 
 def test_the_operators_shell_does_not_reach_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from tests.vault_policies.server import VaultServer
 
+pytestmark = pytest.mark.programs
+
 MOUNT = "institution-kv"
 ENVIRONMENT = "production"
 

@@ -120,6 +120,7 @@ def test_the_owner_of_a_database_needs_no_more_rights(
         load(connection, "service_desk", SMALL, SEED)
         load(connection, "hr", SMALL, SEED, replace=True)
         mutate(connection, "hr", 1)
+        assert one(connection, "SELECT count(*) FROM employees") > 0
 
 
 @pytest.mark.parametrize("database_", DATABASES)

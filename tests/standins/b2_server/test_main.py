@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
+from scripts.repository import ROOT
 from standins.b2_server.endpoint import B2Endpoint, running_endpoint
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_data_keys_tokens_and_clock_survive_a_restart(tmp_path: Path) -> None:
     with running_endpoint(tmp_path) as endpoint:
         bucket = endpoint.create_bucket()
@@ -111,6 +114,7 @@ def test_an_upload_has_its_token_alone_and_leaves_nothing_when_cut_off(tmp_path:
         assert "Traceback" not in (tmp_path / "server.log").read_text()
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_over_200_megabytes(tmp_path: Path) -> None:
     with running_endpoint(tmp_path) as endpoint:
         bucket = endpoint.create_bucket()
@@ -126,7 +130,7 @@ def test_memory_stays_flat_over_200_megabytes(tmp_path: Path) -> None:
 
 
 def test_the_folder_runs_alone(tmp_path: Path) -> None:
-    shutil.copytree(Path(__file__).parent, tmp_path / "b2_server")
+    shutil.copytree(ROOT / "standins/b2_server", tmp_path / "b2_server")
     (tmp_path / "credentials.json").write_text('{"account_id": "a", "key_id": "b", "key": "c"}')
     with subprocess.Popen(
         [sys.executable, "-m", "b2_server", "--data", "data", "--port", "0",
@@ -144,9 +148,8 @@ def test_the_folder_runs_alone(tmp_path: Path) -> None:
 
 def test_help_teaches_and_wrong_credentials_are_named(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "standins.b2_server"]
-    root = Path(__file__).resolve().parents[3]
     shown = subprocess.run(
-        [*command, "--help"], cwd=root, capture_output=True, text=True, check=True,
+        [*command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True,
         env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
     )  # fmt: skip
     for word in ("--minimum-part-size", "realm", "/harmattan-test/clock", "close_mid_body"):
@@ -154,7 +157,7 @@ def test_help_teaches_and_wrong_credentials_are_named(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text('{"account_id": "a", "key": "hush"}')
     refused = subprocess.run(
         [*command, "--data", tmp_path / "data", "--credentials", tmp_path / "bad.json"],
-        cwd=root, capture_output=True, text=True, check=False,
+        cwd=ROOT, capture_output=True, text=True, check=False,
         env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
     )  # fmt: skip
     assert refused.returncode == 2
@@ -164,7 +167,7 @@ def test_help_teaches_and_wrong_credentials_are_named(tmp_path: Path) -> None:
 
 def test_contents_are_stored_as_they_are_sent(b2_endpoint: B2Endpoint) -> None:
     bucket = b2_endpoint.create_bucket()
-    content = os.urandom(1000)
+    content = random.Random(1).randbytes(1000)
     bucket.upload_bytes(content, "x")
     digest = hashlib.sha256(content).digest()
     blobs = (b2_endpoint.home / "data" / "blobs").iterdir()
