@@ -21,6 +21,7 @@ from backup.signature import Signers
 from backup.store import Store, open_store
 from frame.failure import Failure, Stopped
 from frame.log import get_logger
+from frame.version import own_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,7 +67,11 @@ def run_drill(
                 for database in databases[len(results) :]
             ]
         report = DrillReport(
-            started=started, finished=datetime.now(UTC), at=at, databases=tuple(results)
+            started=started,
+            finished=datetime.now(UTC),
+            at=at,
+            databases=tuple(results),
+            program_version=own_version(),
         )
         _keep(settings, store, report)
     return report

@@ -10,7 +10,6 @@ from rich.console import Group
 from rich.text import Text
 
 from frame.output import table
-from frame.version import own_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,7 +60,7 @@ class DrillReport(BaseModel):
         default=None, description="no younger backups; None: the newest"
     )
     databases: tuple[DrillResult, ...]
-    program_version: str = Field(default_factory=own_version)
+    program_version: str = "unknown"
 
     @property
     def which(self) -> str:

@@ -38,6 +38,7 @@ WHILE_COLLECTING = frozenset({"file", "uname"})
 FIXTURES = {
     "postgres": "programs",
     "vault_server": "programs",
+    "nomad_agent": "programs",
     "sshd": "programs",
     "gnupg_home": "programs",
     "browser": "programs",

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from backup.alerts import Alerts
 from frame.failure import WrongUse
@@ -63,22 +62,21 @@ def test_an_answer_that_may_change_is_waited_for() -> None:
 
 
 @pytest.mark.usefixtures("no_waiting")
-def test_nobody_there_fails_nothing() -> None:
+def test_nobody_there_fails_nothing(caplog: pytest.LogCaptureFixture) -> None:
     with http_server() as hook:
         gone = f"{hook.url}/"
-    with capture_logs() as said:
-        for url in (gone, "no URL"):
-            told(url, url).failed("job", "local", [])
-            told(url, url).good("hr")
+    for url in (gone, "no URL"):
+        told(url, url).failed("job", "local", [])
+        told(url, url).good("hr")
+    said: list[Any] = [record.msg for record in caplog.records]
     assert [line["event"] for line in said] == ["alert not delivered", "ping not delivered"] * 2
     assert "no URL" not in str(said)
 
 
-def test_without_a_url_nobody_is_told() -> None:
-    with capture_logs() as said:
-        told().good("hr")
-        told().failed("job", "local", [])
-    assert said == []
+def test_without_a_url_nobody_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    told().good("hr")
+    told().failed("job", "local", [])
+    assert caplog.records == []
 
 
 def test_a_file_that_is_no_alerts_is_told_without_what_it_holds(empty_house: House) -> None:

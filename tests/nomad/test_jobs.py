@@ -206,6 +206,7 @@ def test_a_service_tries_in_place_a_few_times_and_then_elsewhere(job_id: str) ->
         assert {group["RestartPolicy"]["Mode"] for group in groups(job_id)} == {mode}
 
 
+@pytest.mark.programs
 def test_there_is_one_log_server_a_node() -> None:
     (group,) = groups("airflow-logs")
     assert [each["Operand"] for each in group["Constraints"] or []] == ["distinct_hosts"]

@@ -41,7 +41,7 @@ FOREVER = {
 
 
 @pytest.fixture(scope="module")
-def nomad(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nomad]:
+def nomad_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nomad]:
     """A server with one client that starts plain processes."""
     if os.geteuid() != 0:
         pytest.skip("Nomad's client needs root")
@@ -161,79 +161,88 @@ def tcp_check(port: int) -> dict[str, Any]:
     return {"Services": [service], "Networks": [{"Mode": "host", "ReservedPorts": ports}]}
 
 
-def test_an_old_failure_of_a_system_job_is_history(nomad: Nomad, tmp_path: Path) -> None:
+def test_an_old_failure_of_a_system_job_is_history(nomad_agent: Nomad, tmp_path: Path) -> None:
     script = f"test -e {tmp_path}/mended && exec sleep 600; exit 3"
-    run(nomad, "system", script, "system")
-    failed = becomes(nomad, "system", lambda each: "Exit Code: 3" in each.reason)
+    run(nomad_agent, "system", script, "system")
+    failed = becomes(nomad_agent, "system", lambda each: "Exit Code: 3" in each.reason)
     assert not failed.well
     (tmp_path / "mended").touch()
-    nomad.job.evaluate_job("system")
-    assert becomes(nomad, "system", lambda each: each.well).state == "1/1 healthy"
+    nomad_agent.job.evaluate_job("system")
+    assert becomes(nomad_agent, "system", lambda each: each.well).state == "1/1 healthy"
     failures = [
         each
-        for each in nomad.job.get_allocations("system")
+        for each in nomad_agent.job.get_allocations("system")
         if each["ClientStatus"] == "failed" and each["DesiredStatus"] == "run"
     ]
     assert failures, "Nomad still wants what failed, which is why it must not be counted"
 
 
-def test_a_node_that_is_not_eligible_is_not_wanted(nomad: Nomad) -> None:
-    run(nomad, "everywhere", "exec sleep 600", "system")
-    becomes(nomad, "everywhere", lambda each: each.well)
-    (node,) = nomad.nodes.get_nodes()
-    nomad.node.eligible_node(node["ID"], ineligible=True)
+def test_a_node_that_is_not_eligible_is_not_wanted(nomad_agent: Nomad) -> None:
+    run(nomad_agent, "everywhere", "exec sleep 600", "system")
+    becomes(nomad_agent, "everywhere", lambda each: each.well)
+    (node,) = nomad_agent.nodes.get_nodes()
+    nomad_agent.node.eligible_node(node["ID"], ineligible=True)
     try:
-        assert health(nomad, "everywhere").state == "0/1 healthy"  # no node at all is not well
+        assert (
+            health(nomad_agent, "everywhere").state == "0/1 healthy"
+        )  # no node at all is not well
     finally:
-        nomad.node.eligible_node(node["ID"], eligible=True)
-    assert health(nomad, "everywhere").well
+        nomad_agent.node.eligible_node(node["ID"], eligible=True)
+    assert health(nomad_agent, "everywhere").well
 
 
-def test_a_service_whose_check_fails_is_never_well(nomad: Nomad) -> None:
-    run(nomad, "checked", "exec sleep 600", **tcp_check(free_port()))
+def test_a_service_whose_check_fails_is_never_well(nomad_agent: Nomad) -> None:
+    run(nomad_agent, "checked", "exec sleep 600", **tcp_check(free_port()))
     looks: list[Health] = []
     deadline = time.monotonic() + 30
     while "refused" not in (looks[-1].reason if looks else ""):
         assert time.monotonic() < deadline, looks[-1]
-        looks.append(health(nomad, "checked"))
+        looks.append(health(nomad_agent, "checked"))
     assert not any(each.well for each in looks)
     assert "the check of checked says" in looks[-1].reason
 
 
-def test_a_service_whose_check_passes_becomes_well(nomad: Nomad) -> None:
+def test_a_service_whose_check_passes_becomes_well(nomad_agent: Nomad) -> None:
     port = free_port()
-    run(nomad, "served", f"exec python3 -m http.server --bind 127.0.0.1 {port}", **tcp_check(port))
-    wait(nomad, ["served"], timeout=30, lasting=2)
-    assert health(nomad, "served").state == "1/1 healthy"
+    run(
+        nomad_agent,
+        "served",
+        f"exec python3 -m http.server --bind 127.0.0.1 {port}",
+        **tcp_check(port),
+    )
+    wait(nomad_agent, ["served"], timeout=30, lasting=2)
+    assert health(nomad_agent, "served").state == "1/1 healthy"
 
 
-def test_a_job_that_flaps_is_never_well_for_long(nomad: Nomad) -> None:
-    run(nomad, "flaps", "sleep 3; exit 1", RestartPolicy=AGAIN)
-    assert becomes(nomad, "flaps", lambda each: each.well), "a single good look is to be had"
+def test_a_job_that_flaps_is_never_well_for_long(nomad_agent: Nomad) -> None:
+    run(nomad_agent, "flaps", "sleep 3; exit 1", RestartPolicy=AGAIN)
+    assert becomes(nomad_agent, "flaps", lambda each: each.well), "a single good look is to be had"
     with pytest.raises(Failure, match=r"flaps is 0/1 healthy"):
-        wait(nomad, ["flaps"], timeout=12, lasting=8)
+        wait(nomad_agent, ["flaps"], timeout=12, lasting=8)
 
 
-def test_a_job_that_becomes_unwell_again_is_waited_for_again(nomad: Nomad, tmp_path: Path) -> None:
+def test_a_job_that_becomes_unwell_again_is_waited_for_again(
+    nomad_agent: Nomad, tmp_path: Path
+) -> None:
     second = tmp_path / "second"
     script = f"test -e {second} && exec sleep 600; touch {second}; sleep 4; exit 1"
     said: list[str] = []
-    run(nomad, "settles", script, RestartPolicy=AGAIN)
-    wait(nomad, ["settles"], timeout=60, lasting=7, say=said.append)
-    (allocation,) = nomad.job.get_allocations("settles")
+    run(nomad_agent, "settles", script, RestartPolicy=AGAIN)
+    wait(nomad_agent, ["settles"], timeout=60, lasting=7, say=said.append)
+    (allocation,) = nomad_agent.job.get_allocations("settles")
     assert allocation["TaskStates"]["task"]["Restarts"] == 1
     well = [text.startswith("all 1 jobs are well") for text in said]
     assert True in well[: len(well) - 1 - well[::-1].index(False)], "well before it was not"
 
 
-def test_the_error_names_every_job_that_is_not_well_and_why(nomad: Nomad) -> None:
-    run(nomad, "good", "exec sleep 600")
+def test_the_error_names_every_job_that_is_not_well_and_why(nomad_agent: Nomad) -> None:
+    run(nomad_agent, "good", "exec sleep 600")
     nowhere = [{"LTarget": "${attr.kernel.name}", "RTarget": "plan9", "Operand": "="}]
-    run(nomad, "nowhere", "exec sleep 600", Constraints=nowhere)
+    run(nomad_agent, "nowhere", "exec sleep 600", Constraints=nowhere)
     task = {"Config": {"command": "/nonexistent/program"}}
-    run(nomad, "refused", "", ReschedulePolicy=FOREVER, task=task)
+    run(nomad_agent, "refused", "", ReschedulePolicy=FOREVER, task=task)
     with pytest.raises(Failure) as caught:
-        wait(nomad, ["good", "nowhere", "refused", "unknown"], timeout=6)
+        wait(nomad_agent, ["good", "nowhere", "refused", "unknown"], timeout=6)
     _, *lines = caught.value.message.splitlines()
     assert re.match(r"not every job is well after \d+ s:", caught.value.message)
     assert [line.split()[0] for line in lines] == ["nowhere", "refused", "unknown"]
@@ -243,30 +252,38 @@ def test_the_error_names_every_job_that_is_not_well_and_why(nomad: Nomad) -> Non
     assert lines[2].strip() == "unknown is absent"
 
 
-def test_what_a_driver_failed_comes_back_by_itself(nomad: Nomad, tmp_path: Path) -> None:
+def test_what_a_driver_failed_comes_back_by_itself(nomad_agent: Nomad, tmp_path: Path) -> None:
     """And is waited for meanwhile: the first allocation is dead for good, and that is history."""
     program = tmp_path / "program"
-    run(nomad, "back", "", ReschedulePolicy=FOREVER, task={"Config": {"command": str(program)}})
-    becomes(nomad, "back", lambda each: str(program) in each.reason)
+    run(
+        nomad_agent,
+        "back",
+        "",
+        ReschedulePolicy=FOREVER,
+        task={"Config": {"command": str(program)}},
+    )
+    becomes(nomad_agent, "back", lambda each: str(program) in each.reason)
     program.write_text("#!/bin/sh\nexec sleep 600\n")
     program.chmod(0o755)
-    wait(nomad, ["back"], timeout=60, lasting=2)
-    assert health(nomad, "back").state == "1/1 healthy"
+    wait(nomad_agent, ["back"], timeout=60, lasting=2)
+    assert health(nomad_agent, "back").state == "1/1 healthy"
 
 
-def test_a_drivers_error_of_a_batch_job_that_is_tried_again_is_not_its_end(nomad: Nomad) -> None:
+def test_a_drivers_error_of_a_batch_job_that_is_tried_again_is_not_its_end(
+    nomad_agent: Nomad,
+) -> None:
     task = {"Config": {"command": "/nonexistent/program"}}
-    run(nomad, "migrate", "", "batch", ReschedulePolicy=FOREVER, task=task)
-    found = becomes(nomad, "migrate", lambda each: each.state.startswith("failed"))
+    run(nomad_agent, "migrate", "", "batch", ReschedulePolicy=FOREVER, task=task)
+    found = becomes(nomad_agent, "migrate", lambda each: each.state.startswith("failed"))
     assert (found.state, found.failed) == ("failed, to be tried again", False)
     assert "/nonexistent/program" in found.reason
-    run(nomad, "no-more", "exit 4", "batch")
-    becomes(nomad, "no-more", lambda each: each.failed)
+    run(nomad_agent, "no-more", "exit 4", "batch")
+    becomes(nomad_agent, "no-more", lambda each: each.failed)
     with pytest.raises(Failure, match="no-more is failed: Exit Code: 4"):
-        wait(nomad, ["no-more"], timeout=60)
+        wait(nomad_agent, ["no-more"], timeout=60)
 
 
-def test_a_launch_that_failed_is_not_waited_for(nomad: Nomad) -> None:
+def test_a_launch_that_failed_is_not_waited_for(nomad_agent: Nomad) -> None:
     config = {"Config": {"command": "/bin/sh", "args": ["-c", "exit 5"]}}
     task = {"Name": "task", "Driver": "raw_exec", "Resources": {"CPU": 20, "MemoryMB": 16}}
     group = {
@@ -274,13 +291,13 @@ def test_a_launch_that_failed_is_not_waited_for(nomad: Nomad) -> None:
     }  # fmt: skip
     periodic = {"Enabled": True, "SpecType": "cron", "Specs": ["0 0 1 1 *"]}
     job = {"ID": "monthly", "Type": "batch", "Datacenters": ["*"], "TaskGroups": [group]}
-    nomad.job.register_job("monthly", {"Job": job | {"Periodic": periodic}})
-    assert health(nomad, "monthly").state == "periodic 0 0 1 1 *"
-    nomad.job.periodic_job("monthly")
-    found = becomes(nomad, "monthly", lambda each: not each.well)
+    nomad_agent.job.register_job("monthly", {"Job": job | {"Periodic": periodic}})
+    assert health(nomad_agent, "monthly").state == "periodic 0 0 1 1 *"
+    nomad_agent.job.periodic_job("monthly")
+    found = becomes(nomad_agent, "monthly", lambda each: not each.well)
     assert found.state == "last launch failed in task"
     assert found.reason == "Exit Code: 5"
-    wait(nomad, ["monthly"], timeout=1, lasting=0)
+    wait(nomad_agent, ["monthly"], timeout=1, lasting=0)
 
 
 def test_a_nomad_that_is_away_is_one_clear_error() -> None:
@@ -289,9 +306,9 @@ def test_a_nomad_that_is_away_is_one_clear_error() -> None:
         wait(client, ["redis"], timeout=1)
 
 
-def test_a_job_that_was_of_another_type_is_refused_with_the_way_out(nomad: Nomad) -> None:
-    run(nomad, "dag-mirror", "exec sleep 600", "system")
+def test_a_job_that_was_of_another_type_is_refused_with_the_way_out(nomad_agent: Nomad) -> None:
+    run(nomad_agent, "dag-mirror", "exec sleep 600", "system")
     files = [ROOT / "nomad/vars/local.hcl", image_variables()]
     with pytest.raises(Failure, match='cannot update job from type "system"') as caught:
-        deploy.run(jobs.job("dag-mirror"), files, {"NOMAD_ADDR": nomad.address})
+        deploy.run(jobs.job("dag-mirror"), files, {"NOMAD_ADDR": nomad_agent.address})
     assert caught.value.hint.endswith("nomad job stop -purge dag-mirror")
