@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from xdist.remote import Producer
 
-pytest_plugins = ["tests.programs"]
+pytest_plugins = ["tests.programs", "tests.ingest.world"]
 
 PG_BIN = Path("/usr/lib/postgresql/15/bin")
 # What kills or counts every process of a user of the machine, or drives the one platform on it: one

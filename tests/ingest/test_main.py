@@ -153,7 +153,7 @@ def test_init_writes_a_file_that_check_and_run_take(world: World) -> None:
     assert "  - name: public.big\n    load: incremental\n    cursor: modified_at" in text
     assert ingest("init", "hr", **environment).stdout == text
     again = ingest("init", "hr", "--output", file, **environment)
-    assert (again.returncode, "expected no such file" in again.stderr) == (2, True)
+    assert (again.returncode, "is there already" in again.stderr) == (2, True)
     none = ingest("init", "hr", "--schema", "nope", **environment)
     assert (none.returncode, "expected tables in nope, found none" in none.stderr) == (1, True)
 
@@ -163,11 +163,11 @@ def test_run_takes_an_interval_only_whole(world: World) -> None:
     assert (done.returncode, "--since and --until go together" in done.stderr) == (2, True)
 
 
-def test_no_connection_is_a_clear_failure(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_connection_is_wrong_use(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AIRFLOW_CONN_HR", raising=False)
     monkeypatch.delenv("AIRFLOW_CONN_WAREHOUSE", raising=False)
     done = ingest("run", world.file())
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "HINT: export AIRFLOW_CONN_WAREHOUSE=" in done.stderr
 
 

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scripts.repository import ROOT
-from tests.ingest.world import pair, roles, world
 from tests.vault_policies.server import vault_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["pair", "roles", "vault_server", "world"]
+__all__ = ["vault_server"]
 
 
 @pytest.fixture(scope="session")
