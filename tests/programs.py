@@ -3,11 +3,14 @@
 Collecting starts nothing. A test may start what stands on a machine after ``make setup``, scripts/
 and what it wrote itself. All else - a server, a package of Debian's, Docker, Nomad, Vault, Go - is
 for tests with the marker ``programs``, which ``make check`` leaves out: a test without it fails as
-soon as it starts one. What a child process starts in its turn is not seen.
+soon as it starts one. A process that it starts finds those of REFUSED_TO_CHILDREN on its PATH, and
+they fail: nothing compiles Nomad for ten minutes.
 """
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import shutil
 import sys
@@ -47,6 +50,7 @@ FIXTURES = {
 }
 MAY_START_ALL = ("programs", "e2e", "soak")
 
+REFUSED_TO_CHILDREN = ("docker", "go", "gpg", "nomad", "pg_dump", "psql", "vault", "zstd")
 TEMPORARY = Path(tempfile.gettempdir())
 
 _holds: list[tuple[str, frozenset[str]]] = []
@@ -71,7 +75,9 @@ def _look(event: str, arguments: tuple[Any, ...]) -> None:
     if found is None or Path(found).name in allowed:  # None: it is not there, so nothing starts
         return
     path = Path(found).resolve()
-    if not any(path.is_relative_to(folder) for folder in (ROOT / "scripts", TEMPORARY)):
+    if path.parent == _refusals() or not any(
+        path.is_relative_to(folder) for folder in (ROOT / "scripts", TEMPORARY)
+    ):
         pytest.fail(f"{who} starts {program}, which tests/programs.py does not allow")
 
 
@@ -93,8 +99,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(FIXTURES[name])
 
 
+@functools.cache
+def _refusals() -> Path:
+    """Return a folder with a program of each refused name that says why and fails."""
+    folder = Path(tempfile.mkdtemp(prefix="harmattan-refused-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for name in REFUSED_TO_CHILDREN:
+        program = folder / name
+        program.write_text("#!/bin/sh\necho 'a test without the marker `programs`' >&2\nexit 1\n")
+        program.chmod(0o755)
+    return folder
+
+
+def _may_start_all(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(name) for name in MAY_START_ALL)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Refuse programs to the children of a test without the marker."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not _may_start_all(item):
+            patch.setenv("PATH", str(_refusals()), prepend=os.pathsep)
+        return (yield)
+
+
 def _held(item: pytest.Item) -> Generator[None, object, object]:
-    if any(item.get_closest_marker(name) for name in MAY_START_ALL):
+    if _may_start_all(item):
         return (yield)
     with hold("a test without the marker `programs`", ALWAYS_THERE):
         return (yield)

@@ -15,10 +15,16 @@ if TYPE_CHECKING:
 REFUSED = pytest.fail.Exception
 
 
-@pytest.mark.parametrize("program", ["find", "/usr/bin/find"])
+@pytest.mark.parametrize("program", ["find", "/usr/bin/find", "nomad"])
 def test_a_test_without_the_marker_that_starts_another_program_fails(program: str) -> None:
     with pytest.raises(REFUSED, match=f"without the marker `programs` starts {program}"):
         subprocess.run([program], check=True)
+
+
+def test_a_child_of_such_a_test_cannot_build_the_toolchain() -> None:
+    program = "import subprocess as s, sys; sys.exit(s.run(['go', 'version']).returncode)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert (done.returncode, b"without the marker" in done.stderr) == (1, True)
 
 
 @pytest.mark.programs

@@ -19,10 +19,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+ASK_NOMAD = (
+    "test_what_nomad_refuses_is_told_in_nomads_words",
+    "test_a_nomad_that_does_not_answer_is_one_clear_error",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the one test of this folder that asks Nomad itself."""
+    """Mark the tests of this folder that run the real ``nomad``."""
     for item in items:
-        if item.name == "test_what_nomad_refuses_is_told_in_nomads_words":
+        if item.name in ASK_NOMAD:
             item.add_marker(pytest.mark.programs)
 
 
