@@ -88,8 +88,8 @@ def _unwell(client: Nomad, job_ids: Sequence[str]) -> list[Health]:
 def _waited_for(unwell: Sequence[Health], jobs: int) -> str:
     if not unwell:
         return f"all {jobs} jobs are well; that it lasts is looked at"
-    states = "; ".join(str(replace(each, reason=_end(each.reason))) for each in unwell)
-    return f"{len(unwell)} of {jobs} jobs are not well: {states}"
+    states = [f"    {replace(each, reason=_end(each.reason))}" for each in unwell]
+    return "\n".join([f"{len(unwell)} of {jobs} jobs are not well:", *states])
 
 
 def _end(reason: str) -> str:
