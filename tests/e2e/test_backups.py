@@ -161,6 +161,12 @@ def test_the_drill_proves_every_database(platform: Access) -> None:
     assert all(rows[database] > 0 for database in databases.DATABASES)
 
 
+def test_a_report_says_the_version_that_git_gave_the_image(platform: Access) -> None:
+    report = newest_report(platform)
+    assert report is not None
+    assert re.fullmatch(r"\d[\w.]*(\+[\w.]+)?", report.program_version)
+
+
 def test_the_page_of_the_drill_is_read_in_a_browser(platform: Access, home: Path) -> None:
     with platform.backups() as settings, open_store(settings, settings.b2_key(B2_KEY)) as store:
         pages = [
