@@ -7,7 +7,7 @@ UV := .venv/bin/uv
 TEST_PACKAGES := postgresql-15 openssh-server openssh-client git gnupg zstd shellcheck chromium faketime jq
 
 .PHONY: help
-help: ## Say what there is
+help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 .venv/installed: requirements/dev.txt pyproject.toml
@@ -22,7 +22,7 @@ up: setup ## Bring everything up on this machine and run the main job once
 	@$(PYTHON) -m scripts.local.up
 
 .PHONY: status
-status: setup ## Tell how everything is; exit 1 if anything is not well
+status: setup ## Show how everything is; exit 1 if anything is not well
 	@$(PYTHON) -m scripts.status
 
 .PHONY: down
@@ -43,7 +43,7 @@ drill: setup ## Hold a restore drill now and show its report
 	@$(PYTHON) -m scripts.restore_drill
 
 .PHONY: check
-check: setup ## Check style and run the tests that need no server, Docker or toolchain (a minute)
+check: setup ## Check style and run the tests that need no server, Docker or toolchain (about a minute)
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m pytest -m "not programs and not slow and not e2e and not soak" --numprocesses 2

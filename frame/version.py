@@ -19,8 +19,8 @@ _DESCRIBED = re.compile(
 def own_version() -> str:
     """Return the version, as PEP 440 writes it: ``1.2.0``, or ``1.2.0+5.g0a1b2c3`` after it.
 
-    Of an image it is what its build was told, of a checkout what git says of it now, of an
-    installed package what its build was told.
+    Of a checkout it is what git says of it now, of an image or an installed package what git
+    said when that was built.
     """
     if built := os.environ.get(VARIABLE):
         return built

@@ -190,7 +190,7 @@ def _refill(
         raise Failure(
             f"warehouse: table {plan}, column {', '.join(changed)}: expected the columns"
             f" and the key that {'; '.join(blockers)} was made for, found them changed",
-            hint="Drop it, run again, and create it anew; or grant this role membership in the"
+            hint="Drop it, run again, and create it again; or grant this role membership in the"
             " owner of the views, so that it can make them again.",
         )
     log.warning("%s is filled a second time, because of: %s", plan, "; ".join(blockers))

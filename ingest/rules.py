@@ -233,7 +233,7 @@ class TableRule(BaseModel):
     )
     on_schema_change: OnSchemaChange = Field(
         default="refresh",
-        description="refresh: load the whole table anew; evolve: alter the published table where"
+        description="refresh: load the whole table again; evolve: alter the published table where"
         " no row must be read again; fail: publish nothing",
     )
     columns: Columns = Field(default=Columns(), description="columns left out or hashed")

@@ -36,6 +36,12 @@ NAMES = {
     "BACKUP_BUCKET": "the bucket of the backups",
     "BACKUP_PREFIX": "the environment's folder in it",
 }
+# The same for ``--help``, and what it may hold besides.
+VARIABLES = [
+    *NAMES.items(),
+    ("NOMAD_CACERT", "file of the cluster's own CA, if it has one"),
+    ("VAULT_CACERT", "the same for Vault"),
+]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from backup.report import drill_table
-from frame.application import Application, exit_codes
+from frame.application import Application, definitions, epilog, exit_codes
 from frame.failure import ExitCode, Failure
 from frame.output import AsJson, print_json, screen
 from frame.progress import step
@@ -25,7 +25,12 @@ console = screen(stderr=True)
 app = Application("scripts/restore_drill.py")
 
 
-@app.command(epilog=exit_codes({0: "every database was restored equal", 1: "one was not"}))
+@app.command(
+    epilog=epilog(
+        definitions("Environment, for another platform than this machine's", access.VARIABLES),
+        exit_codes({0: "every database was restored equal", 1: "one was not"}),
+    )
+)
 def main(
     names: Annotated[
         list[str] | None, typer.Argument(help="Databases, by their names; all if none.")

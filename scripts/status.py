@@ -1,5 +1,5 @@
 #!.venv/bin/python
-"""Tell how everything is: jobs, Airflow, pipelines, the DAG gate, backups, the last drill."""
+"""Show how everything is: jobs, Airflow, pipelines, the DAG gate, backups, the last drill."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from backup.registry import load_registry
 from backup.report import DrillReport, human_age, human_bytes, last_results
 from backup.settings import B2_KEY
 from backup.store import open_store
-from frame.application import Application, exit_codes
+from frame.application import Application, definitions, epilog, exit_codes
 from frame.failure import ExitCode, Failure
 from frame.output import AsJson, print_json, screen, table
 from scripts import access
@@ -265,7 +265,12 @@ def show(status: Status) -> None:
 app = Application("scripts/status.py")
 
 
-@app.command(epilog=exit_codes({0: "everything is well", 1: "something is not"}))
+@app.command(
+    epilog=epilog(
+        definitions("Environment, for another platform than this machine's", access.VARIABLES),
+        exit_codes({0: "everything is well", 1: "something is not"}),
+    )
+)
 def main(
     as_json: AsJson = False,
 ) -> None:

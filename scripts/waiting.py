@@ -34,7 +34,7 @@ class Lasting:
     since: float | None = None
 
     def add(self, now: float, *, well: bool) -> bool:
-        """Add a look of the time ``now``; return whether it has lasted. A bad look starts anew."""
+        """Add a look of the time ``now``; return whether it has lasted. A bad look starts over."""
         if not well:
             self.since = None
         elif self.since is None:
@@ -54,7 +54,7 @@ def wait(
 
     All of them become well within ``timeout`` seconds, and are looked at to the end: one that is
     no longer well is waited for again. Of a periodic job it is enough that it is there: how its
-    last launch ended is for `make status`. ``say`` is told after each look what is waited for.
+    last launch ended is for `make status`. ``say`` gets, after each look, what is waited for.
     Raises :class:`Failure` that names each job that is not well, and why.
     """
     started = time.monotonic()

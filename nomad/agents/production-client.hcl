@@ -53,7 +53,7 @@ client {
   }
 
   # On one node; redis_address names it. What is lost with it is the queue, not the runs: the
-  # scheduler queues anew what never started.
+  # scheduler queues again what never started.
   #   install -d -o 50003 -g 50003 -m 700 /srv/harmattan/redis
   host_volume "redis" {
     path = "/srv/harmattan/redis"

@@ -236,7 +236,7 @@ job "airflow-dag-processor" {
 
       resources {
         cpu        = 300 # MHz: its share of a full node, no cap
-        memory     = 512 # 160 MB at rest, and the child that imports Airflow anew
+        memory     = 512 # 160 MB at rest, and the child that imports Airflow itself
         memory_max = 1024
       }
     }

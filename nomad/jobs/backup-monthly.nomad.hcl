@@ -93,7 +93,7 @@ job "backup-monthly" {
     # B2 that was away for a moment gets two more chances; then it is tomorrow's.
     restart {
       attempts = 2
-      interval = "24h" # longer than any run, or its tries would be counted anew
+      interval = "24h" # longer than any run, or its tries would be counted from 0 again
       delay    = "5m"
       mode     = "fail"
     }

@@ -148,7 +148,7 @@ job "backup" {
     # A source or B2 that was away for a moment gets two more chances.
     restart {
       attempts = 2
-      interval = "24h" # longer than any run, or its tries would be counted anew
+      interval = "24h" # longer than any run, or its tries would be counted from 0 again
       delay    = "5m"
       mode     = "fail"
     }

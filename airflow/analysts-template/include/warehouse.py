@@ -14,7 +14,7 @@ SCHEMA = "marts"  # the one schema in which our role may create
 
 
 def rebuild(table: str, query: str, *, needs: Iterable[str]) -> int:
-    """Build ``marts.<table>`` anew from ``query`` in one transaction; return its number of rows.
+    """Build ``marts.<table>`` again from ``query`` in one transaction; return its number of rows.
 
     ``needs`` are the published tables that the query reads, each as ``schema.table``. Readers see
     the old table until the new one is whole. Raises LookupError if a needed table is not there.
