@@ -46,7 +46,7 @@ FIXTURES = {
     "gnupg_home": "programs",
     "browser": "programs",
     "airflow_program": "slow",
-    "stranger_python": "slow",
+    "stranger_python": "programs",
 }
 MAY_START_ALL = ("programs", "e2e", "soak")
 

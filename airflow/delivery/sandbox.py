@@ -276,11 +276,11 @@ def _reap() -> None:
 
 def _alive(uid: int) -> bool:
     """Whether a process of ``uid`` runs; the dead that wait for their parent do not count."""
-    for entry in os.scandir("/proc"):
+    for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
-            status = Path(entry.path, "status").read_text()
+            status = (entry / "status").read_text()
         except OSError:
             continue
         about = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
