@@ -122,7 +122,7 @@ def _version_option() -> Any:
 class _Framed:
     """What the outermost command adds: ``--version``, signals, and errors in one look."""
 
-    def get_params(self, ctx: typer.Context) -> list[Any]:
+    def get_params(self, ctx: Any) -> list[Any]:
         params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
         if ctx.parent is not None:
             return params
@@ -139,9 +139,9 @@ class _Framed:
         except typer.TyperException as error:
             code = _failed(_wrong_use(error))
         except Stopped as stopped:
-            failure = Failure(str(stopped), "Look at what it was doing, and run it again.")
-            failure.exit_code = stopped.exit_code
-            code = _failed(failure)
+            ended = Failure(str(stopped), "Look at what it was doing, and run it again.")
+            ended.exit_code = stopped.exit_code
+            code = _failed(ended)
         if standalone_mode:
             sys.exit(code or ExitCode.DONE)
         return code

@@ -46,6 +46,13 @@ def first_commit(git: Git, name: str) -> str:
     return _commit(git, tree, None, "Begin with nothing", _BIRTH)
 
 
+def is_current(pipelines: Git) -> bool:
+    """Return whether ``live`` is as this release derives it: an older one imports other modules."""
+    written = pipelines.run("cat-file", "blob", f"{LIVE}:dags.py")
+    before, after = DAGS_PY.split(b"%s")
+    return written.startswith(before) and written.endswith(after)
+
+
 def derive(analysts: Git, pipelines: Git, commit: str, parent: str) -> str:
     """Return the pipelines' commit that stands for the analysts' ``commit``.
 

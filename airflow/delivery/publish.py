@@ -38,6 +38,8 @@ def publish(settings: PublishSettings) -> Verdict | None:
     found = candidates.load(run)
     if found is None or found.judged:
         log.info("nothing to publish", reason="no fetch" if found is None else "nothing new")
+        if found is not None:
+            _follow_release(settings.mirror)
         candidates.remove(run)
         _tell(verdict.load(settings.mirror / "verdict.json"))
         return None
@@ -53,6 +55,25 @@ def publish(settings: PublishSettings) -> Verdict | None:
     candidates.remove(run)
     _tell(made)
     return made
+
+
+def _follow_release(root: Path) -> None:
+    """Derive the pipelines' commit again after an upgrade, from the commit that is live."""
+    with mirror.locked(root):
+        mirror.prepare(root)
+        analysts, pipelines = (
+            Git(mirror.repository(root, name)) for name in ("analysts", "pipelines")
+        )
+        if not bundle.is_current(pipelines):
+            _derive(analysts, pipelines, _ref(analysts))
+
+
+def _derive(analysts: Git, pipelines: Git, commit: str) -> None:
+    before = _ref(pipelines)
+    after = bundle.derive(analysts, pipelines, commit, before)
+    if after != before:
+        pipelines.swap(LIVE, after, before)
+        log.info("moved live", repository="pipelines", commit=after)
 
 
 def _tell(last: Verdict | None) -> None:
@@ -107,11 +128,7 @@ def _move(root: Path, analysts: Git, run: Path, found: Candidate) -> None:
     )  # fmt: skip
     # The id that was fetched and judged, whatever the ref in that folder says now.
     analysts.run("cat-file", "-e", f"{found.commit}^{{commit}}")
-    before = _ref(pipelines)
-    after = bundle.derive(analysts, pipelines, found.commit, before)
-    if after != before:
-        pipelines.swap(LIVE, after, before)
-        log.info("moved live", repository="pipelines", commit=after)
+    _derive(analysts, pipelines, found.commit)
     if live != found.commit:
         if live != first:
             _keep(analysts, live, found.commit)

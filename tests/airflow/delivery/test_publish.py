@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from delivery import bundle
 from tests.http_server import Answer
 
 FILES = {
@@ -36,6 +37,25 @@ def test_a_sound_push_becomes_live_in_both_repositories(verbs: Any) -> None:
     question = verbs.nomad.requests[-1]
     assert question.path == f"/v1/allocation/{verbs.run_folder.name}"
     assert question.headers["X-Nomad-Token"] == "a-token"
+
+
+def test_what_an_older_release_derived_is_derived_again_and_judged_no_more(
+    verbs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = bundle.DAGS_PY.replace(b"harmattan.pipelines", b"older.module")
+    with monkeypatch.context() as release:
+        release.setattr(bundle, "DAGS_PY", older)
+        commit = verbs.remote.push(FILES)
+        verbs.deliver()
+    before, verdict = verbs.live("pipelines"), verbs.verdict()
+    verbs.deliver()
+    assert verbs.live("analysts") == commit
+    assert verbs.live("pipelines") != before
+    assert verbs.files("pipelines") == {"dags.py": "100644", "pipelines/hr.yaml": "100644"}
+    current = verbs.live("pipelines")
+    assert verbs.verdict() == verdict
+    verbs.deliver()
+    assert verbs.live("pipelines") == current
 
 
 def test_the_pipelines_commit_moves_only_with_its_files_and_is_the_same_anywhere(
