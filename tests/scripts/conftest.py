@@ -19,19 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-ASK_NOMAD = (
-    "test_what_nomad_refuses_is_told_in_nomads_words",
-    "test_a_nomad_that_does_not_answer_is_one_clear_error",
-)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of this folder that run the real ``nomad``."""
-    for item in items:
-        if item.name in ASK_NOMAD:
-            item.add_marker(pytest.mark.programs)
-
-
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the folder that stands for ``.local``; it is not there yet."""

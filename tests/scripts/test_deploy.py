@@ -61,6 +61,7 @@ def test_an_unknown_job_is_told_with_those_that_are_there(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.programs
 def test_what_nomad_refuses_is_told_in_nomads_words() -> None:
     deployment = jobs.job("redis", redis_port="0")
     with pytest.raises(Failure, match="A port is a number from 1 to 65535") as caught:
