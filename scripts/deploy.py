@@ -19,10 +19,10 @@ from frame.failure import Failure, WrongUse
 from frame.output import screen
 from frame.progress import step
 from scripts.cluster import connect
+from scripts.health.waiting import LASTING, wait
 from scripts.jobs import platform
 from scripts.repository import ROOT
 from scripts.tools import NOMAD, ensure
-from scripts.waiting import LASTING, wait
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

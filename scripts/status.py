@@ -25,7 +25,7 @@ from frame.application import Application, definitions, epilog, exit_codes
 from frame.failure import ExitCode, Failure
 from frame.output import AsJson, print_json, screen, table
 from scripts import access
-from scripts.health import health
+from scripts.health.observing import health
 from scripts.jobs import platform as platform_jobs
 
 if TYPE_CHECKING:

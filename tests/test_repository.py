@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts.dependencies import IMAGES
+from scripts.licences.dependencies import IMAGES
 from scripts.repository import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text()

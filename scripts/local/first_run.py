@@ -24,7 +24,7 @@ from frame.failure import Failure
 from frame.output import screen, table
 from frame.progress import step
 from scripts import launches, status
-from scripts.health import health
+from scripts.health.observing import health
 from scripts.launches import wait_until
 from scripts.local.credentials import GIT_PORT, ssh_key
 from scripts.local.home import ADDRESS, PORTS, VARIABLES, kept

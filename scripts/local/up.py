@@ -17,6 +17,7 @@ from frame.failure import ExitCode, Failure
 from frame.output import screen
 from frame.progress import step
 from scripts import access, deploy, vault_setup
+from scripts.health.waiting import wait
 from scripts.jobs import Deployment, platform, stand_ins
 from scripts.local import (
     agents,
@@ -40,7 +41,6 @@ from scripts.local.home import (
 from scripts.repository import SECRETS, write_private
 from scripts.tools import NOMAD, VAULT, ensure
 from scripts.variables import read_variables
-from scripts.waiting import wait
 
 console = screen(stderr=True)
 

@@ -14,7 +14,7 @@ import requests
 
 from scripts import deploy, jobs
 from scripts.cluster import NomadError
-from scripts.health import health
+from scripts.health.observing import health
 from scripts.local import databases, first_run
 from scripts.local.home import IMAGE_VARIABLES, VARIABLES
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scripts.health import health
+from scripts.health.observing import health
 from scripts.launches import force
 from scripts.local.first_run import TEMPLATE, Checkout, is_parsed, live
 from scripts.local.home import VOLUMES

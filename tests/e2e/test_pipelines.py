@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from scripts.health import health
+from scripts.health.observing import health
 from scripts.local import databases
 from standins.school.mutate import mutate
 from tests.e2e.contents import contents

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from frame.failure import Failure
-from scripts import licences
-from scripts.dependencies import debian_packages, go_modules, python_packages
-from scripts.licences import RULES, TABLE, Rules, judge, table
+from scripts.licences import __main__ as licences
+from scripts.licences.__main__ import RULES, TABLE, Rules, judge, table
+from scripts.licences.dependencies import debian_packages, go_modules, python_packages
 from scripts.repository import ROOT
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ def test_what_no_rule_names_is_refused(kind: str) -> None:
 
 
 def test_the_page_is_true(command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    done = command("scripts/licences.py", "--check")
+    done = command("python", "-m", "scripts.licences", "--check")
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from scripts.allocations import (
+from scripts.health.allocations import (
     ALIVE,
     failed_tasks,
     is_healthy,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.spdx import is_open
+from scripts.licences.spdx import is_open
 
 OPEN = {"MIT", "Apache-2.0", "GPL-2.0-only"}
 

@@ -1,4 +1,3 @@
-#!.venv/bin/python
 """Write docs/licences.md: what the project depends on, and under which licences."""
 
 from __future__ import annotations
@@ -12,15 +11,15 @@ import typer
 
 from frame.application import Application, exit_codes
 from frame.failure import Failure
-from scripts.dependencies import Dependency, debian_packages, go_modules, python_packages
+from scripts.licences.dependencies import Dependency, debian_packages, go_modules, python_packages
+from scripts.licences.spdx import is_open
 from scripts.repository import ROOT
-from scripts.spdx import is_open
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-RULES = ROOT / "scripts/licences.toml"
+RULES = ROOT / "scripts/licences/licences.toml"
 TABLE = ROOT / "docs/licences.md"
 _KINDS = {"python": "Python packages", "debian": "Debian packages", "go": "Go modules"}
 _INTRODUCTION = """\
@@ -38,7 +37,7 @@ commands (`make`), nomad and vault (the tool that is built from it).
 
 @dataclass(frozen=True)
 class Rules:
-    """What ``scripts/licences.toml`` says: which licences are open, and what statements mean."""
+    """What ``licences.toml`` says: which licences are open, and what statements mean."""
 
     open: frozenset[str]
     allowed: dict[str, str]
@@ -123,7 +122,7 @@ def table(dependencies: Iterable[Dependency], rules: Rules) -> str:
     return "".join(parts)
 
 
-app = Application("scripts/licences.py")
+app = Application("scripts.licences")
 
 
 @app.command(

@@ -10,13 +10,13 @@ import requests
 
 from frame.failure import Failure
 from scripts.cluster import NomadError
-from scripts.health import health
+from scripts.health.observing import health
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from scripts.cluster import Nomad
-    from scripts.judging import Health
+    from scripts.health.rules import Health
 
 LOOK = 2.0  # seconds between two looks: each asks Nomad some fifty things
 # Seconds for which all jobs must be well in every look. The slowest check runs every 10 s and takes

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from scripts.judging import Observation, judge, newest_ended
+from scripts.health.rules import Observation, judge, newest_ended
 
 NOW = 1_800_000_000.0
 SECOND = 1_000_000_000

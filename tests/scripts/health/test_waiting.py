@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.waiting import Lasting
+from scripts.health.waiting import Lasting
 
 
 @pytest.mark.parametrize(

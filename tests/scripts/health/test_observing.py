@@ -13,10 +13,10 @@ import pytest
 from frame.failure import Failure
 from scripts import deploy, jobs
 from scripts.cluster import NomadError, connect
-from scripts.health import health
+from scripts.health.observing import health
+from scripts.health.waiting import wait
 from scripts.repository import ROOT
 from scripts.tools import NOMAD, ensure
-from scripts.waiting import wait
 from tests.conftest import free_port
 from tests.nomad.rendering import image_variables
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scripts.cluster import Nomad
-    from scripts.judging import Health
+    from scripts.health.rules import Health
 
 SECOND = 1_000_000_000
 ONCE = {"Attempts": 0, "Mode": "fail", "Interval": 5 * SECOND, "Delay": SECOND}

@@ -1,4 +1,4 @@
-"""How a job is: Nomad is asked here, and scripts/judging.py judges the answers."""
+"""How a job is: Nomad is asked here, and scripts/health/rules.py judges the answers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from scripts.allocations import declared_checks
 from scripts.cluster import NomadError, NotFound
-from scripts.judging import Health, Observation, judge, newest_ended
+from scripts.health.allocations import declared_checks
+from scripts.health.rules import Health, Observation, judge, newest_ended
 
 if TYPE_CHECKING:
     from scripts.cluster import Nomad
