@@ -11,6 +11,8 @@ from pathlib import Path
 # Set by the Dockerfiles, whose images hold no git repository.
 VARIABLE = "HARMATTAN_VERSION"
 _ROOT = Path(__file__).resolve().parent.parent
+# In a hook of git these name the repository that the hook is of.
+_ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE")
 _DESCRIBED = re.compile(
     r"v?(?P<tag>\d[\w.]*)-(?P<commits>\d+)-g(?P<commit>[0-9a-f]+)(?P<dirty>-dirty)?"
 )
@@ -35,16 +37,21 @@ def own_version() -> str:
 def from_git(checkout: Path) -> str:
     """Return the version that git gives ``checkout``: from the last tag ``vX.Y.Z`` and its commit.
 
-    ``0+g<commit>`` before there is such a tag; ``.dirty`` at its end if files are changed.
+    ``0+g<commit>`` before there is such a tag; ``.dirty`` at its end if files are changed;
+    ``unknown`` if git does not say, or is not there.
     """
-    answer = subprocess.run(
-        ["git", "describe", "--tags", "--long", "--dirty", "--always", "--match=v[0-9]*"],
-        cwd=checkout,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--tags", "--long", "--dirty", "--always", "--match=v[0-9]*"],
+            cwd=checkout,
+            env={name: value for name, value in os.environ.items() if name not in _ELSEWHERE},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
     said = answer.stdout.strip()
     if not said:
         return "unknown"

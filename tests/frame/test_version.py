@@ -57,6 +57,19 @@ def test_no_repository_is_no_error(tmp_path: Path) -> None:
     assert from_git(tmp_path) == "unknown"
 
 
+def test_no_git_is_no_error(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(checkout))
+    assert from_git(checkout) == "unknown"
+
+
+def test_the_repository_of_a_hook_is_not_this_one(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = from_git(checkout)
+    monkeypatch.setenv("GIT_DIR", str(Path(__file__).parents[2] / ".git"))
+    assert from_git(checkout) == version
+
+
 def test_a_build_says_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "2.0.0")
     assert own_version() == "2.0.0"
