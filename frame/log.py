@@ -7,7 +7,7 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING, cast
 
-from frame.output import wants_json
+from frame.output import colours, wants_json
 
 if TYPE_CHECKING:
     import structlog
@@ -68,10 +68,11 @@ def _formatter(*, as_json: bool) -> logging.Formatter:
     ]
     renderer: structlog.typing.Processor
     if as_json:
+        common.append(structlog.processors.format_exc_info)
         renderer = structlog.processors.JSONRenderer()
     else:
         renderer = structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(),
+            colors=colours(),
             pad_event_to=0,
             exception_formatter=structlog.dev.plain_traceback,
         )
