@@ -102,9 +102,9 @@ def keep(access: Access) -> None:
 
 
 def of_this_machine() -> Access:
-    """Return the access that ``make up`` kept here. Raises :class:`Failure` without one."""
+    """Return the access that ``make up`` kept here. Raises :class:`WrongUse` without one."""
     if not KEPT.exists():
-        raise Failure("there is no platform on this machine", "Run `make up` first.")
+        raise WrongUse("there is no platform on this machine", "Run `make up` first.")
     found = json.loads(KEPT.read_text())
     return Access(found["values"], tuple(found["stand_ins"]))
 
@@ -112,7 +112,7 @@ def of_this_machine() -> Access:
 def from_environment() -> Access:
     """Return the access that the environment describes, this machine's if it names no Nomad.
 
-    Raises :class:`Failure` that lists every variable that is missing.
+    Raises :class:`WrongUse` that lists every variable that is missing.
     """
     if not os.environ.get("NOMAD_ADDR"):
         return of_this_machine()
