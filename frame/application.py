@@ -143,6 +143,14 @@ class _Framed:
             return params
         return [*params[:-1], _version_option(), *params[-1:]]
 
+    def invoke(self, ctx: typer.Context) -> Any:
+        try:
+            return super().invoke(ctx)  # type: ignore[misc]
+        except BrokenPipeError as error:  # typer would take each for our reader's, and say nothing
+            if _is_read():
+                raise Failure(str(error), _REFUSED) from error
+            raise
+
     def main(
         self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **extra: Any
     ) -> Any:
@@ -176,6 +184,16 @@ class _Command(_Framed, TyperCommand):
 
 class _Group(_Framed, TyperGroup):
     pass
+
+
+def _is_read() -> bool:
+    """Return whether somebody still reads what this process prints."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        return False
+    return True
 
 
 def _failed(failure: Failure) -> int:

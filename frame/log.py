@@ -7,6 +7,7 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING, cast
 
+from frame.failure import without_passwords
 from frame.output import colours, wants_json
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class _Lines(logging.Formatter):
     """Formats with structlog, which is loaded at the first line: many a command writes none."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return _formatter(as_json=wants_json()).format(record)
+        return without_passwords(_formatter(as_json=wants_json()).format(record))
 
 
 @cache

@@ -76,6 +76,12 @@ def refused() -> None:
     open("/nowhere/at/all")
 
 @app.command()
+def cut_off() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    os.write(writer, b"to a program that ended")
+
+@app.command()
 def threads() -> None:
     import threading
     threading.Thread(target=time.sleep, args=(60,)).start()
@@ -286,9 +292,16 @@ def test_a_thread_that_still_waits_keeps_nobody() -> None:
     assert "a library still waits" in done.stderr
 
 
-def test_nobody_reading_on_is_no_error() -> None:
+def test_a_pipe_to_another_program_that_breaks_is_an_error() -> None:
+    done = run("cut-off")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: [Errno 32] Broken pipe\nHINT: ")
+
+
+@pytest.mark.parametrize("words", ["--help", "large"])
+def test_nobody_reading_on_is_no_error(words: str) -> None:
     done = subprocess.run(
-        ["sh", "-c", f"'{sys.executable}' -c \"$PROGRAM\" --help | true"],
+        ["sh", "-c", f"'{sys.executable}' -c \"$PROGRAM\" {words} | true"],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], "PROGRAM": PROGRAM},
         capture_output=True,
