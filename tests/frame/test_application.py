@@ -272,11 +272,11 @@ def test_more_signals_do_not_end_the_clean_up() -> None:
 
 
 def test_a_signal_that_is_ignored_stays_so() -> None:
-    program = "import signal; signal.signal(1, signal.SIG_IGN)" + PROGRAM.replace(
+    program = "import signal; signal.signal(15, signal.SIG_IGN)" + PROGRAM.replace(
         "sleep(20)", "sleep(0)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, "signalled", "1"],
+        [sys.executable, "-c", program, "signalled", "15"],
         cwd=ROOT,
         capture_output=True,
         text=True,
