@@ -100,6 +100,7 @@ def file(tmp_path: Path) -> Path:
         ("-m delivery fetch", "DELIVERY_REMOTE"),
         ("-m scripts.tools podman", "podman"),
         ("-m delivery publish", "NOMAD_ALLOC_ID"),
+        ("-m delivery verdict", "/mirror"),
         ("-m scripts.deploy --var-file /nowhere.hcl", "/nowhere.hcl"),
         ("-m scripts.vault_setup --environment a --jwks-url b --address c", "VAULT_TOKEN"),
         ("-m scripts.show nothing", "nothing"),
