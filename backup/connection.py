@@ -55,7 +55,7 @@ class PostgresUri:
         """Yield keyword, environment variable and value of each option that the URI sets."""
         try:
             parsed = pq.Conninfo.parse(self.uri.encode())
-        except psycopg.Error:
+        except (psycopg.Error, UnicodeEncodeError):
             # libpq's own message repeats the string, password and all.
             raise WrongUse(
                 f"{self.origin} holds no PostgreSQL connection URI",

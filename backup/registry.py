@@ -203,7 +203,7 @@ def load_registry(path: Path) -> Registry:
             f"registry {path} cannot be read: {error.strerror}",
             hint="Point BACKUP_REGISTRY at the file or leave it unset for the one in the package.",
         ) from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise WrongUse(f"registry {path} is not TOML: {error}", hint=hint) from error
     except ValidationError as error:
         faults = "; ".join(

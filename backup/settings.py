@@ -33,6 +33,16 @@ NOMAD_TOKEN = "nomad_token"  # noqa: S105 - where Nomad itself puts the task's i
 VAULT_TOKEN = "vault_token"  # noqa: S105 - and its token of Vault
 
 
+def read_text(path: Path, hint: str) -> str:
+    """Return the text of a file that somebody else put there. Raises WrongUse with ``hint``."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise WrongUse(f"file {path} cannot be read: {error.strerror}", hint) from error
+    except UnicodeDecodeError:
+        raise WrongUse(f"file {path} is no text in UTF-8", hint) from None
+
+
 class B2Key(BaseModel):
     """A B2 application key, as the file ``b2.json`` holds it."""
 
@@ -96,13 +106,9 @@ class Settings(settings.Settings):
     def secret(self, name: str) -> str:
         """Return the text of one secret file without the newline that a template leaves."""
         path = self.secret_path(name)
-        try:
-            text = path.read_text().strip()
-        except OSError as error:
-            raise WrongUse(
-                f"secret file {path} cannot be read: {error.strerror}",
-                hint="Let the job's Vault template render it, readable by the task's user.",
-            ) from error
+        text = read_text(
+            path, "Let the job's Vault template render it, readable by the task's user."
+        )
         if not text:
             raise WrongUse(
                 f"secret file {path} is empty",

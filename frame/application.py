@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 import textwrap
 import threading
-import traceback
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 
 WIDTH = 76  # characters of a help page of 80 columns, within click's own indentation
 _NAMES = 26  # the widest column of names; a longer name has a line of its own
-_SIGNALS = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
+_SIGNALS = {
+    signal.SIGHUP: ExitCode.HUNG_UP,
+    signal.SIGINT: ExitCode.INTERRUPTED,
+    signal.SIGTERM: ExitCode.TERMINATED,
+}
+_REFUSED = "See that the file, disk or server it speaks of is there, has room and lets you in."
 
 
 def definitions(title: str, rows: Sequence[tuple[str, str]]) -> str:
@@ -80,17 +85,27 @@ class Application(typer.Typer):
         A process that ends need not take itself apart object by object, nor wait for threads of a
         library that still retries in vain: all that was written is flushed before.
         """
+        _open_streams()
         code: int = ExitCode.FAILED
         try:
             self(prog_name=self.info.name)
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else ExitCode.FAILED
-        except BaseException:  # a fault of ours
-            traceback.print_exc()
+        except BaseException as error:  # a fault of ours
+            logging.getLogger(__name__).critical("a fault of this program", exc_info=True)
+            said = f"{type(error).__name__}: {error}"
+            output.print_failure(Failure(said, "Report it, with the lines above."))
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError):  # nobody reads on, which is theirs to decide
                 stream.flush()
         os._exit(code)
+
+
+def _open_streams() -> None:
+    """Open standard streams that are closed: else the next file that is opened would be one."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for as long as we live
 
 
 def _print_version(context: typer.Context, given: bool) -> None:
@@ -128,16 +143,32 @@ class _Framed:
             return params
         return [*params[:-1], _version_option(), *params[-1:]]
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
-        output.reset()
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)  # type: ignore[misc]
+        except BrokenPipeError as error:  # typer would take each for our reader's, and say nothing
+            if _is_read():
+                raise Failure(str(error), _REFUSED) from error
+            raise
+
+    def main(
+        self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **extra: Any
+    ) -> Any:
+        words = list(sys.argv[1:] if args is None else args)
+        output.prepare(words)
         log.configure()
         try:
             with _stopped_by_signals():
-                code = super().main(*args, standalone_mode=False, **extra)  # type: ignore[misc]
+                code = super().main(words, standalone_mode=False, **extra)  # type: ignore[misc]
+                sys.stdout.flush()  # a result that did not arrive is no success
+        except BrokenPipeError:  # nobody reads on, which is theirs to decide
+            code = ExitCode.FAILED
         except Failure as failure:
             code = _failed(failure)
         except typer.TyperException as error:
-            code = _failed(_wrong_use(error))
+            code = _misused(error)
+        except OSError as error:
+            code = _failed(Failure(str(error), _REFUSED))
         except Stopped as stopped:
             ended = Failure(str(stopped), "Look at what it was doing, and run it again.")
             ended.exit_code = stopped.exit_code
@@ -147,12 +178,22 @@ class _Framed:
         return code
 
 
-class _Command(_Framed, TyperCommand):
+class _Command(_Framed, TyperCommand):  # type: ignore[misc] # typer's signatures are its own
     pass
 
 
-class _Group(_Framed, TyperGroup):
+class _Group(_Framed, TyperGroup):  # type: ignore[misc] # the same
     pass
+
+
+def _is_read() -> bool:
+    """Return whether somebody still reads what this process prints."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        return False
+    return True
 
 
 def _failed(failure: Failure) -> int:
@@ -160,26 +201,41 @@ def _failed(failure: Failure) -> int:
     return failure.exit_code
 
 
-def _wrong_use(error: typer.TyperException) -> Failure:
-    """Return what typer found wrong with the words of the command line, as an error of ours."""
+def _misused(error: typer.TyperException) -> int:
+    """Say what typer found wrong with the words of the command line; without any, show the help."""
     context = getattr(error, "ctx", None)
+    if context and error.message == context.get_help():
+        typer.echo(error.message, err=True)
+        return ExitCode.WRONG_USE
     path = context.command_path if context else "the command"
-    message = error.format_message().strip().rstrip(".")
-    return WrongUse(message[:1].lower() + message[1:], f"See `{path} --help`.")
+    message = error.format_message().strip().rstrip(".").replace("Value error, ", "")
+    return _failed(WrongUse(message[:1].lower() + message[1:], f"See `{path} --help`."))
 
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM (what Nomad sends) into :class:`Stopped`, so that clean-up runs."""
+    """Turn the signals that end a program into :class:`Stopped`, so that clean-up runs.
+
+    It runs to its end, however often one asks. A signal that is ignored stays so (``nohup``).
+    """
+    stopped = False
 
     def stop(number: int, _frame: FrameType | None) -> None:
+        nonlocal stopped
+        if stopped:
+            return
+        stopped = True
         name = signal.Signals(number)
         raise Stopped(f"stopped by {name.name}", _SIGNALS[name])
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    before = {
+        number: signal.signal(number, stop)
+        for number in _SIGNALS
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 
 
@@ -13,6 +14,7 @@ class ExitCode(IntEnum):
     WRONG_USE = 2
     NOTHING_TO_DO = 3
     UNKNOWN = 4
+    HUNG_UP = 129
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -23,22 +25,33 @@ MEANINGS = {
     ExitCode.WRONG_USE: "wrong use or settings: a connection, file or variable that is not there",
     ExitCode.NOTHING_TO_DO: "there was nothing to do",
     ExitCode.UNKNOWN: "nothing can be said",
+    ExitCode.HUNG_UP: "the terminal was closed",
     ExitCode.INTERRUPTED: "interrupted from the keyboard",
     ExitCode.TERMINATED: "stopped by SIGTERM",
 }
+
+
+# One who mixes arguments up names a URI where a name belongs, and a message repeats it.
+_PASSWORDS = re.compile(r"""(:/{1,2}[^\s:/@]*):[^\s"]*@|\b(password=)[^\s&'"]+""", re.IGNORECASE)
+
+
+def without_passwords(text: str) -> str:
+    """Return ``text`` with ``***`` for the password of every URI and libpq string in it."""
+    return _PASSWORDS.sub(lambda found: f"{found[2]}***" if found[2] else f"{found[1]}:***@", text)
 
 
 class Failure(Exception):
     """The work could not be done, and what there was is as it was.
 
     ``message`` names the object, what was expected and what was found, in lower case and without a
-    period; ``hint`` is a full sentence that says how to go on. Kinds that a caller must tell apart
-    are subclasses.
+    period, and never holds the password of a URI; ``hint`` is a full sentence that says how to go
+    on. Kinds that a caller must tell apart are subclasses.
     """
 
     exit_code: int = ExitCode.FAILED
 
     def __init__(self, message: str, hint: str) -> None:
+        message = without_passwords(message)
         super().__init__(message, hint)
         self.message = message
         self.hint = hint

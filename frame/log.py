@@ -7,7 +7,8 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING, cast
 
-from frame.output import wants_json
+from frame.failure import without_passwords
+from frame.output import colours, wants_json
 
 if TYPE_CHECKING:
     import structlog
@@ -54,7 +55,7 @@ class _Lines(logging.Formatter):
     """Formats with structlog, which is loaded at the first line: many a command writes none."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return _formatter(as_json=wants_json()).format(record)
+        return without_passwords(_formatter(as_json=wants_json()).format(record))
 
 
 @cache
@@ -68,10 +69,11 @@ def _formatter(*, as_json: bool) -> logging.Formatter:
     ]
     renderer: structlog.typing.Processor
     if as_json:
+        common.append(structlog.processors.format_exc_info)
         renderer = structlog.processors.JSONRenderer()
     else:
         renderer = structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(),
+            colors=colours(),
             pad_event_to=0,
             exception_formatter=structlog.dev.plain_traceback,
         )

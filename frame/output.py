@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
     from rich.table import Table
 
     from frame.failure import Failure
+
+
+_JSON = "--json"
+AsJson = Annotated[bool, typer.Option(_JSON, help="Print the result, errors and log as JSON.")]
+# But for the two that lay text out, control characters steer a terminal: they are shown as escapes.
+_CONTROLS = {
+    code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"
+}
 
 
 class _Wanted:
@@ -21,20 +33,13 @@ class _Wanted:
     json = False
 
 
-def _want_json(given: bool) -> bool:
-    _Wanted.json = given
-    return given
+def prepare(words: Sequence[str]) -> None:
+    """Look whether the words of a command line ask for JSON, before they are parsed.
 
-
-AsJson = Annotated[
-    bool,
-    typer.Option("--json", help="Print the result, errors and log as JSON.", callback=_want_json),
-]
-
-
-def reset() -> None:
-    """Forget what an earlier command of this process was asked for."""
-    _Wanted.json = False
+    So errors of the words themselves are JSON, too.
+    """
+    options = words[: words.index("--")] if "--" in words else words
+    _Wanted.json = _JSON in options
 
 
 def wants_json() -> bool:
@@ -47,21 +52,40 @@ def people_watch() -> bool:
     return sys.stderr.isatty() and not _Wanted.json
 
 
+def colours() -> bool:
+    """Return whether standard error shows colours, and they are wanted (no-color.org)."""
+    return (
+        sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    )
+
+
 def print_json(value: object) -> None:
     """Print ``value`` for programs."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def print_failure(failure: Failure) -> None:
-    """Say what went wrong and how to go on: the same text on a terminal and in a pipe."""
+    """Say what went wrong and how to go on: the same text on a terminal and in a pipe.
+
+    Where standard error takes nothing, the exit code has to do.
+    """
+    with suppress(OSError):
+        _print_failure(failure)
+
+
+def _print_failure(failure: Failure) -> None:
     if _Wanted.json:
         facts = {
             "error": failure.message, "hint": failure.hint, "exit_code": int(failure.exit_code)
         }  # fmt: skip
         typer.echo(json.dumps(facts, ensure_ascii=False), err=True)
         return
-    typer.echo(f"{typer.style('error:', fg='red')} {failure.message}", err=True)
-    typer.echo(f"{typer.style('HINT:', fg='yellow')} {failure.hint}", err=True)
+    for label, colour, text in (
+        ("error:", "red", failure.message),
+        ("HINT:", "yellow", failure.hint),
+    ):
+        styled = f"{typer.style(label, fg=colour)} {text.translate(_CONTROLS)}"
+        typer.echo(styled, err=True, color=colours())
 
 
 def table(*headings: str) -> Table:

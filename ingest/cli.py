@@ -167,6 +167,10 @@ def init(
         raise WrongUse(
             f"{output} is there already", "Name another file, or remove this one."
         ) from None
+    except OSError as error:
+        raise WrongUse(
+            f"{output} cannot be written: {error.strerror}", "Name a file in a folder of yours."
+        ) from None
     typer.echo(f"{output}: written; look it over, then: ingest check {output}")
 
 

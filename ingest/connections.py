@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import os
+import re
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, LiteralString
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _KINDS = ("postgres", "postgresql")
 _WEB = ("http", "https")
+_ID = re.compile(r"[A-Za-z0-9_.-]+")
 _HMAC_BLOCK = 64  # bytes, of SHA-256
 _LEAST_KEY = 16  # characters
 # What Airflow's PostgresHook keeps to itself (its ignored_extra_options and cursor choice).
@@ -101,6 +103,11 @@ def from_environment(connection_id: str) -> Entry:
 
     Raises UnknownConnectionError without ever repeating the value.
     """
+    if not _ID.fullmatch(connection_id):  # perhaps it is a URI, with a password
+        raise UnknownConnectionError(
+            "expected a connection id, found something else than letters, digits, _, . and -",
+            hint="Put the URI in AIRFLOW_CONN_<ID>; give the id here.",
+        )
     variable = f"AIRFLOW_CONN_{connection_id.upper()}"
     value = os.environ.get(variable, "").strip()
     if not value:
@@ -116,6 +123,8 @@ def from_environment(connection_id: str) -> Entry:
         extra = json.loads(extra) if isinstance(extra, str) else extra
     except json.JSONDecodeError:
         raise _malformed(connection_id, "text that is no JSON") from None
+    if not isinstance(extra, dict):
+        raise _malformed(connection_id, "an extra that is no JSON object")
     return Entry(connection_id, str(found.get("conn_type")), "", found, extra)
 
 
@@ -137,6 +146,8 @@ def postgres(entry: Entry) -> Address:
         found = conninfo_to_dict(make_conninfo(entry.uri, **kept))
     except psycopg.ProgrammingError:
         raise _malformed(entry.id, "a parameter that libpq does not know") from None
+    except UnicodeEncodeError:
+        raise _malformed(entry.id, "bytes that are no UTF-8") from None
     return Address(entry.id, found)
 
 

@@ -13,14 +13,14 @@ import requests
 from backup.settings import Settings
 from frame.failure import Failure, WrongUse
 from scripts import cluster
-from scripts.repository import SECRETS, write_private
+from scripts.repository import HOME, read_secret, write_private
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from scripts.cluster import Nomad
 
-KEPT = SECRETS / "access.json"
+KEPT = HOME / "access.json"
 # What the environment must hold for a platform that is not this machine's; none is a secret but
 # the tokens and the password, which come as variables because that is how these tools take them.
 NAMES = {
@@ -102,23 +102,31 @@ class Access:
         return Settings.from_environment(self.values)
 
 
-def keep(access: Access) -> None:
-    """Keep ``access`` as this machine's own, for its owner only, where `from_environment` looks."""
-    write_private(KEPT, json.dumps({"values": dict(access.values), "stand_ins": access.stand_ins}))
+def keep(
+    addresses: Mapping[str, str], secrets: Mapping[str, str], stand_ins: Sequence[str]
+) -> Access:
+    """Keep how this machine's platform is reached, where :func:`from_environment` looks.
+
+    ``secrets`` says in which file of ``.local/secrets`` a value is; none is written twice.
+    """
+    kept = {"addresses": dict(addresses), "secrets": dict(secrets), "stand_ins": list(stand_ins)}
+    write_private(KEPT, json.dumps(kept, indent=2))
+    return of_this_machine()
 
 
 def of_this_machine() -> Access:
-    """Return the access that ``make up`` kept here. Raises :class:`Failure` without one."""
+    """Return the access that ``make up`` kept here. Raises :class:`WrongUse` without one."""
     if not KEPT.exists():
-        raise Failure("there is no platform on this machine", "Run `make up` first.")
-    found = json.loads(KEPT.read_text())
-    return Access(found["values"], tuple(found["stand_ins"]))
+        raise WrongUse("there is no platform on this machine", "Run `make up` first.")
+    kept = json.loads(KEPT.read_text())
+    secrets = {name: read_secret(file) for name, file in kept["secrets"].items()}
+    return Access({**kept["addresses"], **secrets}, tuple(kept["stand_ins"]))
 
 
 def from_environment() -> Access:
     """Return the access that the environment describes, this machine's if it names no Nomad.
 
-    Raises :class:`Failure` that lists every variable that is missing.
+    Raises :class:`WrongUse` that lists every variable that is missing.
     """
     if not os.environ.get("NOMAD_ADDR"):
         return of_this_machine()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import requests
+
 from frame.failure import Failure
+from scripts.cluster import NomadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -13,6 +17,19 @@ if TYPE_CHECKING:
     from scripts.access import Access
 
 
+@contextmanager
+def _asked() -> Iterator[None]:
+    """Say of a Nomad that refuses or is not there what to look at."""
+    try:
+        yield
+    except (NomadError, requests.RequestException) as error:
+        raise Failure(
+            f"Nomad did not take the launch of a job: {error}",
+            "Check NOMAD_ADDR and the rights of NOMAD_TOKEN, and that the jobs are deployed.",
+        ) from None
+
+
+@_asked()
 def force(platform: Access, job_id: str) -> str:
     """Start a periodic job now and return the id of the job that Nomad made for it.
 
@@ -30,6 +47,7 @@ def force(platform: Access, job_id: str) -> str:
     return made[-1]
 
 
+@_asked()
 def dispatch(platform: Access, job_id: str, meta: dict[str, str]) -> str:
     """Start a job that waits for that, and return the id of the job that Nomad made for it."""
     return str(platform.nomad.job.dispatch_job(job_id, meta=meta)["DispatchedJobID"])
@@ -41,6 +59,7 @@ def children(platform: Access, job_id: str) -> Iterator[str]:
         yield found["ID"]
 
 
+@_asked()
 def finish(platform: Access, child: str, *, timeout: float) -> None:
     """Wait until one launch of a job ended; raises :class:`Failure` if it failed."""
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
+
+from frame.failure import WrongUse
 
 ROOT = Path(__file__).resolve().parent.parent
 REGISTRY = ROOT / "backup/databases.toml"
@@ -26,3 +30,17 @@ def write_private(path: Path, text: str) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def read_secret(name: str) -> Any:
+    """Return the local secret ``name``, which only its maker can make again.
+
+    Raises :class:`WrongUse` where it is not kept.
+    """
+    path = SECRETS / f"{name}.json"
+    if not path.exists():
+        raise WrongUse(
+            f"{path} is gone, or `make up` did not come as far",
+            "Put it back and run the same command again, or start again with `make clean`.",
+        )
+    return json.loads(path.read_text())

@@ -10,7 +10,7 @@ import typer
 
 from frame.application import Application, exit_codes
 from frame.failure import WrongUse
-from scripts.repository import SECRETS
+from scripts.repository import SECRETS, read_secret
 
 app = Application("scripts/show.py")
 
@@ -26,7 +26,7 @@ def main(name: Annotated[str | None, typer.Argument(help="The secret's name.")] 
         raise WrongUse(
             f"there is no secret {name!r}", f"The names are: {', '.join(names) or 'none yet'}."
         )
-    value = json.loads((SECRETS / f"{name}.json").read_text())
+    value = read_secret(name)
     print(value if isinstance(value, str) else json.dumps(value, indent=2))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from frame.application import Application, exit_codes
-from frame.failure import Failure
+from frame.failure import Failure, WrongUse
 from frame.progress import step
 from scripts.repository import ROOT, TOOLS
 from scripts.shell import run
@@ -86,6 +86,9 @@ def main(
     names: Annotated[list[str] | None, typer.Argument(help="nomad, vault; both if none.")] = None,
 ) -> None:
     """Print the tools' paths; build those that are not there (minutes each)."""
+    known = [tool.name for tool in TOOLCHAIN]
+    if unknown := sorted({*(names or ())} - {*known}):
+        raise WrongUse(f"there is no tool {', '.join(unknown)}", f"Name {' or '.join(known)}.")
     for tool in TOOLCHAIN:
         if not names or tool.name in names:
             print(ensure(tool))

@@ -149,6 +149,10 @@ def verdict(as_json: AsJson = False) -> None:
     To have a commit judged again, remove verdict.json from the mirror volume.
     """
     settings = VolumeSettings.from_environment(os.environ)
+    if not settings.mirror.is_dir():
+        raise WrongUse(
+            f"there is no folder {settings.mirror}", "Name the mirror volume: DELIVERY_MIRROR."
+        )
     with _volumes():
         last = verdicts.load(settings.mirror / "verdict.json")
     if last is None:

@@ -22,7 +22,7 @@ from delivery.candidate import Candidate
 from delivery.errors import GitError, RemoteError
 from delivery.git import MEBIBYTE, Git, init_bare
 from delivery.verdict import Finding
-from frame.failure import Failure
+from frame.failure import Failure, WrongUse
 from frame.log import get_logger
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def _ssh(settings: FetchSettings) -> Iterator[str]:
         key = settings.key_file.read_text().replace("\r\n", "\n").strip() + "\n"
         hosts = settings.known_hosts_file.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise Failure(
+        raise WrongUse(
             f"deploy key or known hosts cannot be read: {error}",
             "See that the job's templates render both and that the task's user may read them.",
         ) from error

@@ -9,6 +9,8 @@ import typer
 
 from backup.commands.app import app, out, read_settings
 from backup.expiry import WARN_DAYS, key_states
+from backup.settings import RECIPIENTS, SIGNING_KEY
+from frame.failure import WrongUse
 from frame.output import AsJson, print_json, table
 
 keys = typer.Typer(help="The keys that dumps are encrypted to, and the one that signs.")
@@ -28,6 +30,11 @@ def check_keys(
     """
     settings = read_settings()
     found = list(key_states(settings, {}, datetime.now(UTC), days))
+    if not found:
+        raise WrongUse(
+            f"neither {RECIPIENTS} nor {SIGNING_KEY} is in {settings.secrets_dir}",
+            hint="Let the job's Vault template render them, readable by the task's user.",
+        )
     if as_json:
         print_json([state.model_dump(mode="json") for state in found])
     else:
@@ -37,5 +44,5 @@ def check_keys(
             until = state.expires or "ever"
             states.add_row(state.use, state.fingerprint, until, state.state, style=style)
         out.print(states)
-    if not found or not all(state.well for state in found):
+    if not all(state.well for state in found):
         raise typer.Exit(1)

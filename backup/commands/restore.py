@@ -26,7 +26,7 @@ from backup.deadline import parse_duration, time_limit
 from backup.restore import extract
 from backup.restore import restore as restore_backup
 from backup.restore import verify as verify_backup
-from backup.settings import B2_KEY, DRILL_KEY
+from backup.settings import B2_KEY, DRILL_KEY, read_text
 from backup.store import open_store
 from backup.target import Wanted
 from frame.failure import WrongUse
@@ -84,13 +84,9 @@ def _target(into_env: str | None, into_file: Path | None, to: Path | None) -> Po
                 hint="Put the target's URI in it; give its name here, not the URI.",
             )
         return PostgresUri(os.environ[into_env], f"environment variable {into_env}")
-    try:
-        return PostgresUri(str(into_file and into_file.read_text()).strip(), str(into_file))
-    except OSError as error:
-        raise WrongUse(
-            f"file {into_file} cannot be read: {error.strerror}",
-            hint="Write the target's URI to it, readable by you alone.",
-        ) from error
+    assert into_file is not None  # noqa: S101 - one of the three is given
+    uri = read_text(into_file, "Write the target's URI to it, readable by you alone.")
+    return PostgresUri(uri, str(into_file))
 
 
 @app.command()

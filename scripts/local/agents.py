@@ -13,8 +13,8 @@ from frame.failure import Failure
 from frame.progress import step
 from scripts import cluster
 from scripts.local import processes
-from scripts.local.home import ADDRESS, NOMAD_ADDR, VAULT_ADDR, VOLUMES, found, kept
-from scripts.repository import HOME, ROOT, SECRETS
+from scripts.local.home import ADDRESS, NOMAD_ADDR, VAULT_ADDR, VOLUMES, kept
+from scripts.repository import HOME, ROOT, SECRETS, read_secret
 from scripts.shell import run
 from scripts.tools import NOMAD, VAULT, ensure
 
@@ -42,14 +42,14 @@ _ENVIRONMENT = {"HOME": str(HOME), "LANG": "C.UTF-8"}
 def vault_client(token: str | None = None) -> hvac.Client:
     """Return a client of the local Vault; ``token`` defaults to the root token of its set-up."""
     if token is None and (SECRETS / "vault.json").exists():
-        token = found("vault")["root_token"]
+        token = read_secret("vault")["root_token"]
     return hvac.Client(url=VAULT_ADDR, token=token, timeout=30)
 
 
 def nomad_client(token: str | None = None) -> Nomad:
     """Return a client of the local Nomad; ``token`` defaults to the platform team's."""
     if token is None and (SECRETS / "nomad-platform.json").exists():
-        token = found("nomad-platform")
+        token = read_secret("nomad-platform")
     return cluster.connect(NOMAD_ADDR, token)
 
 
@@ -70,7 +70,7 @@ def start_vault() -> None:
             # One key share: this machine holds it anyway. Production keeps several, apart.
             kept("vault", lambda: client.sys.initialize(secret_shares=1, secret_threshold=1))
     if client.sys.is_sealed():
-        client.sys.submit_unseal_keys(found("vault")["keys"])
+        client.sys.submit_unseal_keys(read_secret("vault")["keys"])
     processes.wait_for("vault", lambda: _answers(f"{VAULT_ADDR}/v1/sys/health"))
 
 
@@ -104,7 +104,7 @@ def _node(*words: str, timeout: float = 60) -> None:
     run(
         "nomad-node",
         [ensure(NOMAD), "node", *words],
-        environment={"NOMAD_ADDR": NOMAD_ADDR, "NOMAD_TOKEN": found("nomad-bootstrap")},
+        environment={"NOMAD_ADDR": NOMAD_ADDR, "NOMAD_TOKEN": read_secret("nomad-bootstrap")},
         timeout=timeout,
     )
 

@@ -6,7 +6,6 @@ import json
 import secrets
 from typing import Any
 
-from frame.failure import WrongUse
 from scripts.repository import HOME, ROOT, SECRETS, write_private
 
 PID_FILES = HOME / "run"
@@ -44,16 +43,3 @@ def kept(name: str, make: Any = None) -> Any:
         value = make() if make else secrets.token_urlsafe(24)
         write_private(path, json.dumps(value))
     return json.loads(path.read_text())
-
-
-def found(name: str) -> Any:
-    """Return the local secret ``name``, which only its maker can make again.
-
-    Raises :class:`Failure` where it is not kept.
-    """
-    if not (SECRETS / f"{name}.json").exists():
-        raise WrongUse(
-            f"{SECRETS}/{name}.json is gone, or `make up` did not come as far",
-            "Put it back and run the same command again, or start again with `make clean`.",
-        )
-    return kept(name)

@@ -81,24 +81,21 @@ def keep_access() -> access.Access:
     """Keep how the operators' commands reach this machine's platform, and return it."""
     variables = read_variables(VARIABLES)
     write_private(SECRETS / "b2-drill" / B2_KEY, json.dumps(kept("b2-drill")))
-    here = access.Access(
+    return access.keep(
         {
             "NOMAD_ADDR": NOMAD_ADDR,
-            "NOMAD_TOKEN": kept("nomad-platform"),
             "VAULT_ADDR": VAULT_ADDR,
             "AIRFLOW_URL": variables["airflow_url"],
             "AIRFLOW_USERNAME": "admin",
-            "AIRFLOW_PASSWORD": kept("airflow-admin"),
             "DAG_MIRROR_URL": variables["dag_mirror_url"],
             "BACKUP_SECRETS_DIR": str(SECRETS / "b2-drill"),
             "BACKUP_B2_REALM": backblaze.REALM,
             "BACKUP_BUCKET": backblaze.BUCKET,
             "BACKUP_PREFIX": ENVIRONMENT,
         },
-        tuple(each.id for each in stand_ins()),
+        {"NOMAD_TOKEN": "nomad-platform", "AIRFLOW_PASSWORD": "airflow-admin"},
+        [each.id for each in stand_ins()],
     )
-    access.keep(here)
-    return here
 
 
 def set_up_vault() -> None:

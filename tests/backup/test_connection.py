@@ -43,9 +43,12 @@ def test_a_uri_must_name_its_database() -> None:
         PostgresUri("postgresql://h", "the test").database()
 
 
-def test_a_uri_that_libpq_cannot_read_is_not_repeated() -> None:
+@pytest.mark.parametrize(
+    "uri", ["postgresql//u:hush@h/d", os.fsdecode(b"postgresql://u:hush\xff@h/d")]
+)
+def test_a_uri_that_libpq_cannot_read_is_not_repeated(uri: str) -> None:
     with pytest.raises(WrongUse) as caught:
-        PostgresUri("postgresql//u:hush@h/d", "file /secrets/database_uri").environment()
+        PostgresUri(uri, "file /secrets/database_uri").environment()
     assert caught.value.message == "file /secrets/database_uri holds no PostgreSQL connection URI"
     assert caught.value.__cause__ is None
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -55,9 +56,12 @@ def test_wrong_use_ends_with_2(run: Callable[..., Result]) -> None:
         "restore hr",
         "restore hr --into-env NOT_SET",
         "restore hr --into-file /nowhere",
+        f"restore hr --into-file {sys.executable}",  # no text
+        "keys check",
         "restore hr --into-env A --into-file /b",
     ):
-        assert run(*line.split(), A="postgresql://h/d").exit_code == 2, line
+        ended = run(*line.split(), A="postgresql://h/d")
+        assert ended.exit_code == 2, (line, ended.output)
 
 
 def test_an_error_is_text_with_a_hint_and_json_where_that_is_asked_for(empty_house: House) -> None:

@@ -45,13 +45,14 @@ def test_a_secret_loses_the_newline_of_its_template(tmp_path: Path) -> None:
     assert settings.secret("database_uri") == "postgresql://u:p@h/d"
 
 
-@pytest.mark.parametrize("text", [None, "\n"])
-def test_a_missing_or_empty_secret_is_named(tmp_path: Path, text: str | None) -> None:
-    if text:
-        (tmp_path / "database_uri").write_text(text)
+@pytest.mark.parametrize("content", [None, b"\n", b"hush\xff"])
+def test_a_missing_empty_or_binary_secret_is_named(tmp_path: Path, content: bytes | None) -> None:
+    if content:
+        (tmp_path / "database_uri").write_bytes(content)
     settings = Settings.from_environment(GIVEN | {"BACKUP_SECRETS_DIR": str(tmp_path)})
-    with pytest.raises(WrongUse, match=f"{tmp_path}/database_uri"):
+    with pytest.raises(WrongUse, match=f"{tmp_path}/database_uri") as caught:
         settings.secret("database_uri")
+    assert "hush" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ['{"key_id": "a", "key": 5, "x": "K00hush"}', '"K00hush"', "{"])

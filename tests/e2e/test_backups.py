@@ -42,13 +42,15 @@ if TYPE_CHECKING:
 
 def backups(platform: Access, database: str) -> list[str]:
     """Return the ids of the complete backups of ``database``, oldest first."""
-    with platform.backups() as settings, open_store(settings, settings.b2_key(B2_KEY)) as store:
+    settings = platform.backups
+    with open_store(settings, settings.b2_key(B2_KEY)) as store:
         return [each.id for each in Catalogue(store, settings.prefix).backups(database)]
 
 
 def objects(platform: Access, database: str) -> set[str]:
     """Return the names of all that is in the bucket of ``database``."""
-    with platform.backups() as settings, open_store(settings, settings.b2_key(B2_KEY)) as store:
+    settings = platform.backups
+    with open_store(settings, settings.b2_key(B2_KEY)) as store:
         return {each.name for each in store.list(f"{settings.prefix}/{database}")}
 
 
@@ -168,7 +170,8 @@ def test_a_report_says_the_version_that_git_gave_the_image(platform: Access) -> 
 
 
 def test_the_page_of_the_drill_is_read_in_a_browser(platform: Access, home: Path) -> None:
-    with platform.backups() as settings, open_store(settings, settings.b2_key(B2_KEY)) as store:
+    settings = platform.backups
+    with open_store(settings, settings.b2_key(B2_KEY)) as store:
         pages = [
             stored
             for stored in store.list(f"{settings.prefix}/drills")

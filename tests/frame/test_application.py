@@ -46,7 +46,7 @@ def nothing() -> None:
     raise typer.Exit(ExitCode.NOTHING_TO_DO)
 
 @app.command()
-def broken() -> None:
+def broken(as_json: AsJson = False) -> None:
     raise ZeroDivisionError("ours")
 
 @app.command()
@@ -56,6 +56,30 @@ def signalled(number: int) -> None:
         time.sleep(20)
     finally:
         print("cleaned up")
+
+@app.command()
+def hurried() -> None:
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(20)
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        print("cleaned up")
+
+@app.command()
+def large() -> None:
+    print("x" * 100)
+
+@app.command()
+def refused() -> None:
+    open("/nowhere/at/all")
+
+@app.command()
+def cut_off() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    os.write(writer, b"to a program that ended")
 
 @app.command()
 def threads() -> None:
@@ -109,13 +133,20 @@ def test_an_error_is_the_same_text_in_a_pipe_with_its_hint(words: str) -> None:
     assert done.stderr == f"error: {words}\nHINT: {words.capitalize()}.\n"
 
 
-def test_an_error_on_a_terminal_is_the_same_text() -> None:
+@pytest.mark.parametrize(
+    ("environment", "coloured"),
+    [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],
+    ids=["colours", "NO_COLOR", "dumb"],
+)
+def test_an_error_on_a_terminal_is_the_same_text(
+    environment: dict[str, str], coloured: bool
+) -> None:
     words = [sys.executable, "-c", PROGRAM, "fail", "no such table"]
     terminal = f"import os, pty; os._exit(os.waitstatus_to_exitcode(pty.spawn({words})))"
     shown = subprocess.run(
         [sys.executable, "-c", terminal],
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "TERM": "xterm", "LANG": "C.UTF-8"},
+        env={"PATH": os.environ["PATH"], "TERM": "xterm", "LANG": "C.UTF-8", **environment},
         capture_output=True,
         text=True,
         timeout=30,
@@ -123,6 +154,7 @@ def test_an_error_on_a_terminal_is_the_same_text() -> None:
     )
     plain = re.sub(r"\x1b\[[0-9;]*m", "", shown.stdout).replace("\r", "")
     assert plain == "error: no such table\nHINT: No such table.\n"
+    assert ("\x1b" in shown.stdout) is coloured
     assert shown.returncode == 1
 
 
@@ -132,6 +164,28 @@ def test_an_error_is_json_only_if_that_is_asked_for() -> None:
         "error": "no such table", "hint": "No such table.", "exit_code": 1
     }  # fmt: skip
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize("words", [["fly"], ["good", "--fast"], ["fail"], ["signalled", "x"]])
+def test_errors_of_the_words_themselves_are_json_too(words: list[str]) -> None:
+    done = run(*words, "--json")
+    assert json.loads(done.stderr)["exit_code"] == done.returncode == 2
+
+
+def test_what_only_looks_like_the_option_asks_for_no_json() -> None:
+    assert run("fly", "--", "--json").stderr.startswith("error: no such command 'fly'\n")
+
+
+def test_control_characters_do_not_reach_the_terminal() -> None:
+    assert run("fail", "a \x1b[31mred\x07\x9b name").stderr.startswith(
+        "error: a \\x1b[31mred\\x07\\x9b name\n"
+    )
+
+
+def test_without_words_the_help_is_shown_as_it_is() -> None:
+    done = run()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == run("--help").stdout
 
 
 @pytest.mark.parametrize(
@@ -160,16 +214,76 @@ def test_other_codes_of_the_table_are_a_commands_own() -> None:
 def test_a_fault_of_the_program_itself_is_not_hidden() -> None:
     done = run("broken")
     assert done.returncode == 1
-    assert "ZeroDivisionError: ours" in done.stderr
+    assert "Traceback" in done.stderr
+    assert "\nerror: ZeroDivisionError: ours\nHINT: " in done.stderr
+    logged, error = map(json.loads, run("broken", "--json").stderr.splitlines())
+    assert "Traceback" in logged["exception"]
+    assert error["error"] == "ZeroDivisionError: ours"
+
+
+def test_what_the_system_refuses_is_one_error() -> None:
+    done = run("refused")
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: .*'/nowhere/at/all'\nHINT: .+\n", done.stderr)
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+    ("words", "streams", "code"),
+    [
+        ("large", ">/dev/full", 1),
+        ("good --json", ">/dev/full", 1),
+        ("--help", ">/dev/full", 1),
+        ("large", ">&-", 0),
+        ("fly", "2>&-", 2),
+        ("fly", "2>/dev/full", 2),
+        ("fly", "<&- >&- 2>&-", 2),
+    ],
+)
+def test_streams_that_take_nothing_change_no_exit_code_but_of_a_lost_result(
+    words: str, streams: str, code: int
+) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"exec '{sys.executable}' -c \"$PROGRAM\" {words} {streams}"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "PROGRAM": PROGRAM},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)],
+    ids=["SIGHUP", "SIGINT", "SIGTERM"],
 )
 def test_a_signal_ends_the_work_after_its_clean_up(number: signal.Signals, code: int) -> None:
     done = run("signalled", str(int(number)))
     assert (done.returncode, done.stdout) == (code, "cleaned up\n")
     assert done.stderr.startswith(f"error: stopped by {number.name}\nHINT: ")
+
+
+def test_more_signals_do_not_end_the_clean_up() -> None:
+    done = run("hurried")
+    assert (done.returncode, done.stdout) == (143, "cleaned up\n")
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    program = "import signal; signal.signal(15, signal.SIG_IGN)" + PROGRAM.replace(
+        "sleep(20)", "sleep(0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "signalled", "15"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "cleaned up\n")
 
 
 def test_a_thread_that_still_waits_keeps_nobody() -> None:
@@ -178,9 +292,16 @@ def test_a_thread_that_still_waits_keeps_nobody() -> None:
     assert "a library still waits" in done.stderr
 
 
-def test_nobody_reading_on_is_no_error() -> None:
+def test_a_pipe_to_another_program_that_breaks_is_an_error() -> None:
+    done = run("cut-off")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: [Errno 32] Broken pipe\nHINT: ")
+
+
+@pytest.mark.parametrize("words", ["--help", "large"])
+def test_nobody_reading_on_is_no_error(words: str) -> None:
     done = subprocess.run(
-        ["sh", "-c", f"'{sys.executable}' -c \"$PROGRAM\" --help | true"],
+        ["sh", "-c", f"'{sys.executable}' -c \"$PROGRAM\" {words} | true"],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], "PROGRAM": PROGRAM},
         capture_output=True,

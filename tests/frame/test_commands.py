@@ -96,8 +96,11 @@ def file(tmp_path: Path) -> Path:
         ("-m ingest check /nowhere/hr.yaml", "/nowhere/hr.yaml"),
         ("-m ingest plan {file}", "AIRFLOW_CONN_NOWHERE"),
         ("-m ingest init nowhere", "AIRFLOW_CONN_NOWHERE"),
+        ("-m ingest init postgresql://u:hush@h/d", "connection id"),
         ("-m delivery fetch", "DELIVERY_REMOTE"),
+        ("-m scripts.tools podman", "podman"),
         ("-m delivery publish", "NOMAD_ALLOC_ID"),
+        ("-m delivery verdict", "/mirror"),
         ("-m scripts.deploy --var-file /nowhere.hcl", "/nowhere.hcl"),
         ("-m scripts.vault_setup --environment a --jwks-url b --address c", "VAULT_TOKEN"),
         ("-m scripts.show nothing", "nothing"),
@@ -119,4 +122,5 @@ def test_a_connection_file_or_variable_that_is_not_there_is_wrong_use(
     error, hint = done.stderr.split("\nHINT: ")
     assert error.startswith("error: ")
     assert named in error
+    assert "hush" not in done.stderr
     assert hint.strip()

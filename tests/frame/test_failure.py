@@ -16,6 +16,23 @@ def test_a_failure_carries_its_facts_also_to_another_process(kind: type[Failure]
     assert str(there) == "no such table\nHINT: Name another."
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://u:hush@h:5432/d is not set", "postgresql://u:***@h:5432/d is not set"),
+        ("file postgresql:/u:hush@h/d", "file postgresql:/u:***@h/d"),  # as a path shows it
+        ("'postgres://u:hu/s@h:@h/d?x=1'", "'postgres://u:***@h/d?x=1'"),
+        ("host=h password=hush user=u", "host=h password=*** user=u"),
+        ("postgresql://h/d?password=hush&user=u", "postgresql://h/d?password=***&user=u"),
+        ("ssh://git@172.17.0.1:15022/x", "ssh://git@172.17.0.1:15022/x"),
+        ("Vault at http://127.0.0.1:8200 is away", "Vault at http://127.0.0.1:8200 is away"),
+    ],
+)
+def test_no_message_holds_a_password(text: str, shown: str) -> None:
+    failure = Failure(text, "Put the URI elsewhere.")
+    assert (failure.message, failure.args[0]) == (shown, shown)
+
+
 def test_every_exit_code_has_a_meaning_of_its_own() -> None:
     assert set(MEANINGS) == set(ExitCode)
     assert len(set(MEANINGS.values())) == len(ExitCode)

@@ -13,6 +13,7 @@ for name in ("b2sdk", "b2sdk.session", "urllib3", "httpx"):
 logging.getLogger("other").info("chatter")
 logging.getLogger("other").warning("a warning")
 logging.getLogger("ingest.run").info("rows: %d", 3)
+logging.getLogger("other").error("postgresql://u:a-password@h/d is away")
 try:
     1 / 0
 except ZeroDivisionError:
@@ -25,6 +26,7 @@ def test_our_events_and_others_warnings_are_told_and_tokens_are_not() -> None:
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
     ).stderr
     assert "a-token" not in said
+    assert "a-password" not in said
     assert "chatter" not in said
     assert "a warning" in said
     assert "rows: 3" in said

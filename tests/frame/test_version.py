@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from frame.version import VARIABLE, from_git, own_version
+from frame.version import UNKNOWN, VARIABLE, from_git, own_version
 
 
 @pytest.fixture
@@ -54,7 +54,26 @@ def test_changed_files_are_said(checkout: Path) -> None:
 
 
 def test_no_repository_is_no_error(tmp_path: Path) -> None:
-    assert from_git(tmp_path) == "unknown"
+    assert from_git(tmp_path) == UNKNOWN
+
+
+def test_no_git_is_no_error(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(checkout))
+    assert from_git(checkout) == UNKNOWN
+
+
+def test_a_repository_around_is_not_this_one(checkout: Path) -> None:
+    inside = checkout / "unpacked"
+    (inside / ".git").mkdir(parents=True)
+    assert from_git(inside) == UNKNOWN
+
+
+def test_the_repository_of_a_hook_is_not_this_one(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = from_git(checkout)
+    monkeypatch.setenv("GIT_DIR", str(Path(__file__).parents[2] / ".git"))
+    assert from_git(checkout) == version
 
 
 def test_a_build_says_its_version(monkeypatch: pytest.MonkeyPatch) -> None:

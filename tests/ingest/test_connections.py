@@ -63,6 +63,8 @@ def test_extra_holds_libpqs_parameters(extra: object, monkeypatch: pytest.Monkey
         ('{"conn_type": "postgres", "extra": "{s3cret"}', "found text that is no JSON"),
         ("postgres://u:s3cret@db/hr?sslmod=on", "found a parameter that libpq does not know"),
         ('{"conn_type": "postgres", "extra": {"s3cret": 1}}', "found a parameter that libpq"),
+        ('{"conn_type": "postgres", "extra": ["s3cret"]}', "found an extra that is no JSON object"),
+        (os.fsdecode(b"postgres://u:s3cret\xff@db/hr"), "found bytes that are no UTF-8"),
     ],
 )
 def test_what_is_no_connection_is_named_and_never_shown(

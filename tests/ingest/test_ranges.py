@@ -35,9 +35,9 @@ BLOCKS = 16  # in place of 2048, of which a hundred thousand rows are not one
 # A process of its own, which a test can kill.
 SMALL = f"""
 from ingest import staging
-from ingest.__main__ import entry
+from ingest.__main__ import run
 staging.RANGE_BLOCKS, staging.RANGES = {BLOCKS}, {JOBS}
-entry()
+run()
 """
 
 

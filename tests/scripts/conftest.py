@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scripts import access, shell
+from scripts import access, repository, shell
 from scripts.local import home as place
 from scripts.local import preflight, processes
 from scripts.repository import ROOT
@@ -24,8 +24,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the folder that stands for ``.local``; it is not there yet."""
     folder = tmp_path / "home"
     monkeypatch.setattr(preflight, "IMAGE_VARIABLES", folder / "images.hcl")
-    monkeypatch.setattr(place, "SECRETS", folder / "secrets")
-    monkeypatch.setattr(access, "KEPT", folder / "secrets/access.json")
+    for module in (place, repository):
+        monkeypatch.setattr(module, "SECRETS", folder / "secrets")
+    monkeypatch.setattr(access, "KEPT", folder / "access.json")
     for module in (processes, shell):
         monkeypatch.setattr(module, "LOGS", folder / "logs")
     monkeypatch.setattr(processes, "PID_FILES", folder / "run")

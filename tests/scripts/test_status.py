@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from frame.failure import Failure
+from frame.failure import Failure, WrongUse
 from scripts import access, status
 from scripts.access import Access
 from scripts.cluster import NomadError
@@ -196,6 +196,6 @@ def test_an_environment_that_is_half_described_is_told_whole(
 
 
 def test_a_machine_without_a_platform_says_so() -> None:
-    with pytest.raises(Failure, match="no platform on this machine") as caught:
+    with pytest.raises(WrongUse, match="no platform on this machine") as caught:
         access.from_environment()
     assert "make up" in caught.value.hint

@@ -200,6 +200,12 @@ def test_the_key_may_lack_its_last_newline_and_no_copy_of_it_stays(verbs: Any) -
         assert not path.is_file() or b"PRIVATE KEY" not in path.read_bytes()
 
 
+def test_a_key_that_is_not_there_is_wrong_use(verbs: Any) -> None:
+    done = verbs("fetch", DELIVERY_KEY_FILE="/nowhere/deploy_key")
+    assert done.returncode == 2
+    assert "'/nowhere/deploy_key'" in done.stderr
+
+
 def test_folders_of_runs_that_died_a_day_ago_go_and_others_stay(verbs: Any) -> None:
     verbs.remote.push(FILES)
     for name, age in (("dead", 90_000), ("alive", 3600)):
