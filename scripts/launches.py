@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import requests
+import tenacity
 
 from frame.failure import Failure
 from scripts.cluster import NomadError
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from scripts.access import Access
+
+
+FORCES = 3
+APPEARS = 10  # seconds; a busy server makes the job within one
 
 
 @contextmanager
@@ -33,17 +38,24 @@ def _asked() -> Iterator[None]:
 def force(platform: Access, job_id: str) -> str:
     """Start a periodic job now and return the id of the job that Nomad made for it.
 
-    Two launches in one second would share a name, so it waits for a new one.
+    A launch is named by its second: one that meets the schedule's own makes no new job, and is
+    asked for again.
     """
     before = set(children(platform, job_id))
-    platform.nomad.job.periodic_job(job_id)
     made: list[str] = []
 
     def appeared() -> bool:
         made[:] = sorted(set(children(platform, job_id)) - before)
         return bool(made)
 
-    wait_until(appeared, f"a launch of {job_id}", 30)
+    for attempt in tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(Failure),
+        stop=tenacity.stop_after_attempt(FORCES),
+        reraise=True,
+    ):
+        with attempt:
+            platform.nomad.job.periodic_job(job_id)
+            wait_until(appeared, f"a launch of {job_id}", APPEARS)
     return made[-1]
 
 

@@ -303,6 +303,6 @@ def test_a_backup_that_b2_denies_fails_with_one_clear_error(platform: Access) ->
     errors = [line for line in said.splitlines() if "error" in line.lower()]
     assert len(errors) == 1, said
     assert "unauthorized" in errors[0]
-    assert "Look at the B2 key's rights" in errors[0]
+    assert "HINT: Look at the B2 key's rights" in said
     assert "Traceback" not in said
     assert (backups(platform, "hr"), objects(platform, "hr")) == before
