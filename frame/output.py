@@ -93,7 +93,7 @@ def table(*headings: str) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    empty = Table(box=SIMPLE_HEAD, pad_edge=False)
+    empty = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for heading in headings:
         right = heading.startswith(">")
         empty.add_column(heading.removeprefix(">"), justify="right" if right else "left")

@@ -260,6 +260,7 @@ def show(status: Status) -> None:
             loaded = [f"{row.details['rows']:,}"] if "rows" in row.details else []
             shown.add_row(MARKS[row.well], escape(row.name), escape(row.state), *loaded)
         console.print(shown)
+        console.print()
 
 
 app = Application("scripts/status.py")
