@@ -21,6 +21,7 @@ from scripts.tools import NOMAD, VAULT, ensure
 from tests.backup.conftest import House, OpenPgpKey, eventually
 from tests.conftest import free_port
 from tests.http_server import Answer, http_server
+from tests.nomad.agent import running_agent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,35 +75,9 @@ def answers(url: str) -> bool:
 @pytest.fixture(scope="module")
 def nomad_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Nomad server alone, without clients."""
-    home = tmp_path_factory.mktemp("nomad")
-    http, rpc, serf = free_port(), free_port(), free_port()
-    (home / "server.hcl").write_text(f"""
-bind_addr = "127.0.0.1"
-data_dir  = "{home}/data"
-ports {{
-  http = {http}
-  rpc  = {rpc}
-  serf = {serf}
-}}
-advertise {{
-  http = "127.0.0.1"
-  rpc  = "127.0.0.1"
-  serf = "127.0.0.1"
-}}
-server {{
-  enabled          = true
-  bootstrap_expect = 1
-}}
-disable_update_check = true
-""")
-    server = start([ensure(NOMAD), "agent", f"-config={home}/server.hcl"], home)
-    address = f"http://127.0.0.1:{http}"
-    try:
+    with running_agent(tmp_path_factory.mktemp("nomad")) as address:
         eventually(lambda: answers(f"{address}/v1/operator/snapshot"), 60)
         yield address
-    finally:
-        server.terminate()
-        server.wait(20)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +15,8 @@ from scripts.cluster import NomadError, connect
 from scripts.health.observing import health
 from scripts.health.waiting import wait
 from scripts.repository import ROOT
-from scripts.tools import NOMAD, ensure
 from tests.conftest import free_port
+from tests.nomad.agent import running_agent
 from tests.nomad.rendering import image_variables
 
 if TYPE_CHECKING:
@@ -44,64 +43,20 @@ FOREVER = {
 def nomad_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nomad]:
     """A server with one client that starts plain processes."""
     if os.geteuid() != 0:
-        pytest.skip("Nomad's client needs root")
+        pytest.fail("Nomad's client needs root: run this test as root")
     home = tmp_path_factory.mktemp("nomad")
-    http, rpc, serf = free_port(), free_port(), free_port()
-    (home / "agent.hcl").write_text(f"""
-name      = "test"
-bind_addr = "127.0.0.1"
-data_dir  = "{home}/data"
-ports {{
-  http = {http}
-  rpc  = {rpc}
-  serf = {serf}
-}}
-advertise {{
-  http = "127.0.0.1"
-  rpc  = "127.0.0.1"
-  serf = "127.0.0.1"
-}}
-server {{
-  enabled          = true
-  bootstrap_expect = 1
-}}
-client {{
-  enabled           = true
-  network_interface = "lo"
-  cpu_total_compute = 10000
-  options = {{
-    "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean,consul,cni"
-    "driver.allowlist"     = "raw_exec"
-  }}
-}}
-plugin "raw_exec" {{
-  config {{
-    enabled = true
-  }}
-}}
-disable_update_check = true
-""")
-    with (home / "log").open("wb") as log:
-        agent = subprocess.Popen(
-            [ensure(NOMAD), "agent", f"-config={home}/agent.hcl"],
-            env={"PATH": os.environ["PATH"], "HOME": str(home)},
-            stdout=log, stderr=log, cwd=home,
-        )  # fmt: skip
-    client = connect(f"http://127.0.0.1:{http}", None)
+    with running_agent(home, client=True) as address:
+        client = connect(address, None)
 
-    def is_ready() -> bool:
-        try:
-            return any(node["Status"] == "ready" for node in client.nodes.get_nodes())
-        except NomadError:
-            return False
+        def is_ready() -> bool:
+            try:
+                return any(node["Status"] == "ready" for node in client.nodes.get_nodes())
+            except NomadError:
+                return False
 
-    try:
         until(is_ready, 60)
         yield client
         remove_all(client, home / "data/alloc")
-    finally:
-        agent.terminate()
-        agent.wait(30)
 
 
 def remove_all(client: Nomad, folder: Path) -> None:
