@@ -19,7 +19,7 @@ setup: .venv/installed ## Install the locked Python packages into .venv
 
 .PHONY: up
 up: setup ## Bring everything up on this machine and run the main job once
-	@$(PYTHON) -m scripts.local.up
+	@$(PYTHON) -m scripts.local.up $(if $(TIMEOUT),--timeout $(TIMEOUT))
 
 .PHONY: status
 status: setup ## Show how everything is; exit 1 if anything is not well

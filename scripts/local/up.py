@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated
 
 import typer
 
@@ -47,8 +48,8 @@ console = screen(stderr=True)
 VARIABLE_FILES = (VARIABLES, IMAGE_VARIABLES)
 
 
-def bring_up() -> None:
-    """Do everything up to the platform's jobs being well."""
+def bring_up(timeout: float) -> None:
+    """Do everything up to the platform's jobs being well, each group within ``timeout`` seconds."""
     preflight.check()
     preflight.install_programs()
     engine.ensure()
@@ -68,13 +69,13 @@ def bring_up() -> None:
     with step("set Vault up: a policy and a role for each job"):
         set_up_vault()
         credentials.write(credentials.stand_ins())
-    run_jobs("start PostgreSQL, the B2 endpoint and the git remote", stand_ins())
+    run_jobs("start PostgreSQL, the B2 endpoint and the git remote", stand_ins(), timeout)
     with step("create databases and roles, and load the school's data"):
         databases.create()
         databases.fill()
     backblaze.bucket()
     credentials.write(credentials.platform())
-    run_jobs("deploy the platform", list(platform()))
+    run_jobs("deploy the platform", list(platform()), timeout)
 
 
 def keep_access() -> access.Access:
@@ -109,22 +110,27 @@ def set_up_vault() -> None:
     )
 
 
-def run_jobs(title: str, deployments: list[Deployment]) -> None:
+def run_jobs(title: str, deployments: list[Deployment], timeout: float) -> None:
     """Run the jobs as the platform team would, and wait until each is well."""
     environment = {"NOMAD_ADDR": NOMAD_ADDR, "NOMAD_TOKEN": kept("nomad-platform")}
     with step(title) as say:
         for deployment in deployments:
             deploy.run(deployment, VARIABLE_FILES, environment)
-        wait(agents.nomad_client(), [each.id for each in deployments], say=say)
+        job_ids = [each.id for each in deployments]
+        wait(agents.nomad_client(), job_ids, timeout=timeout, say=say)
 
 
 app = Application("scripts/local/up.py")
 
 
 @app.command(epilog=exit_codes({0: "everything is well", 1: "something is not"}))
-def main() -> None:
+def main(
+    timeout: Annotated[
+        float, typer.Option(min=0, help="Seconds in which the jobs must be well.")
+    ] = 600,
+) -> None:
     """Bring the whole platform up on this machine, run its main job and say how everything is."""
-    bring_up()
+    bring_up(timeout)
     here = keep_access()
     first_run.main_job(here)
     console.print()
