@@ -18,7 +18,7 @@ from frame.failure import ExitCode, Failure
 from frame.output import screen
 from frame.progress import step
 from scripts import access, deploy, vault_setup
-from scripts.health.waiting import wait
+from scripts.health.waiting import LASTING, wait
 from scripts.jobs import Deployment, platform, stand_ins
 from scripts.local import (
     agents,
@@ -69,7 +69,9 @@ def bring_up(timeout: float) -> None:
     with step("set Vault up: a policy and a role for each job"):
         set_up_vault()
         credentials.write(credentials.stand_ins())
-    run_jobs("start PostgreSQL, the B2 endpoint and the git remote", stand_ins(), timeout)
+    # They are used at once, and what is deployed on them lasts only if they do.
+    title = "start PostgreSQL, the B2 endpoint and the git remote"
+    run_jobs(title, stand_ins(), timeout, lasting=0)
     with step("create databases and roles, and load the school's data"):
         databases.create()
         databases.fill()
@@ -110,14 +112,16 @@ def set_up_vault() -> None:
     )
 
 
-def run_jobs(title: str, deployments: list[Deployment], timeout: float) -> None:
-    """Run the jobs as the platform team would, and wait until each is well."""
+def run_jobs(
+    title: str, deployments: list[Deployment], timeout: float, *, lasting: float = LASTING
+) -> None:
+    """Run the jobs as the platform team would, and wait until each is well for ``lasting`` s."""
     environment = {"NOMAD_ADDR": NOMAD_ADDR, "NOMAD_TOKEN": kept("nomad-platform")}
     with step(title) as say:
         for deployment in deployments:
             deploy.run(deployment, VARIABLE_FILES, environment)
         job_ids = [each.id for each in deployments]
-        wait(agents.nomad_client(), job_ids, timeout=timeout, say=say)
+        wait(agents.nomad_client(), job_ids, timeout=timeout, lasting=lasting, say=say)
 
 
 app = Application("scripts/local/up.py")
