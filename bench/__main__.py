@@ -72,7 +72,14 @@ Scale = Annotated[
     typer.Option(min=0.001, help="TPC-H's scale: 1 is 6 M rows of lineitem, 1.5 M of orders."),
 ]
 Rounds = Annotated[int, typer.Option(min=1, help="Runs of each contender; the fastest counts.")]
-Results = Annotated[Path, typer.Option(file_okay=False, help="Folder of the JSON and Markdown.")]
+Results = Annotated[
+    Path,
+    typer.Option(
+        file_okay=False,
+        show_default="bench/results",
+        help="Folder of the JSON and Markdown.",
+    ),
+]
 
 
 @app.command()
