@@ -170,9 +170,8 @@ class _Framed:
         except OSError as error:
             code = _failed(Failure(str(error), _REFUSED))
         except Stopped as stopped:
-            ended = Failure(str(stopped), "Look at what it was doing, and run it again.")
-            ended.exit_code = stopped.exit_code
-            code = _failed(ended)
+            hint = "Look at what it was doing, and run it again."
+            code = _failed(Failure(str(stopped), hint, stopped.exit_code))
         if standalone_mode:
             sys.exit(code or ExitCode.DONE)
         return code

@@ -50,11 +50,13 @@ class Failure(Exception):
 
     exit_code: int = ExitCode.FAILED
 
-    def __init__(self, message: str, hint: str) -> None:
+    def __init__(self, message: str, hint: str, exit_code: int | None = None) -> None:
         message = without_passwords(message)
         super().__init__(message, hint)
         self.message = message
         self.hint = hint
+        if exit_code is not None:  # other than its kind's
+            self.exit_code = exit_code
 
     def __str__(self) -> str:
         return f"{self.message}\nHINT: {self.hint}"

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from backup.registry import load_registry
-from scripts.repository import REGISTRY, ROOT
+from backup.settings import REGISTRY
+from scripts.repository import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

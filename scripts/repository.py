@@ -11,7 +11,6 @@ from typing import Any
 from frame.failure import WrongUse
 
 ROOT = Path(__file__).resolve().parent.parent
-REGISTRY = ROOT / "backup/databases.toml"
 TOOLS = ROOT / ".tools"
 # What is this machine's alone, and in no commit: logs, secrets, the local platform's data.
 HOME = ROOT / ".local"

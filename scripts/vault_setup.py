@@ -19,10 +19,11 @@ import requests
 import typer
 
 from backup.registry import load_registry
+from backup.settings import REGISTRY
 from frame.application import Application, definitions, epilog, exit_codes
 from frame.failure import Failure, WrongUse
 from frame.output import screen
-from scripts.repository import REGISTRY, ROOT
+from scripts.repository import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

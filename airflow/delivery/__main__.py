@@ -104,8 +104,7 @@ def judge(
     except WrongUse:
         raise
     except Failure as failure:
-        failure.exit_code = ExitCode.UNKNOWN
-        raise
+        raise Failure(failure.message, failure.hint, ExitCode.UNKNOWN) from failure
     except Exception as error:
         log.exception("judge failed")
         raise typer.Exit(ExitCode.UNKNOWN) from error

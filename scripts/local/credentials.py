@@ -24,11 +24,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from backup.registry import load_registry
+from backup.settings import REGISTRY
 from scripts.local import databases
 from scripts.local.agents import vault_client
 from scripts.local.backblaze import bucket_keys
 from scripts.local.home import ADDRESS, ENVIRONMENT, PORTS, kept
-from scripts.repository import REGISTRY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

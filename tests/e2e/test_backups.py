@@ -21,14 +21,14 @@ from psycopg import sql
 from backup.catalogue import Catalogue
 from backup.registry import load_registry
 from backup.scratch import PREFIX
-from backup.settings import B2_KEY, DRILL_KEY, SIGNERS
+from backup.settings import B2_KEY, DRILL_KEY, REGISTRY, SIGNERS
 from backup.store import open_store
 from frame.failure import Failure
 from scripts import launches
 from scripts.launches import finish, force
 from scripts.local import backblaze, credentials, databases, first_run
 from scripts.local.home import VOLUMES, kept
-from scripts.repository import REGISTRY, ROOT
+from scripts.repository import ROOT
 from scripts.status import newest_report
 from tests.browser import SCREENSHOTS, launched
 from tests.e2e.contents import contents

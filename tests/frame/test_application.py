@@ -103,6 +103,19 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def shell(rest: str) -> subprocess.CompletedProcess[str]:
+    """Run the program by a shell: ``rest`` is its words, redirections and pipes."""
+    return subprocess.run(
+        ["sh", "-c", f"'{sys.executable}' -c \"$PROGRAM\" {rest}"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "PROGRAM": PROGRAM},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
 def test_what_went_well_says_so_on_standard_error_and_ends_with_0() -> None:
     done = run("good")
     assert (done.returncode, done.stdout) == (0, "")
@@ -242,15 +255,7 @@ def test_what_the_system_refuses_is_one_error() -> None:
 def test_streams_that_take_nothing_change_no_exit_code_but_of_a_lost_result(
     words: str, streams: str, code: int
 ) -> None:
-    done = subprocess.run(
-        ["sh", "-c", f"exec '{sys.executable}' -c \"$PROGRAM\" {words} {streams}"],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "PROGRAM": PROGRAM},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    done = shell(f"{words} {streams}")
     assert done.returncode == code
     assert "Traceback" not in done.stderr
 
@@ -300,15 +305,7 @@ def test_a_pipe_to_another_program_that_breaks_is_an_error() -> None:
 
 @pytest.mark.parametrize("words", ["--help", "large"])
 def test_nobody_reading_on_is_no_error(words: str) -> None:
-    done = subprocess.run(
-        ["sh", "-c", f"'{sys.executable}' -c \"$PROGRAM\" {words} | true"],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "PROGRAM": PROGRAM},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    done = shell(f"{words} | true")
     assert done.stderr == ""
 
 

@@ -33,6 +33,12 @@ def test_no_message_holds_a_password(text: str, shown: str) -> None:
     assert (failure.message, failure.args[0]) == (shown, shown)
 
 
+def test_an_exit_code_of_its_own_travels_too() -> None:
+    there = pickle.loads(pickle.dumps(Failure("a", "B.", ExitCode.UNKNOWN)))  # noqa: S301
+    assert there.exit_code == ExitCode.UNKNOWN
+    assert Failure.exit_code == ExitCode.FAILED
+
+
 def test_every_exit_code_has_a_meaning_of_its_own() -> None:
     assert set(MEANINGS) == set(ExitCode)
     assert len(set(MEANINGS.values())) == len(ExitCode)
