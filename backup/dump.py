@@ -8,16 +8,16 @@ import secrets
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from backup.catalogue import SIGNATURE, daily_folder, dump_name, manifest_name, new_id
-from backup.connection import plain_environment
-from backup.crypt import recipients
+from backup.bucket.catalogue import SIGNATURE, daily_folder, dump_name, manifest_name, new_id
+from backup.bucket.store import open_store
+from backup.bucket.upload import Paced, plan_parts
+from backup.kinds import KINDS
 from backup.manifest import Manifest, StoredDump
-from backup.origins import Origin, opened
+from backup.openpgp.crypt import recipients
+from backup.openpgp.signature import signer
 from backup.pipeline import Pipeline, Stage
+from backup.postgres.connection import plain_environment
 from backup.settings import B2_KEY, RECIPIENTS, SIGNING_KEY, Settings
-from backup.signature import signer
-from backup.store import open_store
-from backup.upload import Paced, plan_parts
 from frame.failure import Failure
 from frame.log import get_logger
 from frame.version import own_version
@@ -25,6 +25,7 @@ from frame.version import own_version
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from backup.kinds.origin import Origin
     from backup.registry import Entry
 
 # On every core, to four: they outrun gpg, and each further one takes 10 MB. Level 2 takes half the
@@ -75,7 +76,7 @@ def run_backup(
         recipients(settings.secret_path(RECIPIENTS)) as ring,
         signer(settings.secret_path(SIGNING_KEY)) as signing,
         open_store(settings, settings.b2_key(B2_KEY), told) as store,
-        opened(settings, entry) as origin,
+        KINDS[entry.kind].dump(settings, entry) as origin,
     ):
         folder = daily_folder(settings.prefix, entry.name)
         if origin.locked:  # so these are what a killed run left, and not a neighbour's

@@ -19,7 +19,9 @@ class TableContents(BaseModel):
     schema_name: str
     table: str
     rows: int = Field(ge=0)
-    digest: str | None = Field(default=None, description="see backup.contents; None: counted only")
+    digest: str | None = Field(
+        default=None, description="of backup.postgres.contents; None: counted only"
+    )
 
 
 class Sequence(BaseModel):
@@ -81,6 +83,16 @@ class Manifest(BaseModel):
     recipients: tuple[str, ...] = Field(description="fingerprints of the keys it is encrypted to")
     signer: str = Field(default="", description="fingerprint of the key that signs this")
     program_version: str
+
+    @property
+    def server(self) -> Source:
+        """What the manifest says of the server. Raises Failure if it says nothing."""
+        if self.source is None:
+            raise Failure(
+                f"manifest of {self.id} does not tell of its server",
+                hint="It was changed or is of another program; use another backup.",
+            )
+        return self.source
 
     def to_json(self) -> bytes:
         """Return the manifest as it is stored."""

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from backup.upload import plan_parts
+from backup.bucket.upload import plan_parts
 from bench import backups
 from bench.clusters import free_bytes
 from bench.figures import Section, Target

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from backup.report import PROMISE_SECONDS
+from backup.proof.report import PROMISE_SECONDS
 from bench import backups, data
 from bench.clusters import DATABASE
 from bench.figures import Section, Target, find, ratio

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from backup.report import drill_table
+from backup.proof.report import drill_table
 from frame.application import Application, definitions, epilog, exit_codes
 from frame.failure import ExitCode, Failure
 from frame.output import AsJson, print_json, screen

@@ -14,13 +14,13 @@ import requests
 import typer
 from rich.markup import escape
 
-from backup.catalogue import Catalogue
-from backup.coverage import DRILLED, FRESH
-from backup.drill import LOOKED_AT, kept_reports
+from backup.bucket.catalogue import Catalogue
+from backup.bucket.store import open_store
+from backup.proof.coverage import DRILLED, FRESH
+from backup.proof.drill import LOOKED_AT, kept_reports
+from backup.proof.report import DrillReport, human_age, human_bytes, last_results
 from backup.registry import load_registry
-from backup.report import DrillReport, human_age, human_bytes, last_results
 from backup.settings import B2_KEY
-from backup.store import open_store
 from frame.application import Application, definitions, epilog, exit_codes
 from frame.failure import ExitCode, Failure
 from frame.output import AsJson, print_json, screen, table

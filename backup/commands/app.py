@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup.catalogue import Catalogue
+from backup.bucket.catalogue import Catalogue
+from backup.bucket.store import open_store
+from backup.openpgp.signature import Signers
 from backup.registry import load_registry
 from backup.settings import (
     ALERTS,
@@ -25,8 +27,6 @@ from backup.settings import (
     VAULT_TOKEN,
     Settings,
 )
-from backup.signature import Signers
-from backup.store import open_store
 from frame.application import Application, definitions, epilog, exit_codes
 from frame.failure import WrongUse
 from frame.output import screen

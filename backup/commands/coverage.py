@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 import typer
 from rich.markup import escape
 
-from backup.alerts import Alerts
-from backup.catalogue import Catalogue, merged
+from backup.bucket.catalogue import Catalogue, merged
+from backup.bucket.store import open_store
 from backup.commands.app import Timeout, app, out, read_settings
-from backup.coverage import Kept, Row, judge, judge_keys, survey
 from backup.deadline import parse_duration, time_limit
-from backup.drill import LOOKED_AT, kept_reports
-from backup.expiry import key_states
+from backup.openpgp.expiry import key_states
+from backup.openpgp.signature import Signers
+from backup.proof.alerts import Alerts
+from backup.proof.coverage import Kept, Row, judge, judge_keys, survey
+from backup.proof.drill import LOOKED_AT, kept_reports
+from backup.proof.report import human_age, human_bytes
 from backup.registry import load_registry
-from backup.report import human_age, human_bytes
 from backup.settings import B2_KEY, Settings
-from backup.signature import Signers
-from backup.store import open_store
 from frame.failure import Failure
 from frame.output import AsJson, print_json, table
 

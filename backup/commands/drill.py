@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from backup.alerts import Alerts
 from backup.commands.app import Jobs, Timeout, app, out, parse_moment, read_settings
 from backup.deadline import parse_duration, time_limit
-from backup.drill import run_drill
+from backup.proof.alerts import Alerts
+from backup.proof.drill import run_drill
+from backup.proof.report import drill_table
 from backup.registry import load_registry
-from backup.report import drill_table
 from backup.scratch import sweep
 from frame.output import AsJson
 from frame.progress import progress

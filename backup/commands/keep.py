@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 import typer
 from pydantic import TypeAdapter
 
-from backup import monthly
-from backup.alerts import Alerts
-from backup.catalogue import Backup
+from backup.bucket import monthly
+from backup.bucket.catalogue import Backup
+from backup.bucket.lifecycle import Rule, State, apply, states
+from backup.bucket.store import open_store
 from backup.commands.app import Scope, Timeout, app, out, read_settings
 from backup.deadline import parse_duration, time_limit
-from backup.lifecycle import Rule, State, apply, states
+from backup.openpgp.signature import Signers
+from backup.proof.alerts import Alerts
 from backup.registry import load_registry
 from backup.settings import B2_KEY
-from backup.signature import Signers
-from backup.store import open_store
 from frame.output import AsJson, print_json, table
 
 rules = typer.Typer(help="How long the bucket keeps backups: B2's own lifecycle rules.")

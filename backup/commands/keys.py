@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from backup.commands.app import app, out, read_settings
-from backup.expiry import WARN_DAYS, key_states
+from backup.openpgp.expiry import WARN_DAYS, key_states
 from backup.settings import RECIPIENTS, SIGNING_KEY
 from frame.failure import WrongUse
 from frame.output import AsJson, print_json, table

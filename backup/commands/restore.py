@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from backup.bucket.store import open_store
 from backup.commands.app import (
     Jobs,
     KeyFile,
@@ -20,15 +21,15 @@ from backup.commands.app import (
     parse_moment,
     read_settings,
 )
-from backup.connection import PostgresUri
-from backup.crypt import private_key
 from backup.deadline import parse_duration, time_limit
+from backup.kinds import KINDS
+from backup.kinds.database import restore as restore_database
+from backup.openpgp.crypt import private_key
+from backup.postgres.connection import PostgresUri
+from backup.postgres.target import Wanted
 from backup.restore import extract
-from backup.restore import restore as restore_backup
 from backup.restore import verify as verify_backup
 from backup.settings import B2_KEY, DRILL_KEY, read_text
-from backup.store import open_store
-from backup.target import Wanted
 from frame.failure import WrongUse
 from frame.output import AsJson, print_json
 from frame.progress import progress
@@ -147,6 +148,11 @@ def restore(
     wanted = Wanted(jobs, owners.value, create, create_roles, tuple(table or ()), beside)
     with time_limit(parse_duration(timeout)), progress() as advance:
         manifest = find_manifest(settings, [name], identifier, moment, unsigned=unsigned)
+        if manifest.kind != "database" and not isinstance(target, Path):
+            raise WrongUse(
+                f"{name} is no database but {KINDS[manifest.kind].WORDS}",
+                hint="Give --to FILE; the runbook says what to do with it.",
+            )
         with (
             private_key(key_file or settings.secret_path(DRILL_KEY)) as ring,
             open_store(settings, settings.b2_key(B2_KEY), partial(advance, name)) as store,
@@ -155,7 +161,7 @@ def restore(
                 extract(store, manifest, ring, target)
                 into = str(target)
             else:
-                restore_backup(
+                restore_database(
                     store, manifest, ring, target, wanted,
                     scratch=settings.scratch, pg_bin=settings.pg_bin,
                 )  # fmt: skip

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from backup.alerts import Alerts
 from backup.commands.app import Timeout, app, read_settings
 from backup.deadline import parse_duration, time_limit
 from backup.dump import run_backup
+from backup.proof.alerts import Alerts
 from backup.registry import load_registry
 from frame.failure import Failure
 from frame.log import get_logger

@@ -9,12 +9,12 @@ import typer
 from pydantic import TypeAdapter
 from rich.markup import escape
 
-from backup.catalogue import Backup, Catalogue
+from backup.bucket.catalogue import Backup, Catalogue
+from backup.bucket.store import open_store
 from backup.commands.app import Scope, Unsigned, app, find_manifest, out, read_settings
+from backup.proof.report import human_age, human_bytes
 from backup.registry import load_registry
-from backup.report import human_age, human_bytes
 from backup.settings import B2_KEY
-from backup.store import open_store
 from frame.output import AsJson, print_json, table
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import requests
 
-from backup import lifecycle
+from backup.bucket import lifecycle
+from backup.bucket.store import open_store
 from backup.registry import load_registry
 from backup.settings import B2_KEY, Settings
-from backup.store import open_store
 from frame.failure import Failure
 from frame.output import screen, table
 from frame.progress import step

@@ -20,8 +20,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from backup.contents import list_tables
 from backup.dump import run_backup
+from backup.postgres.contents import list_tables
 from backup.registry import Database
 from backup.settings import Settings
 from standins.b2_server.endpoint import b2_endpoint

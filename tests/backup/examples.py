@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from backup.catalogue import Backup, Place, new_id
+from backup.bucket.catalogue import Backup, Place, new_id
 from backup.manifest import Source
 
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from backup.connection import PostgresUri
 from backup.dump import run_backup
 from backup.manifest import Manifest
-from backup.origins import check_versions, program_version
-from backup.snapshot import exclusive
+from backup.postgres.connection import PostgresUri
+from backup.postgres.programs import check_versions, program_version
+from backup.postgres.snapshot import exclusive
 from frame.failure import ExitCode, Failure, WrongUse
 from tests.backup.conftest import (
     PASSWORD,
@@ -174,7 +174,7 @@ def test_the_version_is_the_programs_own(house: House) -> None:
 
 
 def test_an_old_pg_dump_starts_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backup.origins.program_version", lambda _: "14.1")
+    monkeypatch.setattr("backup.kinds.database.program_version", lambda _: "14.1")
     with pytest.raises(Failure, match=r"pg_dump 14\.1 is older"):
         run_backup(house.settings, house.database)
     assert house.names() == []

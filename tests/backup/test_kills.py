@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backup.catalogue import Catalogue
-from backup.crypt import private_key
+from backup.bucket.catalogue import Catalogue
+from backup.bucket.store import open_store
+from backup.openpgp.crypt import private_key
+from backup.openpgp.signature import Signers
 from backup.restore import verify
-from backup.signature import Signers
-from backup.store import open_store
 from tests.backup.conftest import add_megabytes, descendants, eventually, program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from backup.catalogue import Backup
+    from backup.bucket.catalogue import Backup
     from tests.backup.conftest import House, OpenPgpKey
 
 # Of the run itself and of each child; pg_dump's and the snapshot's sessions end with them.

@@ -13,14 +13,15 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from backup.catalogue import Catalogue
-from backup.connection import PostgresUri
-from backup.crypt import private_key
+from backup.bucket.catalogue import Catalogue
+from backup.bucket.store import open_store
 from backup.dump import run_backup
-from backup.restore import restore, verify
-from backup.signature import Signers
-from backup.store import open_store
-from backup.target import Wanted, check_target, provide_roles
+from backup.kinds.database import restore
+from backup.openpgp.crypt import private_key
+from backup.openpgp.signature import Signers
+from backup.postgres.connection import PostgresUri
+from backup.postgres.target import Wanted, check_target, provide_roles
+from backup.restore import verify
 from frame.failure import Failure, WrongUse
 from tests.backup.conftest import (
     SERVER,

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from backup.connection import PostgresUri
-from backup.contents import LARGE_OBJECTS, Inventory, compare_tables
 from backup.dump import run_backup
+from backup.postgres.connection import PostgresUri
+from backup.postgres.contents import LARGE_OBJECTS, Inventory, compare_tables
 from frame.failure import Failure
 from tests.ingest import torture
 

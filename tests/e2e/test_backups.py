@@ -18,11 +18,11 @@ import pytest
 from playwright.sync_api import expect
 from psycopg import sql
 
-from backup.catalogue import Catalogue
+from backup.bucket.catalogue import Catalogue
+from backup.bucket.store import open_store
 from backup.registry import load_registry
 from backup.scratch import PREFIX
 from backup.settings import B2_KEY, DRILL_KEY, REGISTRY, SIGNERS
-from backup.store import open_store
 from frame.failure import Failure
 from scripts import launches
 from scripts.launches import finish, force

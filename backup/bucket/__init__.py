@@ -1,0 +1,1 @@
+"""The bucket at B2, and what is in it."""

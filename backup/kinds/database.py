@@ -1,0 +1,136 @@
+"""A database: pg_dump in a snapshot, pg_restore, every row compared."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from psycopg.conninfo import make_conninfo
+
+from backup.kinds.origin import Origin, Proof
+from backup.pipeline import Stage
+from backup.postgres.comparison import compare, damage
+from backup.postgres.connection import KEEPALIVES, source_uri
+from backup.postgres.load import choose, load, named_tables
+from backup.postgres.programs import check_versions, program_version
+from backup.postgres.scratch_server import scratch_server
+from backup.postgres.snapshot import LOCK_WAIT, exclusive, exported_snapshot
+from backup.postgres.target import (
+    Wanted,
+    apply_settings,
+    check_target,
+    create_database,
+    provide_roles,
+)
+from backup.registry import Database
+from backup.restore import unpack
+from backup.scratch import private_directory
+from frame.failure import WrongUse
+from frame.log import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from backup.bucket.store import Store
+    from backup.manifest import Manifest
+    from backup.openpgp.crypt import Keyring
+    from backup.postgres.connection import PostgresUri
+    from backup.registry import Entry
+    from backup.settings import Settings
+
+WORDS = "an archive of pg_dump"
+
+log = get_logger(__name__)
+
+
+def dump_stage(pg_bin: Path, uri: PostgresUri, snapshot_id: str) -> Stage:
+    """Return pg_dump, which does not compress: its own zlib is slower than all else together."""
+    argv: list[str | Path] = [
+        pg_bin / "pg_dump", "--format=custom", "--compress=0", "--no-password",
+        f"--snapshot={snapshot_id}", f"--lock-wait-timeout={LOCK_WAIT}",
+        # All else about the server is in the environment. It stands still while an upload waits.
+        f"--dbname={make_conninfo(dbname=uri.database(), **KEEPALIVES)}",
+    ]  # fmt: skip
+    return Stage(argv, uri.environment())
+
+
+@contextmanager
+def dump(settings: Settings, entry: Entry) -> Iterator[Origin]:
+    """Open a snapshot of the database and yield pg_dump, ready to run in it."""
+    uri = source_uri(settings)
+    called = entry.called if isinstance(entry, Database) else entry.name
+    if uri.database() != called:
+        raise WrongUse(
+            f"the URI of {entry.name} names the database {uri.database()!r}, not {called!r}",
+            hint=f"Correct {entry.vault_path} in Vault, or dbname in the registry.",
+        )
+    version = program_version(settings.pg_bin / "pg_dump")
+    with (
+        exclusive(uri, entry.name),
+        exported_snapshot(
+            uri,
+            lambda server: check_versions(version, server),
+            jobs=settings.digest_jobs,
+            digests=entry.proof == "digests",
+        ) as snapshot,
+    ):
+        yield Origin(
+            dump_stage(settings.pg_bin, uri, snapshot.identifier),
+            snapshot.source.size,
+            lambda: {
+                "source": snapshot.source,
+                "pg_dump_version": version,
+                "tables": snapshot.inventory.tables(),
+                "sequences": snapshot.sequences(),
+                "extensions": snapshot.extensions,
+                "unvalidated": snapshot.unvalidated,
+            },
+            check=snapshot.inventory.check,
+            finish=snapshot.inventory.tables,
+        )
+
+
+def restore(
+    store: Store,
+    manifest: Manifest,
+    ring: Keyring,
+    target: PostgresUri,
+    wanted: Wanted,
+    *,
+    scratch: Path,
+    pg_bin: Path,
+) -> None:
+    """Restore the backup of ``manifest``, which must be one of a database, into ``target``."""
+    source = manifest.server
+    tables = named_tables(manifest, wanted.tables)
+    with private_directory(scratch, "restore") as directory:
+        if wanted.create:
+            create_database(target, source)
+        with target.connect("restore") as connection:
+            empty = check_target(connection, wanted)
+            provide_roles(connection, source, wanted)
+        plain = directory / "dump"  # a file: pg_restore reads no pipe when it works in parallel
+        unpack(store, manifest, ring, plain)
+        log.info("dump checked and unpacked", id=manifest.id, size=plain.stat().st_size)
+        chosen = choose(pg_bin, plain, manifest, tables) if tables else None
+        load(pg_bin, plain, target, wanted, chosen)
+        if wanted.create and empty and not tables:  # made now, or by a restore that then failed
+            apply_settings(pg_bin, plain, target)
+    log.info("restored", id=manifest.id, database=manifest.database)
+
+
+def prove(settings: Settings, store: Store, ring: Keyring, manifest: Manifest, jobs: int) -> Proof:
+    """Restore into a throwaway server, and compare all rows."""
+    source = manifest.server
+    with scratch_server(settings.pg_bin, settings.scratch) as server:
+        target = server.create_database(manifest.database, source)
+        began = time.monotonic()
+        restore(
+            store, manifest, ring, target, Wanted(jobs),
+            scratch=settings.scratch, pg_bin=settings.pg_bin,
+        )  # fmt: skip
+        seconds = time.monotonic() - began
+        differences = compare(manifest, target, jobs) + damage(settings.pg_bin, target, jobs)
+    return Proof(seconds, source.size, tuple(differences))

@@ -1,0 +1,1 @@
+"""PostgreSQL: the server that is backed up, and the one that is restored to."""

@@ -1,0 +1,218 @@
+"""One view of the source for everything that is taken from it, and the lock around it."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import sql
+
+from backup.manifest import Sequence, Source
+from backup.postgres.connection import one_line
+from backup.postgres.contents import (
+    Inventory,
+    extensions,
+    large_objects,
+    list_tables,
+    sequence_values,
+    unvalidated,
+)
+from frame.failure import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from backup.postgres.connection import PostgresUri
+    from backup.postgres.contents import Name
+
+LOCK_WAIT = "5min"  # behind somebody's ALTER TABLE; longer and the run should fail and say so
+LOCK_BATCH = 100
+
+# The locale is called otherwise before version 17, and is not there before 15.
+SOURCE = """
+SELECT (pg_control_system()).system_identifier, current_setting('server_version_num')::int,
+       pg_encoding_to_char(encoding), datcollate, datctype,
+       coalesce(to_jsonb(d) ->> 'datlocprovider', 'c'),
+       coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale'), pg_database_size(oid)
+FROM pg_database d WHERE datname = current_database()
+"""
+# Owners, grantees and policies' roles. The first superuser is never in pg_shdepend, so the owners
+# of relations are added. Roles named pg_* exist everywhere.
+ROLES = """
+SELECT DISTINCT r.rolname FROM pg_roles r
+WHERE r.rolname !~ '^pg_' AND (
+  r.oid IN (SELECT refobjid FROM pg_shdepend
+            WHERE refclassid = 'pg_authid'::regclass
+              AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database()))
+  OR r.oid IN (SELECT c.relowner FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+               WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'))
+ORDER BY 1
+"""
+MAY_READ_OBJECTS = """
+SELECT current_setting('lo_compat_privileges')::bool
+    OR (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+"""
+HOLDER = """
+SELECT a.pid, a.backend_start, coalesce(a.client_addr::text, 'this host')
+FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+  AND (l.classid::bigint << 32) | l.objid::bigint = %s
+"""
+
+
+def lock_key(name: str) -> int:
+    """Return the advisory lock's key of the database ``name``: a signed 64-bit number."""
+    digest = hashlib.sha256(f"harmattan.backup:{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+@contextmanager
+def exclusive(uri: PostgresUri, name: str) -> Iterator[None]:
+    """Hold the lock of the database ``name`` on its own server, or raise at once.
+
+    On the server and not on this host, because a forced job may run on another host.
+    """
+    with uri.connect("backup-lock") as connection:
+        row = connection.execute("SELECT pg_try_advisory_lock(%s)", [lock_key(name)]).fetchone()
+        if row != (True,):
+            holder = connection.execute(HOLDER, [lock_key(name)]).fetchone()
+            since = f" (from {holder[2]} since {holder[1]:%Y-%m-%d %H:%M:%S%z})" if holder else ""
+            raise Failure(
+                f"a backup of {name} is already running{since}",
+                hint="Wait for it to end, or stop its allocation if it hangs.",
+            )
+        yield
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """An exported snapshot with its tables locked, and what is told about it beside the dump."""
+
+    identifier: str
+    source: Source
+    extensions: dict[str, str]
+    unvalidated: tuple[str, ...]
+    inventory: Inventory
+    _connection: psycopg.Connection[tuple[Any, ...]]
+    _sequences: dict[Name, int | None]
+
+    def sequences(self) -> tuple[Sequence, ...]:
+        """Return each sequence as it was at the start and as it is now; pg_dump saw it between."""
+        try:
+            now = sequence_values(self._connection)
+        except psycopg.Error as error:
+            raise Failure(
+                f"session of the snapshot was lost: {one_line(error)}",
+                hint="Look what ended it, on the server or between; then run again.",
+            ) from error
+        return tuple(
+            Sequence(schema_name=key[0], name=key[1], before=before, after=now.get(key, before))
+            for key, before in self._sequences.items()
+        )
+
+
+@contextmanager
+def exported_snapshot(
+    uri: PostgresUri,
+    check_server: Callable[[int], None],
+    *,
+    jobs: int = 1,
+    digests: bool = True,
+) -> Iterator[Snapshot]:
+    """Open a snapshot that pg_dump can share; ``jobs`` sessions count what it holds meanwhile.
+
+    They are sessions of their own: an error in one must not end the transaction that holds the
+    snapshot and the locks.
+    ``check_server`` is told server_version_num and raises before anything is read. The tables are
+    locked (ACCESS SHARE, as pg_dump does) before it starts: TRUNCATE ignores snapshots, and must
+    not come between the count and the dump.
+    """
+    with uri.connect("backup-snapshot") as connection:
+        check_server(connection.info.server_version)
+        try:
+            connection.execute(f"SET lock_timeout = '{LOCK_WAIT}'")
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            tables = list_tables(connection)
+            for start in range(0, len(tables), LOCK_BATCH):
+                batch = [
+                    sql.SQL("ONLY {}").format(sql.Identifier(*table))
+                    for table in tables[start : start + LOCK_BATCH]
+                ]
+                connection.execute(
+                    sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(sql.SQL(", ").join(batch))
+                )
+            source = describe(connection)
+            objects = large_objects(connection)
+            there, loose = extensions(connection), unvalidated(connection)
+            sequences = sequence_values(connection)
+            identifier = str(_one(connection, "SELECT pg_export_snapshot()")[0])
+        except psycopg.Error as error:
+            raise Failure(
+                f"no snapshot of database {uri.database()}: {one_line(error)}",
+                hint="Grant the backup role pg_read_all_data, or run again if tables changed.",
+            ) from error
+
+        def sharing() -> psycopg.Connection[tuple[Any, ...]]:
+            return _sharing(uri, identifier)
+
+        if objects:
+            _require_right_to_objects(connection)
+        with Inventory(sharing, jobs, [*tables, *objects], digests=digests) as inventory:
+            yield Snapshot(identifier, source, there, loose, inventory, connection, sequences)
+
+
+def _require_right_to_objects(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+    """Raise if large objects cannot be read: pg_read_all_data does not cover them."""
+    if _one(connection, MAY_READ_OBJECTS) != (True,):
+        raise Failure(
+            f"database {connection.info.dbname} has large objects, which the role "
+            f"{connection.info.user} may not read",
+            hint=f"Let a superuser run: ALTER ROLE {connection.info.user} "
+            "SET lo_compat_privileges = on.",
+        )
+
+
+def _sharing(uri: PostgresUri, identifier: str) -> psycopg.Connection[tuple[Any, ...]]:
+    """Open a session that sees the snapshot."""
+    session = uri.connect("backup-count")
+    try:
+        session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        session.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(identifier)))
+    except psycopg.Error:
+        session.close()
+        raise
+    return session
+
+
+def _one(connection: psycopg.Connection[tuple[Any, ...]], query: str) -> tuple[Any, ...]:
+    row = connection.execute(query).fetchone()
+    assert row is not None  # noqa: S101 - each of these queries gives one row
+    return row
+
+
+def roles_of_server(connection: psycopg.Connection[tuple[Any, ...]]) -> tuple[str, ...]:
+    """Return all roles of the server but those that every server has."""
+    found = connection.execute(
+        "SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1"
+    ).fetchall()
+    return tuple(name for (name,) in found)
+
+
+def describe(connection: psycopg.Connection[tuple[Any, ...]]) -> Source:
+    """Return what is told of the database and its server."""
+    identifier, version, encoding, collate, ctype, provider, locale, size = _one(connection, SOURCE)
+    roles = tuple(name for (name,) in connection.execute(ROLES))
+    return Source(
+        system_identifier=identifier,
+        server_version=version,
+        encoding=encoding,
+        collate=collate,
+        ctype=ctype,
+        provider=provider,
+        locale=locale,
+        size=size,
+        roles=roles,
+    )

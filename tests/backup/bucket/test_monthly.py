@@ -1,0 +1,90 @@
+"""The copies inside the bucket: once a month, whole, and restored like what they are copies of."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from backup.bucket.catalogue import Catalogue
+from backup.bucket.monthly import due
+from backup.bucket.store import open_store
+from backup.dump import run_backup
+from tests.backup.conftest import House, OpenPgpKey, add_megabytes, contents
+from tests.backup.examples import NOW, backup
+
+DAY = timedelta(days=1)
+TODAY, YESTERDAY, LAST_MONTH = backup("hr"), backup("hr", DAY), backup("hr", 25 * DAY)
+
+
+@pytest.mark.parametrize(
+    ("made", "kept", "expected"),
+    [
+        ([YESTERDAY, TODAY], [], TODAY),
+        ([YESTERDAY, TODAY], [LAST_MONTH], TODAY),
+        ([YESTERDAY, TODAY], [LAST_MONTH, YESTERDAY], None),
+        ([LAST_MONTH], [], LAST_MONTH),
+        ([LAST_MONTH], [LAST_MONTH], None),
+        ([], [], None),
+    ],
+)
+def test_one_a_month_is_due(made: list[object], kept: list[object], expected: object) -> None:
+    assert due(made, kept, NOW) is expected  # type: ignore[arg-type]
+
+
+def test_a_copy_is_made_once_and_restores_when_the_other_is_gone(
+    house: House, drill_key: OpenPgpKey
+) -> None:
+    add_megabytes(house.source, 12)
+    expected = contents(house.source)
+    manifest = run_backup(house.settings, house.database)
+    house.use_key("listFiles", "readFiles", "writeFiles")
+    ended = house.run("monthly", "hr", "--json")
+    assert ended.returncode == 0, ended.stderr
+    assert [each["id"] for each in json.loads(ended.stdout)] == [manifest.id]
+    copies = [name for name in house.names() if name.startswith("local/monthly/hr/")]
+    assert len(copies) == 3
+    assert "1 of 1 needed no copy: this month's is there" in house.run("monthly", "hr").stdout
+    for version, _ in house.bucket.ls("local/hr/", latest_only=False, recursive=True):
+        version.delete()
+    house.read()
+    assert [json.loads(house.run("show", manifest.id, "--json").stdout)["id"]] == [manifest.id]
+    house.secret("drill_key.asc", drill_key.private)
+    target = house.server.create_database()
+    ended = house.run("restore", "hr", "--into-env", "TARGET", TARGET=target)
+    assert ended.returncode == 0, ended.stderr
+    assert contents(target) == expected
+
+
+def test_a_month_that_was_cut_short_is_finished_without_a_second_version(house: House) -> None:
+    """One would hide the first, and of more than 5 GB, without a SHA-1, be nobody's twin."""
+    run_backup(house.settings, house.database)
+    house.use_key("listFiles", "readFiles", "writeFiles")
+    behind_the_dump = {"operation": "copy_file", "kind": "status", "status": 400, "after": 1}
+    house.endpoint.set_faults(behind_the_dump)
+    assert house.run("monthly", "hr").returncode == 1
+    house.endpoint.advance(seconds=2)
+    assert house.run("monthly", "hr").returncode == 0
+    assert len(list(house.bucket.ls("local/monthly/hr/", latest_only=False))) == 3
+    with open_store(house.settings, house.settings.b2_key()) as store:
+        (copy,) = Catalogue(store, "local").kept("hr")
+    assert copy.stood() is None
+
+
+def test_what_cannot_be_copied_is_told_behind_what_could(house: House) -> None:
+    run_backup(house.settings, house.database)
+    house.use_key("listFiles", "readFiles", "writeFiles")
+    unknown = house.settings.secret("signers.json")
+    house.secret("signers.json", "{}")
+    ended = house.run("monthly", "hr")
+    assert (ended.returncode, "has no key of hr" in ended.stderr) == (1, True)
+    assert not [name for name in house.names() if "monthly" in name], "nobody knows whose it is"
+    house.secret("signers.json", unknown)
+    ended = house.run("monthly")
+    assert ended.returncode == 1
+    assert "postgres_globals has no backup" in ended.stderr
+    assert [name for name in house.names() if name.startswith("local/monthly/hr/")]
+    house.read()
+    ended = house.run("monthly", "hr")
+    assert ended.returncode == 0, "this month's is there, so nothing is written"

@@ -1,0 +1,133 @@
+"""Who made a backup, held against real keys: the right one, others, expired and revoked ones."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backup.dump import run_backup
+from backup.openpgp.signature import Signers, signer
+from frame.failure import Failure, WrongUse
+from tests.backup.conftest import House, OpenPgpKey, make_key
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DATA = b'{"version": 1}'
+
+
+def signers(scratch: Path, **keys: str) -> Signers:
+    file = scratch / "signers.json"
+    file.write_text(json.dumps(keys))
+    return Signers(file)
+
+
+def sign(scratch: Path, key: OpenPgpKey, data: bytes = DATA) -> bytes:
+    file = scratch / "signing_key.asc"
+    file.write_text(key.private)
+    with signer(file) as made:
+        assert made.fingerprint == key.fingerprint
+        return made.sign(data)
+
+
+def another(home: Path, expiry: str = "never") -> OpenPgpKey:
+    return make_key(home, f"{secrets.token_hex(8)}@example.org", expiry, encrypts=False)
+
+
+def test_a_signature_counts_for_what_it_was_made_for_and_nothing_else(
+    scratch: Path, signing_key: OpenPgpKey, gnupg_home: Path
+) -> None:
+    signature = sign(scratch, signing_key)
+    known = signers(scratch, hr=signing_key.public, records=another(gnupg_home).public)
+    known.check("x.json", "hr", DATA, signature)
+    for entry, data, detached in (
+        ("records", DATA, signature),  # the key of another job
+        ("hr", DATA + b" ", signature),
+        ("hr", DATA, signature[:-40]),
+        ("hr", DATA, b""),
+    ):
+        with pytest.raises(Failure, match=f"x.json is not signed by the key of {entry}"):
+            known.check("x.json", entry, data, detached)
+    with pytest.raises(Failure, match=r"x\.json is not signed\n"):
+        known.check("x.json", "hr", DATA, None)
+
+
+def test_a_key_that_expired_since_still_tells_and_a_revoked_one_does_not(
+    scratch: Path, gnupg_home: Path
+) -> None:
+    brief = another(gnupg_home, "seconds=3")
+    signature = sign(scratch, brief)
+    subprocess.run(["sleep", "6"], check=True)
+    signers(scratch, hr=brief.public).check("x.json", "hr", DATA, signature)
+    with pytest.raises(WrongUse, match="is expired, revoked or cannot sign"):
+        sign(scratch, brief)
+    lost = another(gnupg_home)
+    signature = sign(scratch, lost)
+    revocation = gnupg_home / "openpgp-revocs.d" / f"{lost.fingerprint}.rev"
+    gpg = ["gpg", "--homedir", gnupg_home, "--batch", "--quiet"]
+    armoured = revocation.read_text().replace(":-----BEGIN", "-----BEGIN")
+    subprocess.run([*gpg, "--import"], input=armoured, text=True, check=True)
+    revoked = subprocess.run(
+        [*gpg, "--armor", "--export", lost.fingerprint], check=True, capture_output=True, text=True
+    ).stdout
+    with pytest.raises(Failure, match="not signed by the key of hr"):
+        signers(scratch, hr=revoked).check("x.json", "hr", DATA, signature)
+
+
+def test_what_is_wrong_with_the_signers_is_told(scratch: Path, signing_key: OpenPgpKey) -> None:
+    signature = sign(scratch, signing_key)
+    known = signers(scratch, records=signing_key.public)
+    with pytest.raises(WrongUse, match="has no key of hr"):
+        known.check("x.json", "hr", DATA, signature)
+    known.armoured.write_text("[]")
+    with pytest.raises(WrongUse, match="is no JSON object of keys"):
+        known.check("x.json", "hr", DATA, signature)
+    known.armoured.unlink()
+    with pytest.raises(WrongUse, match="cannot be read: No such file"):
+        known.check("x.json", "hr", DATA, signature)
+    Signers(known.armoured, trusting=True).check("x.json", "hr", DATA, signature)
+
+
+def test_nothing_is_dumped_by_a_job_that_cannot_sign(
+    house: House, gnupg_home: Path, drill_key: OpenPgpKey
+) -> None:
+    encrypting_only = drill_key.public
+    house.secret("signing_key.asc", encrypting_only)
+    with pytest.raises(WrongUse, match="holds no private key"):
+        run_backup(house.settings, house.database)
+    brief = another(gnupg_home, "seconds=2")
+    subprocess.run(["sleep", "5"], check=True)
+    house.secret("signing_key.asc", brief.private)
+    with pytest.raises(WrongUse, match="cannot sign"):
+        run_backup(house.settings, house.database)
+    assert house.names() == []
+
+
+def test_a_backup_of_somebody_else_is_neither_restored_nor_drilled(
+    backed_up: House, gnupg_home: Path
+) -> None:
+    backed_up.secret("signing_key.asc", another(gnupg_home).private)
+    backed_up.write()
+    time.sleep(1.1)  # ids tell seconds, and this is to be the newest
+    forged = run_backup(backed_up.settings, backed_up.database)
+    backed_up.read()
+    target = backed_up.server.create_database()
+    for verb in (["restore", "hr", "--into-env", "TARGET"], ["verify", forged.id]):
+        ended = backed_up.run(*verb, TARGET=target)
+        assert ended.returncode == 1
+        assert "is not signed by the key of hr" in ended.stderr
+    drilled = backed_up.run("drill", "hr", "--json", unprivileged=True)
+    (result,) = json.loads(drilled.stdout)["databases"]
+    assert (drilled.returncode, result["verdict"]) == (1, "failed")
+    arguments = ("restore", "hr", "--into-env", "TARGET", "--unsigned")
+    ended = backed_up.run(*arguments, TARGET=target)
+    assert ended.returncode == 1, "it was checked, and is wrong"
+    (backed_up.settings.secrets_dir / "signers.json").unlink()
+    ended = backed_up.run(*arguments, TARGET=target)
+    assert ended.returncode == 0, ended.stderr
+    assert "signature not checked" in ended.stderr
