@@ -22,6 +22,31 @@ class TableContents(BaseModel):
     digest: str | None = Field(
         default=None, description="of backup.postgres.contents; None: counted only"
     )
+    unproved: str | None = Field(
+        default=None,
+        description="why rows or digest could not be taken; None: they were, or not asked",
+    )
+
+
+class SchemaObject(BaseModel):
+    """One object of the schema as ``pg_dump --schema-only`` in the same snapshot writes it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str = Field(description="as pg_dump calls it, such as TABLE, FK CONSTRAINT or ACL")
+    schema_name: str = Field(description="empty for what is in none")
+    name: str
+    digest: str = Field(description="SHA-256 of its normalised text, in hexadecimal")
+
+
+class Gap(BaseModel):
+    """Something that the database has and a dump by this role cannot hold."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str = Field(description="such as subscription, user mapping, tablespace, extension table")
+    name: str
+    why: str = Field(description="one sentence: what is lost, and what would keep it")
 
 
 class Sequence(BaseModel):
@@ -80,6 +105,10 @@ class Manifest(BaseModel):
     sequences: tuple[Sequence, ...] = ()
     extensions: dict[str, str] = Field(default_factory=dict, description="name and version")
     unvalidated: tuple[str, ...] = Field(default=(), description="constraints that are NOT VALID")
+    plain_size: int | None = Field(default=None, description="bytes of the dump before zstd")
+    objects: tuple[SchemaObject, ...] = Field(default=(), description="empty in old manifests")
+    gaps: tuple[Gap, ...] = ()
+    warnings: tuple[str, ...] = Field(default=(), description="lines that the dump's children said")
     recipients: tuple[str, ...] = Field(description="fingerprints of the keys it is encrypted to")
     signer: str = Field(default="", description="fingerprint of the key that signs this")
     program_version: str
