@@ -6,21 +6,25 @@ Listing needs no right to read, so the writer's key can tell the newest backup a
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from backup.bucket.store import open_store
 from backup.manifest import Manifest, parse_manifest
 from backup.registry import MONTHLY
+from backup.settings import B2_KEY
 from frame.failure import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from backup.bucket.store import Store, StoredObject
     from backup.openpgp.signature import Signers
     from backup.registry import Entry
+    from backup.settings import Settings
 
 DAY_MS = 86_400_000
 DUMP = ".dump.zst.gpg"
@@ -137,10 +141,10 @@ def _place(stored: StoredObject) -> Place:
 
 
 class Catalogue:
-    """The backups of one environment."""
+    """The backups of one environment, and the one session with B2 that a command has."""
 
     def __init__(self, store: Store, prefix: str) -> None:
-        self._store = store
+        self.store = store
         self._prefix = prefix
 
     def backups(self, database: str) -> list[Backup]:
@@ -156,7 +160,7 @@ class Catalogue:
         return self._pairs(monthly_folder(self._prefix, database), database)
 
     def _pairs(self, folder: str, database: str) -> list[Backup]:
-        return pair(folder, database, self._store.list(folder))
+        return pair(folder, database, self.store.list(folder))
 
     def find(
         self,
@@ -208,4 +212,16 @@ class Catalogue:
         return manifest.model_copy(update={"dump": manifest.dump.model_copy(update=place)})
 
     def _get(self, place: Place) -> bytes:
-        return self._store.get(place.name, place.file_id)
+        return self.store.get(place.name, place.file_id)
+
+
+@contextmanager
+def open_catalogue(
+    settings: Settings, told: Callable[[int], None] = lambda _size: None
+) -> Iterator[Catalogue]:
+    """Authorise with the key of ``b2.json``, once, and yield the environment's backups.
+
+    ``told`` hears of bytes, as :class:`backup.bucket.store.Store`'s.
+    """
+    with open_store(settings, settings.b2_key(B2_KEY), told) as store:
+        yield Catalogue(store, settings.prefix)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backup.bucket.catalogue import Catalogue, monthly_folder
+from backup.bucket.catalogue import monthly_folder
 from frame.failure import Failure
 from frame.log import get_logger
 
@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from backup.bucket.catalogue import Backup
-    from backup.bucket.store import Store
+    from backup.bucket.catalogue import Backup, Catalogue
     from backup.openpgp.signature import Signers
     from backup.registry import Entry
 
@@ -33,14 +32,14 @@ def due(backups: Sequence[Backup], kept: Sequence[Backup], now: datetime) -> Bac
 
 
 def keep(
-    store: Store, prefix: str, entries: Sequence[Entry], signers: Signers, now: datetime
+    catalogue: Catalogue, prefix: str, entries: Sequence[Entry], signers: Signers, now: datetime
 ) -> list[Backup]:
     """Copy what is due of each of ``entries`` and return it.
 
     The manifest is copied last here too, so the next run finishes a copy that was cut short. Raises
     :class:`Failure` behind the last entry, if some could not be copied.
     """
-    catalogue = Catalogue(store, prefix)
+    store = catalogue.store
     copied, failed = [], []
     for entry in entries:
         folder = monthly_folder(prefix, entry.name)

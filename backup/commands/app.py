@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup.bucket.catalogue import Catalogue
-from backup.bucket.store import open_store
 from backup.openpgp.signature import Signers
 from backup.registry import load_registry
 from backup.settings import (
@@ -32,6 +30,7 @@ from frame.failure import WrongUse
 from frame.output import screen
 
 if TYPE_CHECKING:
+    from backup.bucket.catalogue import Catalogue
     from backup.manifest import Manifest
 
 FILES = [
@@ -100,6 +99,7 @@ def parse_moment(text: str | None) -> datetime | None:
 
 
 def find_manifest(
+    catalogue: Catalogue,
     settings: Settings,
     names: list[str],
     identifier: str | None,
@@ -109,7 +109,5 @@ def find_manifest(
 ) -> Manifest:
     """Return the manifest of the backup ``identifier``, or of the newest of ``names``."""
     databases = load_registry(settings.registry).select(names)
-    with open_store(settings, settings.b2_key(B2_KEY)) as store:
-        catalogue = Catalogue(store, settings.prefix)
-        backup = catalogue.find(databases, identifier, at)
-        return catalogue.manifest(backup, Signers.of(settings, trusting=unsigned))
+    backup = catalogue.find(databases, identifier, at)
+    return catalogue.manifest(backup, Signers.of(settings, trusting=unsigned))

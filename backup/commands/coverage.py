@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.markup import escape
 
-from backup.bucket.catalogue import Catalogue, merged
-from backup.bucket.store import open_store
+from backup.bucket.catalogue import merged, open_catalogue
 from backup.commands.app import Timeout, app, out, read_settings
 from backup.deadline import parse_duration, time_limit
 from backup.openpgp.expiry import key_states
@@ -19,12 +18,12 @@ from backup.proof.coverage import Kept, Row, judge, judge_keys, survey
 from backup.proof.drill import LOOKED_AT, kept_reports
 from backup.proof.report import human_age, human_bytes
 from backup.registry import load_registry
-from backup.settings import B2_KEY, Settings
 from frame.failure import Failure
 from frame.output import AsJson, print_json, table
 
 if TYPE_CHECKING:
     from backup.manifest import Manifest
+    from backup.settings import Settings
 
 JOB = "backup-coverage"
 
@@ -65,8 +64,7 @@ def _ask(settings: Settings) -> list[Row]:
     )
     servers = survey(settings, registry)
     bucket, signing = {}, {}
-    with open_store(settings, settings.b2_key(B2_KEY)) as store:
-        catalogue = Catalogue(store, settings.prefix)
+    with open_catalogue(settings) as catalogue:
         for entry in registry.entries:
             copies = catalogue.kept(entry.name)
             backups = merged(catalogue.made(entry.name), copies)
@@ -78,7 +76,7 @@ def _ask(settings: Settings) -> list[Row]:
             except Failure as error:
                 manifest = error
             bucket[entry.name] = Kept(backups, copies, manifest)
-        drills = kept_reports(store, settings.prefix, LOOKED_AT)
+        drills = kept_reports(catalogue.store, settings.prefix, LOOKED_AT)
     keys = key_states(settings, signing, now)
     return [*judge(registry, servers, bucket, drills, now), *judge_keys(keys)]
 

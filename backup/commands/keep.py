@@ -8,15 +8,13 @@ import typer
 from pydantic import TypeAdapter
 
 from backup.bucket import monthly
-from backup.bucket.catalogue import Backup
+from backup.bucket.catalogue import Backup, open_catalogue
 from backup.bucket.lifecycle import Rule, State, apply, states
-from backup.bucket.store import open_store
 from backup.commands.app import Scope, Timeout, app, out, read_settings
 from backup.deadline import parse_duration, time_limit
 from backup.openpgp.signature import Signers
 from backup.proof.alerts import Alerts
 from backup.registry import load_registry
-from backup.settings import B2_KEY
 from frame.output import AsJson, print_json, table
 
 rules = typer.Typer(help="How long the bucket keeps backups: B2's own lifecycle rules.")
@@ -34,10 +32,10 @@ def keep_monthly(names: Scope = None, timeout: Timeout = "4h", as_json: AsJson =
     with (
         Alerts.of(settings).if_it_breaks("backup-monthly", settings.prefix),
         time_limit(parse_duration(timeout)),
-        open_store(settings, settings.b2_key(B2_KEY)) as store,
+        open_catalogue(settings) as catalogue,
     ):
         signers = Signers.of(settings)
-        copied = monthly.keep(store, settings.prefix, entries, signers, datetime.now(UTC))
+        copied = monthly.keep(catalogue, settings.prefix, entries, signers, datetime.now(UTC))
     if as_json:
         print_json(TypeAdapter(list[Backup]).dump_python(copied, mode="json"))
         return
@@ -76,9 +74,9 @@ def show_rules(as_json: AsJson = False) -> None:
     """
     settings = read_settings()
     databases = load_registry(settings.registry).entries
-    with open_store(settings, settings.b2_key(B2_KEY)) as store:
-        _, there = store.lifecycle_rules()
-        lock = store.object_lock()
+    with open_catalogue(settings) as catalogue:
+        _, there = catalogue.store.lifecycle_rules()
+        lock = catalogue.store.object_lock()
     found = states([Rule.of(rule) for rule in there], settings.prefix, databases)
     _show_rules(found, lock, as_json=as_json)
     if not all(state.well for state in found):
@@ -94,7 +92,7 @@ def apply_rules(as_json: AsJson = False) -> None:
     """
     settings = read_settings()
     databases = load_registry(settings.registry).entries
-    with open_store(settings, settings.b2_key(B2_KEY)) as store:
-        found = apply(store, settings.prefix, databases)
-        lock = store.object_lock()
+    with open_catalogue(settings) as catalogue:
+        found = apply(catalogue.store, settings.prefix, databases)
+        lock = catalogue.store.object_lock()
     _show_rules(found, lock, as_json=as_json)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from backup.bucket.store import open_store
+from backup.bucket.catalogue import open_catalogue
 from backup.commands.app import (
     Jobs,
     KeyFile,
@@ -29,7 +29,7 @@ from backup.postgres.connection import PostgresUri
 from backup.postgres.target import Wanted
 from backup.restore import extract
 from backup.restore import verify as verify_backup
-from backup.settings import B2_KEY, DRILL_KEY, read_text
+from backup.settings import DRILL_KEY, read_text
 from frame.failure import WrongUse
 from frame.output import AsJson, print_json
 from frame.progress import progress
@@ -57,13 +57,14 @@ def verify(
     Download it and check its signature, size and SHA-256, and that it decrypts and unpacks.
     """
     settings = read_settings()
-    with time_limit(parse_duration(timeout)), progress() as advance:
-        manifest = find_manifest(settings, [], identifier, unsigned=unsigned)
-        with (
-            private_key(key_file or settings.secret_path(DRILL_KEY)) as ring,
-            open_store(settings, settings.b2_key(B2_KEY), partial(advance, identifier)) as store,
-        ):
-            verify_backup(store, manifest, ring)
+    with (
+        time_limit(parse_duration(timeout)),
+        progress() as advance,
+        open_catalogue(settings, partial(advance, identifier)) as catalogue,
+    ):
+        manifest = find_manifest(catalogue, settings, [], identifier, unsigned=unsigned)
+        with private_key(key_file or settings.secret_path(DRILL_KEY)) as ring:
+            verify_backup(catalogue.store, manifest, ring)
     if as_json:
         print_json({"database": manifest.database, "id": identifier, "whole": True})
     else:
@@ -146,23 +147,24 @@ def restore(
     target = _target(into_env, into_file, to)
     moment = parse_moment(at)
     wanted = Wanted(jobs, owners.value, create, create_roles, tuple(table or ()), beside)
-    with time_limit(parse_duration(timeout)), progress() as advance:
-        manifest = find_manifest(settings, [name], identifier, moment, unsigned=unsigned)
+    with (
+        time_limit(parse_duration(timeout)),
+        progress() as advance,
+        open_catalogue(settings, partial(advance, name)) as catalogue,
+    ):
+        manifest = find_manifest(catalogue, settings, [name], identifier, moment, unsigned=unsigned)
         if manifest.kind != "database" and not isinstance(target, Path):
             raise WrongUse(
                 f"{name} is no database but {KINDS[manifest.kind].WORDS}",
                 hint="Give --to FILE; the runbook says what to do with it.",
             )
-        with (
-            private_key(key_file or settings.secret_path(DRILL_KEY)) as ring,
-            open_store(settings, settings.b2_key(B2_KEY), partial(advance, name)) as store,
-        ):
+        with private_key(key_file or settings.secret_path(DRILL_KEY)) as ring:
             if isinstance(target, Path):
-                extract(store, manifest, ring, target)
+                extract(catalogue.store, manifest, ring, target)
                 into = str(target)
             else:
                 restore_database(
-                    store, manifest, ring, target, wanted,
+                    catalogue.store, manifest, ring, target, wanted,
                     scratch=settings.scratch, pg_bin=settings.pg_bin,
                 )  # fmt: skip
                 into = target.database()

@@ -9,12 +9,10 @@ import typer
 from pydantic import TypeAdapter
 from rich.markup import escape
 
-from backup.bucket.catalogue import Backup, Catalogue
-from backup.bucket.store import open_store
+from backup.bucket.catalogue import Backup, open_catalogue
 from backup.commands.app import Scope, Unsigned, app, find_manifest, out, read_settings
 from backup.proof.report import human_age, human_bytes
 from backup.registry import load_registry
-from backup.settings import B2_KEY
 from frame.output import AsJson, print_json, table
 
 if TYPE_CHECKING:
@@ -30,8 +28,7 @@ def list_backups(
     """List complete backups, oldest first. Needs no right to read objects."""
     settings = read_settings()
     entries = load_registry(settings.registry).select(names or [])
-    with open_store(settings, settings.b2_key(B2_KEY)) as store:
-        catalogue = Catalogue(store, settings.prefix)
+    with open_catalogue(settings) as catalogue:
         kept = [catalogue.backups(each.name) for each in entries]
     found = [backup for backups in kept for backup in (backups[-1:] if newest else backups)]
     if as_json:
@@ -57,7 +54,9 @@ def show(
 
     The signature of its manifest is checked first. As JSON it is the manifest itself.
     """
-    manifest = find_manifest(read_settings(), [], identifier, unsigned=unsigned)
+    settings = read_settings()
+    with open_catalogue(settings) as catalogue:
+        manifest = find_manifest(catalogue, settings, [], identifier, unsigned=unsigned)
     if as_json:
         typer.echo(manifest.to_json().decode())
         return

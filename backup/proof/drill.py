@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from pydantic import ValidationError
 
-from backup.bucket.catalogue import Backup, Catalogue
+from backup.bucket.catalogue import Backup, open_catalogue
 from backup.bucket.store import Store, open_store
 from backup.kinds import KINDS
 from backup.openpgp.crypt import Keyring, private_key
@@ -18,7 +18,7 @@ from backup.postgres.connection import one_line
 from backup.proof.page import page
 from backup.proof.report import PROMISE_SECONDS, DrillReport, DrillResult
 from backup.registry import DRILLS
-from backup.settings import B2_KEY, B2_RESULTS_KEY, DRILL_KEY, Settings
+from backup.settings import B2_RESULTS_KEY, DRILL_KEY, Settings
 from frame.failure import Failure, Stopped
 from frame.log import get_logger
 from frame.version import own_version
@@ -26,6 +26,7 @@ from frame.version import own_version
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from backup.bucket.catalogue import Catalogue
     from backup.kinds.origin import Proof
     from backup.manifest import Manifest
     from backup.registry import Entry
@@ -52,12 +53,12 @@ def run_drill(
     started = datetime.now(UTC)
     with (
         private_key(settings.secret_path(DRILL_KEY)) as ring,
-        open_store(settings, settings.b2_key(B2_KEY), told) as store,
+        open_catalogue(settings, told) as catalogue,
     ):
         results: list[DrillResult] = []
         try:
             for database in databases:
-                result = _drill_one(settings, store, ring, database, jobs, at)
+                result = _drill_one(settings, catalogue, ring, database, jobs, at)
                 log.info("drilled", database=database.name, verdict=result.verdict)
                 results.append(result)
         except Stopped as stopped:  # what was proved until then is not lost
@@ -73,13 +74,13 @@ def run_drill(
             databases=tuple(results),
             program_version=own_version(),
         )
-        _keep(settings, store, report)
+        _keep(settings, catalogue.store, report)
     return report
 
 
 def _drill_one(
     settings: Settings,
-    store: Store,
+    catalogue: Catalogue,
     ring: Keyring,
     database: Entry,
     jobs: int,
@@ -87,9 +88,8 @@ def _drill_one(
 ) -> DrillResult:
     backup: Backup | None = None
     try:
-        catalogue = Catalogue(store, settings.prefix)
         backup = catalogue.find([database], at=at)
-        return _restore_and_compare(settings, store, ring, backup, jobs)
+        return _restore_and_compare(settings, catalogue, ring, backup, jobs)
     except Failure as error:
         why = error.message
     except psycopg.Error as error:
@@ -110,11 +110,12 @@ def _drill_one(
 
 
 def _restore_and_compare(
-    settings: Settings, store: Store, ring: Keyring, backup: Backup, jobs: int
+    settings: Settings, catalogue: Catalogue, ring: Keyring, backup: Backup, jobs: int
 ) -> DrillResult:
-    manifest = Catalogue(store, settings.prefix).manifest(backup, Signers.of(settings))
+    manifest = catalogue.manifest(backup, Signers.of(settings))
     age = backup.age_seconds(datetime.now(UTC))
-    return result(manifest, age, KINDS[manifest.kind].prove(settings, store, ring, manifest, jobs))
+    proof = KINDS[manifest.kind].prove(settings, catalogue.store, ring, manifest, jobs)
+    return result(manifest, age, proof)
 
 
 def result(manifest: Manifest, age: float, proof: Proof) -> DrillResult:

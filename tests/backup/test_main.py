@@ -116,6 +116,25 @@ def test_a_run_a_list_a_manifest_and_a_check(
     assert run("show", "20260101T000000Z-00000000").exit_code == 1
 
 
+def test_a_command_has_one_session_with_b2(
+    backed_up: House, run: Callable[..., Result], tmp_path: Path
+) -> None:
+    (backup,) = json.loads(run("list", "--json").stdout)
+    second = {"operation": "authorize_account", "kind": "status", "status": 403, "after": 1}
+    for line in (
+        ["list"],
+        ["show", backup["id"]],
+        ["verify", backup["id"]],
+        ["restore", "hr", "--to", str(tmp_path / "dump")],
+        ["coverage"],
+    ):
+        backed_up.endpoint.set_faults(second)
+        run(*line)
+        unmet = [fault["operation"] for fault in backed_up.endpoint.faults_left()]
+        assert unmet == ["authorize_account"], line
+    backed_up.endpoint.set_faults()
+
+
 def test_a_file_is_written_where_its_user_may_and_what_a_kill_left_there_goes(
     backed_up: House, run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
