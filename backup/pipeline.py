@@ -98,7 +98,7 @@ class Pipeline:
         except OSError as error:
             raise ChildFailed(
                 f"program {stage.argv[0]} cannot be started: {error.strerror}",
-                hint="Install it, or point BACKUP_PG_BIN at the directory of PostgreSQL's.",
+                hint="Install it, or point BACKUP_PG_ROOT at the directory of PostgreSQL's.",
             ) from error
         self.children.append(child)
         # Only the two children may hold a pipe between them, or its end would never be seen.

@@ -70,8 +70,9 @@ class Settings(settings.Settings):
         default_factory=lambda: Path(tempfile.gettempdir()),
         description="directory for restores and drills (default: the system's temporary one)",
     )
-    pg_bin: Path = Field(
-        default=Path("/usr/lib/postgresql/15/bin"), description="directory of PostgreSQL's programs"
+    pg_root: Path = Field(
+        default=Path("/usr/lib/postgresql"),
+        description="directory of PostgreSQL's programs, of each major version in MAJOR/bin",
     )
     registry: Path = Field(
         default_factory=lambda: REGISTRY,

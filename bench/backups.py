@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from bench.race import Setting
     from standins.b2_server.endpoint import B2Endpoint
 
-PG_BIN = "/usr/lib/postgresql/15/bin"
+PG_ROOT = "/usr/lib/postgresql"
+PG_BIN = f"{PG_ROOT}/15/bin"
 NAME = "bench"
 RESULTS = "counts", "digests"
 # Beside lineitem, at scale 1: documents of 500 MB, files of 400 MB that do not compress, a text
@@ -137,7 +138,7 @@ def house(setting: Setting) -> Iterator[House]:
                 "BACKUP_PREFIX": "bench",
                 "BACKUP_SCRATCH": str(home),
                 "BACKUP_REGISTRY": str(registry),
-                "BACKUP_PG_BIN": PG_BIN,
+                "BACKUP_PG_ROOT": PG_ROOT,
             }
         Settings.from_environment(environments["counts"])
         yield House(home, endpoint, bucket, keys, environments)

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.programs", "tests.ingest.world"]
 
-PG_BIN = Path("/usr/lib/postgresql/15/bin")
+PG_ROOT = Path("/usr/lib/postgresql")
+PG_BIN = PG_ROOT / "15/bin"
 # What kills or counts every process of a user of the machine, or drives the one platform on it: one
 # after another in one process, beside which `make test` runs the other files in a second.
 MACHINE = (

@@ -165,7 +165,7 @@ def restore(
             else:
                 restore_database(
                     catalogue.store, manifest, ring, target, wanted,
-                    scratch=settings.scratch, pg_bin=settings.pg_bin,
+                    scratch=settings.scratch, pg_root=settings.pg_root,
                 )  # fmt: skip
                 into = target.database()
     if as_json:

@@ -12,8 +12,8 @@ from backup.kinds.origin import Origin, Proof
 from backup.pipeline import Stage
 from backup.postgres.comparison import compare, damage
 from backup.postgres.connection import KEEPALIVES, source_uri
-from backup.postgres.load import choose, load, named_tables
-from backup.postgres.programs import check_versions, program_version
+from backup.postgres.load import load, named_tables
+from backup.postgres.programs import major_of, program_version, programs, server_major
 from backup.postgres.scratch_server import scratch_server
 from backup.postgres.snapshot import LOCK_WAIT, exclusive, exported_snapshot
 from backup.postgres.target import (
@@ -66,18 +66,18 @@ def dump(settings: Settings, entry: Entry) -> Iterator[Origin]:
             f"the URI of {entry.name} names the database {uri.database()!r}, not {called!r}",
             hint=f"Correct {entry.vault_path} in Vault, or dbname in the registry.",
         )
-    version = program_version(settings.pg_bin / "pg_dump")
+    pg_bin = programs(settings.pg_root, server_major(uri))
+    version = program_version(pg_bin / "pg_dump")
     with (
         exclusive(uri, entry.name),
         exported_snapshot(
             uri,
-            lambda server: check_versions(version, server),
             jobs=settings.digest_jobs,
             digests=entry.proof == "digests",
         ) as snapshot,
     ):
         yield Origin(
-            dump_stage(settings.pg_bin, uri, snapshot.identifier),
+            dump_stage(pg_bin, uri, snapshot.identifier),
             snapshot.source.size,
             lambda: {
                 "source": snapshot.source,
@@ -92,6 +92,11 @@ def dump(settings: Settings, entry: Entry) -> Iterator[Origin]:
         )
 
 
+def programs_of(root: Path, manifest: Manifest) -> Path:
+    """Return the directory of the programs that made the dump, or of the next newer ones."""
+    return programs(root, major_of(manifest.pg_dump_version) or 0)
+
+
 def restore(
     store: Store,
     manifest: Manifest,
@@ -100,10 +105,11 @@ def restore(
     wanted: Wanted,
     *,
     scratch: Path,
-    pg_bin: Path,
+    pg_root: Path,
 ) -> None:
     """Restore the backup of ``manifest``, which must be one of a database, into ``target``."""
     source = manifest.server
+    pg_bin = programs_of(pg_root, manifest)
     tables = named_tables(manifest, wanted.tables)
     with private_directory(scratch, "restore") as directory:
         if wanted.create:
@@ -114,8 +120,7 @@ def restore(
         plain = directory / "dump"  # a file: pg_restore reads no pipe when it works in parallel
         unpack(store, manifest, ring, plain)
         log.info("dump checked and unpacked", id=manifest.id, size=plain.stat().st_size)
-        chosen = choose(pg_bin, plain, manifest, tables) if tables else None
-        load(pg_bin, plain, target, wanted, chosen)
+        load(pg_bin, plain, target, wanted, manifest)
         if wanted.create and empty and not tables:  # made now, or by a restore that then failed
             apply_settings(pg_bin, plain, target)
     log.info("restored", id=manifest.id, database=manifest.database)
@@ -124,13 +129,14 @@ def restore(
 def prove(settings: Settings, store: Store, ring: Keyring, manifest: Manifest, jobs: int) -> Proof:
     """Restore into a throwaway server, and compare all rows."""
     source = manifest.server
-    with scratch_server(settings.pg_bin, settings.scratch) as server:
+    pg_bin = programs_of(settings.pg_root, manifest)
+    with scratch_server(pg_bin, settings.scratch) as server:
         target = server.create_database(manifest.database, source)
         began = time.monotonic()
         restore(
             store, manifest, ring, target, Wanted(jobs),
-            scratch=settings.scratch, pg_bin=settings.pg_bin,
+            scratch=settings.scratch, pg_root=settings.pg_root,
         )  # fmt: skip
         seconds = time.monotonic() - began
-        differences = compare(manifest, target, jobs) + damage(settings.pg_bin, target, jobs)
+        differences = compare(manifest, target, jobs) + damage(pg_bin, target, jobs)
     return Proof(seconds, source.size, tuple(differences))

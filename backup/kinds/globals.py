@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from backup.kinds.origin import Origin, Proof
 from backup.pipeline import Stage, run_tool
 from backup.postgres.connection import source_uri
-from backup.postgres.programs import check_versions, program_version
+from backup.postgres.programs import major_of, program_version, programs, server_major
 from backup.postgres.scratch_server import scratch_server
 from backup.postgres.snapshot import describe, exclusive, roles_of_server
 from backup.restore import extract
@@ -40,14 +40,14 @@ def dump(settings: Settings, entry: Entry) -> Iterator[Origin]:
     Without passwords, which only a superuser may read: who needs one has it in Vault.
     """
     uri = source_uri(settings)
-    version = program_version(settings.pg_bin / "pg_dumpall")
+    pg_bin = programs(settings.pg_root, server_major(uri))
+    version = program_version(pg_bin / "pg_dumpall")
     argv: list[str | Path] = [
-        settings.pg_bin / "pg_dumpall", "--globals-only", "--no-role-passwords", "--no-password",
+        pg_bin / "pg_dumpall", "--globals-only", "--no-role-passwords", "--no-password",
         f"--database={uri.database()}",
     ]  # fmt: skip
     with exclusive(uri, entry.name):
         with uri.connect("backup-globals") as connection:
-            check_versions(version, connection.info.server_version)
             source = describe(connection).model_copy(update={"roles": roles_of_server(connection)})
         facts = {"source": source, "pg_dump_version": version}
         yield Origin(Stage(argv, uri.environment()), 0, lambda: facts)
@@ -55,21 +55,20 @@ def dump(settings: Settings, entry: Entry) -> Iterator[Origin]:
 
 def prove(settings: Settings, store: Store, ring: Keyring, manifest: Manifest, jobs: int) -> Proof:
     """Make the roles in a server of the drill's own, and let that one tell them."""
+    pg_bin = programs(settings.pg_root, major_of(manifest.pg_dump_version) or 0)
     with (
         private_directory(settings.scratch, "globals") as directory,
-        scratch_server(settings.pg_bin, settings.scratch) as server,
+        scratch_server(pg_bin, settings.scratch) as server,
     ):
         began = time.monotonic()
         plain = directory / "globals.sql"
         extract(store, manifest, ring, plain)
         environment = server.uri("postgres").environment()
         # Without ON_ERROR_STOP: the role that makes a server is in each, tablespaces in none.
-        run_tool(
-            [settings.pg_bin / "psql", "--no-psqlrc", "--quiet", f"--file={plain}"], environment
-        )
+        run_tool([pg_bin / "psql", "--no-psqlrc", "--quiet", f"--file={plain}"], environment)
         seconds = time.monotonic() - began
         told = run_tool(
-            [settings.pg_bin / "pg_dumpall", "--globals-only", "--no-role-passwords",
+            [pg_bin / "pg_dumpall", "--globals-only", "--no-role-passwords",
              "--database=postgres"],
             environment,
         )  # fmt: skip

@@ -1,7 +1,14 @@
-"""Loading a plain dump with pg_restore: all of it, or some tables."""
+"""Loading a plain dump with pg_restore: all of it, or some tables.
+
+The interface that the restore's steps use: :func:`load` takes the directory of the programs that
+fit the archive, and returns what did not load (with ``wanted.keep_going``; else it raises) and how
+long each section took.
+"""
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -21,6 +28,33 @@ if TYPE_CHECKING:
     from backup.postgres.target import Wanted
 
 
+@dataclass(frozen=True)
+class FailedObject:
+    """Something of the archive that PostgreSQL refused; ``error`` is its own ERROR line.
+
+    ``kind`` is pg_dump's word, such as ``FK CONSTRAINT``; ``schema_name`` is empty for what is in
+    no schema. No value of a row is in ``error``.
+    """
+
+    kind: str
+    schema_name: str
+    name: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a load brought: objects that failed, and the seconds that its sections took.
+
+    ``data_seconds`` is of pre-data and data, ``index_seconds`` of post-data: indexes, keys and
+    triggers.
+    """
+
+    failed: tuple[FailedObject, ...] = ()
+    data_seconds: float = 0.0
+    index_seconds: float = 0.0
+
+
 def named_tables(manifest: Manifest, texts: Sequence[str]) -> tuple[Name, ...]:
     """Return schema and name of each table that is told as ``schema.table``. Raises WrongUse."""
     known = {f"{table.schema_name}.{table.table}": table for table in manifest.tables}
@@ -33,12 +67,14 @@ def named_tables(manifest: Manifest, texts: Sequence[str]) -> tuple[Name, ...]:
 
 
 def load(
-    pg_bin: Path, plain: Path, target: PostgresUri, wanted: Wanted, chosen: Path | None = None
-) -> None:
-    """Load a plain dump into the target database, or what the list ``chosen`` names of it.
+    pg_bin: Path, plain: Path, target: PostgresUri, wanted: Wanted, manifest: Manifest
+) -> Loaded:
+    """Load the archive ``plain``, of ``manifest``, into the target database as ``wanted``.
 
     With one job it is one transaction; with more, a failure leaves the target half full.
     """
+    tables = named_tables(manifest, wanted.tables)
+    chosen = choose(pg_bin, plain, manifest, tables) if tables else None
     argv: list[str | Path] = [
         pg_bin / "pg_restore", "--exit-on-error", "--no-password",
         # As a conninfo string, or a name with = in it would be read as one.
@@ -54,7 +90,9 @@ def load(
         else "Drop the target database, create it again and repeat the restore."
     )
     with Pipeline([Stage(argv, target.environment())], hint=hint) as pipeline:
+        began = time.monotonic()
         pipeline.read_all()
+    return Loaded(data_seconds=time.monotonic() - began)
 
 
 def choose(pg_bin: Path, plain: Path, manifest: Manifest, tables: Sequence[Name]) -> Path:

@@ -23,7 +23,7 @@ from backup.postgres.contents import (
 from frame.failure import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from backup.postgres.connection import PostgresUri
     from backup.postgres.contents import Name
@@ -116,22 +116,15 @@ class Snapshot:
 
 @contextmanager
 def exported_snapshot(
-    uri: PostgresUri,
-    check_server: Callable[[int], None],
-    *,
-    jobs: int = 1,
-    digests: bool = True,
+    uri: PostgresUri, *, jobs: int = 1, digests: bool = True
 ) -> Iterator[Snapshot]:
     """Open a snapshot that pg_dump can share; ``jobs`` sessions count what it holds meanwhile.
 
     They are sessions of their own: an error in one must not end the transaction that holds the
-    snapshot and the locks.
-    ``check_server`` is told server_version_num and raises before anything is read. The tables are
-    locked (ACCESS SHARE, as pg_dump does) before it starts: TRUNCATE ignores snapshots, and must
-    not come between the count and the dump.
+    snapshot and the locks. The tables are locked (ACCESS SHARE, as pg_dump does) before it starts:
+    TRUNCATE ignores snapshots, and must not come between the count and the dump.
     """
     with uri.connect("backup-snapshot") as connection:
-        check_server(connection.info.server_version)
         try:
             connection.execute(f"SET lock_timeout = '{LOCK_WAIT}'")
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")

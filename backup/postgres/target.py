@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from backup.manifest import Source
     from backup.postgres.connection import PostgresUri
 
-Owners = Literal["keep", "skip"]
+KeepOrSkip = Literal["keep", "skip"]
 # pg_database.datlocprovider: libc is what CREATE DATABASE takes if nothing is said.
 _PROVIDERS: dict[str, LiteralString] = {
     "i": "LOCALE_PROVIDER icu ICU_LOCALE {}",
@@ -69,18 +69,23 @@ class Wanted:
     ``owners``: keep them and all privileges, or own everything oneself. ``create`` makes the
     database if there is none of that name and gives an empty one the original's settings,
     ``create_roles`` makes the roles that are missing, without a login. ``tables``, as
-    ``schema.table``, are all that is restored, with their keys but without other indexes, defaults
-    and foreign keys, into a database that may hold other things, as it may with ``beside``.
-    ``jobs`` load beside each other; a single one loads in one transaction, and so does what comes
-    to a database that holds other things.
+    ``schema.table``, are all that is restored, into a database that may hold other things, as it
+    may with ``beside``, and into ``schema`` if that is given; ``excluded`` tables are left out.
+    ``tablespaces`` are kept, or everything goes to the target's default. ``keep_going``: an object
+    that does not load is listed, and the rest comes. ``jobs`` load beside each other; a single one
+    loads in one transaction, and so does what comes to a database that holds other things.
     """
 
     jobs: int
-    owners: Owners = "keep"
+    owners: KeepOrSkip = "keep"
     create: bool = False
     create_roles: bool = False
     tables: tuple[str, ...] = ()
     beside: bool = False
+    excluded: tuple[str, ...] = ()
+    schema: str = ""
+    tablespaces: KeepOrSkip = "keep"
+    keep_going: bool = False
 
     @property
     def whole(self) -> bool:

@@ -25,7 +25,7 @@ from backup.postgres.contents import list_tables
 from backup.registry import Database
 from backup.settings import Settings
 from standins.b2_server.endpoint import b2_endpoint
-from tests.conftest import PG_BIN
+from tests.conftest import PG_ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -223,7 +223,7 @@ def empty_house(scratch: Path, b2_endpoint: B2Endpoint, postgres: PostgresServer
     secrets_dir.mkdir()
     settings = Settings(
         secrets_dir=secrets_dir, b2_realm=b2_endpoint.url, bucket=f"test-{secrets.token_hex(8)}",
-        prefix="local", scratch=scratch, pg_bin=PG_BIN, part_minimum=5_000_000,
+        prefix="local", scratch=scratch, pg_root=PG_ROOT, part_minimum=5_000_000,
         registry=scratch / "databases.toml",
     )  # fmt: skip
     settings.registry.write_text(SERVER + database_entry("hr"))

@@ -53,7 +53,7 @@ def restore_newest(house: House, target: str, wanted: Wanted = ONE_JOB) -> None:
         manifest = catalogue.manifest(backup, Signers.of(settings))
         restore(
             store, manifest, ring, PostgresUri(target, "the test"), wanted,
-            scratch=settings.scratch, pg_bin=settings.pg_bin,
+            scratch=settings.scratch, pg_root=settings.pg_root,
         )  # fmt: skip
 
 

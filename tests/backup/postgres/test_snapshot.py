@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -9,13 +8,6 @@ import pytest
 from backup.postgres.connection import PostgresUri
 from backup.postgres.snapshot import exclusive, exported_snapshot, lock_key
 from frame.failure import Failure
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-def anything(_version: int) -> None:
-    """Accept every server."""
 
 
 def test_each_name_has_a_lock_of_its_own() -> None:
@@ -42,7 +34,7 @@ def test_a_truncate_cannot_come_between_count_and_dump(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as other:
         other.execute("CREATE TABLE t AS SELECT generate_series(1, 5) n")
         other.execute("SET lock_timeout = '100ms'")
-        with exported_snapshot(PostgresUri(database, "the test"), anything) as snapshot:
+        with exported_snapshot(PostgresUri(database, "the test")) as snapshot:
             with pytest.raises(psycopg.errors.LockNotAvailable):
                 other.execute("TRUNCATE t")
             assert [table.rows for table in snapshot.inventory.tables()] == [5]
@@ -52,7 +44,7 @@ def test_a_truncate_cannot_come_between_count_and_dump(database: str) -> None:
 def test_a_count_that_still_runs_is_ended_with_the_snapshot(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as other:
         other.execute("CREATE TABLE t AS SELECT generate_series(1, 500000) n")
-        with exported_snapshot(PostgresUri(database, "the test"), anything):
+        with exported_snapshot(PostgresUri(database, "the test")):
             pass
         running = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE %s"
         until = time.monotonic() + 10  # a session that was left open would be there for ever
@@ -67,22 +59,10 @@ def test_a_snapshot_whose_session_was_lost_is_one_clear_error(database: str) -> 
     with (
         psycopg.connect(database, autocommit=True) as other,
         pytest.raises(Failure, match="session of the snapshot was lost: terminating"),
-        exported_snapshot(PostgresUri(database, "the test"), anything) as snapshot,
+        exported_snapshot(PostgresUri(database, "the test")) as snapshot,
     ):
         assert other.execute(ending).fetchall() == [(True,)]
         snapshot.sequences()
-
-
-def test_a_server_that_is_refused_is_not_read(database: str) -> None:
-    def refuse(version: int) -> None:
-        raise Failure(f"server {version}", hint="")
-
-    check: Callable[[int], None] = refuse
-    with (
-        pytest.raises(Failure, match="server 15"),
-        exported_snapshot(PostgresUri(database, "the test"), check),
-    ):
-        pass
 
 
 def test_a_server_that_is_down_is_told_without_the_password(database: str) -> None:
