@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -13,6 +13,7 @@ from pydantic import (
     Field,
     SecretStr,
     StringConstraints,
+    TypeAdapter,
     ValidationError,
 )
 
@@ -31,6 +32,9 @@ SERVERS = "servers.json"
 ALERTS = "alerts.json"
 NOMAD_TOKEN = "nomad_token"  # noqa: S105 - where Nomad itself puts the task's identity
 VAULT_TOKEN = "vault_token"  # noqa: S105 - and its token of Vault
+RENDERED = "Let the job's Vault template render it, readable by the task's user."
+
+T = TypeVar("T")
 
 
 def read_text(path: Path, hint: str) -> str:
@@ -41,6 +45,24 @@ def read_text(path: Path, hint: str) -> str:
         raise WrongUse(f"file {path} cannot be read: {error.strerror}", hint) from error
     except UnicodeDecodeError:
         raise WrongUse(f"file {path} is no text in UTF-8", hint) from None
+
+
+def read_json(path: Path, of: type[T], form: str, hint: str = RENDERED) -> T:
+    """Return what the JSON secret ``path`` holds, as ``of``, a type that pydantic knows.
+
+    Raises :class:`WrongUse` with ``hint`` and ``form``, an example. It shows nothing of the file:
+    of the names in it only those that ``of`` has as fields.
+    """
+    text = read_text(path, hint)
+    try:
+        return TypeAdapter(of).validate_json(text)
+    except ValidationError as error:
+        known = getattr(of, "model_fields", {})
+        faults = "; ".join(
+            "".join(f"{place}: " for place in fault["loc"][:1] if place in known) + fault["msg"]
+            for fault in error.errors(include_input=False, include_context=False, include_url=False)
+        )
+    raise WrongUse(f"secret file {path} is not JSON of the form {form}: {faults}", hint)
 
 
 class B2Key(BaseModel):
@@ -107,9 +129,7 @@ class Settings(settings.Settings):
     def secret(self, name: str) -> str:
         """Return the text of one secret file without the newline that a template leaves."""
         path = self.secret_path(name)
-        text = read_text(
-            path, "Let the job's Vault template render it, readable by the task's user."
-        )
+        text = read_text(path, RENDERED)
         if not text:
             raise WrongUse(
                 f"secret file {path} is empty",
@@ -123,14 +143,4 @@ class Settings(settings.Settings):
 
     def b2_key(self, name: str = B2_KEY) -> B2Key:
         """Return the B2 application key that the secret file ``name`` holds."""
-        try:
-            return B2Key.model_validate_json(self.secret(name))
-        except ValidationError as error:
-            faults = ", ".join(
-                f"{'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}"
-                for fault in error.errors(include_input=False, include_context=False)
-            )
-            raise WrongUse(
-                f"secret file {self.secret_path(name)} is no B2 key ({faults})",
-                hint='Render it as JSON of the form {"key_id": "...", "key": "..."}.',
-            ) from None
+        return read_json(self.secret_path(name), B2Key, '{"key_id": "...", "key": "..."}')

@@ -9,13 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pydantic import RootModel, ValidationError
-
 from backup.openpgp.crypt import GPG, KEYRINGS, Key, Keyring, private_key, public_keys
 from backup.pipeline import ChildFailed, run_tool
 from backup.postgres.connection import plain_environment
 from backup.scratch import private_directory
-from backup.settings import SIGNERS
+from backup.settings import SIGNERS, read_json
 from frame.failure import Failure, WrongUse
 from frame.log import get_logger
 
@@ -26,10 +24,6 @@ if TYPE_CHECKING:
     from backup.settings import Settings
 
 log = get_logger(__name__)
-
-
-class _PublicKeys(RootModel[dict[str, str]]):
-    """The file of signers: armoured public keys by the name of what they sign for."""
 
 
 @dataclass(frozen=True)
@@ -142,23 +136,12 @@ class Signers:
     def _public_key(self, entry: str) -> bytes:
         keys = self._public_keys()
         if entry not in keys:
-            raise WrongUse(
-                f"signers' file {self.armoured} has no key of {entry}", hint=self._hint()
-            )
+            raise WrongUse(f"secret file {self.armoured} has no key of {entry}", hint=self._hint())
         return keys[entry].encode()
 
     def _public_keys(self) -> dict[str, str]:
-        try:
-            return _PublicKeys.model_validate_json(self.armoured.read_bytes()).root
-        except OSError as error:
-            raise WrongUse(
-                f"signers' file {self.armoured} cannot be read: {error.strerror}",
-                hint=self._hint(),
-            ) from error
-        except ValidationError as error:
-            raise WrongUse(
-                f"signers' file {self.armoured} is no JSON object of keys", hint=self._hint()
-            ) from error
+        """Return the armoured public keys, by the name of what they sign for."""
+        return read_json(self.armoured, dict[str, str], '{"hr": "public key"}', self._hint())
 
     def _hint(self) -> str:
         return (

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 import tenacity
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, SecretStr
 
-from backup.settings import ALERTS
-from frame.failure import Failure, Stopped, WrongUse
+from backup.settings import ALERTS, read_json
+from frame.failure import Failure, Stopped
 from frame.log import get_logger
 
 if TYPE_CHECKING:
@@ -48,14 +48,7 @@ class Alerts(BaseModel):
         path = settings.secret_path(ALERTS)
         if not path.exists():
             return cls()
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError) as error:
-            why = error.strerror if isinstance(error, OSError) else "no JSON of that form"
-            raise WrongUse(
-                f"secret file {path} cannot be used: {why}",
-                hint='Render it as JSON of the form {"webhook": "https://...", "ping": ""}.',
-            ) from None
+        return read_json(path, cls, '{"webhook": "https://...", "ping": ""}')
 
     def failed(self, job: str, environment: str, findings: list[dict[str, Any]]) -> None:
         """Post that ``job`` found something wrong."""

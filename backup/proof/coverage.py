@@ -8,12 +8,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
 import psycopg
-from pydantic import AwareDatetime, BaseModel, ConfigDict, RootModel, SecretStr, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, SecretStr
 
 from backup.bucket.lifecycle import DAILY_DAYS, MONTHLY_DAYS
 from backup.postgres.connection import PostgresUri, one_line
 from backup.proof.report import AHEAD, last_results
-from backup.settings import SERVERS
+from backup.settings import SERVERS, read_json
 from frame.failure import Failure, WrongUse
 
 if TYPE_CHECKING:
@@ -70,12 +70,6 @@ class Kept:
     manifest: Manifest | Failure | None = None
 
 
-class _Uris(RootModel[dict[str, SecretStr]]):
-    """The file of servers."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-
 class Row(BaseModel):
     """One thing and all that is wrong with its backups; nothing is, if ``states`` is empty."""
 
@@ -99,13 +93,7 @@ class Row(BaseModel):
 def survey(settings: Settings, registry: Registry) -> dict[str, Found | Failure]:
     """Ask every server of the registry what it holds; one that does not answer gives an error."""
     path = settings.secret_path(SERVERS)
-    try:
-        uris = _Uris.model_validate_json(settings.secret(SERVERS)).root
-    except ValidationError:
-        raise WrongUse(
-            f"secret file {path} is no JSON object of URIs",
-            hint='Render it as JSON of the form {"postgres": "postgresql://..."}.',
-        ) from None
+    uris = read_json(path, dict[str, SecretStr], '{"postgres": "postgresql://..."}')
     found: dict[str, Found | Failure] = {}
     for server in registry.server:
         if server.name not in uris:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import traceback
 from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import SecretStr
 
-from backup.settings import Settings
+from backup.settings import B2Key, Settings, read_json
 from frame.failure import WrongUse
 
 if TYPE_CHECKING:
@@ -55,13 +57,39 @@ def test_a_missing_empty_or_binary_secret_is_named(tmp_path: Path, content: byte
     assert "hush" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ['{"key_id": "a", "key": 5, "x": "K00hush"}', '"K00hush"', "{"])
-def test_a_wrong_b2_key_is_refused_without_being_shown(tmp_path: Path, text: str) -> None:
-    (tmp_path / "b2.json").write_text(text)
-    settings = Settings.from_environment(GIVEN | {"BACKUP_SECRETS_DIR": str(tmp_path)})
-    with pytest.raises(WrongUse, match=r"b2\.json is no B2 key") as caught:
-        settings.b2_key()
-    assert "hush" not in caught.value.message
+@pytest.mark.parametrize(
+    ("text", "of", "fault"),
+    [
+        ('{"key_id": "a", "key": 5, "x": "K00hush"}', B2Key, "key: Input should be a valid string"),
+        ('{"key": "K00hush"}', B2Key, "key_id: Field required"),
+        ('{"key_id": "", "key": "K00hush"}', B2Key, "key_id: String should have at least 1 char"),
+        ('"K00hush"', B2Key, "Input should be an object"),
+        ('{"key_id": hush', B2Key, "Invalid JSON"),
+        ("", B2Key, "Invalid JSON"),
+        ('{"hush": 5}', dict[str, SecretStr], "Input should be a valid string"),
+        ('{"postgresql://u:hush@h/d": {"hush": 1}}', dict[str, str], "Input should be a valid str"),
+        ('["hush"]', dict[str, str], "Input should be an object"),
+    ],
+)
+def test_a_json_secret_of_another_form_is_refused_and_not_shown(
+    tmp_path: Path, text: str, of: type, fault: str
+) -> None:
+    secret = tmp_path / "b2.json"
+    secret.write_text(text)
+    with pytest.raises(WrongUse) as caught:
+        read_json(secret, of, '{"key_id": "..."}')
+    form = 'is not JSON of the form {"key_id": "..."}: '
+    assert caught.value.message.startswith(f"secret file {secret} {form}{fault}")
+    assert "hush" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("content", [None, b"hush\xff"])
+def test_a_json_secret_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
+    if content:
+        (tmp_path / "b2.json").write_bytes(content)
+    with pytest.raises(WrongUse, match=f"{tmp_path}/b2.json") as caught:
+        read_json(tmp_path / "b2.json", B2Key, "{}")
+    assert "hush" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_b2_key_does_not_show_its_secret(tmp_path: Path) -> None:

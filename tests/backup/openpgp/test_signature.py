@@ -85,7 +85,7 @@ def test_what_is_wrong_with_the_signers_is_told(scratch: Path, signing_key: Open
     with pytest.raises(WrongUse, match="has no key of hr"):
         known.check("x.json", "hr", DATA, signature)
     known.armoured.write_text("[]")
-    with pytest.raises(WrongUse, match="is no JSON object of keys"):
+    with pytest.raises(WrongUse, match="is not JSON of the form"):
         known.check("x.json", "hr", DATA, signature)
     known.armoured.unlink()
     with pytest.raises(WrongUse, match="cannot be read: No such file"):

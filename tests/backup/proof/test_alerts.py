@@ -82,7 +82,7 @@ def test_without_a_url_nobody_is_told(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_file_that_is_no_alerts_is_told_without_what_it_holds(empty_house: House) -> None:
     assert Alerts.of(empty_house.settings) == Alerts()
     empty_house.secret("alerts.json", '{"webhook": ["https://hush"]}')
-    with pytest.raises(WrongUse, match=r"alerts\.json cannot be used") as caught:
+    with pytest.raises(WrongUse, match=r"alerts\.json is not JSON of the form") as caught:
         Alerts.of(empty_house.settings)
     assert "hush" not in caught.value.message
 
