@@ -11,6 +11,7 @@ import psycopg
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
+from backup.postgres import names
 from backup.settings import DATABASE_URI
 from frame.failure import Failure, WrongUse
 
@@ -35,6 +36,9 @@ LASTING = {
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "6",
 }
+# First of all, so that no object of a database's owner is found in place of PostgreSQL's own. The
+# temporary schema comes last: named nowhere, it would be searched first.
+SEARCH_PATH = "SET search_path = pg_catalog, pg_temp"
 # Of those that the server knows: idle_session_timeout is new in 14.
 KNOWN_SETTINGS = """
 SELECT set_config(name, %s::jsonb ->> name, false) FROM pg_settings WHERE name = ANY(%s)
@@ -93,7 +97,8 @@ class PostgresUri:
     def connect(self, purpose: str, **limits: str) -> psycopg.Connection[tuple[Any, ...]]:
         """Open a connection in autocommit mode, with no time limit on it but ``limits``.
 
-        Those are settings of the server, such as ``statement_timeout="30s"``.
+        Those are settings of the server, such as ``statement_timeout="30s"``. Names come as text
+        whatever the database's encoding is, and go back by :mod:`backup.postgres.names`.
         """
         database = self.database()
         try:
@@ -101,6 +106,7 @@ class PostgresUri:
                 self.uri,
                 autocommit=True,
                 connect_timeout=CONNECT_TIMEOUT,
+                client_encoding="SQL_ASCII",  # which fits every server, whatever the role has set
                 application_name=f"harmattan-{purpose}",
                 **KEEPALIVES,
             )
@@ -110,6 +116,8 @@ class PostgresUri:
                 hint="Look whether the server is up, reachable from here and knows the role.",
             ) from error
         try:
+            connection.execute(SEARCH_PATH)
+            names.settle_encoding(connection)
             settings = LASTING | limits
             connection.execute(KNOWN_SETTINGS, [json.dumps(settings), list(settings)])
         except psycopg.Error as error:

@@ -74,3 +74,23 @@ def test_a_session_that_is_quiet_for_hours_is_not_taken_for_dead(house: House) -
         assert options[b"keepalives_idle"] == b"60"
     with PostgresUri(uri, "the test").connect("test", statement_timeout="30s") as connection:
         assert connection.execute(show).fetchone() == ("30s", "0", "60")
+
+
+def test_no_object_of_a_user_is_found_in_place_of_postgresqls(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(
+            b"""CREATE FUNCTION public.now() RETURNS text LANGUAGE sql AS 'SELECT $$mine$$';
+            CREATE TABLE public.pg_settings (name text);"""
+        )
+        connection.execute(
+            b"ALTER DATABASE "
+            + database.rpartition("/")[2].encode()
+            + b" SET search_path = public, pg_catalog"
+        )
+    with PostgresUri(database, "the test").connect("test") as connection:
+        assert connection.execute("SHOW search_path").fetchone() == ("pg_catalog, pg_temp",)
+        connection.execute("CREATE TEMP TABLE pg_class (mine int)")
+        assert connection.execute("SELECT count(*) > 99 FROM pg_class").fetchone() == (True,)
+        assert connection.execute("SELECT pg_typeof(now())::text").fetchone() == (
+            "timestamp with time zone",
+        )
