@@ -76,12 +76,14 @@ class OpenPgpKey:
     private: str
 
 
-def make_key(home: Path, name: str, expiry: str = "never", *, encrypts: bool = True) -> OpenPgpKey:
+def make_key(
+    home: Path, name: str, expiry: str = "never", *, encrypts: bool = True, passphrase: str = ""
+) -> OpenPgpKey:
     """Make an ed25519 key, with a cv25519 subkey if it ``encrypts``, in the keyring ``home``."""
 
     def gpg(*arguments: str) -> str:
         return subprocess.run(
-            ["gpg", "--homedir", home, "--batch", "--quiet", "--passphrase", "",
+            ["gpg", "--homedir", home, "--batch", "--quiet", "--passphrase", passphrase,
              "--pinentry-mode", "loopback", *arguments],
             check=True, capture_output=True, text=True,
         ).stdout  # fmt: skip
