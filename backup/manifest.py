@@ -85,6 +85,13 @@ class Source(BaseModel):
     locale: str | None = Field(default=None, description="the name that this provider takes")
     size: int = Field(ge=0, description="bytes on the server, indexes included")
     roles: tuple[str, ...] = Field(description="owners, and roles named in grants and policies")
+    superuser: str = Field(default="postgres", description="the server's first one")
+    icu_rules: str | None = Field(default=None, description="of the database's own collation")
+    tablespace: str = Field(default="pg_default", description="that the database is in")
+    tablespaces: tuple[str, ...] = Field(default=(), description="others that its relations are in")
+    max_locks: int | None = Field(
+        default=None, description="the server's max_locks_per_transaction; None: an old manifest"
+    )
 
 
 class Manifest(BaseModel):
@@ -105,6 +112,7 @@ class Manifest(BaseModel):
     sequences: tuple[Sequence, ...] = ()
     extensions: dict[str, str] = Field(default_factory=dict, description="name and version")
     unvalidated: tuple[str, ...] = Field(default=(), description="constraints that are NOT VALID")
+    invalid: tuple[str, ...] = Field(default=(), description="indexes that PostgreSQL does not use")
     plain_size: int | None = Field(default=None, description="bytes of the dump before zstd")
     objects: tuple[SchemaObject, ...] = Field(default=(), description="empty in old manifests")
     gaps: tuple[Gap, ...] = ()

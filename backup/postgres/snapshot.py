@@ -36,11 +36,17 @@ SOURCE = """
 SELECT (pg_control_system()).system_identifier, current_setting('server_version_num')::int,
        pg_encoding_to_char(encoding), datcollate, datctype,
        coalesce(to_jsonb(d) ->> 'datlocprovider', 'c'),
-       coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale'), pg_database_size(oid)
+       coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale'), pg_database_size(oid),
+       (SELECT rolname FROM pg_roles WHERE oid = 10), to_jsonb(d) ->> 'daticurules',
+       (SELECT spcname FROM pg_tablespace s WHERE s.oid = dattablespace),
+       ARRAY(SELECT spcname FROM pg_tablespace s WHERE s.oid IN (SELECT reltablespace FROM pg_class)
+             AND spcname <> 'pg_global' ORDER BY 1),
+       current_setting('max_locks_per_transaction')::int
 FROM pg_database d WHERE datname = current_database()
 """
 # Owners, grantees and policies' roles. The first superuser is never in pg_shdepend, so the owners
-# of relations are added. Roles named pg_* exist everywhere.
+# of relations are added; so are the database's own owner and grantees and those that have settings
+# in it, which are dependencies of the server. Roles named pg_* exist everywhere.
 ROLES = """
 SELECT DISTINCT r.rolname FROM pg_roles r
 WHERE r.rolname !~ '^pg_' AND (
@@ -48,7 +54,12 @@ WHERE r.rolname !~ '^pg_' AND (
             WHERE refclassid = 'pg_authid'::regclass
               AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database()))
   OR r.oid IN (SELECT c.relowner FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-               WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'))
+               WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema')
+  OR EXISTS (SELECT FROM pg_database d
+             LEFT JOIN LATERAL aclexplode(d.datacl) AS acl ON true
+             WHERE d.datname = current_database() AND r.oid IN (d.datdba, acl.grantee, acl.grantor))
+  OR EXISTS (SELECT FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
+             WHERE d.datname = current_database() AND s.setrole = r.oid))
 ORDER BY 1
 """
 MAY_READ_OBJECTS = """
@@ -196,7 +207,10 @@ def roles_of_server(connection: psycopg.Connection[tuple[Any, ...]]) -> tuple[st
 
 def describe(connection: psycopg.Connection[tuple[Any, ...]]) -> Source:
     """Return what is told of the database and its server."""
-    identifier, version, encoding, collate, ctype, provider, locale, size = _one(connection, SOURCE)
+    (
+        identifier, version, encoding, collate, ctype, provider, locale, size,
+        superuser, icu_rules, tablespace, tablespaces, max_locks,
+    ) = _one(connection, SOURCE)  # fmt: skip
     roles = tuple(name for (name,) in connection.execute(ROLES))
     return Source(
         system_identifier=identifier,
@@ -208,4 +222,9 @@ def describe(connection: psycopg.Connection[tuple[Any, ...]]) -> Source:
         locale=locale,
         size=size,
         roles=roles,
+        superuser=superuser,
+        icu_rules=icu_rules,
+        tablespace=tablespace,
+        tablespaces=tuple(tablespaces),
+        max_locks=max_locks,
     )
