@@ -18,9 +18,9 @@ class TableContents(BaseModel):
 
     schema_name: str
     table: str
-    rows: int = Field(ge=0)
+    rows: int | None = Field(ge=0, description="None: could not be counted")
     digest: str | None = Field(
-        default=None, description="of backup.postgres.contents; None: counted only"
+        default=None, description="of backup.postgres.digests; None: counted only"
     )
     unproved: str | None = Field(
         default=None,

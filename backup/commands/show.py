@@ -82,7 +82,8 @@ def show(
         tables = table("table", ">rows", "digest")
         for each in manifest.tables:
             name = escape(f"{each.schema_name}.{each.table}")
-            tables.add_row(name, f"{each.rows:,}", each.digest or "counted only")
+            rows = "-" if each.rows is None else f"{each.rows:,}"
+            tables.add_row(name, rows, each.unproved or each.digest or "counted only")
         out.print(tables)
 
 

@@ -87,7 +87,6 @@ def dump(settings: Settings, entry: Entry) -> Iterator[Origin]:
                 "extensions": snapshot.extensions,
                 "unvalidated": snapshot.unvalidated,
             },
-            check=snapshot.inventory.check,
             finish=snapshot.inventory.tables,
         )
 

@@ -7,21 +7,23 @@ from typing import TYPE_CHECKING
 
 from backup.pipeline import ChildFailed, Pipeline, Stage
 from backup.postgres.contents import (
-    Inventory,
-    compare_sequences,
-    compare_tables,
     invalid_indexes,
     large_objects,
     list_tables,
     sequence_values,
+    shown,
     unvalidated,
 )
+from backup.postgres.digests import manner_of
+from backup.postgres.inventory import Inventory
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
-    from backup.manifest import Manifest
+    from backup.manifest import Manifest, Sequence, TableContents
     from backup.postgres.connection import PostgresUri
+    from backup.postgres.contents import Name
 
 DAMAGE_BYTES = 4096  # of pg_amcheck's words
 
@@ -34,9 +36,66 @@ def compare(manifest: Manifest, target: PostgresUri, jobs: int) -> list[str]:
         found += [f"constraint {name} is not valid" for name in loose]
         found += [f"index {name} is not valid" for name in invalid_indexes(connection)]
         tables = list_tables(connection) + large_objects(connection)
-    digests = any(table.digest for table in manifest.tables)
-    with Inventory(lambda: target.connect("drill"), jobs, tables, digests=digests) as inventory:
+    digests = {(table.schema_name, table.table): table.digest for table in manifest.tables}
+    manners = {name: manner_of(digests.get(shown(name))) for name in tables}
+    with Inventory(
+        lambda: target.connect("drill"), jobs, tables,
+        digests=any(digests.values()), manners=manners,
+    ) as inventory:  # fmt: skip
         return compare_tables(manifest.tables, inventory.tables()) + found
+
+
+def compare_tables(expected: Iterable[TableContents], found: Iterable[TableContents]) -> list[str]:
+    """Return one sentence for each table that is missing, too many, or of other content.
+
+    Of a table without its proof only what is known of it counts.
+    """
+    then = {(table.schema_name, table.table): table for table in expected}
+    now = {(table.schema_name, table.table): table for table in found}
+    differences = []
+    for key in sorted(then.keys() | now.keys()):
+        label = ".".join(key)
+        if key not in now:
+            differences.append(f"{label} is missing, {_rows(then[key])} expected")
+        elif key not in then:
+            differences.append(f"{label} has {_rows(now[key])} and is not in the manifest")
+        elif difference := _difference(then[key], now[key]):
+            differences.append(f"{label} {difference}")
+    return differences
+
+
+def _difference(then: TableContents, now: TableContents) -> str | None:
+    if then.rows is None:
+        return None
+    if now.rows is None or (now.unproved and then.digest):
+        return f"could not be compared, {_rows(then)} expected: {now.unproved}"
+    if then.rows != now.rows:
+        return f"has {_rows(now)}, {then.rows} expected"
+    if then.digest != now.digest and manner_of(then.digest) == manner_of(now.digest):
+        return f"has {_rows(now)} as expected, but not the same"
+    return None
+
+
+def _rows(table: TableContents) -> str:
+    return "uncounted rows" if table.rows is None else f"{table.rows} rows"
+
+
+def compare_sequences(expected: Iterable[Sequence], found: dict[Name, int | None]) -> list[str]:
+    """Return one sentence for each sequence that is missing or stands where it never stood."""
+    differences = []
+    for sequence in expected:
+        key = (sequence.schema_name, sequence.name)
+        label, value = ".".join(key), found.get(key)
+        if key not in found:
+            differences.append(f"sequence {label} is missing")
+        elif sequence.before is None or sequence.after is None:
+            if value is not None and sequence.after is None:
+                differences.append(f"sequence {label} is at {value}, expected not to be asked yet")
+        else:
+            least, most = sorted((sequence.before, sequence.after))
+            if value is None or not least <= value <= most:
+                differences.append(f"sequence {label} is at {value}, {least} to {most} expected")
+    return differences
 
 
 def damage(pg_bin: Path, target: PostgresUri, jobs: int) -> list[str]:

@@ -13,13 +13,14 @@ from psycopg import sql
 from backup.manifest import Sequence, Source
 from backup.postgres.connection import one_line
 from backup.postgres.contents import (
-    Inventory,
     extensions,
     large_objects,
     list_tables,
     sequence_values,
     unvalidated,
 )
+from backup.postgres.inventory import Inventory
+from backup.postgres.names import Quoted, printable
 from frame.failure import Failure
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def exported_snapshot(
             tables = list_tables(connection)
             for start in range(0, len(tables), LOCK_BATCH):
                 batch = [
-                    sql.SQL("ONLY {}").format(sql.Identifier(*table))
+                    sql.SQL("ONLY {}").format(Quoted(*table))
                     for table in tables[start : start + LOCK_BATCH]
                 ]
                 connection.execute(
@@ -159,12 +160,12 @@ def exported_snapshot(
                 hint="Grant the backup role pg_read_all_data, or run again if tables changed.",
             ) from error
 
-        def sharing() -> psycopg.Connection[tuple[Any, ...]]:
-            return _sharing(uri, identifier)
-
         if objects:
             _require_right_to_objects(connection)
-        with Inventory(sharing, jobs, [*tables, *objects], digests=digests) as inventory:
+        with Inventory(
+            lambda: uri.connect("backup-count"), jobs, [*tables, *objects],
+            digests=digests, snapshot=identifier,
+        ) as inventory:  # fmt: skip
             yield Snapshot(identifier, source, there, loose, inventory, connection, sequences)
 
 
@@ -179,18 +180,6 @@ def _require_right_to_objects(connection: psycopg.Connection[tuple[Any, ...]]) -
         )
 
 
-def _sharing(uri: PostgresUri, identifier: str) -> psycopg.Connection[tuple[Any, ...]]:
-    """Open a session that sees the snapshot."""
-    session = uri.connect("backup-count")
-    try:
-        session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        session.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(identifier)))
-    except psycopg.Error:
-        session.close()
-        raise
-    return session
-
-
 def _one(connection: psycopg.Connection[tuple[Any, ...]], query: str) -> tuple[Any, ...]:
     row = connection.execute(query).fetchone()
     assert row is not None  # noqa: S101 - each of these queries gives one row
@@ -202,7 +191,7 @@ def roles_of_server(connection: psycopg.Connection[tuple[Any, ...]]) -> tuple[st
     found = connection.execute(
         "SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1"
     ).fetchall()
-    return tuple(name for (name,) in found)
+    return tuple(printable(name) for (name,) in found)
 
 
 def describe(connection: psycopg.Connection[tuple[Any, ...]]) -> Source:
@@ -211,7 +200,7 @@ def describe(connection: psycopg.Connection[tuple[Any, ...]]) -> Source:
         identifier, version, encoding, collate, ctype, provider, locale, size,
         superuser, icu_rules, tablespace, tablespaces, max_locks,
     ) = _one(connection, SOURCE)  # fmt: skip
-    roles = tuple(name for (name,) in connection.execute(ROLES))
+    roles = tuple(printable(name) for (name,) in connection.execute(ROLES))
     return Source(
         system_identifier=identifier,
         server_version=version,

@@ -132,7 +132,7 @@ def result(manifest: Manifest, age: float, proof: Proof) -> DrillResult:
         restore_seconds=round(proof.seconds, 3),
         source_bytes=proof.size,
         tables_compared=len(manifest.tables),
-        rows_compared=sum(table.rows for table in manifest.tables),
+        rows_compared=sum(table.rows or 0 for table in manifest.tables),
         digested=all(table.digest is not None for table in manifest.tables),
         findings=tuple(differences),
     )
