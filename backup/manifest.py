@@ -36,6 +36,7 @@ class SchemaObject(BaseModel):
     kind: str = Field(description="as pg_dump calls it, such as TABLE, FK CONSTRAINT or ACL")
     schema_name: str = Field(description="empty for what is in none")
     name: str
+    owner: str = Field(default="", description="empty for what has none")
     digest: str = Field(description="SHA-256 of its normalised text, in hexadecimal")
 
 

@@ -16,12 +16,13 @@ from backup.postgres.contents import (
 )
 from backup.postgres.digests import manner_of
 from backup.postgres.inventory import Inventory
+from backup.postgres.schema import PRIVILEGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from backup.manifest import Manifest, Sequence, TableContents
+    from backup.manifest import Manifest, SchemaObject, Sequence, TableContents
     from backup.postgres.connection import PostgresUri
     from backup.postgres.contents import Name
 
@@ -78,6 +79,38 @@ def _difference(then: TableContents, now: TableContents) -> str | None:
 
 def _rows(table: TableContents) -> str:
     return "uncounted rows" if table.rows is None else f"{table.rows} rows"
+
+
+def compare_objects(
+    expected: Iterable[SchemaObject],
+    found: Iterable[SchemaObject],
+    *,
+    owners: bool = True,
+    names_only: bool = False,
+) -> list[str]:
+    """Return one sentence for each object of the schema that is missing, too many, or different.
+
+    Without ``owners`` neither those nor privileges count; with ``names_only`` no object's text
+    does, which another major version of PostgreSQL may write otherwise.
+    """
+    then, now = (
+        {(each.kind, each.schema_name, each.name): each for each in objects
+         if owners or each.kind not in PRIVILEGES}
+        for objects in (expected, found)
+    )  # fmt: skip
+    differences = []
+    for key in sorted(then.keys() | now.keys()):
+        kind, schema, name = key
+        label = f"{kind.lower()} {f'{schema}.{name}' if schema else name}"
+        if key not in now:
+            differences.append(f"{label} is missing")
+        elif key not in then:
+            differences.append(f"{label} is not in the manifest")
+        elif owners and then[key].owner != now[key].owner:
+            differences.append(f"{label} is owned by {now[key].owner}, not {then[key].owner}")
+        elif not names_only and then[key].digest != now[key].digest:
+            differences.append(f"{label} is not the same")
+    return differences
 
 
 def compare_sequences(expected: Iterable[Sequence], found: dict[Name, int | None]) -> list[str]:

@@ -1,0 +1,88 @@
+"""A fingerprint of each object of a schema, from what ``pg_dump --schema-only`` writes of it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING
+
+from psycopg.conninfo import make_conninfo
+
+from backup.manifest import SchemaObject
+from backup.pipeline import Pipeline, Stage
+from backup.postgres.connection import KEEPALIVES
+from backup.postgres.names import UNCONVERTED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from backup.postgres.connection import PostgresUri
+
+# Its grants stand in an order of their own, which a restore may change.
+PRIVILEGES = ("ACL", "DEFAULT ACL")
+_HEADER = re.compile(
+    rb"^--\n-- Name: (?P<name>.*); Type: (?P<kind>[A-Z ]+); Schema: (?P<schema>.*); "
+    rb"Owner: (?P<owner>.*)\n--$",
+    re.MULTILINE,
+)
+# Between two entries pg_dump says where the next one goes, and at the end that it is complete.
+_BETWEEN = re.compile(rb"|--( PostgreSQL .*)?|\\(un)?restrict .*|SET default_\w+ = .*;")
+_OWNER = re.compile(rb"ALTER .* OWNER TO .*;")
+
+
+def fingerprints(
+    pg_bin: Path,
+    uri: PostgresUri,
+    encoding: str,
+    *options: str,
+) -> tuple[SchemaObject, ...]:
+    """Return each object of the database, whose ``encoding`` is as the server calls it.
+
+    ``options`` are pg_dump's, such as the snapshot to read. Raises ChildFailed.
+    """
+    argv: list[str | Path] = [
+        pg_bin / "pg_dump", "--schema-only", "--no-password", *options,
+        # A name has one spelling in all databases, where its server can convert it.
+        *([] if encoding in UNCONVERTED else ["--encoding=UTF8"]),
+        f"--dbname={make_conninfo(dbname=uri.database(), **KEEPALIVES)}",
+    ]  # fmt: skip
+    stage = Stage(argv, uri.environment())
+    with Pipeline([stage], hint="Look at the message of pg_dump.") as pipeline:
+        return parse(pipeline.read_all())
+
+
+def parse(script: bytes) -> tuple[SchemaObject, ...]:
+    """Return each object of a plain dump, by kind and name; what has one name is one object."""
+    texts: dict[tuple[str, str, str], list[tuple[str, bytes]]] = {}
+    for header, text in _entries(script):
+        kind, schema, name, owner = (
+            header[part].decode("utf-8", "backslashreplace").strip()
+            for part in ("kind", "schema", "name", "owner")
+        )
+        key = kind, "" if schema == "-" else schema, name
+        texts.setdefault(key, []).append(("" if owner == "-" else owner, _normal(kind, text)))
+    return tuple(
+        SchemaObject(
+            kind=key[0], schema_name=key[1], name=key[2], owner=min(owner for owner, _ in found),
+            digest=hashlib.sha256(b"\0".join(sorted(text for _, text in found))).hexdigest(),
+        )
+        for key, found in sorted(texts.items())
+    )  # fmt: skip
+
+
+def _entries(script: bytes) -> Iterator[tuple[re.Match[bytes], bytes]]:
+    headers = list(_HEADER.finditer(script))
+    ends = [header.start() for header in headers[1:]] + [len(script)]
+    for header, end in zip(headers, ends, strict=True):
+        yield header, script[header.end() : end]
+
+
+def _normal(kind: str, text: bytes) -> bytes:
+    """Return an entry's text without its owner, who is told apart, and what stands around it."""
+    lines = text.split(b"\n")
+    while lines and (_BETWEEN.fullmatch(lines[-1]) or _OWNER.fullmatch(lines[-1])):
+        lines.pop()
+    while lines and _BETWEEN.fullmatch(lines[0]):
+        lines.pop(0)
+    return b"\n".join(sorted(lines) if kind in PRIVILEGES else lines)
