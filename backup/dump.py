@@ -97,6 +97,8 @@ def run_backup(
                 f"object {name} has {stored.size} bytes in the bucket, {stream.size} were sent",
                 hint="Nothing counts as a backup without its manifest; run again.",
             )
+        facts = origin.facts()
+        facts["warnings"] = (*pipeline.complaints, *facts.get("warnings", ()))
         manifest = Manifest(
             kind=entry.kind,
             id=identifier,
@@ -109,7 +111,7 @@ def run_backup(
             recipients=ring.fingerprints,
             signer=signing.fingerprint,
             program_version=own_version(),
-            **origin.facts(),
+            **facts,
         )
         marker, data = manifest_name(folder, identifier), manifest.to_json()
         signature = signing.sign(data)

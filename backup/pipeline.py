@@ -11,7 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Self
 
+from backup.complaints import complaints
 from frame.failure import Failure
+from frame.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +24,9 @@ BLOCK_BYTES = 1 << 16
 EXIT_SECONDS = 60  # from the end of the stream to the end of every child
 TERM_SECONDS = 3  # for pg_dump to cancel its query on the server
 STDERR_TAIL = 8192
+STDERR_HEAD = 1 << 20  # of a child that ended well
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,7 @@ class Pipeline:
         self.hint = hint
         self.children: list[subprocess.Popen[bytes]] = []
         self.errors: list[IO[bytes]] = []
+        self.complaints: tuple[str, ...] = ()  # of children that ended well
 
     def __enter__(self) -> Self:
         try:
@@ -154,6 +160,17 @@ class Pipeline:
         ]
         if failed:
             raise ChildFailed("; ".join(failed), hint=self.hint)
+        self._hear_complaints()
+
+    def _hear_complaints(self) -> None:
+        if self.complaints:
+            return
+        for stage, errors in zip(self.stages, self.errors, strict=True):
+            errors.seek(0)
+            text = errors.read(STDERR_HEAD).decode(errors="replace")
+            self.complaints += complaints(stage.name, text)
+        for complaint in self.complaints:
+            log.warning("a program that ended well complained", said=complaint)
 
     @staticmethod
     def _ending(child: subprocess.Popen[bytes]) -> str:

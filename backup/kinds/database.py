@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from psycopg.conninfo import make_conninfo
 
 from backup.kinds.origin import Origin, Proof
-from backup.pipeline import Stage
+from backup.manifest import Gap
+from backup.pipeline import ChildFailed, Stage
 from backup.postgres.comparison import compare, damage
 from backup.postgres.connection import KEEPALIVES, source_uri
+from backup.postgres.gaps import find_gaps
 from backup.postgres.load import load, named_tables
 from backup.postgres.programs import major_of, program_version, programs, server_major
+from backup.postgres.schema import fingerprints
 from backup.postgres.scratch_server import scratch_server
 from backup.postgres.snapshot import LOCK_WAIT, exclusive, exported_snapshot
 from backup.postgres.target import (
@@ -34,9 +37,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backup.bucket.store import Store
-    from backup.manifest import Manifest
+    from backup.manifest import Manifest, SchemaObject
     from backup.openpgp.crypt import Keyring
     from backup.postgres.connection import PostgresUri
+    from backup.postgres.snapshot import Snapshot
     from backup.registry import Entry
     from backup.settings import Settings
 
@@ -76,6 +80,7 @@ def dump(settings: Settings, entry: Entry) -> Iterator[Origin]:
             digests=entry.proof == "digests",
         ) as snapshot,
     ):
+        schema = _schema(pg_bin, uri, snapshot)
         yield Origin(
             dump_stage(pg_bin, uri, snapshot.identifier),
             snapshot.source.size,
@@ -86,9 +91,28 @@ def dump(settings: Settings, entry: Entry) -> Iterator[Origin]:
                 "sequences": snapshot.sequences(),
                 "extensions": snapshot.extensions,
                 "unvalidated": snapshot.unvalidated,
+                **schema,
             },
             finish=snapshot.inventory.tables,
         )
+
+
+def _schema(pg_bin: Path, uri: PostgresUri, snapshot: Snapshot) -> dict[str, Any]:
+    """Return the manifest's objects of the schema and what the dump cannot hold.
+
+    Before the dump, so that the locks of two pg_dumps do not add up.
+    """
+    with uri.connect("backup-gaps") as connection:
+        gaps = find_gaps(connection)
+    objects: tuple[SchemaObject, ...] = ()
+    try:
+        objects = fingerprints(
+            pg_bin, uri, snapshot.source.encoding,
+            f"--snapshot={snapshot.identifier}", f"--lock-wait-timeout={LOCK_WAIT}",
+        )  # fmt: skip
+    except ChildFailed as error:  # where the dump fails of the same, it says so itself
+        gaps += (Gap(kind="proof", name="schema", why=error.message),)
+    return {"objects": objects, "gaps": gaps}
 
 
 def programs_of(root: Path, manifest: Manifest) -> Path:
@@ -137,5 +161,5 @@ def prove(settings: Settings, store: Store, ring: Keyring, manifest: Manifest, j
             scratch=settings.scratch, pg_root=settings.pg_root,
         )  # fmt: skip
         seconds = time.monotonic() - began
-        differences = compare(manifest, target, jobs) + damage(pg_bin, target, jobs)
+        differences = compare(manifest, target, jobs, pg_bin) + damage(pg_bin, target, jobs)
     return Proof(seconds, source.size, tuple(differences))

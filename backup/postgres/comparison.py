@@ -16,7 +16,9 @@ from backup.postgres.contents import (
 )
 from backup.postgres.digests import manner_of
 from backup.postgres.inventory import Inventory
-from backup.postgres.schema import PRIVILEGES
+from backup.postgres.programs import VERSION_UNIT, major_of, program_version
+from backup.postgres.schema import PRIVILEGES, fingerprints
+from frame.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,24 +28,49 @@ if TYPE_CHECKING:
     from backup.postgres.connection import PostgresUri
     from backup.postgres.contents import Name
 
+log = get_logger(__name__)
+
 DAMAGE_BYTES = 4096  # of pg_amcheck's words
 
 
-def compare(manifest: Manifest, target: PostgresUri, jobs: int) -> list[str]:
-    """Return what of the database ``target`` is not as the manifest says, or not sound."""
+def compare(
+    manifest: Manifest, target: PostgresUri, jobs: int, pg_bin: Path, *, owners: bool = True
+) -> list[str]:
+    """Return what of the database ``target`` is not as the manifest says, or not sound.
+
+    Without ``owners`` neither owners nor privileges are looked at.
+    """
     with target.connect("drill") as connection:
-        found = compare_sequences(manifest.sequences, sequence_values(connection))
+        differences = compare_sequences(manifest.sequences, sequence_values(connection))
         loose = sorted({*unvalidated(connection)} - {*manifest.unvalidated})
-        found += [f"constraint {name} is not valid" for name in loose]
-        found += [f"index {name} is not valid" for name in invalid_indexes(connection)]
+        differences += [f"constraint {name} is not valid" for name in loose]
+        differences += [f"index {name} is not valid" for name in invalid_indexes(connection)]
         tables = list_tables(connection) + large_objects(connection)
+        version = connection.info.server_version
+        encoding = connection.info.parameter_status("server_encoding") or ""
+    if manifest.objects:  # of older backups they are not known
+        objects = fingerprints(pg_bin, target, encoding)
+        alike = _majors(manifest) == (
+            version // 10_000,
+            major_of(program_version(pg_bin / "pg_dump")),
+        )
+        if not alike:
+            log.warning("objects are compared by name only: made by another major version")
+        differences += compare_objects(
+            manifest.objects, objects, owners=owners, names_only=not alike
+        )
     digests = {(table.schema_name, table.table): table.digest for table in manifest.tables}
     manners = {name: manner_of(digests.get(shown(name))) for name in tables}
     with Inventory(
         lambda: target.connect("drill"), jobs, tables,
         digests=any(digests.values()), manners=manners,
     ) as inventory:  # fmt: skip
-        return compare_tables(manifest.tables, inventory.tables()) + found
+        return compare_tables(manifest.tables, inventory.tables()) + differences
+
+
+def _majors(manifest: Manifest) -> tuple[int, int | None]:
+    """Return the major versions of the server and of the pg_dump that wrote of it."""
+    return manifest.server.server_version // VERSION_UNIT, major_of(manifest.pg_dump_version)
 
 
 def compare_tables(expected: Iterable[TableContents], found: Iterable[TableContents]) -> list[str]:
@@ -104,11 +131,13 @@ def compare_objects(
         label = f"{kind.lower()} {f'{schema}.{name}' if schema else name}"
         if key not in now:
             differences.append(f"{label} is missing")
-        elif key not in then:
+            continue
+        if key not in then:
             differences.append(f"{label} is not in the manifest")
-        elif owners and then[key].owner != now[key].owner:
+            continue
+        if owners and then[key].owner != now[key].owner:
             differences.append(f"{label} is owned by {now[key].owner}, not {then[key].owner}")
-        elif not names_only and then[key].digest != now[key].digest:
+        if not names_only and then[key].digest != now[key].digest:
             differences.append(f"{label} is not the same")
     return differences
 

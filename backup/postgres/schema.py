@@ -60,8 +60,11 @@ def parse(script: bytes) -> tuple[SchemaObject, ...]:
             header[part].decode("utf-8", "backslashreplace").strip()
             for part in ("kind", "schema", "name", "owner")
         )
+        lines, is_owned = _normal(text)
+        if kind in PRIVILEGES:
+            lines.sort()
         key = kind, "" if schema == "-" else schema, name
-        texts.setdefault(key, []).append(("" if owner == "-" else owner, _normal(kind, text)))
+        texts.setdefault(key, []).append((owner if is_owned else "", b"\n".join(lines)))
     return tuple(
         SchemaObject(
             kind=key[0], schema_name=key[1], name=key[2], owner=min(owner for owner, _ in found),
@@ -78,11 +81,14 @@ def _entries(script: bytes) -> Iterator[tuple[re.Match[bytes], bytes]]:
         yield header, script[header.end() : end]
 
 
-def _normal(kind: str, text: bytes) -> bytes:
-    """Return an entry's text without its owner, who is told apart, and what stands around it."""
-    lines = text.split(b"\n")
+def _normal(text: bytes) -> tuple[list[bytes], bool]:
+    """Return an entry's lines without what stands around it, and whether it has its own owner.
+
+    Who that is stands in the header, as it does of what goes with its table.
+    """
+    lines, is_owned = text.split(b"\n"), False
     while lines and (_BETWEEN.fullmatch(lines[-1]) or _OWNER.fullmatch(lines[-1])):
-        lines.pop()
+        is_owned = bool(_OWNER.fullmatch(lines.pop())) or is_owned
     while lines and _BETWEEN.fullmatch(lines[0]):
         lines.pop(0)
-    return b"\n".join(sorted(lines) if kind in PRIVILEGES else lines)
+    return lines, is_owned

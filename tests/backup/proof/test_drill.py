@@ -119,14 +119,15 @@ def test_what_is_not_as_it_was_is_told_one_by_one(house: House, drill_key: OpenP
 def test_an_index_that_postgresql_would_not_use_is_told(house: House) -> None:
     manifest = run_backup(house.settings, house.database)
     restored = PostgresUri(house.source, "test")
-    assert comparison.compare(manifest, restored, 2) == []
+    assert comparison.compare(manifest, restored, 2, PG_BIN) == []
     with psycopg.connect(house.source, autocommit=True) as connection:
         connection.execute("CREATE TABLE twice AS SELECT 1 AS id FROM generate_series(1, 2)")
         with pytest.raises(psycopg.errors.UniqueViolation):
             connection.execute("CREATE UNIQUE INDEX CONCURRENTLY twice_id ON twice (id)")
-    assert comparison.compare(manifest, restored, 2) == [
+    assert comparison.compare(manifest, restored, 2, PG_BIN) == [
         "public.twice has 2 rows and is not in the manifest",
         "index public.twice_id is not valid",
+        "table public.twice is not in the manifest",
     ]
 
 
