@@ -16,7 +16,7 @@ from frame.failure import Failure
 from frame.log import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
 PIPE_BYTES = 1 << 20  # Linux's own limit for a user; 16 times fewer switches than the default
@@ -31,10 +31,14 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Stage:
-    """One program of the chain. ``argv`` is world-readable and so never holds a secret."""
+    """One program of the chain. ``argv`` is world-readable and so never holds a secret.
+
+    ``is_heard``: what it says on its standard error is the stream, and not kept beside it.
+    """
 
     argv: Sequence[str | os.PathLike[str]]
     environment: Mapping[str, str] = field(repr=False)
+    is_heard: bool = False
 
     @property
     def name(self) -> str:
@@ -96,7 +100,7 @@ class Pipeline:
                 stage.argv,
                 stdin=upstream,
                 stdout=self.sink if is_last and self.sink else subprocess.PIPE,
-                stderr=errors,
+                stderr=subprocess.STDOUT if stage.is_heard else errors,
                 env=stage.environment,
                 process_group=0,
                 bufsize=0,
@@ -140,13 +144,15 @@ class Pipeline:
             self.finish()
         return count
 
-    def read_all(self) -> bytes:
-        """Return all that the last child writes, once every child ended with 0."""
-        read = bytearray()
+    def blocks(self) -> Iterator[bytes]:
+        """Yield what the last child writes, to an end only once every child ended with 0."""
         block = memoryview(bytearray(BLOCK_BYTES))
         while count := self.readinto(block):
-            read += block[:count]
-        return bytes(read)
+            yield bytes(block[:count])
+
+    def read_all(self) -> bytes:
+        """Return all that the last child writes, once every child ended with 0."""
+        return b"".join(self.blocks())
 
     def finish(self) -> None:
         """Wait for every child and raise :class:`ChildFailed` unless each ended with 0."""

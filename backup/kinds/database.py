@@ -143,7 +143,7 @@ def restore(
         plain = directory / "dump"  # a file: pg_restore reads no pipe when it works in parallel
         unpack(store, manifest, ring, plain)
         log.info("dump checked and unpacked", id=manifest.id, size=plain.stat().st_size)
-        load(pg_bin, plain, target, wanted, manifest)
+        load(pg_bin, plain, target, wanted)
         if wanted.create and empty and not tables:  # made now, or by a restore that then failed
             apply_settings(pg_bin, plain, target)
     log.info("restored", id=manifest.id, database=manifest.database)

@@ -1,121 +1,290 @@
-"""Loading a plain dump with pg_restore: all of it, or some tables.
-
-The interface that the restore's steps use: :func:`load` takes the directory of the programs that
-fit the archive, and returns what did not load (with ``wanted.keep_going``; else it raises) and how
-long each section took.
-"""
+"""Loading a plain dump with pg_restore: all of it, some tables, or all but some."""
 
 from __future__ import annotations
 
-import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, LiteralString
 
 from psycopg.conninfo import make_conninfo
 
-from backup.pipeline import Pipeline, Stage, run_tool
-from backup.postgres.connection import plain_environment
+from backup.pipeline import BLOCK_BYTES, ChildFailed, Pipeline, Stage
+from backup.postgres.archive import read_archive
+from backup.postgres.selection import (
+    TABLES,
+    LeftOut,
+    Selection,
+    all_entries,
+    in_schema,
+    of_tables,
+    with_schemas,
+    without_roles,
+    without_tables,
+)
+from backup.postgres.words import Complaint, Listener, lines
 from frame.failure import Failure, WrongUse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from backup.manifest import Manifest
+    from backup.postgres.archive import Archive, Entry
     from backup.postgres.connection import PostgresUri
     from backup.postgres.contents import Name
     from backup.postgres.target import Wanted
+
+SLOWEST = 5  # entries that are told of
+# Messages are read whatever their language, but best in English; who is no superuser cannot choose.
+_SERVER: LiteralString = """
+SELECT (SELECT array_agg(nspname::text) FROM pg_namespace),
+       (SELECT array_agg(rolname::text) FROM pg_roles),
+       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+       AND current_setting('lc_messages') !~ '^(C|POSIX|en_.*|)$'
+"""
+_OPTIONS = "PGOPTIONS"
+_WHOLE = "Nothing was changed in the target"
+_PART = "Drop the target database, create it again and repeat the restore"
 
 
 @dataclass(frozen=True)
 class FailedObject:
     """Something of the archive that PostgreSQL refused; ``error`` is its own ERROR line.
 
-    ``kind`` is pg_dump's word, such as ``FK CONSTRAINT``; ``schema_name`` is empty for what is in
-    no schema. No value of a row is in ``error``.
+    ``kind`` is pg_dump's word, such as ``FK CONSTRAINT``, or ``session`` for a setting;
+    ``schema_name`` is empty for what is in no schema. No value of a row is in ``error``.
+    ``because`` names the failed object that this one needs, if there is one.
     """
 
     kind: str
     schema_name: str
     name: str
     error: str
+    because: str = ""
+
+
+@dataclass(frozen=True)
+class Slow:
+    """One of the entries that took longest: rows, or an index."""
+
+    kind: str
+    schema_name: str
+    name: str
+    seconds: float
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a load brought: objects that failed, and the seconds that its sections took.
+    """What a load brought: objects that failed or had to be left out, and how long it took.
 
-    ``data_seconds`` is of pre-data and data, ``index_seconds`` of post-data: indexes, keys and
-    triggers.
+    ``data_seconds`` is of pre-data and data, with what indexes were made meanwhile,
+    ``index_seconds`` of the rest: indexes, keys and triggers. ``warnings``: what failed and takes
+    nothing from the restored database.
     """
 
     failed: tuple[FailedObject, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     data_seconds: float = 0.0
     index_seconds: float = 0.0
+    slowest: tuple[Slow, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Server:
+    schemas: frozenset[str]
+    roles: frozenset[str]
+    may_speak_english: bool
 
 
 def named_tables(manifest: Manifest, texts: Sequence[str]) -> tuple[Name, ...]:
     """Return schema and name of each table that is told as ``schema.table``. Raises WrongUse."""
-    known = {f"{table.schema_name}.{table.table}": table for table in manifest.tables}
-    if strangers := [text for text in texts if text not in known]:
-        raise WrongUse(
-            f"backup {manifest.id} holds no table {', '.join(strangers)}",
-            hint="Give schema.table; `backup show ID` lists them.",
-        )
-    return tuple((known[text].schema_name, known[text].table) for text in texts)
+    known = {(table.schema_name, table.table) for table in manifest.tables}
+    known |= {(each.schema_name, each.name) for each in manifest.objects if each.kind in TABLES}
+    return _named(known, texts, f"backup {manifest.id}")
 
 
-def load(
-    pg_bin: Path, plain: Path, target: PostgresUri, wanted: Wanted, manifest: Manifest
-) -> Loaded:
-    """Load the archive ``plain``, of ``manifest``, into the target database as ``wanted``.
+def load(pg_bin: Path, plain: Path, target: PostgresUri, wanted: Wanted) -> Loaded:
+    """Load the archive ``plain`` into the target database as ``wanted``.
 
-    With one job it is one transaction; with more, a failure leaves the target half full.
+    With one job it is one transaction, unless ``wanted.keep_going``; with more, a failure leaves
+    the target half full. Raises Failure, with the server's own line and no value of a row.
     """
-    tables = named_tables(manifest, wanted.tables)
-    chosen = choose(pg_bin, plain, manifest, tables) if tables else None
+    archive = read_archive(plain)
+    server = _look_at(target)
+    selection = select(archive, wanted, server.schemas, server.roles)
     argv: list[str | Path] = [
-        pg_bin / "pg_restore", "--exit-on-error", "--no-password",
+        pg_bin / "pg_restore", "--verbose", "--no-password",
         # As a conninfo string, or a name with = in it would be read as one.
         f"--dbname={make_conninfo(dbname=target.database())}",
-        *(["--single-transaction"] if wanted.whole else [f"--jobs={wanted.jobs}"]),
+        *([] if wanted.keep_going else ["--exit-on-error"]),
         *(["--no-owner", "--no-privileges"] if wanted.owners == "skip" else []),
-        *([f"--use-list={chosen}"] if chosen else []),
-        plain,
+        *(["--no-tablespaces"] if wanted.tablespaces == "skip" else []),
     ]  # fmt: skip
-    hint = (
-        "Nothing was changed in the target; mend the cause and repeat the restore."
-        if wanted.whole
-        else "Drop the target database, create it again and repeat the restore."
+    blocks = None
+    if wanted.schema:
+        blocks = _changed(archive, selection, plain)
+    elif selection.entries != archive.entries:
+        argv.append(f"--use-list={_list(selection, plain.with_name('list'))}")
+    if wanted.whole and not wanted.keep_going:
+        argv.append("--single-transaction")
+    elif not blocks:  # what comes through a pipe comes to one
+        argv.append(f"--jobs={wanted.jobs}")
+    if not blocks:
+        argv.append(plain)
+    stage = Stage(argv, _environment(target, server), is_heard=True)
+    restored = archive.with_entries(selection.entries)
+    listener = Listener(restored)
+    _run(stage, blocks, listener, restored, wanted)
+    return _outcome(listener, restored, selection)
+
+
+def select(
+    archive: Archive, wanted: Wanted, schemas: Iterable[str], roles: Iterable[str]
+) -> Selection:
+    """Return what of the archive is ``wanted``, on a server with these schemas and roles."""
+    tables = {(entry.schema, entry.name) for entry in archive.entries if entry.kind in TABLES}
+    selection = all_entries(archive)
+    if wanted.tables:
+        selection = of_tables(archive, _named(tables, wanted.tables, "the dump"))
+    if wanted.excluded:
+        excluded = _named(tables, wanted.excluded, "the dump")
+        selection = without_tables(selection, archive, excluded)
+    if wanted.owners == "skip":
+        selection = without_roles(selection, {*roles})
+    if wanted.schema:
+        selection = in_schema(selection, wanted.schema)
+    if wanted.tables:
+        selection = with_schemas(selection, archive, {*schemas})
+    return selection
+
+
+def _named(known: Iterable[Name], texts: Sequence[str], where: str) -> tuple[Name, ...]:
+    called: dict[str, list[Name]] = {}
+    for name in known:
+        called.setdefault(".".join(name), []).append(name)
+    if strangers := [text for text in texts if text not in called]:
+        raise WrongUse(
+            f"{where} holds no table {', '.join(strangers)}",
+            hint="Give schema.table; `backup show ID` lists them.",
+        )
+    # Schema "a" with table "b.c" is called like schema "a.b" with table "c": both are meant.
+    return tuple(name for text in texts for name in called[text])
+
+
+def _look_at(target: PostgresUri) -> _Server:
+    with target.connect("load") as connection:
+        ((schemas, roles, may_speak_english),) = connection.execute(_SERVER).fetchall()
+    return _Server(frozenset(schemas), frozenset(roles), may_speak_english)
+
+
+def _environment(target: PostgresUri, server: _Server) -> Mapping[str, str]:
+    """Return pg_restore's environment: its own words, which are read here, are English."""
+    environment = target.environment() | {"LC_ALL": "C"}
+    if server.may_speak_english:
+        options = environment.get(_OPTIONS, "")
+        environment[_OPTIONS] = f"{options} -c lc_messages=C".strip()
+    return environment
+
+
+def _list(selection: Selection, path: Path) -> Path:
+    """Write the list that pg_restore restores by: a number a line is enough."""
+    path.write_text("".join(f"{entry.number};\n" for entry in selection.entries))
+    return path
+
+
+def _changed(archive: Archive, selection: Selection, plain: Path) -> Iterator[bytes]:
+    """Yield the archive with other entries in its head. pg_restore passes over others' data."""
+    yield archive.with_entries(selection.entries).head()
+    with plain.open("rb") as stream:
+        stream.seek(archive.size)
+        while block := stream.read(BLOCK_BYTES):
+            yield block
+
+
+def _run(
+    stage: Stage,
+    blocks: Iterator[bytes] | None,
+    listener: Listener,
+    archive: Archive,
+    wanted: Wanted,
+) -> None:
+    """Run pg_restore to its end, or raise for the first thing that failed unless it may."""
+    hint = f"{_WHOLE if wanted.whole and not wanted.keep_going else _PART}."
+    try:
+        with (
+            ThreadPoolExecutor(1, "feed") as feeder,  # closed last: the child is ended before it
+            Pipeline([stage], fed=blocks is not None, hint=hint) as pipeline,
+        ):
+            feeding = feeder.submit(pipeline.feed, blocks) if blocks else None
+            for line in lines(pipeline.blocks()):
+                listener.hear(line)
+            if feeding:
+                feeding.result()
+    except ChildFailed as error:
+        listener.end()
+        if wanted.keep_going and listener.is_complete:
+            return
+        raise _failure(listener, error, archive, wanted) from None
+    listener.end()
+
+
+def _failure(listener: Listener, error: ChildFailed, archive: Archive, wanted: Wanted) -> Failure:
+    """Return what is to be said of a load that ended early."""
+    complaints = [*listener.complaints, *(Complaint(None, each) for each in listener.warnings)]
+    if not complaints:
+        return error
+    complaint = next((each for each in complaints if each.number), complaints[0])
+    entry = archive.by_number.get(complaint.number or 0)
+    what = f"{entry.label} was not loaded" if entry else "pg_restore ended early"
+    if wanted.keep_going:
+        return Failure(f"{what}: {complaint.message}", f"{_PART}.")
+    way = "mend the cause and repeat it, or give --keep-going to load the rest"
+    return Failure(
+        f"{what}: {complaint.message}",
+        hint=f"{_WHOLE}; {way}." if wanted.whole else f"{_PART}; or give --keep-going.",
     )
-    with Pipeline([Stage(argv, target.environment())], hint=hint) as pipeline:
-        began = time.monotonic()
-        pipeline.read_all()
-    return Loaded(data_seconds=time.monotonic() - began)
 
 
-def choose(pg_bin: Path, plain: Path, manifest: Manifest, tables: Sequence[Name]) -> Path:
-    """Write the lines of the dump's own list that make ``tables``, and return the file."""
-    known = [(table.schema_name, table.table) for table in manifest.tables]
-    listed = run_tool([pg_bin / "pg_restore", "--list", plain], plain_environment())
-    # A line is "3330; 0 16390 TABLE DATA public people postgres". A name may hold spaces, so that
-    # of another table may begin like it: the longest that fits is meant.
-    longest_first = sorted(known, key=lambda table: -len(" ".join(table)))
-    lines: dict[tuple[Name, str], list[str]] = {}
-    for line in listed.splitlines():
-        told = line.split(" ", 3)[-1]
-        for table, kind in product(longest_first, ("TABLE", "TABLE DATA", "CONSTRAINT")):
-            if line[:1].isdigit() and told.startswith(f"{kind} {' '.join(table)} "):
-                lines.setdefault((table, kind), []).append(line)
-                break
-    for table, kind in product(tables, ("TABLE", "TABLE DATA")):
-        if (table, kind) not in lines:
-            raise Failure(
-                f"dump has no {kind} of {'.'.join(table)}",
-                hint="Restore the whole database beside the target, and copy the table from there.",
-            )
-    chosen = plain.with_name("list")
-    wanted = [line for table, kind in lines if table in tables for line in lines[table, kind]]
-    chosen.write_text("\n".join(wanted))
-    return chosen
+def _outcome(listener: Listener, archive: Archive, selection: Selection) -> Loaded:
+    seconds = listener.seconds()
+    slowest = sorted(listener.seconds_of.items(), key=lambda each: -each[1])[:SLOWEST]
+    entries = [(archive.by_number[number], taken) for number, taken in slowest]
+    return Loaded(
+        failed=tuple(_failed(listener, archive)),
+        left_out=selection.left_out,
+        data_seconds=seconds["pre-data"] + seconds["data"],
+        index_seconds=seconds["post-data"],
+        warnings=tuple(listener.warnings),
+        slowest=tuple(
+            Slow(entry.kind, entry.schema, entry.name, round(taken, 3)) for entry, taken in entries
+        ),
+    )
+
+
+def _failed(listener: Listener, archive: Archive) -> Iterator[FailedObject]:
+    """Yield each entry that failed, in the archive's order, with the first that was said of it."""
+    errors: dict[int | None, str] = {}
+    for complaint in listener.complaints:
+        errors.setdefault(complaint.number, complaint.message)
+    for entry in archive.entries:
+        if entry.number in errors:
+            cause = next((each for each in _needs(entry, archive) if each in errors), None)
+            because = archive.by_number[cause].label if cause else ""
+            error = errors[entry.number]
+            yield FailedObject(entry.kind, entry.schema, entry.name, error, because)
+    for number in errors.keys() - archive.by_number.keys():
+        yield FailedObject("session", "", "", errors[number])
+    if listener.ignored and not errors and not listener.warnings:
+        yield FailedObject("session", "", "", f"{listener.ignored} errors, not one of them named")
+
+
+def _needs(entry: Entry, archive: Archive) -> list[int]:
+    """Return the numbers of all that the entry needs, the nearest first."""
+    needed = list(entry.dependencies)
+    for number in needed:  # which grows meanwhile
+        if number in archive.by_number:
+            needed += [
+                each for each in archive.by_number[number].dependencies if each not in needed
+            ]
+    return needed

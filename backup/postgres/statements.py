@@ -79,15 +79,21 @@ class Statement:
         return self.text[:start] + quoted + self.text[start + len(token.text) :]
 
 
+def all_tokens(script: str) -> Iterator[Token]:
+    """Yield every token of ``script``; space and comments are tokens too."""
+    for found in _TOKEN.finditer(script):
+        kind = "string" if found.lastgroup == "tag" else found.lastgroup or "other"
+        yield Token(kind, found[0], found.start())
+
+
 def statements(script: str) -> Iterator[Statement]:
     """Yield the statements of ``script``; comments and psql's own commands are left out."""
     tokens: list[Token] = []
-    for found in _TOKEN.finditer(script):
-        kind = "string" if found.lastgroup == "tag" else found.lastgroup or "other"
-        if kind == "end" and tokens:
-            yield Statement(script[tokens[0].at : found.start()].rstrip(), tuple(tokens))
+    for token in all_tokens(script):
+        if token.kind == "end" and tokens:
+            yield Statement(script[tokens[0].at : token.at].rstrip(), tuple(tokens))
             tokens = []
-        elif kind not in ("space", "meta", "end"):
-            tokens.append(Token(kind, found[0], found.start()))
+        elif token.kind not in ("space", "meta", "end"):
+            tokens.append(token)
     if tokens:
         yield Statement(script[tokens[0].at :].rstrip(), tuple(tokens))
