@@ -96,6 +96,10 @@ class Settings(settings.Settings):
         default=Path("/usr/lib/postgresql"),
         description="directory of PostgreSQL's programs, of each major version in MAJOR/bin",
     )
+    scratch_server: Path | None = Field(
+        default=None,
+        description="directory of a running `backup scratch-server`, which drills restore into",
+    )
     registry: Path = Field(
         default_factory=lambda: REGISTRY,
         description="list of what is backed up (default: databases.toml in the package)",

@@ -10,6 +10,7 @@ import typer
 
 from backup.commands.app import Jobs, Timeout, app, out, parse_moment, read_settings
 from backup.deadline import parse_duration, time_limit
+from backup.postgres.scratch_server import server_directory
 from backup.proof.alerts import Alerts
 from backup.proof.drill import run_drill
 from backup.proof.report import drill_table
@@ -39,11 +40,13 @@ def drill(
 ) -> None:
     """Prove that backups come back: restore each and compare.
 
-    The newest backup of each database goes into a throwaway server, where all rows are compared.
-    Exit 1 if one of them is not equal; the others are drilled all the same. The report goes to
-    <prefix>/drills/ in the bucket, and what is not equal to the webhook. Must not run as root.
+    The newest backup of each database goes into a throwaway server, where all rows are compared:
+    that of a running `backup scratch-server`, as another user. Exit 1 if one of them is not equal;
+    the others are drilled all the same. The report goes to <prefix>/drills/ in the bucket, and what
+    is not equal to the webhook.
     """
     settings = read_settings()
+    server_directory(settings)  # said before a byte is downloaded
     entries = load_registry(settings.registry).select(names or [])
     moment = parse_moment(at)
     alerts = Alerts.of(settings)

@@ -14,8 +14,15 @@ from backup.pipeline import ChildFailed, Stage
 from backup.postgres.comparison import compare, damage
 from backup.postgres.connection import KEEPALIVES, source_uri
 from backup.postgres.gaps import find_gaps
+from backup.postgres.lease import Needs
 from backup.postgres.load import load, named_tables
-from backup.postgres.programs import major_of, program_version, programs, server_major
+from backup.postgres.programs import (
+    VERSION_UNIT,
+    major_of,
+    program_version,
+    programs,
+    server_major,
+)
 from backup.postgres.schema import fingerprints
 from backup.postgres.scratch_server import scratch_server
 from backup.postgres.snapshot import LOCK_WAIT, exclusive, exported_snapshot
@@ -153,7 +160,7 @@ def prove(settings: Settings, store: Store, ring: Keyring, manifest: Manifest, j
     """Restore into a throwaway server, and compare all rows."""
     source = manifest.server
     pg_bin = programs_of(settings.pg_root, manifest)
-    with scratch_server(pg_bin, settings.scratch) as server:
+    with scratch_server(settings, Needs(major=source.server_version // VERSION_UNIT)) as server:
         target = server.create_database(manifest.database, source)
         began = time.monotonic()
         restore(

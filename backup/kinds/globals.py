@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from backup.kinds.origin import Origin, Proof
 from backup.pipeline import Stage, run_tool
 from backup.postgres.connection import source_uri
+from backup.postgres.lease import Needs
 from backup.postgres.programs import major_of, program_version, programs, server_major
 from backup.postgres.scratch_server import scratch_server
 from backup.postgres.snapshot import describe, exclusive, roles_of_server
@@ -58,7 +59,7 @@ def prove(settings: Settings, store: Store, ring: Keyring, manifest: Manifest, j
     pg_bin = programs(settings.pg_root, major_of(manifest.pg_dump_version) or 0)
     with (
         private_directory(settings.scratch, "globals") as directory,
-        scratch_server(pg_bin, settings.scratch) as server,
+        scratch_server(settings, Needs(major=major_of(manifest.pg_dump_version) or 1)) as server,
     ):
         began = time.monotonic()
         plain = directory / "globals.sql"

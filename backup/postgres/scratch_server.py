@@ -1,57 +1,78 @@
-"""A PostgreSQL server of the drill's own: made, used and thrown away in a private directory."""
+"""A drill's own PostgreSQL server, as another user's process makes it: leased, and gone afterwards.
+
+It runs strangers' code, so it has neither key nor network, and nothing that it says is believed
+but of its own database.
+"""
 
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
+import select
+import socket
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
-from backup.pipeline import last_words, run_tool
-from backup.postgres.connection import PostgresUri, plain_environment
-from backup.scratch import private_directory
-from frame.failure import Failure, WrongUse
+from backup.postgres.connection import PostgresUri
+from backup.postgres.lease import (
+    CONTROL,
+    Answer,
+    Garbled,
+    Needs,
+    Ready,
+    peer_uid,
+    read_line,
+    write_line,
+)
+from frame.failure import Failure, Stopped, WrongUse
+from frame.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from backup.manifest import Source
+    from backup.settings import Settings
 
-READY_SECONDS = 60
-STOP_SECONDS = 30
+CONTROL_SECONDS = 60  # the server's container may start after ours
+ANSWER_SECONDS = 900  # another drill may have the server's disk; initdb takes 2 seconds
+WIPE_SECONDS = 300  # to remove a terabyte's files
 
-SERVER_SETTINGS = (
-    "listen_addresses=",  # nobody but this user, through the directory of mode 700
-    "fsync=off",  # nothing in it outlives the drill
-    "full_page_writes=off",
-    "synchronous_commit=off",
-    "wal_level=minimal",  # COPY into a table made in the same transaction writes no WAL
-    "max_wal_senders=0",
-    "max_wal_size=2GB",
-    "autovacuum=off",
-    "maintenance_work_mem=128MB",
-    "dynamic_shared_memory_type=mmap",  # a container's /dev/shm holds 64 MB
-)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class ScratchServer:
-    """The running server; its superuser is ``postgres``, known by the directory it can enter."""
+    """A running server, empty when it is leased; ``major`` is its version."""
 
     sockets: Path
+    major: int
+    superuser: str
+    password: str = field(repr=False)
 
     def uri(self, database: str) -> PostgresUri:
-        """Return the superuser's URI of ``database``."""
-        name, host = quote(database, safe=""), quote(str(self.sockets), safe="")
-        return PostgresUri(f"postgresql://postgres@/{name}?host={host}", "the scratch server")
+        """Return the superuser's connection string of ``database``.
+
+        A server that is not what it was can ask for no other proof than of that password, which
+        opens nothing else.
+        """
+        return PostgresUri(
+            make_conninfo(
+                dbname=database,
+                host=str(self.sockets),
+                user=self.superuser,
+                password=self.password,
+                sslmode="disable",
+                gssencmode="disable",
+                require_auth="scram-sha-256",
+            ),
+            "the scratch server",
+        )
 
     def create_database(self, name: str, source: Source) -> PostgresUri:
         """Create an empty database like ``source``, with its roles, and return the URI of it.
@@ -77,59 +98,105 @@ class ScratchServer:
                 connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role)))
 
 
-@contextmanager
-def scratch_server(pg_bin: Path, scratch: Path) -> Iterator[ScratchServer]:
-    """Yield a new, empty server; it is stopped and removed on leaving."""
-    if os.geteuid() == 0:
+def server_directory(settings: Settings) -> Path:
+    """Return where the scratch server is. Raises :class:`WrongUse` if none is named."""
+    if settings.scratch_server is None:
         raise WrongUse(
-            "the drill runs as root, and PostgreSQL refuses to",
-            hint="Run it as another user, as the backup image does.",
+            "settings are incomplete: BACKUP_SCRATCH_SERVER is not set",
+            hint="Start one as another user, `backup scratch-server DIRECTORY` in a container of "
+            "its own (the runbook shows how), and set BACKUP_SCRATCH_SERVER to DIRECTORY.",
         )
-    with private_directory(scratch, "pg", sockets=True) as home:
-        data = home / "data"
-        run_tool(
-            [pg_bin / "initdb", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8",
-             "--auth=trust", "--username=postgres", "--pgdata", data],
-            plain_environment(),
-        )  # fmt: skip
-        settings = [word for setting in SERVER_SETTINGS for word in ("-c", setting)]
-        with (home / "log").open("wb") as server_log:
-            server = subprocess.Popen(
-                [pg_bin / "postgres", "-D", data, "-k", home, *settings],
-                stdin=subprocess.DEVNULL,
-                stdout=server_log,
-                stderr=server_log,
-                env=plain_environment(),
-                process_group=0,
-            )
+    return settings.scratch_server
+
+
+@contextmanager
+def scratch_server(settings: Settings, needs: Needs) -> Iterator[ScratchServer]:
+    """Lease a new, empty server; on leaving, it and all that it left is gone.
+
+    Raises :class:`WrongUse` where none is up, :class:`Failure` where it does not start, or ended
+    before its time.
+    """
+    directory = server_directory(settings)
+    with _connect(directory) as connection:
+        ready = _lease(connection, needs)
+        log.info("scratch server leased", major=ready.major)
         try:
-            found = ScratchServer(home)
-            _wait_until_ready(found, server, home / "log")
-            yield found
-        finally:
-            _stop(server)
+            yield ScratchServer(directory, ready.major, needs.superuser, ready.password)
+        except Stopped:  # no other lease follows, and whoever stops us does not wait
+            raise
+        except Exception as error:
+            told = _told_meanwhile(connection)
+            _give_back(connection)
+            if told:
+                raise told from error
+            raise
+        _give_back(connection)
 
 
-def _wait_until_ready(
-    found: ScratchServer, server: subprocess.Popen[bytes], server_log: Path
-) -> None:
-    until = time.monotonic() + READY_SECONDS
-    while server.poll() is None and time.monotonic() < until:
-        with suppress(psycopg.OperationalError):
-            psycopg.connect(found.uri("postgres").uri, connect_timeout=2).close()
-            return
-        time.sleep(0.1)
-    raise Failure(
-        f"scratch server did not start: {last_words(server_log.read_text(errors='replace'))}",
-        hint="Look at memory and disk of the drill's host, and that no limit forbids its start.",
-    )
+def _connect(directory: Path) -> socket.socket:
+    """Return a connection to the supervisor, which must be another user's."""
+    control = directory / CONTROL
+    connection = socket.socket(socket.AF_UNIX)
+    until = time.monotonic() + CONTROL_SECONDS
+    while True:
+        try:
+            connection.settimeout(max(0.1, until - time.monotonic()))
+            connection.connect(str(control))
+            break
+        except OSError as error:
+            if time.monotonic() > until or isinstance(error, PermissionError):
+                connection.close()
+                raise WrongUse(
+                    f"no scratch server answers at {control}: {error.strerror or error}",
+                    hint="Start `backup scratch-server` as another user, or see its log.",
+                ) from error
+            time.sleep(0.1)
+    if peer_uid(connection) == os.geteuid():
+        connection.close()
+        raise WrongUse(
+            f"the scratch server at {control} runs as this user, whose key it could read",
+            hint="Start it as a user of its own.",
+        )
+    return connection
 
 
-def _stop(server: subprocess.Popen[bytes]) -> None:
-    """Stop fast; by force if that takes long. The postmaster ends its own children."""
-    for way in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-        if server.poll() is not None:
-            return
-        server.send_signal(way)
-        with suppress(subprocess.TimeoutExpired):
-            server.wait(STOP_SECONDS)
+def _lease(connection: socket.socket, needs: Needs) -> Ready:
+    try:
+        write_line(connection, needs, CONTROL_SECONDS)
+        answer = read_line(connection, Answer, ANSWER_SECONDS)
+    except (Garbled, OSError) as error:
+        raise Failure(
+            f"scratch server gave no answer: {error}", hint="Look at the server's log."
+        ) from error
+    if answer.ready is None:
+        raise _refusal(answer)
+    return answer.ready
+
+
+def _refusal(answer: Answer) -> Failure:
+    if answer.refused is None:
+        return Failure("scratch server gave no answer", hint="Look at the server's log.")
+    return Failure(answer.refused.message, answer.refused.hint)
+
+
+def _told_meanwhile(connection: socket.socket) -> Failure | None:
+    """Return why the server ended by itself, if it did."""
+    if not select.select([connection], [], [], 0)[0]:
+        return None
+    with suppress(Garbled):
+        return _refusal(read_line(connection, Answer, 1))
+    return Failure("scratch server ended with its supervisor", hint="Look at the server's log.")
+
+
+def _give_back(connection: socket.socket) -> None:
+    """End the lease and wait until nothing of it is left: the next one must not meet it."""
+    connection.settimeout(WIPE_SECONDS)
+    try:
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(1024):
+            pass
+    except OSError as error:
+        raise Failure(
+            f"scratch server was not cleaned up: {error}",
+            hint="End it, see that its directories are empty, and start it again.",
+        ) from error

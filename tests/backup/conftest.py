@@ -14,7 +14,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -126,6 +126,40 @@ def signing_key(gnupg_home: Path) -> OpenPgpKey:
     return make_key(gnupg_home, "signing-hr@example.org", encrypts=False)
 
 
+def start_scratch_server(
+    home: Path, *words: str | Path, log: IO[str] | int = subprocess.DEVNULL
+) -> subprocess.Popen[str]:
+    """Start a supervisor as the user ``nobody`` that is as alone as in its container.
+
+    Its sockets are in ``home / "sockets"``, its data in ``home / "data"``.
+    """
+    shutil.chown(home, "nobody")
+    return subprocess.Popen(
+        ["setpriv", "--pdeathsig=KILL", "unshare", "--fork", "--kill-child", "--pid",
+         "--mount-proc", "--net", "--ipc",
+         "setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups",
+         sys.executable, "-P", "-m", "backup", "scratch-server", home / "sockets", *words],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1",
+             "BACKUP_SCRATCH": str(home / "data"), "BACKUP_PG_ROOT": str(PG_ROOT)},
+        stdout=log, stderr=log, text=True, cwd="/",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def scratch_server_directory() -> Iterator[Path]:
+    """A scratch server for the whole test run, leased to one drill at a time."""
+    home = Path(tempfile.mkdtemp(prefix="bks-", dir="/tmp"))
+    home.chmod(0o755)
+    with (home / "log").open("w") as written:
+        supervisor = start_scratch_server(home, log=written)
+    try:
+        yield home / "sockets"
+    finally:
+        supervisor.kill()
+        supervisor.wait()
+        shutil.rmtree(home)
+
+
 @pytest.fixture
 def scratch() -> Iterator[Path]:
     """A directory with a short path that the server's user can enter too."""
@@ -219,14 +253,19 @@ def database_entry(name: str, **fields: object) -> str:
 
 
 @pytest.fixture
-def empty_house(scratch: Path, b2_endpoint: B2Endpoint, postgres: PostgresServer) -> House:
+def empty_house(
+    scratch: Path,
+    b2_endpoint: B2Endpoint,
+    postgres: PostgresServer,
+    scratch_server_directory: Path,
+) -> House:
     """An environment with its bucket and a writing key, for tests that need no database."""
     secrets_dir = scratch / "secrets"
     secrets_dir.mkdir()
     settings = Settings(
         secrets_dir=secrets_dir, b2_realm=b2_endpoint.url, bucket=f"test-{secrets.token_hex(8)}",
         prefix="local", scratch=scratch, pg_root=PG_ROOT, part_minimum=5_000_000,
-        registry=scratch / "databases.toml",
+        registry=scratch / "databases.toml", scratch_server=scratch_server_directory,
     )  # fmt: skip
     settings.registry.write_text(SERVER + database_entry("hr"))
     made = House(settings, "", b2_endpoint.create_bucket(settings.bucket), b2_endpoint, postgres)
