@@ -13,7 +13,7 @@ from backup.settings import RECIPIENTS, SIGNING_KEY
 from frame.failure import WrongUse
 from frame.output import AsJson, print_json, table
 
-keys = typer.Typer(help="The keys that dumps are encrypted to, and the one that signs.")
+keys = typer.Typer(help="The keys that encrypt dumps, and the one that signs.")
 app.add_typer(keys, name="keys", no_args_is_help=True)
 
 
