@@ -31,7 +31,7 @@ CUSTOM = 1  # the format that needs no seeking
 OLDEST, COMPRESSION_BYTE, WITH_RELKIND = (1, 14), (1, 15), (1, 16)
 NEWEST = WITH_RELKIND
 LONGEST = 1 << 30  # bytes of one text; PostgreSQL has none that is longer
-_NO_DATA = 3  # in ``place``
+_UNKNOWN, _KNOWN, _NO_DATA = 1, 2, 3  # where data is: in ``place``
 _ENCODING = re.compile(r"'([^']+)'")
 
 
@@ -217,7 +217,8 @@ def _write_entry(writer: _Writer, entry: Entry, version: Version) -> None:
         writer.integer(entry.relkind or 0)
     for optional in (entry.owner, entry.with_oids, *map(str, entry.dependencies), None):
         writer.text(optional)
-    writer.written += entry.place
+    is_known = entry.place[0] == _KNOWN  # for the head as it was
+    writer.written += bytes([_UNKNOWN]) + entry.place[1:] if is_known else entry.place
 
 
 def python_encoding(statement: str) -> str:

@@ -234,11 +234,11 @@ def _failure(listener: Listener, error: ChildFailed, archive: Archive, wanted: W
     complaints = [*listener.complaints, *(Complaint(None, each) for each in listener.warnings)]
     if not complaints:
         return error
+    if wanted.keep_going:  # the last ended it, not those before
+        return Failure(f"pg_restore ended early: {complaints[-1].message}", f"{_PART}.")
     complaint = next((each for each in complaints if each.number), complaints[0])
     entry = archive.by_number.get(complaint.number or 0)
     what = f"{entry.label} was not loaded" if entry else "pg_restore ended early"
-    if wanted.keep_going:
-        return Failure(f"{what}: {complaint.message}", f"{_PART}.")
     way = "mend the cause and repeat it, or give --keep-going to load the rest"
     return Failure(
         f"{what}: {complaint.message}",

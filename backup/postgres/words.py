@@ -41,6 +41,10 @@ _STEP = re.compile(
 )
 _PROGRAM = "pg_restore: "
 _STATEMENT = "Command was: "
+# Names that no entry has to hold: what pg_restore sets, and encodings.
+_PARAMETERS = (
+    "default_tablespace", "default_table_access_method", "client_encoding", "UTF8", "SQL_ASCII",
+)  # fmt: skip
 # Each session begins with them. A client sets those of its own version, which an older server has
 # not, and it is as well without.
 _TIMEOUT = re.compile(r"SET \w+_timeout = 0;$")
@@ -223,7 +227,7 @@ class Listener:
     @cached_property
     def _names(self) -> frozenset[str]:
         """What may be shown: names in the archive, no literal of it."""
-        names = {"UTF8", "SQL_ASCII", self._archive.encoding}
+        names = {*_PARAMETERS}
         size = 0
         for entry in self._archive.entries:
             names |= {entry.name, entry.schema, entry.owner or "", entry.tablespace or ""}

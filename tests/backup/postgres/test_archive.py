@@ -155,3 +155,13 @@ def _small_head() -> bytes:
 
 
 HEAD = _small_head()
+
+
+def test_a_changed_head_does_not_say_where_data_was(database: str, tmp_path: Path) -> None:
+    make_zoo(database)
+    path = tmp_path / "zoo"
+    subprocess.run([PG_BIN / "pg_dump", "--format=custom", f"--file={path}", database], check=True)
+    archive = read_archive(path)
+    assert {entry.place[0] for entry in archive.entries} == {2, 3}
+    written = read_head(io.BytesIO(archive.head()))
+    assert {entry.place[0] for entry in written.entries} == {1, 3}

@@ -85,11 +85,9 @@ def make_zoo(uri: str) -> tuple[str, str]:
 
 
 def dump(uri: str, path: Path) -> Path:
-    """Dump a database as a backup does, into the new file ``path``."""
-    with path.open("wb") as plain:
-        subprocess.run(
-            [PG_BIN / "pg_dump", "--format=custom", "--compress=0", uri], stdout=plain, check=True
-        )
+    """Dump a database into the new file ``path``, through a pipe as a backup does."""
+    argv = [PG_BIN / "pg_dump", "--format=custom", "--compress=0", uri]
+    path.write_bytes(subprocess.run(argv, check=True, capture_output=True).stdout)
     return path
 
 
@@ -99,5 +97,5 @@ def schema_of(uri: str, *arguments: str) -> list[str]:
         [PG_BIN / "pg_dump", "--schema-only", *arguments, uri],
         check=True, capture_output=True, text=True,
     ).stdout  # fmt: skip
-    lines = [line for line in script.splitlines() if not line.startswith("--")]
+    lines = [line for line in script.splitlines() if not line.startswith(("--", "\\"))]
     return sorted(filter(None, (each.strip() for each in "\n".join(lines).split(";\n"))))
