@@ -11,6 +11,7 @@ import typer
 from backup.commands.app import Jobs, Timeout, app, out, parse_moment, read_settings
 from backup.deadline import parse_duration, time_limit
 from backup.postgres.scratch_server import server_directory
+from backup.postgres.supervisor import sweep_data
 from backup.proof.alerts import Alerts
 from backup.proof.drill import run_drill
 from backup.proof.report import drill_table
@@ -80,10 +81,17 @@ def sweep_scratch(
             help="The scratch directory, or the one of --to.",
         ),
     ],
+    everything: Annotated[
+        bool,
+        typer.Option("--everything", help="All that is this user's in a scratch server's data."),
+    ] = False,
 ) -> None:
     """Remove the plaintext that killed restores left.
 
     What is at work stays. It runs after each drill, however that ended; by hand after a restore
     that was killed.
     """
-    sweep(scratch)
+    if everything:
+        sweep_data(scratch)
+    else:
+        sweep(scratch)

@@ -211,9 +211,22 @@ class Supervisor:
         end_others()
         remove_shared_memory()
         for directory in (self.place.data, *self.place.wiped):
+            beside = directory == self.place.sockets.parent
             with suppress(OSError):
-                wipe(directory, keep=self.place.sockets.name)
+                wipe(directory, keep=self.place.sockets.name if beside else "")
         wipe(self.place.sockets, keep=CONTROL)
+
+
+def sweep_data(data: Path) -> None:
+    """Empty a scratch server's directory of data, unless one has it: that one does so itself."""
+    disk = os.open(data, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if _locked(disk):
+            wipe(data)
+        else:
+            log.info("a scratch server is at work", directory=str(data))
+    finally:
+        os.close(disk)
 
 
 def _locked(disk: int) -> bool:

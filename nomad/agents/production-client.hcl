@@ -59,11 +59,17 @@ client {
     path = "/srv/harmattan/redis"
   }
 
-  # On one node or more, with room for the largest database's dump in plain and again as a server's
-  # data. It holds plaintext during a drill: an encrypted disk of the node, no network storage.
+  # These two on one node or more, the same ones, with room for the largest database: its dump in
+  # plain, and its server's data. They hold plaintext during a drill: an encrypted disk of the node,
+  # no network storage. Of two users, as one has the keys and the other runs what is restored.
   #   install -d -o 50001 -g 50001 -m 700 /srv/harmattan/backup-scratch
+  #   install -d -o 50004 -g 50004 -m 700 /srv/harmattan/scratch-server
   host_volume "backup-scratch" {
     path = "/srv/harmattan/backup-scratch"
+  }
+
+  host_volume "scratch-server" {
+    path = "/srv/harmattan/scratch-server"
   }
 }
 

@@ -1,5 +1,7 @@
 # The monthly proof: the newest backup of every database is restored into a throwaway PostgreSQL and
-# compared with its manifest. `nomad job periodic force restore-drill` holds one now. Run once more with
+# compared with its manifest. What is restored is strangers' code with a superuser's rights, so the
+# server is a task of its own, without secret, identity and network; the task that has the keys
+# sends it SQL by a socket. `nomad job periodic force restore-drill` holds one now. Run once more with
 # -var drill_start=dispatch it is restore-drill-now, for chosen databases or of a date:
 # `nomad job dispatch -meta databases="hr records" -meta at=2026-11-20 restore-drill-now`.
 
@@ -102,6 +104,9 @@ variable "drill_start" {
 locals {
   secrets = "${var.vault_mount}/data/${var.environment}"
   id      = var.drill_start == "dispatch" ? "restore-drill-now" : "restore-drill"
+
+  # Of the allocation, so that each drill has a server to itself. A unix socket's path is short.
+  sockets = "/alloc/data/server"
 }
 
 job "restore-drill" {
@@ -147,16 +152,85 @@ job "restore-drill" {
       unlimited = false
     }
 
-    # Disk of this node, for the plaintext of one database at a time; removed on any exit.
+    # Disks of this node, for one database at a time, its dump in plain and its server's data;
+    # emptied on any exit. Each is one user's.
     volume "scratch" {
       type   = "host"
       source = "backup-scratch"
     }
 
+    volume "server" {
+      type   = "host"
+      source = "scratch-server"
+    }
+
+    # Process 1 is the platform's. When a lease ends it kills everything else in the container and
+    # empties every place where that could have written.
+    task "server" {
+      driver       = "docker"
+      user         = "50004:50004"
+      kill_timeout = "30s" # what runs is killed, what it wrote is removed
+
+      lifecycle {
+        hook    = "prestart"
+        sidecar = true
+      }
+
+      env {
+        BACKUP_SCRATCH = "/scratch"
+      }
+
+      config {
+        image      = var.backup_image
+        force_pull = false
+
+        args = [
+          "scratch-server", local.sockets,
+          "--wipe", "/tmp", "--wipe", "/dev/shm", "--wipe", "/alloc/data", "--wipe", "/alloc/tmp",
+          "--wipe", "/local", "--wipe", "/secrets",
+        ]
+
+        network_mode = "none"
+        cap_drop     = ["all"]
+        security_opt = ["no-new-privileges"]
+        pids_limit   = 512 # 100 connections, their parallel workers, PostgreSQL's own dozen
+
+        # Strangers' code finds no place to stay in.
+        readonly_rootfs = true
+
+        mount {
+          type   = "tmpfs"
+          target = "/tmp"
+
+          tmpfs_options {
+            size = 16777216 # 16 MiB, in bytes: PostgreSQL needs none of it
+          }
+        }
+
+        # Nomad's own folder of logs, which it writes as root on the node, is no place for strangers.
+        mount {
+          type     = "tmpfs"
+          target   = "/alloc/logs"
+          readonly = true
+        }
+      }
+
+      volume_mount {
+        volume      = "server"
+        destination = "/scratch"
+      }
+
+      resources {
+        cpu        = 1000 # MHz: its share of a full node, no cap
+        memory     = 768  # a PostgreSQL server with its default settings
+        memory_max = 3072 # while indexes are built by several jobs
+      }
+    }
+
     task "drill" {
       driver       = "docker"
       user         = "50001:50001"
-      kill_timeout = "30s" # the throwaway server stops and the scratch directory is removed
+      kill_timeout = "30s" # the scratch directory is removed, the report kept
 
       vault {
         role         = local.id
@@ -216,11 +290,12 @@ job "restore-drill" {
       }
 
       env {
-        BACKUP_SECRETS_DIR = "/secrets"
-        BACKUP_B2_REALM    = var.b2_realm
-        BACKUP_BUCKET      = var.b2_bucket
-        BACKUP_PREFIX      = var.environment
-        BACKUP_SCRATCH     = "/scratch"
+        BACKUP_SECRETS_DIR    = "/secrets"
+        BACKUP_B2_REALM       = var.b2_realm
+        BACKUP_BUCKET         = var.b2_bucket
+        BACKUP_PREFIX         = var.environment
+        BACKUP_SCRATCH        = "/scratch"
+        BACKUP_SCRATCH_SERVER = local.sockets
       }
 
       config {
@@ -247,8 +322,8 @@ job "restore-drill" {
 
       resources {
         cpu        = 1000 # MHz: its share of a full node, no cap
-        memory     = 1024 # a PostgreSQL server and pg_restore's jobs
-        memory_max = 4096
+        memory     = 512  # gpg, zstd, pg_restore's jobs and the comparison's sessions
+        memory_max = 2048
       }
     }
 
@@ -274,6 +349,37 @@ job "restore-drill" {
 
       volume_mount {
         volume      = "scratch"
+        destination = "/scratch"
+      }
+
+      resources {
+        cpu    = 50  # MHz: its share of a full node, no cap
+        memory = 128 # Python, and no server
+      }
+    }
+
+    task "sweep-server" {
+      driver = "docker"
+      user   = "50004:50004"
+
+      lifecycle {
+        hook = "poststop"
+      }
+
+      env {
+        BACKUP_SCRATCH = "/scratch"
+      }
+
+      config {
+        image        = var.backup_image
+        force_pull   = false
+        args         = ["sweep", "--everything"]
+        network_mode = "none"
+        cap_drop     = ["all"]
+      }
+
+      volume_mount {
+        volume      = "server"
         destination = "/scratch"
       }
 

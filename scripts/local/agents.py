@@ -29,6 +29,7 @@ HOST_VOLUMES = {
     "dag-incoming": (50000, 0o755),
     "dag-mirror": (50000, 0o755),
     "backup-scratch": (50001, 0o700),
+    "scratch-server": (50004, 0o700),
     "redis": (50003, 0o700),
     "local-b2": (50002, 0o700),
     "local-git": (50002, 0o700),

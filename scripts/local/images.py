@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from frame.failure import Failure
 from frame.progress import step
@@ -18,6 +19,9 @@ from scripts.local.home import IMAGE_VARIABLES
 from scripts.repository import ROOT
 from scripts.shell import run
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 SUITE = "bookworm"
 CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 LABEL = "org.harmattan.built-by=scripts"
@@ -25,11 +29,19 @@ LABEL = "org.harmattan.built-by=scripts"
 
 @dataclass(frozen=True)
 class Image:
-    """One image: its Dockerfile and every path of the repository that its build reads."""
+    """One image: its Dockerfile and every path of the repository that its build reads.
+
+    ``choices`` are build arguments that the environment may set, under the same names.
+    """
 
     name: str
     dockerfile: str
     sources: tuple[str, ...]
+    choices: tuple[str, ...] = ()
+
+    def chosen(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Return the build arguments that ``environment`` sets; an empty one is none."""
+        return {name: environment[name] for name in self.choices if environment.get(name)}
 
 
 IMAGES = (
@@ -45,7 +57,12 @@ IMAGES = (
             "airflow/delivery",
         ),
     ),
-    Image("backup", "backup/Dockerfile", ("requirements/backup.txt", "backup", "frame")),
+    Image(
+        "backup",
+        "backup/Dockerfile",
+        ("requirements/backup.txt", "backup", "frame"),
+        ("PG_MAJORS", "PG_APT", "PG_APT_KEY", "EXTENSIONS"),
+    ),
     Image(
         "local",
         "nomad/images/local/Dockerfile",
@@ -60,9 +77,16 @@ IMAGES = (
 )
 
 
-def content_hash(image: Image, base: str, root: Path = ROOT) -> str:
-    """Return 12 hexadecimal digits over the Dockerfile, the base's name and every source file."""
+def content_hash(
+    image: Image, base: str, root: Path = ROOT, environment: Mapping[str, str] = os.environ
+) -> str:
+    """Return 12 hexadecimal digits over all that goes into the image.
+
+    That is the base's name, the Dockerfile, every source file and what was chosen.
+    """
     digest = hashlib.sha256(base.encode())
+    for name, value in image.chosen(environment).items():
+        digest.update(f"\0{name}={value}".encode())
     paths = [root / image.dockerfile]
     for source in image.sources:
         start = root / source
@@ -154,6 +178,8 @@ def ensure_images() -> dict[str, str]:
                     f"image-{image.name}",
                     ["docker", "build", "--network=host", f"--label={LABEL}",
                      f"--build-arg=BASE_IMAGE={base}", f"--build-arg=VERSION={own_version()}",
+                     *(f"--build-arg={name}={value}"
+                       for name, value in image.chosen(os.environ).items()),
                      f"--tag={tag}", f"--file={ROOT / image.dockerfile}", ROOT],
                     environment={"DOCKER_BUILDKIT": "0"},
                     timeout=1500,

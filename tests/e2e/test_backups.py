@@ -125,18 +125,19 @@ def hold_drill(*words: str) -> Any:
 
 def test_a_drill_that_is_killed_leaves_no_plaintext(platform: Access) -> None:
     child = launches.dispatch(platform, "restore-drill-now", {})
-    scratch = VOLUMES / "backup-scratch"
+    data = VOLUMES / "scratch-server"
 
     def at_work() -> list[str]:
-        return [path.name for path in scratch.iterdir() if path.name.startswith(PREFIX)]
+        left = [path.name for path in (VOLUMES / "backup-scratch").iterdir()]
+        return [*(name for name in left if name.startswith(PREFIX)), *os.listdir(data)]
 
-    wait_until(at_work, "a directory of the drill's", 120)
+    wait_until(lambda: os.listdir(data), "a server's data", 120)
     (allocation,) = (each["ID"] for each in platform.nomad.job.get_allocations(child))
     subprocess.run(["docker", "kill", f"drill-{allocation}"], check=True, capture_output=True)
     with pytest.raises(Failure, match="failed"):
         finish(platform, child, timeout=120)
-    # Nomad calls it failed while the sweep is still to come.
-    wait_until(lambda: not at_work(), "the sweep", 60)
+    # Nomad calls it failed while the sweeps are still to come.
+    wait_until(lambda: not at_work(), "the sweeps", 60)
 
 
 def test_one_database_of_a_date_is_drilled_on_demand(platform: Access) -> None:

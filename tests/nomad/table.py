@@ -13,6 +13,7 @@ ANALYST = "50008:50000"
 BACKUP = "50001:50001"
 LOCAL = "50002:50002"
 REDIS = "50003:50003"
+STRANGER = "50004:50004"
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,14 @@ def _snapshot(name: str) -> Job:
 
 def _drill(name: str) -> Job:
     """The monthly one, or the one that waits to be dispatched."""
+    server = Task(
+        "backup_image", STRANGER, volumes={"scratch-server": "/scratch"}, network_mode="none"
+    )
     return Job(
         "batch",
         {
+            # Strangers' code with a superuser's rights: no network, no identity, no secret.
+            "server": server,
             "drill": Task(
                 "backup_image",
                 BACKUP,
@@ -112,6 +118,7 @@ def _drill(name: str) -> Job:
                 volumes={"backup-scratch": "/scratch"},
             ),
             "sweep": Task("backup_image", BACKUP, volumes={"backup-scratch": "/scratch"}),
+            "sweep-server": server,
         },
     )
 

@@ -107,6 +107,28 @@ def test_the_judge_of_strangers_code_is_shut_in() -> None:
     assert judge["Vault"] is None
 
 
+@for_each(["restore-drill", "restore-drill-now"])
+def test_the_server_that_runs_what_is_restored_is_shut_in(job_id: str) -> None:
+    by_name = {task["Name"]: task for task in tasks(job_id)}
+    server = by_name["server"]
+    config = server["Config"]
+    assert config["network_mode"] == "none"
+    assert config["security_opt"] == ["no-new-privileges"]
+    assert config["readonly_rootfs"] is True
+    assert 0 < config["pids_limit"] <= 512
+    assert (server["Vault"], server["Templates"]) == (None, None)
+    assert server["Env"].keys() == {"BACKUP_SCRATCH"}
+    assert server["Lifecycle"]["Sidecar"] is True
+    # No user, no disk and no writable folder that the one with the keys uses as well.
+    drill = by_name["drill"]
+    assert server["User"] != drill["User"]
+    volumes = [
+        {mount["Volume"] for mount in task["VolumeMounts"] or []} for task in (server, drill)
+    ]
+    assert not set.intersection(*volumes)
+    assert config["args"][1] == drill["Env"]["BACKUP_SCRATCH_SERVER"]
+
+
 @every_job
 def test_a_task_outlives_the_loss_of_vault(job_id: str) -> None:
     """By default Nomad restarts a task when it had to log in to Vault anew."""
@@ -121,6 +143,8 @@ RUN_STRANGERS_CODE = {
     "airflow-triggerer": "triggerer",
     "airflow-worker-ingest": "worker",
     "airflow-worker-analysts": "worker",
+    "restore-drill": "server",
+    "restore-drill-now": "server",
 }
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,6 +72,27 @@ def test_the_tag_stays_the_same_with(root: Path, change: Callable[[Path], object
 
 def test_the_tag_changes_with_the_base(root: Path) -> None:
     assert content_hash(IMAGE, "debian:12", root) != content_hash(IMAGE, "debian:13", root)
+
+
+def test_the_tag_changes_with_what_the_environment_chooses(root: Path) -> None:
+    choosing = dataclasses.replace(IMAGE, choices=("PG_MAJORS", "EXTENSIONS"))
+    environments: list[dict[str, str]] = [
+        {},
+        {"PG_MAJORS": "15 17"},
+        {"EXTENSIONS": "15 17"},
+        {"PG_MAJORS": "15", "EXTENSIONS": "17"},
+    ]
+    tags = [content_hash(choosing, "base", root, each) for each in environments]
+    assert len(set(tags)) == len(tags)
+    others = {"PG_MAJORS": "", "BASE_IMAGE": "else"}
+    assert content_hash(choosing, "base", root, others) == tags[0]
+    assert content_hash(IMAGE, "base", root, environments[1]) == tags[0]
+
+
+@pytest.mark.parametrize("image", IMAGES, ids=lambda image: image.name)
+def test_what_can_be_chosen_is_an_argument_of_the_dockerfile(image: Image) -> None:
+    arguments = re.findall(r"^ARG (\w+)", (ROOT / image.dockerfile).read_text(), re.MULTILINE)
+    assert {*image.choices} <= {*arguments}
 
 
 def test_the_tag_is_the_same_wherever_the_repository_stands(root: Path, tmp_path: Path) -> None:
