@@ -6,6 +6,7 @@ import re
 import signal
 import time
 from contextlib import contextmanager
+from math import inf
 from typing import TYPE_CHECKING
 
 from frame.failure import Stopped, WrongUse
@@ -26,6 +27,11 @@ def parse_duration(text: str) -> int:
             hint="Give a whole number and a unit, such as 90s, 15m or 4h.",
         )
     return int(found[1]) * UNITS[found[2]]
+
+
+def left() -> float:
+    """Return the seconds until the time limit is over, in any thread; infinite without one."""
+    return signal.getitimer(signal.ITIMER_REAL)[0] or inf
 
 
 @contextmanager

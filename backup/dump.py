@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from backup.attempt import Attempts
 from backup.bucket.catalogue import SIGNATURE, daily_folder, dump_name, manifest_name, new_id
 from backup.bucket.store import open_store
 from backup.bucket.upload import Paced, plan_parts
@@ -25,7 +27,11 @@ from frame.version import own_version
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from backup.attempt import Attempt
+    from backup.bucket.store import Store
     from backup.kinds.origin import Origin
+    from backup.openpgp.crypt import Keyring
+    from backup.openpgp.signature import Signer
     from backup.registry import Entry
 
 # On every core, to four: they outrun gpg, and each further one takes 10 MB. Level 2 takes half the
@@ -46,14 +52,24 @@ class DumpStream:
         self._pipeline = pipeline
         self._origin = origin
         self._digest = hashlib.sha256()
+        self._ended = False
         self.size = 0
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill the beginning of ``buffer`` and return how far, or raise what went wrong."""
-        count = self._pipeline.readinto(buffer)
-        self._origin.check()
-        if not count:
-            self._origin.finish()
+        if self._ended:
+            return 0
+        try:
+            count = self._pipeline.readinto(buffer)
+            self._origin.check()
+            if not count:
+                self._origin.finish()
+                self._ended = True
+        except Failure as error:
+            cause = self._origin.explain(error, self._pipeline.plain_size)
+            if cause is error:
+                raise
+            raise cause from error
         self._digest.update(buffer[:count])
         self.size += count
         return count
@@ -69,53 +85,82 @@ def run_backup(
 ) -> Manifest:
     """Back up ``entry`` and return the manifest that was written last.
 
-    ``told`` hears of the bytes of each part that is in the bucket. Raises :class:`Failure` on
-    any failure, and then there is no manifest.
+    An attempt that is disturbed at the source is repeated. ``told`` hears of the bytes of each part
+    that is in the bucket. Raises :class:`Failure` on any failure, and then there is no manifest.
     """
     with (
         recipients(settings.secret_path(RECIPIENTS)) as ring,
         signer(settings.secret_path(SIGNING_KEY)) as signing,
         open_store(settings, settings.b2_key(B2_KEY), told) as store,
-        KINDS[entry.kind].dump(settings, entry) as origin,
+        KINDS[entry.kind].alone(settings, entry) as alone,
     ):
-        folder = daily_folder(settings.prefix, entry.name)
-        if origin.locked:  # so these are what a killed run left, and not a neighbour's
-            store.cancel_unfinished(f"{folder}/")
+        backup = _Backup(settings, entry, ring, signing, store)
+        if alone:  # so these are what a killed run left, and not a neighbour's
+            store.cancel_unfinished(f"{backup.folder}/")
+        return Attempts().make(backup.attempt)
+
+
+@dataclass(frozen=True)
+class _Backup:
+    """What all attempts at one backup have in common."""
+
+    settings: Settings
+    entry: Entry
+    ring: Keyring
+    signing: Signer
+    store: Store
+
+    @property
+    def folder(self) -> str:
+        """The folder of the bucket that its objects go to."""
+        return daily_folder(self.settings.prefix, self.entry.name)
+
+    def attempt(self, attempt: Attempt) -> Manifest:
+        """Make the backup, of an id of its own, and return its manifest.
+
+        Raises :class:`Disturbed` if another attempt may do better, and Failure.
+        """
         started = datetime.now(UTC)
         identifier = new_id(started, secrets.token_hex(4))
-        plan = plan_parts(max(int(entry.expected_size), origin.size), int(settings.part_minimum))
-        log.info("backup started", database=entry.name, id=identifier, part=plan.first)
-        zstd = Stage(ZSTD, plain_environment())
+        with KINDS[self.entry.kind].dump(self.settings, self.entry, attempt) as origin:
+            log.info("backup started", database=self.entry.name, id=identifier)
+            dump, pipeline = self._upload(dump_name(self.folder, identifier), origin)
+            facts = origin.facts()
+            facts["warnings"] = (*pipeline.complaints, *facts.get("warnings", ()))
+        manifest = Manifest(
+            kind=self.entry.kind,
+            id=identifier,
+            database=self.entry.name,
+            dump=dump,
+            started=started,
+            finished=datetime.now(UTC),
+            plain_size=pipeline.plain_size,
+            recipients=self.ring.fingerprints,
+            signer=self.signing.fingerprint,
+            program_version=own_version(),
+            **facts,
+        )
+        marker, data = manifest_name(self.folder, identifier), manifest.to_json()
+        signature = self.signing.sign(data)
+        self.store.put(marker + SIGNATURE, signature, content_type="application/pgp-signature")
+        self.store.put(marker, data)
+        log.info("backup done", database=self.entry.name, id=identifier, size=dump.size)
+        return manifest
+
+    def _upload(self, name: str, origin: Origin) -> tuple[StoredDump, Pipeline]:
+        """Upload the dump, and return what is in the bucket and the chain that made it."""
+        expected = max(int(self.entry.expected_size), origin.size)
+        plan = plan_parts(expected, int(self.settings.part_minimum))
+        stages = [origin.stage, Stage(ZSTD, plain_environment()), self.ring.encrypt_stage()]
         hint = "No backup was made; look at the message and run again."
-        name = dump_name(folder, identifier)
-        with Pipeline([origin.stage, zstd, ring.encrypt_stage()], hint=hint) as pipeline:
+        with Pipeline(stages, metered=True, hint=hint) as pipeline:
             stream = DumpStream(pipeline, origin)
-            paced = Paced(stream, settings.bandwidth) if settings.bandwidth else stream
-            stored = store.upload_stream(name, paced, plan)
+            rate = self.settings.bandwidth
+            stored = self.store.upload_stream(name, Paced(stream, rate) if rate else stream, plan)
         if stored.size != stream.size:
             raise Failure(
                 f"object {name} has {stored.size} bytes in the bucket, {stream.size} were sent",
                 hint="Nothing counts as a backup without its manifest; run again.",
             )
-        facts = origin.facts()
-        facts["warnings"] = (*pipeline.complaints, *facts.get("warnings", ()))
-        manifest = Manifest(
-            kind=entry.kind,
-            id=identifier,
-            database=entry.name,
-            dump=StoredDump(
-                name=name, file_id=stored.file_id, size=stored.size, sha256=stream.sha256
-            ),
-            started=started,
-            finished=datetime.now(UTC),
-            recipients=ring.fingerprints,
-            signer=signing.fingerprint,
-            program_version=own_version(),
-            **facts,
-        )
-        marker, data = manifest_name(folder, identifier), manifest.to_json()
-        signature = signing.sign(data)
-        store.put(marker + SIGNATURE, signature, content_type="application/pgp-signature")
-        store.put(marker, data)
-    log.info("backup done", database=entry.name, id=identifier, size=manifest.dump.size)
-    return manifest
+        dump = StoredDump(name=name, file_id=stored.file_id, size=stored.size, sha256=stream.sha256)
+        return dump, pipeline

@@ -9,6 +9,7 @@ import subprocess
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from threading import Thread
 from typing import IO, TYPE_CHECKING, Self
 
 from backup.complaints import complaints
@@ -46,8 +47,50 @@ class Stage:
         return os.path.basename(self.argv[0])
 
 
+class Meter:
+    """Counts what one child writes to the next, on its way through a second pipe.
+
+    The kernel moves the pages, so no byte is copied. The next child sees the end of the first one's
+    output also where moving it failed: ``error`` has to be asked before the end is believed.
+    """
+
+    def __init__(self, source: IO[bytes]) -> None:
+        """Take ``source`` over and move it, until its end, to ``output``."""
+        reader, writer = os.pipe()
+        self.output: IO[bytes] = os.fdopen(reader, "rb", 0)
+        self.count = 0
+        self.error: OSError | None = None
+        self._source = source
+        self._sink: IO[bytes] = os.fdopen(writer, "wb", 0)
+        self._thread = Thread(target=self._move, name="meter", daemon=True)
+        _widen(self._sink)
+        self._thread.start()
+
+    def _move(self) -> None:
+        with self._sink, self._source:
+            try:
+                while moved := os.splice(self._source.fileno(), self._sink.fileno(), PIPE_BYTES):
+                    self.count += moved
+            except OSError as error:
+                self.error = error
+
+    def close(self) -> None:
+        """Wait for the end of the move, which the end of either child brings."""
+        self.output.close()  # where the next child was never started
+        self._thread.join(EXIT_SECONDS)
+
+
+def _widen(pipe: IO[bytes]) -> None:
+    with suppress(OSError):  # a busy user may have no pipe pages left: it is only slower
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+
 class ChildFailed(Failure):
-    """A child of the chain did not do its work."""
+    """Children of the chain did not do their work; ``programs`` are the names of those."""
+
+    def __init__(self, message: str, hint: str, programs: Sequence[str] = ()) -> None:
+        super().__init__(message, hint)
+        self.programs = tuple(programs)
 
 
 def last_words(text: str) -> str:
@@ -69,12 +112,18 @@ class Pipeline:
         stages: Sequence[Stage],
         *,
         fed: bool = False,
+        metered: bool = False,
         sink: IO[bytes] | None = None,
         hint: str,
     ) -> None:
-        """Prepare a chain from :meth:`feed` (or nothing) to ``sink`` (or :meth:`readinto`)."""
+        """Prepare a chain from :meth:`feed` (or nothing) to ``sink`` (or :meth:`readinto`).
+
+        One that is ``metered`` has two stages or more, and counts what the first gives the second.
+        """
         self.stages = stages
         self.fed = fed
+        self.metered = metered
+        self.meter: Meter | None = None
         self.sink = sink
         self.hint = hint
         self.children: list[subprocess.Popen[bytes]] = []
@@ -86,6 +135,9 @@ class Pipeline:
             upstream: IO[bytes] | int = subprocess.PIPE if self.fed else subprocess.DEVNULL
             for stage in self.stages:
                 upstream = self._start(stage, upstream)
+                if self.metered and self.meter is None and not isinstance(upstream, int):
+                    self.meter = Meter(upstream)
+                    upstream = self.meter.output
         except BaseException:
             self.close()
             raise
@@ -115,8 +167,7 @@ class Pipeline:
         if not isinstance(upstream, int):
             upstream.close()
         for pipe in filter(None, (child.stdin, child.stdout)):
-            with suppress(OSError):  # a busy user may have no pipe pages left: it is only slower
-                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+            _widen(pipe)
         return child.stdout or subprocess.DEVNULL
 
     def feed(self, blocks: Iterable[bytes]) -> None:
@@ -159,13 +210,17 @@ class Pipeline:
         for child in self.children:
             with suppress(subprocess.TimeoutExpired):
                 child.wait(None if self.sink else EXIT_SECONDS)
-        failed = [
-            f"{stage.name} {self._ending(child)}: {last_words(self.stderr(number)) or 'no message'}"
+        failed = {
+            number: f"{stage.name} {self._ending(child)}: "
+            f"{last_words(self.stderr(number)) or 'no message'}"
             for number, (stage, child) in enumerate(zip(self.stages, self.children, strict=True))
             if child.returncode != 0
-        ]
+        }
+        if not failed and self.meter and self.meter.error:
+            failed = {0: f"{self.stages[0].name} was cut short: {self.meter.error.strerror}"}
         if failed:
-            raise ChildFailed("; ".join(failed), hint=self.hint)
+            programs = [self.stages[number].name for number in failed]
+            raise ChildFailed("; ".join(failed.values()), self.hint, programs)
         self._hear_complaints()
 
     def _hear_complaints(self) -> None:
@@ -177,6 +232,11 @@ class Pipeline:
             self.complaints += complaints(stage.name, text)
         for complaint in self.complaints:
             log.warning("a program that ended well complained", said=complaint)
+
+    @property
+    def plain_size(self) -> int:
+        """The bytes that the first child of a metered chain has given the second so far."""
+        return self.meter.count if self.meter else 0
 
     @staticmethod
     def _ending(child: subprocess.Popen[bytes]) -> str:
@@ -215,6 +275,8 @@ class Pipeline:
     def close(self) -> None:
         """End the children and let go of what was theirs."""
         self.kill()
+        if self.meter:
+            self.meter.close()
         for child in self.children:
             for pipe in filter(None, (child.stdin, child.stdout)):
                 pipe.close()

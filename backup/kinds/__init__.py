@@ -9,6 +9,7 @@ from backup.kinds import cluster, database, globals
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from backup.attempt import Attempt
     from backup.bucket.store import Store
     from backup.kinds.origin import Origin, Proof
     from backup.manifest import Manifest
@@ -22,8 +23,16 @@ class Module(Protocol):
 
     WORDS: str
 
-    def dump(self, settings: Settings, entry: Entry) -> AbstractContextManager[Origin]:
-        """Open ``entry`` for a dump, under its lock where it has one. Raises Failure."""
+    def alone(self, settings: Settings, entry: Entry) -> AbstractContextManager[bool]:
+        """Keep others from dumping ``entry`` meanwhile, and tell whether that can be done.
+
+        Raises Failure if another does already.
+        """
+
+    def dump(
+        self, settings: Settings, entry: Entry, attempt: Attempt
+    ) -> AbstractContextManager[Origin]:
+        """Open ``entry`` for a dump. Raises Disturbed if another attempt may do better, Failure."""
 
     def prove(
         self, settings: Settings, store: Store, ring: Keyring, manifest: Manifest, jobs: int

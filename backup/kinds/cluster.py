@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from backup.cluster import check_snapshot
@@ -18,7 +18,9 @@ from backup.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
+    from backup.attempt import Attempt
     from backup.bucket.store import Store
     from backup.manifest import Manifest
     from backup.openpgp.crypt import Keyring
@@ -29,14 +31,19 @@ WORDS = "a snapshot of the cluster"
 OF_PYTHON = ("PYTHONPATH", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 
 
+def alone(_settings: Settings, _entry: Entry) -> AbstractContextManager[bool]:
+    """Keep nobody from it: a snapshot is in nobody's way."""
+    return nullcontext(False)
+
+
 @contextmanager
-def dump(settings: Settings, entry: Entry) -> Iterator[Origin]:
+def dump(settings: Settings, entry: Entry, _attempt: Attempt) -> Iterator[Origin]:
     """Open the server's snapshot, which a program of its own reads."""
     given = {name: os.environ[name] for name in os.environ if name.startswith(Settings.PREFIX)}
     inherited = {name: os.environ[name] for name in OF_PYTHON if name in os.environ}
     argv = [sys.executable, "-m", "backup.cluster", entry.kind]
     settings.address(entry.kind)
-    yield Origin(Stage(argv, plain_environment() | inherited | given), 0, dict, locked=False)
+    yield Origin(Stage(argv, plain_environment() | inherited | given), 0, dict)
 
 
 def prove(settings: Settings, store: Store, ring: Keyring, manifest: Manifest, jobs: int) -> Proof:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.conninfo import make_conninfo
 
+from backup.attempt import Disturbed, EndedEarly
 from backup.kinds.origin import Origin, Proof
 from backup.manifest import Gap
 from backup.pipeline import ChildFailed, Stage
@@ -25,7 +26,7 @@ from backup.postgres.programs import (
 )
 from backup.postgres.schema import fingerprints
 from backup.postgres.scratch_server import scratch_server
-from backup.postgres.snapshot import LOCK_WAIT, exclusive, exported_snapshot
+from backup.postgres.snapshot import exclusive, exported_snapshot
 from backup.postgres.target import (
     Wanted,
     apply_settings,
@@ -33,6 +34,7 @@ from backup.postgres.target import (
     create_database,
     provide_roles,
 )
+from backup.postgres.watch import DUMP
 from backup.registry import Database
 from backup.restore import unpack
 from backup.scratch import private_directory
@@ -41,8 +43,10 @@ from frame.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from backup.attempt import Attempt
     from backup.bucket.store import Store
     from backup.manifest import Manifest, SchemaObject
     from backup.openpgp.crypt import Keyring
@@ -50,8 +54,11 @@ if TYPE_CHECKING:
     from backup.postgres.snapshot import Snapshot
     from backup.registry import Entry
     from backup.settings import Settings
+    from frame.failure import Failure
 
 WORDS = "an archive of pg_dump"
+# Of pg_dump for what the snapshot's session holds: only who waits for that session is before it.
+LOCK_WAIT = "5s"
 
 log = get_logger(__name__)
 
@@ -67,9 +74,8 @@ def dump_stage(pg_bin: Path, uri: PostgresUri, snapshot_id: str) -> Stage:
     return Stage(argv, uri.environment())
 
 
-@contextmanager
-def dump(settings: Settings, entry: Entry) -> Iterator[Origin]:
-    """Open a snapshot of the database and yield pg_dump, ready to run in it."""
+def alone(settings: Settings, entry: Entry) -> AbstractContextManager[bool]:
+    """Keep others from dumping this database."""
     uri = source_uri(settings)
     called = entry.called if isinstance(entry, Database) else entry.name
     if uri.database() != called:
@@ -77,49 +83,65 @@ def dump(settings: Settings, entry: Entry) -> Iterator[Origin]:
             f"the URI of {entry.name} names the database {uri.database()!r}, not {called!r}",
             hint=f"Correct {entry.vault_path} in Vault, or dbname in the registry.",
         )
+    return exclusive(uri, entry.name)
+
+
+@contextmanager
+def dump(settings: Settings, entry: Entry, attempt: Attempt) -> Iterator[Origin]:
+    """Open a snapshot of the database and yield pg_dump, ready to run in it."""
+    uri = source_uri(settings)
     pg_bin = programs(settings.pg_root, server_major(uri))
     version = program_version(pg_bin / "pg_dump")
-    with (
-        exclusive(uri, entry.name),
-        exported_snapshot(
-            uri,
-            jobs=settings.digest_jobs,
-            digests=entry.proof == "digests",
-        ) as snapshot,
-    ):
-        schema = _schema(pg_bin, uri, snapshot)
+    with exported_snapshot(
+        uri, attempt, jobs=settings.digest_jobs, digests=entry.proof == "digests"
+    ) as snapshot:
+        schema = _schema(pg_bin, uri, snapshot, attempt)
         yield Origin(
-            dump_stage(pg_bin, uri, snapshot.identifier),
+            dump_stage(pg_bin, uri.named(f"{DUMP}-{attempt.name}"), snapshot.identifier),
             snapshot.source.size,
             lambda: {
                 "source": snapshot.source,
                 "pg_dump_version": version,
-                "tables": snapshot.inventory.tables(),
-                "sequences": snapshot.sequences(),
+                "tables": snapshot.tables,
+                "sequences": snapshot.sequences,
                 "extensions": snapshot.extensions,
                 "unvalidated": snapshot.unvalidated,
+                "warnings": tuple(snapshot.watch.warnings),
                 **schema,
             },
-            finish=snapshot.inventory.tables,
+            check=snapshot.watch.check,
+            finish=snapshot.finish,
+            explain=lambda error, plain_size: _explain(snapshot, error, plain_size),
         )
 
 
-def _schema(pg_bin: Path, uri: PostgresUri, snapshot: Snapshot) -> dict[str, Any]:
+def _schema(pg_bin: Path, uri: PostgresUri, snapshot: Snapshot, attempt: Attempt) -> dict[str, Any]:
     """Return the manifest's objects of the schema and what the dump cannot hold.
 
     Before the dump, so that the locks of two pg_dumps do not add up.
     """
-    with uri.connect("backup-gaps") as connection:
+    with uri.connect(f"backup-gaps-{attempt.name}") as connection:
         gaps = find_gaps(connection)
     objects: tuple[SchemaObject, ...] = ()
     try:
         objects = fingerprints(
-            pg_bin, uri, snapshot.source.encoding,
+            pg_bin, uri.named(f"harmattan-schema-{attempt.name}"), snapshot.source.encoding,
             f"--snapshot={snapshot.identifier}", f"--lock-wait-timeout={LOCK_WAIT}",
         )  # fmt: skip
     except ChildFailed as error:  # where the dump fails of the same, it says so itself
         gaps += (Gap(kind="proof", name="schema", why=error.message),)
     return {"objects": objects, "gaps": gaps}
+
+
+def _explain(snapshot: Snapshot, error: Failure, plain_size: int) -> Failure:
+    """Return why a dump really failed: it gave way, or what it began with changed below it."""
+    try:
+        snapshot.watch.check()
+    except Disturbed as cause:
+        return cause
+    if isinstance(error, ChildFailed) and "pg_dump" in error.programs and not plain_size:
+        return EndedEarly(error.message, error.hint)
+    return error
 
 
 def programs_of(root: Path, manifest: Manifest) -> Path:

@@ -21,8 +21,10 @@ from backup.scratch import private_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from backup.attempt import Attempt
     from backup.bucket.store import Store
     from backup.manifest import Manifest
     from backup.openpgp.crypt import Keyring
@@ -34,8 +36,13 @@ WORDS = "a server's roles, as SQL"
 ROLE_LINES = ("CREATE ROLE ", "ALTER ROLE ", "GRANT ")
 
 
+def alone(settings: Settings, entry: Entry) -> AbstractContextManager[bool]:
+    """Keep others from dumping the roles of this server."""
+    return exclusive(source_uri(settings), entry.name)
+
+
 @contextmanager
-def dump(settings: Settings, entry: Entry) -> Iterator[Origin]:
+def dump(settings: Settings, _entry: Entry, _attempt: Attempt) -> Iterator[Origin]:
     """Open a server's roles, memberships and tablespaces.
 
     Without passwords, which only a superuser may read: who needs one has it in Vault.
@@ -47,11 +54,10 @@ def dump(settings: Settings, entry: Entry) -> Iterator[Origin]:
         pg_bin / "pg_dumpall", "--globals-only", "--no-role-passwords", "--no-password",
         f"--database={uri.database()}",
     ]  # fmt: skip
-    with exclusive(uri, entry.name):
-        with uri.connect("backup-globals") as connection:
-            source = describe(connection).model_copy(update={"roles": roles_of_server(connection)})
-        facts = {"source": source, "pg_dump_version": version}
-        yield Origin(Stage(argv, uri.environment()), 0, lambda: facts)
+    with uri.connect("backup-globals") as connection:
+        source = describe(connection).model_copy(update={"roles": roles_of_server(connection)})
+    facts = {"source": source, "pg_dump_version": version}
+    yield Origin(Stage(argv, uri.environment()), 0, lambda: facts)
 
 
 def prove(settings: Settings, store: Store, ring: Keyring, manifest: Manifest, jobs: int) -> Proof:

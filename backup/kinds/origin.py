@@ -9,10 +9,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backup.pipeline import Stage
+    from frame.failure import Failure
 
 
 def _nothing() -> None:
     return None
+
+
+def _as_it_is(error: Failure, _plain_size: int) -> Failure:
+    return error
 
 
 @dataclass(frozen=True)
@@ -20,16 +25,17 @@ class Origin:
     """One thing that is ready to be dumped.
 
     ``stage`` writes the plain dump. ``size`` is what it is expected to be, in bytes. ``check``
-    raises while it is read if something beside it went wrong, ``finish`` when it is at its end;
-    ``facts`` is what the manifest then says of it. ``locked``: nobody else dumps it meanwhile.
+    raises while it is read if something beside it went wrong, ``finish`` when it is at its end,
+    and then the source is let go; ``facts`` is what the manifest says of it. ``explain`` returns
+    the cause of an error behind which so many plain bytes came, or the error as it is.
     """
 
     stage: Stage
     size: int
     facts: Callable[[], dict[str, Any]]
-    locked: bool = True
     check: Callable[[], None] = field(default=_nothing)
-    finish: Callable[[], object] = field(default=_nothing)
+    finish: Callable[[], None] = field(default=_nothing)
+    explain: Callable[[Failure, int], Failure] = field(default=_as_it_is)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ LASTING = {
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
+    "transaction_timeout": "0",
     "tcp_keepalives_idle": "60",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "6",
@@ -39,7 +40,7 @@ LASTING = {
 # First of all, so that no object of a database's owner is found in place of PostgreSQL's own. The
 # temporary schema comes last: named nowhere, it would be searched first.
 SEARCH_PATH = "SET search_path = pg_catalog, pg_temp"
-# Of those that the server knows: idle_session_timeout is new in 14.
+# Of those that the server knows: idle_session_timeout is new in 14, transaction_timeout in 17.
 KNOWN_SETTINGS = """
 SELECT set_config(name, %s::jsonb ->> name, false) FROM pg_settings WHERE name = ANY(%s)
 """
@@ -93,6 +94,10 @@ class PostgresUri:
         """Return the same login to another database of the same server."""
         self.database()  # a URI that cannot be read is told of as such
         return PostgresUri(make_conninfo(self.uri, dbname=name), self.origin)
+
+    def named(self, application: str) -> PostgresUri:
+        """Return the same login for programs whose sessions the server calls ``application``."""
+        return PostgresUri(make_conninfo(self.uri, application_name=application), self.origin)
 
     def connect(self, purpose: str, **limits: str) -> psycopg.Connection[tuple[Any, ...]]:
         """Open a connection in autocommit mode, with no time limit on it but ``limits``.

@@ -92,6 +92,12 @@ class Inventory:
         self._given_up[table] = why
         self._cancel(table)
 
+    def give_up_rest(self, why: str) -> None:
+        """Let all tables that are not done be without their proofs because of ``why``."""
+        for table in (*self._left, *self.working().values()):
+            self._given_up[table] = why
+        self._cancel(None)
+
     def tables(self) -> tuple[TableContents, ...]:
         """Wait for the work to end and return each table, by name."""
         contents = [table for working in self._working for table in working.result()]
@@ -100,9 +106,7 @@ class Inventory:
 
     def close(self) -> None:
         """End the work, finished or not."""
-        for table in (*self._left, *self.working().values()):
-            self._given_up[table] = "stopped"
-        self._cancel(None)
+        self.give_up_rest("stopped")
         self._pool.shutdown(cancel_futures=True)
 
     def _cancel(self, table: Name | None) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from psycopg import sql
+import tenacity
+from psycopg import errors
 
-from backup.manifest import Sequence, Source
+from backup.attempt import Disturbed
+from backup.manifest import Sequence, Source, TableContents
 from backup.postgres.connection import one_line
 from backup.postgres.contents import (
     extensions,
@@ -20,17 +22,17 @@ from backup.postgres.contents import (
     unvalidated,
 )
 from backup.postgres.inventory import Inventory
-from backup.postgres.names import Quoted, printable
+from backup.postgres.locks import begin_locked, check_names
+from backup.postgres.names import printable
+from backup.postgres.watch import Watch
 from frame.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from backup.attempt import Attempt
     from backup.postgres.connection import PostgresUri
     from backup.postgres.contents import Name
-
-LOCK_WAIT = "5min"  # behind somebody's ALTER TABLE; longer and the run should fail and say so
-LOCK_BATCH = 100
 
 # The locale is called otherwise before version 17, and is not there before 15.
 SOURCE = """
@@ -82,8 +84,8 @@ def lock_key(name: str) -> int:
 
 
 @contextmanager
-def exclusive(uri: PostgresUri, name: str) -> Iterator[None]:
-    """Hold the lock of the database ``name`` on its own server, or raise at once.
+def exclusive(uri: PostgresUri, name: str) -> Iterator[bool]:
+    """Hold the lock of the database ``name`` on its own server and yield True, or raise at once.
 
     On the server and not on this host, because a forced job may run on another host.
     """
@@ -96,77 +98,120 @@ def exclusive(uri: PostgresUri, name: str) -> Iterator[None]:
                 f"a backup of {name} is already running{since}",
                 hint="Wait for it to end, or stop its allocation if it hangs.",
             )
-        yield
+        yield True
 
 
-@dataclass(frozen=True)
+@dataclass
 class Snapshot:
-    """An exported snapshot with its tables locked, and what is told about it beside the dump."""
+    """An exported snapshot with its tables locked, and what is told about it beside the dump.
+
+    ``tables`` and ``sequences`` are known once it is finished.
+    """
 
     identifier: str
     source: Source
     extensions: dict[str, str]
     unvalidated: tuple[str, ...]
     inventory: Inventory
-    _connection: psycopg.Connection[tuple[Any, ...]]
-    _sequences: dict[Name, int | None]
+    watch: Watch
+    tables: tuple[TableContents, ...] = ()
+    sequences: tuple[Sequence, ...] = ()
+    _connection: psycopg.Connection[tuple[Any, ...]] = field(kw_only=True, repr=False)
+    _sequences: dict[Name, int | None] = field(kw_only=True)
 
-    def sequences(self) -> tuple[Sequence, ...]:
-        """Return each sequence as it was at the start and as it is now; pg_dump saw it between."""
+    def finish(self) -> None:
+        """Wait for what goes on beside the dump, which has ended, and let go of the source.
+
+        Raises :class:`Disturbed` if the dump may not be of this snapshot, and Failure.
+        """
+        self.tables = self.inventory.tables()
+        self.watch.check()
         try:
-            now = sequence_values(self._connection)
+            check_names(self._connection)
+            now = self._sequences_now()
         except psycopg.Error as error:
-            raise Failure(
-                f"session of the snapshot was lost: {one_line(error)}",
-                hint="Look what ended it, on the server or between; then run again.",
-            ) from error
-        return tuple(
+            self.watch.check()
+            raise explained("session of the snapshot was lost", error) from error
+        self.watch.stop()
+        self._connection.close()
+        self.sequences = tuple(
             Sequence(schema_name=key[0], name=key[1], before=before, after=now.get(key, before))
             for key, before in self._sequences.items()
         )
 
+    def _sequences_now(self) -> dict[Name, int | None]:
+        """Return the values of now, which know no snapshot: if need be, those of after it."""
+        try:
+            return sequence_values(self._connection)
+        except errors.LockNotAvailable:
+            self._connection.execute("ROLLBACK")
+        patiently = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(errors.LockNotAvailable),
+            wait=tenacity.wait_fixed(1),
+            reraise=True,
+        )
+        return patiently(sequence_values, self._connection)
+
 
 @contextmanager
 def exported_snapshot(
-    uri: PostgresUri, *, jobs: int = 1, digests: bool = True
+    uri: PostgresUri, attempt: Attempt, *, jobs: int = 1, digests: bool = True
 ) -> Iterator[Snapshot]:
     """Open a snapshot that pg_dump can share; ``jobs`` sessions count what it holds meanwhile.
 
     They are sessions of their own: an error in one must not end the transaction that holds the
-    snapshot and the locks. The tables are locked (ACCESS SHARE, as pg_dump does) before it starts:
-    TRUNCATE ignores snapshots, and must not come between the count and the dump.
+    snapshot and the locks. Raises :class:`Disturbed` where another attempt may do better.
     """
-    with uri.connect("backup-snapshot") as connection:
+    with (
+        Watch(uri, attempt) as watch,
+        uri.connect(f"backup-snapshot-{attempt.name}") as connection,
+    ):
         try:
-            connection.execute(f"SET lock_timeout = '{LOCK_WAIT}'")
-            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            begin_locked(connection, watch.somebody_waits)
             tables = list_tables(connection)
-            for start in range(0, len(tables), LOCK_BATCH):
-                batch = [
-                    sql.SQL("ONLY {}").format(Quoted(*table))
-                    for table in tables[start : start + LOCK_BATCH]
-                ]
-                connection.execute(
-                    sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(sql.SQL(", ").join(batch))
-                )
             source = describe(connection)
             objects = large_objects(connection)
             there, loose = extensions(connection), unvalidated(connection)
             sequences = sequence_values(connection)
             identifier = str(_one(connection, "SELECT pg_export_snapshot()")[0])
         except psycopg.Error as error:
-            raise Failure(
-                f"no snapshot of database {uri.database()}: {one_line(error)}",
-                hint="Grant the backup role pg_read_all_data, or run again if tables changed.",
-            ) from error
+            watch.check()
+            raise explained(f"no snapshot of database {uri.database()}", error) from error
 
         if objects:
             _require_right_to_objects(connection)
         with Inventory(
-            lambda: uri.connect("backup-count"), jobs, [*tables, *objects],
+            lambda: uri.connect(f"backup-count-{attempt.name}"), jobs, [*tables, *objects],
             digests=digests, snapshot=identifier,
         ) as inventory:  # fmt: skip
-            yield Snapshot(identifier, source, there, loose, inventory, connection, sequences)
+            watch.give_up_proofs = inventory.give_up_rest
+            yield Snapshot(
+                identifier, source, there, loose, inventory, watch,
+                _connection=connection, _sequences=sequences,
+            )  # fmt: skip
+
+
+# By SQLSTATE, or by its class: what to do about an error of the server.
+HINTS = {
+    "42501": "Grant the backup role pg_read_all_data (before PostgreSQL 14: SELECT on all tables).",
+    "42P01": "Run it again; if it is missing still, the server is not what it says it is.",
+    "53200": "Give the server more memory, or raise max_locks_per_transaction; then run it again.",
+    "53300": "Let the server, or the role, have more connections.",
+    "57014": "Look who cancelled it at the server; then run it again.",
+    "57P": "The server was stopped, or an administrator ended the session; run it again.",
+    "08": "The server, or what is between, closed the connection; look there and run it again.",
+    "25": "The server ended the session over a limit of time; take that from the backup role.",
+    "": "Look at the server's log; then run it again.",
+}
+
+
+def explained(what: str, error: psycopg.Error) -> Failure:
+    """Return ``error`` as one with the hint for its cause; :class:`Disturbed` if it was a lock."""
+    message = f"{what}: {one_line(error)}"
+    if isinstance(error, errors.LockNotAvailable):
+        return Disturbed(message, hint="Look who keeps the catalogue locked, and run it again.")
+    state = error.sqlstate or "08"
+    return Failure(message, hint=next(HINTS[state[:n]] for n in (5, 3, 2, 0) if state[:n] in HINTS))
 
 
 def _require_right_to_objects(connection: psycopg.Connection[tuple[Any, ...]]) -> None:

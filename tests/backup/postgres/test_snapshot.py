@@ -1,13 +1,24 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
+from backup.attempt import Attempt
 from backup.postgres.connection import PostgresUri
 from backup.postgres.snapshot import exclusive, exported_snapshot, lock_key
 from frame.failure import Failure
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from backup.postgres.snapshot import Snapshot
+
+
+def snapshot_of(database: str) -> AbstractContextManager[Snapshot]:
+    return exported_snapshot(PostgresUri(database, "the test"), Attempt("a1", lambda: True))
 
 
 def test_each_name_has_a_lock_of_its_own() -> None:
@@ -34,7 +45,7 @@ def test_a_truncate_cannot_come_between_count_and_dump(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as other:
         other.execute("CREATE TABLE t AS SELECT generate_series(1, 5) n")
         other.execute("SET lock_timeout = '100ms'")
-        with exported_snapshot(PostgresUri(database, "the test")) as snapshot:
+        with snapshot_of(database) as snapshot:
             with pytest.raises(psycopg.errors.LockNotAvailable):
                 other.execute("TRUNCATE t")
             assert [table.rows for table in snapshot.inventory.tables()] == [5]
@@ -44,7 +55,7 @@ def test_a_truncate_cannot_come_between_count_and_dump(database: str) -> None:
 def test_a_count_that_still_runs_is_ended_with_the_snapshot(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as other:
         other.execute("CREATE TABLE t AS SELECT generate_series(1, 500000) n")
-        with exported_snapshot(PostgresUri(database, "the test")):
+        with snapshot_of(database):
             pass
         running = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE %s"
         until = time.monotonic() + 10  # a session that was left open would be there for ever
@@ -55,14 +66,14 @@ def test_a_count_that_still_runs_is_ended_with_the_snapshot(database: str) -> No
 
 def test_a_snapshot_whose_session_was_lost_is_one_clear_error(database: str) -> None:
     ending = """SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
-    WHERE application_name = 'harmattan-backup-snapshot' AND datname = current_database()"""
+    WHERE application_name = 'harmattan-backup-snapshot-a1' AND datname = current_database()"""
     with (
         psycopg.connect(database, autocommit=True) as other,
         pytest.raises(Failure, match="session of the snapshot was lost: terminating"),
-        exported_snapshot(PostgresUri(database, "the test")) as snapshot,
+        snapshot_of(database) as snapshot,
     ):
         assert other.execute(ending).fetchall() == [(True,)]
-        snapshot.sequences()
+        snapshot.finish()
 
 
 def test_a_server_that_is_down_is_told_without_the_password(database: str) -> None:

@@ -1,0 +1,88 @@
+"""One attempt at a backup after another, until one comes about in nobody's way."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING, TypeVar
+
+import tenacity
+
+from backup.deadline import left
+from frame.failure import Failure
+from frame.log import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tenacity import RetryCallState
+
+    Work = TypeVar("Work")
+
+# Of the command's time: as long as it has not gone by, a backup gives way to whoever waits for it.
+# Then a backup comes before another's patience.
+SHARE_TO_GIVE_WAY = 0.5
+LONGEST_PAUSE = 30.0  # seconds between two attempts
+EARLY_ENDS = 3  # of pg_dump, before its first byte: more are not by chance
+
+log = get_logger(__name__)
+
+
+class Disturbed(Failure):
+    """The attempt ended because of somebody else at the source; another one may do better."""
+
+
+class EndedEarly(Disturbed):
+    """The dump ended before its first byte: something changed below it, or it can never be."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt. ``name`` is in the names of its sessions, so that they are told from others."""
+
+    name: str
+    gives_way: Callable[[], bool]
+
+
+class Attempts:
+    """The attempts of one backup, within what the command has left of its time."""
+
+    def __init__(self) -> None:
+        self._limit = left()
+        self._early_ends = 0
+
+    def make(self, work: Callable[[Attempt], Work]) -> Work:
+        """Return what the first undisturbed ``work`` returns.
+
+        Raises the last :class:`Disturbed` if the next attempt would begin too late.
+        """
+        attempts = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(self._is_worth_another),
+            wait=tenacity.wait_random_exponential(multiplier=0.5, max=LONGEST_PAUSE),
+            stop=tenacity.stop_before_delay(self._limit),
+            before_sleep=_tell,
+            reraise=True,
+        )
+        return attempts(lambda: work(Attempt(secrets.token_hex(4), self._gives_way)))
+
+    def _gives_way(self) -> bool:
+        now = left()
+        return now == inf or now > self._limit * (1 - SHARE_TO_GIVE_WAY)
+
+    def _is_worth_another(self, error: BaseException) -> bool:
+        if isinstance(error, EndedEarly):
+            self._early_ends += 1
+            return self._early_ends < EARLY_ENDS
+        return isinstance(error, Disturbed)
+
+
+def _tell(state: RetryCallState) -> None:
+    error = state.outcome and state.outcome.exception()
+    log.warning(
+        "trying again",
+        what="backup",
+        attempt=state.attempt_number,
+        seconds=round(state.upcoming_sleep, 1),
+        error=getattr(error, "message", ""),
+    )

@@ -1,0 +1,284 @@
+"""Who waits for whom at the source: nothing of ours for long, and nobody for something of ours.
+
+A lock that only reads is in nobody's way until somebody wants the table for himself. From then on
+all others queue behind him, and the application stands still. So an attempt at a backup lets go of
+everything when somebody has waited for it for some seconds, and is repeated.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any, Self
+
+import psycopg
+from psycopg import errors
+
+from backup.attempt import Disturbed
+from backup.postgres.names import printable
+from frame.failure import Failure
+from frame.log import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from backup.attempt import Attempt
+    from backup.postgres.connection import PostgresUri
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+log = get_logger(__name__)
+
+POLL = 1.0  # seconds from one look to the next
+# Seconds that somebody may wait for us, all his tries together: a migration with a lock_timeout
+# comes again and again.
+OTHERS_PATIENCE = 5.0
+FORGOTTEN = 30.0  # seconds in which nobody waits, and the account begins at 0
+OWN_PATIENCE = 3.0  # seconds that a session of ours may wait
+STOP_SECONDS = 5.0  # a look that hangs is left to the end of the process
+BLIND = 30.0  # seconds without a look that are as bad as somebody who waits
+# What the names of sessions begin with; that of the attempt follows.
+DUMP = "harmattan-pg_dump"
+PROOF = "harmattan-backup-count"
+LIMITS = {"lock_timeout": "1s", "statement_timeout": "10s"}
+
+# Functions and not the views over them: these take no lock, and everybody may call them.
+_WAITING = """
+SELECT pid, locktype, mode, database, relation, pg_blocking_pids(pid)
+FROM pg_lock_status() WHERE NOT granted
+"""
+_SESSIONS = """
+SELECT s.pid, s.application_name, s.usesysid = me.usesysid
+FROM pg_stat_get_activity(NULL) AS s, pg_stat_get_activity(pg_backend_pid()) AS me
+"""
+_RELATION = """
+SELECT format('%%I.%%I', n.nspname, c.relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_database d ON d.datname = current_database()
+WHERE c.oid = %s AND d.oid = %s
+"""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A session at the server. ``ours``: it belongs to this attempt."""
+
+    pid: int
+    application: str
+    ours: bool
+
+    @property
+    def proves(self) -> bool:
+        """Whether it counts or digests rows."""
+        return PROOF in self.application
+
+    @property
+    def dumps(self) -> bool:
+        """Whether it is pg_dump's."""
+        return self.ours and DUMP in self.application
+
+    def __str__(self) -> str:
+        return f"{printable(self.application) or 'somebody'} (pid {self.pid})"
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A session that waits for others, and for which lock."""
+
+    waiting: Session
+    holders: tuple[Session, ...]
+    mode: str
+    lock_type: str
+    database: int | None
+    relation: int | None
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the server says at one moment: its sessions, and those of them that wait."""
+
+    sessions: tuple[Session, ...]
+    waits: tuple[Wait, ...]
+
+    def for_us(self) -> list[Wait]:
+        """Return those of others who wait for a session of ours."""
+        return [
+            wait
+            for wait in self.waits
+            if not wait.waiting.ours and any(holder.ours for holder in wait.holders)
+        ]
+
+    def of_ours(self) -> list[Wait]:
+        """Return those of ours, but for proofs: their sessions bound their waits themselves."""
+        return [wait for wait in self.waits if wait.waiting.ours and not wait.waiting.proves]
+
+    @property
+    def dumping(self) -> bool:
+        """Whether pg_dump is at the server."""
+        return any(session.dumps for session in self.sessions)
+
+
+def look(connection: Connection, attempt: Attempt) -> Look:
+    """Return who waits for whom just now. Raises psycopg.Error."""
+    waiting = connection.execute(_WAITING).fetchall()
+    sessions = {
+        pid: Session(pid, application or "", bool(same_role and attempt.name in application))
+        for pid, application, same_role in connection.execute(_SESSIONS)
+    }
+    return Look(
+        tuple(sessions.values()),
+        tuple(
+            Wait(
+                sessions.get(pid, Session(pid, "", ours=False)),
+                # 0 stands for a prepared transaction
+                tuple(sessions.get(each, Session(each, "", ours=False)) for each in blocking),
+                mode, lock_type, database, relation,
+            )
+            for pid, lock_type, mode, database, relation, blocking in waiting
+        ),
+    )  # fmt: skip
+
+
+def describe(connection: Connection, wait: Wait) -> str:
+    """Return what ``wait`` is for, such as ``AccessExclusiveLock on public.people``."""
+    what = wait.lock_type
+    if wait.relation is not None:
+        what = f"relation {wait.relation}"
+        with suppress(psycopg.Error):
+            row = connection.execute(_RELATION, [wait.relation, wait.database]).fetchone()
+            what = printable(row[0]) if row else what
+    return f"{wait.mode} on {what}"
+
+
+class Account:
+    """Seconds that somebody has waited, with or without breaks between."""
+
+    def __init__(self, forgotten: float) -> None:
+        """Begin at 0 again once nobody has waited for ``forgotten`` seconds."""
+        self._forgotten = forgotten
+        self._seconds = 0.0
+        self._last = 0.0
+
+    def note(self, since: float, now: float, *, waits: bool) -> float:
+        """Add the seconds from ``since`` to ``now`` if somebody ``waits``; return the sum."""
+        if waits:
+            self._seconds += now - since
+            self._last = now
+        elif now - self._last >= self._forgotten:
+            self._seconds = 0.0
+        return self._seconds
+
+
+class Watch:
+    """Looks once a second whether an attempt is in somebody's way, or somebody in its way.
+
+    Then it ends all sessions of the attempt, at the server: at once, whatever this program is busy
+    with. Where pg_dump has ended and only proofs are left, it calls ``give_up_proofs`` with the
+    reason instead. ``warnings`` says for whom it was too late to give way.
+    """
+
+    def __init__(self, uri: PostgresUri, attempt: Attempt) -> None:
+        self.warnings: list[str] = []
+        self.give_up_proofs: Callable[[str], None] = lambda _reason: None
+        self._uri = uri
+        self._attempt = attempt
+        self._verdict: Disturbed | None = None
+        self._others, self._own = Account(FORGOTTEN), Account(0)
+        self._warned_of: set[int] = set()
+        self._dump_seen = False
+        self._looked = time.monotonic()
+        self._connection: Connection | None = None
+        self._stopping = Event()
+        self._thread = Thread(target=self._run, name="watch", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._connection = self._connect()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Look no more: nothing is held any longer."""
+        self._stopping.set()
+        self._thread.join(STOP_SECONDS)
+        if self._connection and not self._thread.is_alive():
+            self._connection.close()
+
+    def check(self) -> None:
+        """Raise :class:`Disturbed` if the attempt was ended."""
+        if self._verdict:
+            raise self._verdict
+
+    def somebody_waits(self) -> bool:
+        """Tell whether anybody waits for this attempt just now, or that cannot be known."""
+        try:
+            return self._connection is None or bool(look(self._connection, self._attempt).for_us())
+        except psycopg.Error:
+            return True
+
+    def _connect(self) -> Connection:
+        return self._uri.connect(f"backup-watch-{self._attempt.name}", **LIMITS)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(POLL) and not self._verdict:
+            try:
+                self._connection = self._connection or self._connect()
+                self._consider(self._connection, look(self._connection, self._attempt))
+            except (Failure, psycopg.Error) as error:
+                self._miss(error)
+
+    def _miss(self, error: Failure | psycopg.Error) -> None:
+        """Look next time by a new session; give way if nothing was seen for long."""
+        if self._connection and not isinstance(error, errors.LockNotAvailable):
+            self._connection.close()
+            self._connection = None
+        if time.monotonic() - self._looked > BLIND:
+            self._give_way(0, f"for {BLIND:g} s it could not be seen who waits for the backup")
+
+    def _consider(self, connection: Connection, seen: Look) -> None:
+        now, since = time.monotonic(), self._looked
+        self._looked = now
+        others, own = seen.for_us(), seen.of_ours()
+        others_seconds = self._others.note(since, now, waits=bool(others))
+        if self._own.note(since, now, waits=bool(own)) > OWN_PATIENCE:
+            holders = " and ".join(map(str, own[0].holders))
+            self._end(f"it waited for {describe(connection, own[0])}, held by {holders}")
+        elif others and others_seconds > OTHERS_PATIENCE:
+            waiting = others[0].waiting
+            why = f"{waiting} waited for {describe(connection, others[0])}"
+            if self._dump_seen and not seen.dumping:
+                self.give_up_proofs(why)
+            else:
+                self._give_way(waiting.pid, why)
+        self._dump_seen |= seen.dumping
+
+    def _give_way(self, pid: int, why: str) -> None:
+        """End the attempt, unless too much of the command's time is gone: then warn, once a pid."""
+        if self._attempt.gives_way():
+            self._end(why)
+        elif pid not in self._warned_of:
+            self._warned_of.add(pid)
+            self.warnings.append(
+                f"the backup did not give way, as half of its time was gone: {why}"
+            )
+            log.error("backup does not give way, as half of its time is gone", reason=why)
+
+    def _end(self, why: str) -> None:
+        self._verdict = Disturbed(
+            f"backup gave way: {why}",
+            hint="Run it at a quieter time, or give it more with --timeout.",
+        )
+        if self._connection:
+            end_sessions(self._connection, self._attempt)
+
+
+def end_sessions(connection: Connection, attempt: Attempt) -> None:
+    """End all sessions of ``attempt`` at the server but this one. Raises psycopg.Error."""
+    (own,) = connection.execute("SELECT pg_backend_pid()").fetchone() or (0,)
+    for session in look(connection, attempt).sessions:
+        if session.ours and session.pid != own:
+            connection.execute("SELECT pg_terminate_backend(%s)", [session.pid])
