@@ -10,16 +10,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from backup.attempt import Attempts
-from backup.bucket.catalogue import SIGNATURE, daily_folder, dump_name, manifest_name, new_id
+from backup.bucket.layout import SIGNATURE, daily_folder, dump_name, manifest_name, new_id
 from backup.bucket.store import open_store
 from backup.bucket.upload import Paced, plan_parts
 from backup.kinds import KINDS
 from backup.manifest import Manifest, StoredDump
-from backup.openpgp.crypt import recipients
+from backup.openpgp.crypt import manifest_recipients, recipients
 from backup.openpgp.signature import signer
 from backup.pipeline import Pipeline, Stage
 from backup.postgres.connection import plain_environment
-from backup.settings import B2_KEY, RECIPIENTS, SIGNING_KEY, Settings
+from backup.registry import pinned_recovery
+from backup.settings import B2_KEY, MANIFEST_RECIPIENT, RECIPIENTS, SIGNING_KEY, Settings
 from frame.failure import Failure
 from frame.log import get_logger
 from frame.version import own_version
@@ -88,13 +89,15 @@ def run_backup(
     An attempt that is disturbed at the source is repeated. ``told`` hears of the bytes of each part
     that is in the bucket. Raises :class:`Failure` on any failure, and then there is no manifest.
     """
+    of_dumps, of_manifests = map(settings.secret_path, (RECIPIENTS, MANIFEST_RECIPIENT))
     with (
-        recipients(settings.secret_path(RECIPIENTS)) as ring,
+        recipients(of_dumps, pinned_recovery(settings)) as ring,
+        manifest_recipients(of_dumps, of_manifests) as manifest_ring,
         signer(settings.secret_path(SIGNING_KEY)) as signing,
         open_store(settings, settings.b2_key(B2_KEY), told) as store,
         KINDS[entry.kind].alone(settings, entry) as alone,
     ):
-        backup = _Backup(settings, entry, ring, signing, store)
+        backup = _Backup(settings, entry, ring, manifest_ring, signing, store)
         if alone:  # so these are what a killed run left, and not a neighbour's
             store.cancel_unfinished(f"{backup.folder}/")
         return Attempts().make(backup.attempt)
@@ -107,6 +110,7 @@ class _Backup:
     settings: Settings
     entry: Entry
     ring: Keyring
+    manifest_ring: Keyring
     signing: Signer
     store: Store
 
@@ -140,10 +144,11 @@ class _Backup:
             program_version=own_version(),
             **facts,
         )
-        marker, data = manifest_name(self.folder, identifier), manifest.to_json()
+        marker = manifest_name(self.folder, identifier)
+        data = self.manifest_ring.encrypt(manifest.to_json())
         signature = self.signing.sign(data)
         self.store.put(marker + SIGNATURE, signature, content_type="application/pgp-signature")
-        self.store.put(marker, data)
+        self.store.put(marker, data, content_type="application/pgp-encrypted")
         log.info("backup done", database=self.entry.name, id=identifier, size=dump.size)
         return manifest
 
@@ -162,5 +167,8 @@ class _Backup:
                 f"object {name} has {stored.size} bytes in the bucket, {stream.size} were sent",
                 hint="Nothing counts as a backup without its manifest; run again.",
             )
-        dump = StoredDump(name=name, file_id=stored.file_id, size=stored.size, sha256=stream.sha256)
+        dump = StoredDump(
+            name=name, file_id=stored.file_id, size=stored.size, sha256=stream.sha256,
+            sha1=stored.sha1,
+        )  # fmt: skip
         return dump, pipeline

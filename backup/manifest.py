@@ -70,6 +70,7 @@ class StoredDump(BaseModel):
     file_id: str
     size: int = Field(gt=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    sha1: str | None = Field(default=None, description="B2's own; None for a large file")
 
 
 class Source(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Literal, Self
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-# Folders beside the databases' own under the environment's prefix.
-DRILLS, MONTHLY = "drills", "monthly"
+    from backup.settings import Settings
+
+# Folders under the environment's prefix, one a purpose, so that each key has its own.
+DAILY, DRILLS, MONTHLY = "daily", "drills", "monthly"
 # Those, and what jobs of the program's own are called behind backup-.
-RESERVED = (DRILLS, MONTHLY, "coverage")
+RESERVED = (DAILY, DRILLS, MONTHLY, "coverage")
 MEGABYTE = 1_000_000
 CRON_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 
@@ -57,6 +60,15 @@ def check_name(name: str) -> str:
     return name
 
 
+def check_fingerprint(text: str) -> str:
+    """Return the fingerprint of an OpenPGP key as gpg writes it in colons, without spaces."""
+    fingerprint = "".join(text.split()).upper()
+    if not re.fullmatch(r"[0-9A-F]{40}|[0-9A-F]{64}", fingerprint):
+        raise ValueError(f"fingerprint {text!r} is not 40 or 64 hexadecimal digits")
+    return fingerprint
+
+
+Fingerprint = Annotated[str, AfterValidator(check_fingerprint)]
 Kind = Literal["database", "globals", "nomad", "vault"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$"), AfterValidator(check_name)]
 VaultPath = Annotated[
@@ -145,6 +157,9 @@ class Registry(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    recovery_key: Fingerprint | None = Field(
+        default=None, description="of the offline key that every backup is encrypted to"
+    )
     server: tuple[Server, ...] = Field(min_length=1)
     database: tuple[Database, ...] = Field(min_length=1)
     snapshot: tuple[ClusterSnapshot, ...] = ()
@@ -210,3 +225,17 @@ def load_registry(path: Path) -> Registry:
             f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
         )
         raise WrongUse(f"registry {path} is wrong: {faults}", hint=hint) from error
+
+
+def pinned_recovery(settings: Settings) -> str | None:
+    """Return the fingerprint of the recovery key, from the settings or else from the registry.
+
+    Raises :class:`WrongUse` if they name different keys.
+    """
+    registered, given = load_registry(settings.registry).recovery_key, settings.recovery_key
+    if registered and given and registered != given:
+        raise WrongUse(
+            f"BACKUP_RECOVERY_KEY is {given}, recovery_key in {settings.registry} {registered}",
+            hint="Pin one recovery key, in one place.",
+        )
+    return registered or given

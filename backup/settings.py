@@ -17,6 +17,7 @@ from pydantic import (
     ValidationError,
 )
 
+from backup.registry import Fingerprint  # noqa: TC001 - pydantic needs it at run time
 from frame import settings
 from frame.failure import WrongUse
 
@@ -25,6 +26,8 @@ DATABASE_URI = "database_uri"
 B2_KEY = "b2.json"
 B2_RESULTS_KEY = "b2_results.json"
 RECIPIENTS = "recipients.asc"
+MANIFEST_RECIPIENT = "manifest_recipient.asc"
+MANIFEST_KEY = "manifest_key.asc"
 DRILL_KEY = "drill_key.asc"
 SIGNING_KEY = "signing_key.asc"
 SIGNERS = "signers.json"
@@ -115,6 +118,10 @@ class Settings(settings.Settings):
     )
     vault_address: str | None = Field(
         default=None, pattern=r"^https?://\S+$", description="URL of Vault, for its snapshot"
+    )
+    recovery_key: Fingerprint | None = Field(
+        default=None,
+        description="fingerprint of the recovery key, where databases.toml does not pin one",
     )
     digest_jobs: int = Field(
         default=1, ge=1, le=64, description="parallel sessions to the source that digest tables"

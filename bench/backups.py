@@ -151,11 +151,16 @@ def _secret(home: Path, name: str, text: str) -> None:
 
 
 def _keys(home: Path) -> tuple[str, str]:
-    """Make the two keys that dumps are encrypted to, and the one that signs."""
+    """Make the two keys that dumps are encrypted to, the manifests' own, and the one that signs."""
     (home / "gpg").mkdir(mode=0o700)
     gpg = gnupg.GPG(gnupghome=str(home / "gpg"))
     made = []
-    for name, subkey in (("recovery", True), ("drill", True), ("signing", False)):
+    for name, subkey in (
+        ("recovery", True),
+        ("drill", True),
+        ("manifests", True),
+        ("signing", False),
+    ):
         more = {"subkey_type": "ECDH", "subkey_curve": "cv25519"} if subkey else {}
         made.append(
             gpg.gen_key(
@@ -165,12 +170,13 @@ def _keys(home: Path) -> tuple[str, str]:
                 )
             ).fingerprint
         )  # fmt: skip
-    recovery, drill, signing = made
+    recovery, drill, manifests, signing = made
 
     def private(fingerprint: str) -> str:
         return str(gpg.export_keys(fingerprint, secret=True, expect_passphrase=False))
 
     _secret(home, "recipients.asc", gpg.export_keys(recovery) + gpg.export_keys(drill))
+    _secret(home, "manifest_recipient.asc", gpg.export_keys(manifests))
     _secret(home, "drill_key.asc", private(drill))
     _secret(home, "signing_key.asc", private(signing))
     _secret(home, "signers.json", json.dumps({NAME: gpg.export_keys(signing)}))

@@ -65,7 +65,7 @@ def _ours(house: House, name: str, title: str, proof: str, size: int) -> Contend
         bucket = house.endpoint.api().get_bucket_by_name(house.bucket)
         found = {version.file_name: version.size for version, _ in bucket.ls(recursive=True)}
         (stored,) = [size for name, size in found.items() if name.endswith(".dump.zst.gpg")]
-        if not any(name.endswith(".manifest.json") for name in found):
+        if not any(name.endswith(".manifest.json.gpg") for name in found):
             raise Failure("the backup has no manifest", "Report this.")
         return {"stored_bytes": stored}
 

@@ -14,13 +14,11 @@ import requests
 import typer
 from rich.markup import escape
 
-from backup.bucket.catalogue import Catalogue
-from backup.bucket.store import open_store
+from backup.bucket.catalogue import open_catalogue
 from backup.proof.coverage import DRILLED, FRESH
-from backup.proof.drill import LOOKED_AT, kept_reports
+from backup.proof.kept import LOOKED_AT, kept_reports
 from backup.proof.report import DrillReport, human_age, human_bytes, last_results
 from backup.registry import load_registry
-from backup.settings import B2_KEY
 from frame.application import Application, definitions, epilog, exit_codes
 from frame.failure import ExitCode, Failure
 from frame.output import AsJson, print_json, screen, table
@@ -193,24 +191,29 @@ def backups(platform: Access) -> list[Row]:
     """Return the newest backup of all that is in the registry, with size and age."""
     now = datetime.now(UTC)
     settings = platform.backups
-    with open_store(settings, settings.b2_key(B2_KEY)) as store:
-        catalogue = Catalogue(store, settings.prefix)
+    with open_catalogue(settings) as catalogue:
         entries = load_registry(settings.registry).entries
-        kept = {entry.name: catalogue.backups(entry.name) for entry in entries}
+        backups = {entry.name: catalogue.backups(entry.name)[-1:] for entry in entries}
+        newest = [each for found in backups.values() for each in found]
+        opened = {
+            backup.id: manifest
+            for backup, manifest in zip(newest, catalogue.manifests(newest), strict=True)
+        }
     rows = []
-    for name, found in kept.items():
+    for name, found in backups.items():
         if not found:
             rows.append(Row(name, "no backup", well=False))
             continue
-        newest = found[-1]
-        age = newest.age_seconds(now)
-        unsigned = "" if newest.signature else ", not signed"
+        (backup,) = found
+        manifest = opened[backup.id]
+        age = backup.age_seconds(now)
+        why = f": {manifest.message}" if isinstance(manifest, Failure) else ""
         rows.append(
             Row(
                 name,
-                f"{human_bytes(newest.size)}, {human_age(age)} old{unsigned}",
-                age < FRESH.total_seconds() and not unsigned,
-                {"id": newest.id, "bytes": newest.size, "age_seconds": age},
+                f"{human_bytes(backup.size)}, {human_age(age)} old{why}",
+                age < FRESH.total_seconds() and not why,
+                {"id": backup.id, "bytes": backup.size, "age_seconds": age},
             )
         )
     return rows
@@ -220,9 +223,8 @@ def drill(platform: Access) -> list[Row]:
     """Return how the newest drill of all that is in the registry ended."""
     now = datetime.now(UTC)
     settings = platform.backups
-    with open_store(settings, settings.b2_key(B2_KEY)) as store:
-        entries = load_registry(settings.registry).entries
-        drilled = last_results(kept_reports(store, settings.prefix, LOOKED_AT), now)
+    entries = load_registry(settings.registry).entries
+    drilled = last_results(_reports(platform, LOOKED_AT), now)
     rows = []
     for entry in entries:
         if entry.name not in drilled:
@@ -243,9 +245,14 @@ def drill(platform: Access) -> list[Row]:
 
 def newest_report(platform: Access) -> DrillReport | None:
     """Return the report of the last drill, ``None`` if there was none."""
+    return next(iter(_reports(platform, 1)), None)
+
+
+def _reports(platform: Access, count: int) -> list[DrillReport]:
     settings = platform.backups
-    with open_store(settings, settings.b2_key(B2_KEY)) as store:
-        return next(iter(kept_reports(store, settings.prefix, 1)), None)
+    with open_catalogue(settings) as catalogue:
+        signers = catalogue.opener.signers
+        return kept_reports(catalogue.store, settings.prefix, count, signers)
 
 
 def show(status: Status) -> None:

@@ -1,215 +1,219 @@
-"""What backups there are: pairs of a dump and its manifest, found by listing alone.
+"""What backups there are, found by listing alone, and what their manifests say.
 
-Listing needs no right to read, so the writer's key can tell the newest backup and its age.
+Listing needs no right to read, so a key that only lists can tell the newest backup and its age.
+Which of them is ours only the signed manifest says, and what is in the bucket is held against it.
 """
 
 from __future__ import annotations
 
-import re
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
-
+from backup.bucket.layout import (
+    daily_folder,
+    dump_name,
+    merged,
+    monthly_folder,
+    old_folder,
+    pair,
+)
 from backup.bucket.store import open_store
 from backup.manifest import Manifest, parse_manifest
-from backup.registry import MONTHLY
+from backup.openpgp.opener import Opener
+from backup.openpgp.signature import NotTrusted, Signed
 from backup.settings import B2_KEY
 from frame.failure import Failure
+from frame.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
 
-    from backup.bucket.store import Store, StoredObject
-    from backup.openpgp.signature import Signers
+    from backup.bucket.layout import Backup, Place
+    from backup.bucket.store import Store
     from backup.registry import Entry
     from backup.settings import Settings
 
-DAY_MS = 86_400_000
-DUMP = ".dump.zst.gpg"
-MANIFEST = ".manifest.json"
-SIGNATURE = ".asc"  # behind a manifest's name
-ID_TIME = "%Y%m%dT%H%M%SZ"
-ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+AT_ONCE = 4  # manifests that are read beside each other: each waits for B2, then for gpg
+
+log = get_logger(__name__)
 
 
-class Place(BaseModel):
-    """Where an object is: its name, and the version that counts.
-
-    ``stood`` is for how many days it did before something newer of its name hid it.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    file_id: str
-    size: int
-    stood: float | None = None
-
-
-class Backup(BaseModel):
-    """One complete backup in the bucket."""
-
-    model_config = ConfigDict(frozen=True)
+@dataclass(frozen=True)
+class PassedOver:
+    """A backup that is newer than the one that was chosen, and why it is not trusted."""
 
     id: str
-    database: str
-    started: AwareDatetime
-    size: int
-    dump: Place
-    manifest: Place
-    signature: Place | None = None
-
-    @property
-    def places(self) -> tuple[Place, ...]:
-        """Its objects, the manifest, which makes a backup of them, last."""
-        return tuple(filter(None, (self.dump, self.signature, self.manifest)))
-
-    def stood(self) -> float | None:
-        """Return for how many days it stood before anything of it was hidden, None if nothing is.
-
-        B2 deletes what is hidden when the bucket's rules say so.
-        """
-        return min((place.stood for place in self.places if place.stood is not None), default=None)
-
-    def age_seconds(self, now: datetime) -> float:
-        """Return how old the data in it is."""
-        return (now - self.started).total_seconds()
+    why: str
 
 
-def new_id(started: datetime, random: str) -> str:
-    """Return a backup's id: its time, so that ids sort, and ``random`` hexadecimal digits."""
-    return f"{started.astimezone(UTC):{ID_TIME}}-{random}"
+@dataclass(frozen=True)
+class Chosen:
+    """A backup whose manifest is what its job signed, and what was passed over for it."""
 
-
-def daily_folder(prefix: str, database: str) -> str:
-    """Return where the backups of ``database`` are made, without a slash at the end."""
-    return f"{prefix}/{database}"
-
-
-def monthly_folder(prefix: str, database: str) -> str:
-    """Return where the copies are that are kept longer."""
-    return f"{prefix}/{MONTHLY}/{database}"
-
-
-def dump_name(folder: str, identifier: str) -> str:
-    """Return the object name of an encrypted dump."""
-    return f"{folder}/{identifier}{DUMP}"
-
-
-def manifest_name(folder: str, identifier: str) -> str:
-    """Return the object name of a manifest."""
-    return f"{folder}/{identifier}{MANIFEST}"
-
-
-def pair(folder: str, database: str, objects: Iterable[StoredObject]) -> list[Backup]:
-    """Return the backups of ``folder``, oldest first: those with both dump and manifest."""
-    by_name = {stored.name: stored for stored in objects}
-    backups = []
-    for name, manifest in by_name.items():
-        identifier = name.removeprefix(f"{folder}/").removesuffix(MANIFEST)
-        dump = by_name.get(dump_name(folder, identifier))
-        if not name.endswith(MANIFEST) or dump is None or not ID.fullmatch(identifier):
-            continue
-        signature = by_name.get(name + SIGNATURE)
-        backups.append(
-            Backup(
-                id=identifier,
-                database=database,
-                started=datetime.strptime(identifier.partition("-")[0], ID_TIME).replace(
-                    tzinfo=UTC
-                ),
-                size=dump.size,
-                dump=_place(dump),
-                manifest=_place(manifest),
-                signature=_place(signature) if signature else None,
-            )
-        )
-    return sorted(backups, key=lambda backup: backup.id)
-
-
-def merged(made: Iterable[Backup], copies: Iterable[Backup]) -> list[Backup]:
-    """Return all of them, oldest first; of one that has a copy, the one where it was made."""
-    found = {backup.id: backup for backup in (*copies, *made)}
-    return [found[identifier] for identifier in sorted(found)]
-
-
-def _place(stored: StoredObject) -> Place:
-    stood = None if stored.hidden is None else (stored.hidden - stored.uploaded) / DAY_MS
-    return Place(name=stored.name, file_id=stored.file_id, size=stored.size, stood=stood)
+    backup: Backup
+    manifest: Manifest
+    passed_over: tuple[PassedOver, ...] = ()
 
 
 class Catalogue:
     """The backups of one environment, and the one session with B2 that a command has."""
 
-    def __init__(self, store: Store, prefix: str) -> None:
+    def __init__(self, store: Store, prefix: str, opener: Opener) -> None:
+        """Read below ``prefix``; ``opener`` has the keys that manifests need."""
         self.store = store
+        self.opener = opener
         self._prefix = prefix
 
     def backups(self, database: str) -> list[Backup]:
         """Return all backups of ``database``, oldest first; one with a copy is told once."""
-        return merged(self.made(database), self.kept(database))
+        return merged(self._everything(database))
 
     def made(self, database: str) -> list[Backup]:
-        """Return the backups of ``database`` where its job makes them, oldest first."""
-        return self._pairs(daily_folder(self._prefix, database), database)
+        """Return the backups of ``database`` where its job makes them, or did, oldest first."""
+        folders = (old_folder(self._prefix, database), daily_folder(self._prefix, database))
+        return merged(
+            backup
+            for folder in folders
+            for backup in pair(folder, database, self.store.list(folder))
+        )
 
     def kept(self, database: str) -> list[Backup]:
         """Return the copies that are kept longer, oldest first."""
-        return self._pairs(monthly_folder(self._prefix, database), database)
+        folder = monthly_folder(self._prefix, database)
+        return pair(folder, database, self.store.list(folder), copied=True)
 
-    def _pairs(self, folder: str, database: str) -> list[Backup]:
-        return pair(folder, database, self.store.list(folder))
+    def _everything(self, database: str) -> list[Backup]:
+        return [*self.made(database), *self.kept(database)]
 
     def find(
         self,
         databases: Sequence[Entry],
         identifier: str | None = None,
         at: datetime | None = None,
-    ) -> Backup:
+    ) -> Chosen:
         """Return the backup ``identifier`` of any of ``databases``, or the newest of them.
 
-        With ``at`` it is the newest of those whose data is not younger than that.
+        It is the newest that is trusted: what is newer and is not is passed over, and the log says
+        so. With ``at`` none is younger than that. Raises :class:`NotTrusted` if none is trusted.
         """
-        found = [backup for database in databases for backup in self.backups(database.name)]
+        backups = [each for entry in databases for each in self._everything(entry.name)]
         what = identifier or "at all"
         if identifier is not None:
-            found = [backup for backup in found if backup.id == identifier]
+            backups = [backup for backup in backups if backup.id == identifier]
         if at is not None:
-            found = [backup for backup in found if backup.started <= at]
+            backups = [backup for backup in backups if backup.taken <= at]
             what += f" from {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC or before"
-        if not found:
-            names = ", ".join(database.name for database in databases)
+        names = ", ".join(entry.name for entry in databases)
+        if not backups:
             raise Failure(
                 f"no backup {what} of {names} under {self._prefix}/",
                 hint="`backup list` shows the backups that are complete.",
             )
-        return max(found, key=lambda backup: backup.id)
+        return self.newest(backups)
 
-    def manifest(self, backup: Backup, signers: Signers) -> Manifest:
+    def newest(self, backups: Iterable[Backup]) -> Chosen:
+        """Return the newest of ``backups`` that is trusted, of which there must be one.
+
+        Raises :class:`NotTrusted` if none is, with the fault of the newest.
+        """
+        newest_first = sorted(backups, key=lambda each: each.started, reverse=True)
+        passed_over: list[PassedOver] = []
+        first: NotTrusted | None = None
+        for backup in newest_first:
+            try:
+                manifest = self.manifest(backup)
+            except NotTrusted as error:
+                first = first or error
+                passed_over.append(PassedOver(backup.id, error.message))
+                continue
+            for passed in passed_over:
+                log.warning(
+                    "newer backup passed over", database=backup.database, id=passed.id,
+                    why=passed.why,
+                )  # fmt: skip
+            return Chosen(backup, manifest, tuple(passed_over))
+        assert first is not None  # noqa: S101 - the caller gave one
+        older = len(passed_over) - 1
+        raise NotTrusted(
+            first.message + (f", and {older} older ones are not trusted either" if older else ""),
+            hint=first.hint,
+        ) from first
+
+    def manifest(self, backup: Backup) -> Manifest:
         """Read the manifest of ``backup``, check its signature, and that it is this backup's.
 
         What it says of the dump's place gives way to where it was found: a copy is elsewhere.
+        Raises :class:`NotTrusted` for what no job of ours made, :class:`Failure` for what cannot
+        be read.
         """
-        name = backup.manifest.name
+        what = f"manifest {backup.manifest.name}"
+        signature = backup.signature
         data = self._get(backup.manifest)
-        signers.check(
-            name,
-            backup.database,
-            data,
-            self._get(backup.signature) if backup.signature else None,
-        )
-        manifest = parse_manifest(name, data)
-        made_as = dump_name(daily_folder(self._prefix, backup.database), backup.id)
-        told = (manifest.id, manifest.database, manifest.dump.name)
-        if told != (backup.id, backup.database, made_as):
-            raise Failure(
-                f"manifest {name} tells of {manifest.dump.name}",
-                hint="Somebody moved or rewrote it; use another backup and find out who.",
+        self.opener.check(
+            Signed(
+                what,
+                backup.database,
+                data,
+                self._get(signature) if signature else None,
+                signature.uploaded if signature and not backup.copied else None,
             )
+        )
+        plain = self.opener.decrypt(what, data) if backup.encrypted else data
+        manifest = parse_manifest(backup.manifest.name, plain)
+        self._hold(manifest, backup)
         place = {"name": backup.dump.name, "file_id": backup.dump.file_id}
         return manifest.model_copy(update={"dump": manifest.dump.model_copy(update=place)})
+
+    def manifests(self, backups: Iterable[Backup]) -> list[Manifest | Failure]:
+        """Return the manifest of each of ``backups``, or why it cannot be had, in their order."""
+
+        def read(backup: Backup) -> Manifest | Failure:
+            try:
+                return self.manifest(backup)
+            except Failure as error:
+                return error
+
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="manifest") as pool:
+            try:
+                return list(pool.map(read, backups))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _hold(self, manifest: Manifest, backup: Backup) -> None:
+        """Raise :class:`NotTrusted` unless the dump in the bucket is the one that is signed.
+
+        A copy has another name and id. The SHA-256 of what is in it is known once it is read.
+        """
+        folders = (daily_folder(self._prefix, backup.database),
+                   old_folder(self._prefix, backup.database))  # fmt: skip
+        signed, there = manifest.dump, backup.dump
+        names = {dump_name(folder, backup.id) for folder in folders}
+        if not backup.copied:
+            names &= {there.name}
+        if (manifest.id, manifest.database) != (backup.id, backup.database) or (
+            signed.name not in names
+        ):
+            raise NotTrusted(
+                f"manifest {backup.manifest.name} tells of {signed.name}",
+                hint="Somebody moved or rewrote it; use another backup and find out who.",
+            )
+        faults = []
+        if signed.size != there.size:
+            faults.append(f"has {there.size} bytes, {signed.size} are signed")
+        if signed.sha1 and there.sha1 and signed.sha1 != there.sha1:
+            faults.append(f"has the SHA-1 {there.sha1}, {signed.sha1} is signed")
+        if not backup.copied and signed.file_id not in (there.file_id, *there.twins):
+            faults.append(f"is the file {there.file_id}, {signed.file_id} is signed")
+        if faults:
+            raise NotTrusted(
+                f"object {there.name} is not the one of its manifest: it {' and '.join(faults)}",
+                hint="Somebody put another in its place; use another backup and find out who.",
+            )
 
     def _get(self, place: Place) -> bytes:
         return self.store.get(place.name, place.file_id)
@@ -217,11 +221,19 @@ class Catalogue:
 
 @contextmanager
 def open_catalogue(
-    settings: Settings, told: Callable[[int], None] = lambda _size: None
+    settings: Settings,
+    told: Callable[[int], None] = lambda _size: None,
+    *,
+    key_file: Path | None = None,
+    unsigned: bool = False,
 ) -> Iterator[Catalogue]:
     """Authorise with the key of ``b2.json``, once, and yield the environment's backups.
 
-    ``told`` hears of bytes, as :class:`backup.bucket.store.Store`'s.
+    ``told`` hears of bytes, as :class:`backup.bucket.store.Store`'s; ``key_file`` and ``unsigned``
+    are :class:`backup.openpgp.opener.Opener`'s.
     """
-    with open_store(settings, settings.b2_key(B2_KEY), told) as store:
-        yield Catalogue(store, settings.prefix)
+    with (
+        open_store(settings, settings.b2_key(B2_KEY), told) as store,
+        Opener(settings, key_file, unsigned=unsigned) as opener,
+    ):
+        yield Catalogue(store, settings.prefix, opener)

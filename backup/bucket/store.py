@@ -12,6 +12,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from itertools import chain, islice
 from threading import Event
@@ -46,6 +47,8 @@ class StoredObject:
     """One version of one object in the bucket; times are in milliseconds since 1970.
 
     ``hidden`` is when something newer of that name came before it: a mark, or another object.
+    ``sha1`` is B2's own, which a large file has not; ``twins`` are the ids of what lost answers had
+    uploaded once more.
     """
 
     name: str
@@ -53,6 +56,13 @@ class StoredObject:
     size: int
     uploaded: int
     hidden: int | None = None
+    sha1: str | None = None
+    twins: tuple[str, ...] = ()
+
+    @property
+    def uploaded_at(self) -> datetime:
+        """When B2 took it, by B2's own clock."""
+        return datetime.fromtimestamp(self.uploaded / 1000, UTC)
 
 
 def _b2_error(doing: str, error: Exception) -> Failure:
@@ -250,6 +260,12 @@ def _stored(version: Any, others: Sequence[Any] = ()) -> StoredObject:
         int(version.size),
         int(version.upload_timestamp),
         min(later, default=None),
+        None if version.content_sha1 in (None, LARGE) else str(version.content_sha1),
+        tuple(
+            str(other.id_)
+            for other in others
+            if other.id_ != version.id_ and _is_twin(version, other)
+        ),
     )
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backup.openpgp.signature import Signers
 from backup.registry import load_registry
 from backup.settings import (
     ALERTS,
@@ -17,6 +16,8 @@ from backup.settings import (
     B2_RESULTS_KEY,
     DATABASE_URI,
     DRILL_KEY,
+    MANIFEST_KEY,
+    MANIFEST_RECIPIENT,
     NOMAD_TOKEN,
     RECIPIENTS,
     SERVERS,
@@ -30,16 +31,17 @@ from frame.failure import WrongUse
 from frame.output import screen
 
 if TYPE_CHECKING:
-    from backup.bucket.catalogue import Catalogue
-    from backup.manifest import Manifest
+    from backup.bucket.catalogue import Catalogue, Chosen
 
 FILES = [
     (DATABASE_URI, "run: the source's URI, postgresql://user:password@host/database"),
     (RECIPIENTS, "run, keys, coverage: armoured public keys; a dump is encrypted to each"),
-    (SIGNING_KEY, "run, keys: the armoured private key that signs manifests"),
+    (MANIFEST_RECIPIENT, "run, keys, coverage: the public key that opens manifests and no dump"),
+    (SIGNING_KEY, "run, drill, keys: the armoured private key that signs manifests, or reports"),
     (B2_KEY, 'all but keys and sweep: {"key_id": "...", "key": "..."}'),
     (SIGNERS, 'show, verify, restore, drill, coverage, monthly: {"hr": "public key", ...}'),
     (DRILL_KEY, "verify, restore, drill: a private key without a passphrase"),
+    (MANIFEST_KEY, "coverage, monthly, show, list: the one that opens manifests and no dump"),
     (B2_RESULTS_KEY, "drill, where b2.json may not write: a key for PREFIX/drills/"),
     (SERVERS, 'coverage: {"postgres": "postgresql://...", ...}'),
     (
@@ -75,7 +77,8 @@ KeyFile = Annotated[
     Path | None, typer.Option(help="Private key to decrypt with (default: drill_key.asc).")
 ]
 Unsigned = Annotated[
-    bool, typer.Option("--unsigned", help="Accept a manifest whose signature cannot be checked.")
+    bool,
+    typer.Option("--unsigned", help="Accept the one of --id whose signature cannot be checked."),
 ]
 
 
@@ -98,16 +101,12 @@ def parse_moment(text: str | None) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def find_manifest(
+def find_backup(
     catalogue: Catalogue,
     settings: Settings,
     names: list[str],
     identifier: str | None,
     at: datetime | None = None,
-    *,
-    unsigned: bool,
-) -> Manifest:
-    """Return the manifest of the backup ``identifier``, or of the newest of ``names``."""
-    databases = load_registry(settings.registry).select(names)
-    backup = catalogue.find(databases, identifier, at)
-    return catalogue.manifest(backup, Signers.of(settings, trusting=unsigned))
+) -> Chosen:
+    """Return the backup ``identifier``, or the newest trusted one of ``names``, as opened."""
+    return catalogue.find(load_registry(settings.registry).select(names), identifier, at)

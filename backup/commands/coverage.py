@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import typer
 from rich.markup import escape
 
-from backup.bucket.catalogue import merged, open_catalogue
+from backup.bucket.catalogue import open_catalogue
+from backup.bucket.layout import merged
 from backup.commands.app import Timeout, app, out, read_settings
 from backup.deadline import parse_duration, time_limit
 from backup.openpgp.expiry import key_states
-from backup.openpgp.signature import Signers
 from backup.proof.alerts import Alerts
 from backup.proof.coverage import Kept, Row, judge, judge_keys, survey
-from backup.proof.drill import LOOKED_AT, kept_reports
+from backup.proof.kept import LOOKED_AT, kept_reports
 from backup.proof.report import human_age, human_bytes
 from backup.registry import load_registry
 from frame.failure import Failure
@@ -57,27 +57,24 @@ def coverage(timeout: Timeout = "15m", as_json: AsJson = False) -> None:
 
 def _ask(settings: Settings) -> list[Row]:
     """Ask servers and bucket and return every row."""
-    registry, signers, now = (
-        load_registry(settings.registry),
-        Signers.of(settings),
-        datetime.now(UTC),
-    )
+    registry, now = load_registry(settings.registry), datetime.now(UTC)
     servers = survey(settings, registry)
     bucket, signing = {}, {}
     with open_catalogue(settings) as catalogue:
         for entry in registry.entries:
             copies = catalogue.kept(entry.name)
-            backups = merged(catalogue.made(entry.name), copies)
+            backups = merged([*catalogue.made(entry.name), *copies])
             manifest: Manifest | Failure | None = None
             try:
                 for newest in (*copies[-1:], *backups[-1:]):
-                    manifest = catalogue.manifest(newest, signers)
+                    manifest = catalogue.manifest(newest)
                     signing[entry.name] = manifest.signer
             except Failure as error:
                 manifest = error
             bucket[entry.name] = Kept(backups, copies, manifest)
-        drills = kept_reports(catalogue.store, settings.prefix, LOOKED_AT)
-    keys = key_states(settings, signing, now)
+        signers = catalogue.opener.signers
+        drills = kept_reports(catalogue.store, settings.prefix, LOOKED_AT, signers)
+        keys = list(key_states(settings, now, signing=signing, signers=signers))
     return [*judge(registry, servers, bucket, drills, now), *judge_keys(keys)]
 
 

@@ -8,11 +8,11 @@ import typer
 from pydantic import TypeAdapter
 
 from backup.bucket import monthly
-from backup.bucket.catalogue import Backup, open_catalogue
+from backup.bucket.catalogue import open_catalogue
+from backup.bucket.layout import Backup
 from backup.bucket.lifecycle import Rule, State, apply, states
 from backup.commands.app import Scope, Timeout, app, out, read_settings
 from backup.deadline import parse_duration, time_limit
-from backup.openpgp.signature import Signers
 from backup.proof.alerts import Alerts
 from backup.registry import load_registry
 from frame.output import AsJson, print_json, table
@@ -34,8 +34,7 @@ def keep_monthly(names: Scope = None, timeout: Timeout = "4h", as_json: AsJson =
         time_limit(parse_duration(timeout)),
         open_catalogue(settings) as catalogue,
     ):
-        signers = Signers.of(settings)
-        copied = monthly.keep(catalogue, settings.prefix, entries, signers, datetime.now(UTC))
+        copied = monthly.keep(catalogue, settings.prefix, entries, datetime.now(UTC))
     if as_json:
         print_json(TypeAdapter(list[Backup]).dump_python(copied, mode="json"))
         return

@@ -29,7 +29,7 @@ def check_keys(
     Exit 1 if one does not serve, or soon will not.
     """
     settings = read_settings()
-    found = list(key_states(settings, {}, datetime.now(UTC), days))
+    found = list(key_states(settings, datetime.now(UTC), days))
     if not found:
         raise WrongUse(
             f"neither {RECIPIENTS} nor {SIGNING_KEY} is in {settings.secrets_dir}",

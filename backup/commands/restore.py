@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from backup.commands.app import (
     Timeout,
     Unsigned,
     app,
-    find_manifest,
+    find_backup,
     parse_moment,
     read_settings,
 )
@@ -60,9 +61,11 @@ def verify(
     with (
         time_limit(parse_duration(timeout)),
         progress() as advance,
-        open_catalogue(settings, partial(advance, identifier)) as catalogue,
+        open_catalogue(
+            settings, partial(advance, identifier), key_file=key_file, unsigned=unsigned
+        ) as catalogue,
     ):
-        manifest = find_manifest(catalogue, settings, [], identifier, unsigned=unsigned)
+        manifest = find_backup(catalogue, settings, [], identifier).manifest
         with private_key(key_file or settings.secret_path(DRILL_KEY)) as ring:
             verify_backup(catalogue.store, manifest, ring)
     if as_json:
@@ -95,7 +98,7 @@ def _target(into_env: str | None, into_file: Path | None, to: Path | None) -> Po
 def restore(
     name: Annotated[str, typer.Argument(help="Database, as the registry calls it.")],
     identifier: Annotated[
-        str | None, typer.Option("--id", help="Backup to restore (default: the newest).")
+        str | None, typer.Option("--id", help="Backup to restore (default: the newest trusted).")
     ] = None,
     at: Annotated[
         str | None, typer.Option(help="The newest backup from this time or before it, UTC.")
@@ -143,6 +146,11 @@ def restore(
     scratch disk while it is loaded. What is no database - a server's roles, a snapshot of Nomad or
     Vault - goes to a file.
     """
+    if unsigned and identifier is None:
+        raise WrongUse(
+            "--unsigned takes what nobody can vouch for, so it is not chosen for you",
+            hint="Name the backup by --id as well; `backup list` shows them.",
+        )
     settings = read_settings()
     target = _target(into_env, into_file, to)
     moment = parse_moment(at)
@@ -150,9 +158,12 @@ def restore(
     with (
         time_limit(parse_duration(timeout)),
         progress() as advance,
-        open_catalogue(settings, partial(advance, name)) as catalogue,
+        open_catalogue(
+            settings, partial(advance, name), key_file=key_file, unsigned=unsigned
+        ) as catalogue,
     ):
-        manifest = find_manifest(catalogue, settings, [name], identifier, moment, unsigned=unsigned)
+        chosen = find_backup(catalogue, settings, [name], identifier, moment)
+        manifest = chosen.manifest
         if manifest.kind != "database" and not isinstance(target, Path):
             raise WrongUse(
                 f"{name} is no database but {KINDS[manifest.kind].WORDS}",
@@ -169,6 +180,7 @@ def restore(
                 )  # fmt: skip
                 into = target.database()
     if as_json:
-        print_json({"database": name, "id": manifest.id, "into": into})
+        passed_over = [asdict(passed) for passed in chosen.passed_over]
+        print_json({"database": name, "id": manifest.id, "into": into, "passed_over": passed_over})
     else:
         typer.echo(f"restored {manifest.id} of {name} into {into}")

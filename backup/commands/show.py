@@ -9,8 +9,9 @@ import typer
 from pydantic import TypeAdapter
 from rich.markup import escape
 
-from backup.bucket.catalogue import Backup, open_catalogue
-from backup.commands.app import Scope, Unsigned, app, find_manifest, out, read_settings
+from backup.bucket.catalogue import open_catalogue
+from backup.bucket.layout import Backup
+from backup.commands.app import KeyFile, Scope, Unsigned, app, find_backup, out, read_settings
 from backup.proof.report import human_age, human_bytes
 from backup.registry import load_registry
 from frame.output import AsJson, print_json, table
@@ -47,6 +48,7 @@ def show(
     identifier: Annotated[
         str, typer.Argument(metavar="ID", help="Id of the backup, as `backup list` shows it.")
     ],
+    key_file: KeyFile = None,
     unsigned: Unsigned = False,
     as_json: AsJson = False,
 ) -> None:
@@ -55,8 +57,8 @@ def show(
     The signature of its manifest is checked first. As JSON it is the manifest itself.
     """
     settings = read_settings()
-    with open_catalogue(settings) as catalogue:
-        manifest = find_manifest(catalogue, settings, [], identifier, unsigned=unsigned)
+    with open_catalogue(settings, key_file=key_file, unsigned=unsigned) as catalogue:
+        manifest = find_backup(catalogue, settings, [], identifier).manifest
     if as_json:
         typer.echo(manifest.to_json().decode())
         return

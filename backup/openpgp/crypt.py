@@ -11,35 +11,22 @@ import os
 import tempfile
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backup.openpgp.key import Key, parse_keys
 from backup.pipeline import ChildFailed, Pipeline, Stage, run_tool
 from backup.postgres.connection import plain_environment
 from backup.scratch import MORE_ROOM, private_directory
 from frame.failure import Failure, WrongUse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
+DECRYPTED = "[GNUPG:] DECRYPTION_OKAY"
 GPG = ("gpg", "--no-options", "--batch", "--no-tty", "--quiet", "--with-colons")
-CAPABILITIES = 11  # the field's place in gpg's colon format (doc/DETAILS)
-VALUE = 9
-EXPIRY = 6  # seconds since 1970, empty for never
 LEAST_RECIPIENTS = 2  # the offline recovery key, and the drill's
 KEYRINGS = Path(tempfile.gettempdir())
-LAST = datetime.max.replace(tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class Key:
-    """A key pair's fingerprint, what gpg would use it for today, and until when."""
-
-    fingerprint: str
-    encrypts: bool
-    signs: bool = False
-    expires: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -60,12 +47,37 @@ class Keyring:
         Without gpg's own compression, which is six times slower than the encryption and would
         find nothing to save after zstd. ``trust-model always``: the ring holds what Vault gave.
         """
+        return self._encryption("--compress-algo=none")
+
+    def _encryption(self, *words: str | Path) -> Stage:
         recipients = [f"--recipient={fingerprint}" for fingerprint in self.fingerprints]
         argv = [
             *GPG, "--homedir", str(self.home), "--no-autostart", "--trust-model=always",
-            "--compress-algo=none", *recipients, "--output=-", "--encrypt",
+            *recipients, "--output=-", "--encrypt", *words,
         ]  # fmt: skip
         return Stage(argv, plain_environment())
+
+    def encrypt(self, data: bytes) -> bytes:
+        """Return ``data`` encrypted to every key of the ring. Raises :class:`ChildFailed`."""
+        with private_directory(self.home, "plain") as directory:
+            plain = directory / "plain"
+            plain.write_bytes(data)
+            hint = "Look at the message of gpg, and at the public keys."
+            with Pipeline([self._encryption(plain)], hint=hint) as pipeline:
+                return pipeline.read_all()
+
+    def decrypt(self, data: bytes) -> bytes:
+        """Return what is encrypted in ``data``, all of it. Raises :class:`ChildFailed`."""
+        with private_directory(self.home, "encrypted") as directory:
+            encrypted = directory / "encrypted"
+            encrypted.write_bytes(data)
+            stage = self.decrypt_stage()
+            stage = Stage([*stage.argv, encrypted], stage.environment)
+            with Pipeline([stage], hint="Give the private key of a recipient.") as pipeline:
+                plain = pipeline.read_all()
+                if DECRYPTED not in pipeline.stderr(0):
+                    raise ChildFailed("gpg found nothing that is encrypted", hint=pipeline.hint)
+                return plain
 
     def decrypt_stage(self) -> Stage:
         """Return the stage that decrypts its input with the ring's private key."""
@@ -73,54 +85,16 @@ class Keyring:
         return Stage(argv, plain_environment())
 
 
-def parse_keys(colons: str) -> tuple[Key, ...]:
-    """Return the primary keys in gpg's ``--with-colons`` listing of public or secret keys.
-
-    gpg writes a capability in upper case when the key as a whole can be used for it, so ``E`` and
-    ``S`` are missing from a key that is expired or revoked. A key serves until it expires itself or
-    the last of its subkeys that encrypt does.
-    """
-    keys: list[Key] = []
-    for block in _blocks(colons):
-        primary = block[0]
-        fingerprint = next(fields[VALUE] for fields in block if fields[0] == "fpr")
-        subkeys = [
-            _expiry(fields) or LAST
-            for fields in block
-            if fields[0] in ("sub", "ssb") and "e" in fields[CAPABILITIES]
-        ]
-        until = min(_expiry(primary) or LAST, max(subkeys, default=LAST))
-        expires = None if until == LAST else until
-        usable = primary[CAPABILITIES]
-        keys.append(Key(fingerprint, "E" in usable, "S" in usable, expires))
-    return tuple(keys)
-
-
-def _blocks(colons: str) -> list[list[list[str]]]:
-    """Return the lines of each key, split into fields."""
-    blocks: list[list[list[str]]] = []
-    for fields in (line.split(":") for line in colons.splitlines()):
-        if fields[0] in ("pub", "sec"):
-            blocks.append([])
-        if blocks:
-            blocks[-1].append(fields)
-    return blocks
-
-
-def _expiry(fields: list[str]) -> datetime | None:
-    return datetime.fromtimestamp(int(fields[EXPIRY]), UTC) if fields[EXPIRY] else None
-
-
 @contextmanager
-def _imported(armoured: Path, listing: str) -> Iterator[Keyring]:
+def _imported(*armoured: Path, listing: str) -> Iterator[Keyring]:
     with private_directory(KEYRINGS, "gpg", sockets=True) as home:
         environment = plain_environment()
         try:
-            run_tool([*GPG, "--homedir", home, "--import", armoured], environment)
+            run_tool([*GPG, "--homedir", home, "--import", *armoured], environment)
             colons = run_tool([*GPG, "--homedir", home, listing], environment)
         except ChildFailed as error:
             raise WrongUse(
-                f"keys in {armoured} cannot be imported ({error.message})",
+                f"keys in {_files(armoured)} cannot be imported ({error.message})",
                 hint="Render the file as the output of gpg --armor --export.",
             ) from error
         try:
@@ -130,39 +104,80 @@ def _imported(armoured: Path, listing: str) -> Iterator[Keyring]:
                 run_tool(["gpgconf", "--homedir", home, "--kill", "gpg-agent"], environment)
 
 
+def _files(paths: Sequence[Path]) -> str:
+    return " and ".join(map(str, paths))
+
+
 @contextmanager
-def public_keys(armoured: Path) -> Iterator[Keyring]:
-    """Yield a ring of the public keys in ``armoured``, good or not."""
-    with _imported(armoured, "--list-keys") as ring:
+def public_keys(*armoured: Path) -> Iterator[Keyring]:
+    """Yield a ring of the public keys in ``armoured``, good or not; a private one is refused."""
+    with _imported(*armoured, listing="--list-keys") as ring:
+        if any((ring.home / "private-keys-v1.d").glob("*.key")):
+            raise WrongUse(
+                f"{_files(armoured)} holds a private key, only public ones belong there",
+                hint="Replace it by the output of gpg --armor --export, and count that private "
+                "key as lost: whoever reads this file can open what is encrypted to it.",
+            )
         yield ring
 
 
 @contextmanager
-def recipients(armoured: Path) -> Iterator[Keyring]:
-    """Yield a ring of the public keys in ``armoured``, each of which can be encrypted to now."""
+def recipients(armoured: Path, recovery: str | None = None) -> Iterator[Keyring]:
+    """Yield a ring of the public keys in ``armoured``, each of which can be encrypted to now.
+
+    With ``recovery``, the fingerprint of the recovery key, that must be one of them.
+    """
     with public_keys(armoured) as ring:
-        useless = [key.fingerprint for key in ring.keys if not key.encrypts]
-        if useless:
-            raise WrongUse(
-                f"key {useless[0]} in {armoured} is expired, revoked or cannot encrypt",
-                hint="Put a valid public key with an encryption subkey there.",
-            )
+        _require_encrypting(ring, armoured)
         if len(ring.keys) < LEAST_RECIPIENTS:
             raise WrongUse(
                 f"{armoured} holds {len(ring.keys)} keys, expected {LEAST_RECIPIENTS} or more",
                 hint="Put the public keys of recovery and of the drill there: losing one private "
                 "key must not lose every backup.",
             )
+        if recovery and recovery not in ring.fingerprints:
+            raise WrongUse(
+                f"{armoured} lacks the recovery key {recovery}, which is pinned",
+                hint="Put its public key there. If recovery has a new key, pin that one: "
+                "recovery_key in databases.toml, or BACKUP_RECOVERY_KEY.",
+            )
         yield ring
 
 
 @contextmanager
-def private_key(armoured: Path) -> Iterator[Keyring]:
-    """Yield a ring of the private key in ``armoured``, which must need no passphrase."""
-    with _imported(armoured, "--list-secret-keys") as ring:
+def manifest_recipients(of_dumps: Path, of_manifests: Path) -> Iterator[Keyring]:
+    """Yield a ring of all that manifests are encrypted to: the dump's keys, and the manifests' own.
+
+    That one opens manifests and no dump, so it may not be among the dump's.
+    """
+    with public_keys(of_dumps) as dumps, public_keys(of_manifests) as manifests:
+        shared = set(dumps.fingerprints) & set(manifests.fingerprints)
+    if shared:
+        raise WrongUse(
+            f"key {shared.pop()} is in {of_dumps} and in {of_manifests}",
+            hint="Make a key of its own for manifests: whoever holds it is to open no dump.",
+        )
+    with public_keys(of_dumps, of_manifests) as ring:
+        _require_encrypting(ring, of_dumps, of_manifests)
+        yield ring
+
+
+def _require_encrypting(ring: Keyring, *armoured: Path) -> None:
+    useless = [key.fingerprint for key in ring.keys if not key.encrypts]
+    if useless:
+        raise WrongUse(
+            f"key {useless[0]} in {_files(armoured)} is expired, revoked or cannot encrypt",
+            hint="Put a valid public key with an encryption subkey there.",
+        )
+
+
+@contextmanager
+def private_key(*armoured: Path) -> Iterator[Keyring]:
+    """Yield a ring of the private keys in ``armoured``, which must need no passphrase."""
+    with _imported(*armoured, listing="--list-secret-keys") as ring:
         if not ring.keys:
             raise WrongUse(
-                f"{armoured} holds no private key",
+                f"{_files(armoured)} holds no private key",
                 hint="Render the file as the output of gpg --armor --export-secret-keys.",
             )
         yield ring
@@ -191,5 +206,5 @@ def decrypt(
             if os.strerror(errno.ENOSPC) in error.message:
                 raise Failure(error.message, hint=MORE_ROOM) from error
             raise
-        if "[GNUPG:] DECRYPTION_OKAY" not in pipeline.stderr(0):
+        if DECRYPTED not in pipeline.stderr(0):
             raise ChildFailed("gpg found nothing that is encrypted", hint=hint)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from backup.openpgp.crypt import Key, private_key, public_keys
-from backup.openpgp.signature import Signers
-from backup.settings import RECIPIENTS, SIGNING_KEY
+from backup.openpgp.crypt import private_key, public_keys
+from backup.openpgp.key import EVER
+from backup.settings import MANIFEST_RECIPIENT, RECIPIENTS, SIGNING_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from backup.openpgp.key import Key, Use
+    from backup.openpgp.signature import Signers
     from backup.settings import Settings
 
 WARN_DAYS = 60
@@ -36,36 +38,43 @@ class KeyState(BaseModel):
 
 
 def key_states(
-    settings: Settings, signing: Mapping[str, str], now: datetime, days: int = WARN_DAYS
+    settings: Settings,
+    now: datetime,
+    days: int = WARN_DAYS,
+    *,
+    signing: Mapping[str, str] | None = None,
+    signers: Signers | None = None,
 ) -> Iterator[KeyState]:
-    """Yield how each key is that the secret files hold, ``days`` before it expires.
+    """Yield how each key is that the secret files hold, ``days`` before gpg would not use it.
 
-    ``signing`` tells the fingerprint of the key that each entry signs with now: of the public keys
-    that signatures are held against, which keep old ones, it is these that matter.
+    ``signing`` tells the fingerprint of the key that each job signs with now: of the public keys
+    of ``signers``, which keep old ones, it is these that matter.
     """
     soon = now + timedelta(days=days)
-    if (recipients := settings.secret_path(RECIPIENTS)).exists():
-        with public_keys(recipients) as ring:
-            for key in ring.keys:
-                yield _state("encrypts", key, serves=key.encrypts, soon=soon)
+    for name, use in ((RECIPIENTS, "encrypts"), (MANIFEST_RECIPIENT, "encrypts manifests")):
+        if (armoured := settings.secret_path(name)).exists():
+            with public_keys(armoured) as ring:
+                for key in ring.keys:
+                    yield _state(use, key, "e", soon)
     if (own := settings.secret_path(SIGNING_KEY)).exists():
         with private_key(own) as ring:
             for key in ring.keys:
-                yield _state("signs", key, serves=key.signs, soon=soon)
-    for entry, fingerprint in signing.items():
-        for key in Signers.of(settings).keys(entry):
+                yield _state("signs", key, "s", soon)
+    for entry, fingerprint in (signing or {}).items():
+        for key in signers.keys(entry) if signers else ():
             if key.fingerprint == fingerprint:
-                yield _state(f"signs {entry}", key, serves=key.signs, soon=soon)
+                yield _state(f"signs {entry}", key, "s", soon)
 
 
-def _state(use: str, key: Key, *, serves: bool, soon: datetime) -> KeyState:
+def _state(name: str, key: Key, use: Use, soon: datetime) -> KeyState:
+    until = key.until(use)
     return KeyState(
-        use=use,
+        use=name,
         fingerprint=key.fingerprint,
-        expires=f"{key.expires.astimezone(UTC):%Y-%m-%d}" if key.expires else None,
+        expires=None if until in (None, EVER) else f"{until:%Y-%m-%d}",
         state="expired, revoked or of another kind"
-        if not serves
+        if until is None
         else "expires soon"
-        if key.expires and key.expires < soon
+        if until < soon
         else "well",
     )

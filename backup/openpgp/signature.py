@@ -5,25 +5,25 @@ A detached OpenPGP signature, so that ``gpg --verify`` on any machine says the s
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import threading
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Self
 
-from backup.openpgp.crypt import GPG, KEYRINGS, Key, Keyring, private_key, public_keys
+from backup.openpgp.crypt import GPG, KEYRINGS, Keyring, private_key, public_keys
 from backup.pipeline import ChildFailed, run_tool
 from backup.postgres.connection import plain_environment
 from backup.scratch import private_directory
 from backup.settings import SIGNERS, read_json
 from frame.failure import Failure, WrongUse
-from frame.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from backup.openpgp.key import Key
     from backup.settings import Settings
-
-log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,46 +60,78 @@ def signer(armoured: Path) -> Iterator[Signer]:
         yield Signer(ring)
 
 
-@dataclass(frozen=True)
-class Signers:
-    """The public keys that manifests are held against.
+class NotTrusted(Failure):
+    """It is not what a job of ours made, or nobody can tell that it is."""
 
-    ``trusting`` takes what has no signature, or one that no key is there for, and says so in the
-    log; never one that was checked and is wrong.
+
+@dataclass(frozen=True)
+class Signed:
+    """An object and its detached signature; ``what`` it is in an error's words, of which job.
+
+    ``uploaded`` is when B2 took the signature, None where that says nothing of when it was made.
     """
 
-    armoured: Path
-    trusting: bool = False
+    what: str
+    signer: str
+    data: bytes
+    signature: bytes | None
+    uploaded: datetime | None = None
+
+
+class Signers:
+    """The public keys that signatures are held against; rings of them live as long as the block."""
+
+    def __init__(self, armoured: Path) -> None:
+        """Read them from ``armoured`` when they are needed."""
+        self.armoured = armoured
+        self._opened = ExitStack()
+        self._rings: dict[str, Keyring] = {}
+        self._lock = threading.Lock()
 
     @classmethod
-    def of(cls, settings: Settings, *, trusting: bool = False) -> Signers:
+    def of(cls, settings: Settings) -> Signers:
         """Return the signers that the settings' secret file names."""
-        return cls(settings.secret_path(SIGNERS), trusting)
+        return cls(settings.secret_path(SIGNERS))
 
-    def check(self, name: str, entry: str, data: bytes, signature: bytes | None) -> None:
-        """Raise :class:`Failure` unless ``data``, of object ``name``, is signed for ``entry``.
+    def __enter__(self) -> Self:
+        return self
 
-        A signature counts although its key has expired since, and not once the key is revoked.
+    def __exit__(self, *error: object) -> None:
+        self._rings.clear()
+        self._opened.close()
+
+    def check(self, signed: Signed) -> None:
+        """Raise :class:`NotTrusted` unless the job's key signed, and was good at that time.
+
+        A signature counts although its key has ended since, and not once the key is revoked. Who
+        has taken a key that has ended can date a signature back, but not what B2 says of it.
         """
-        try:
-            if signature is None:
-                raise Failure(
-                    f"manifest {name} is not signed",
-                    hint="Use another backup, or --unsigned if you know where this one is from.",
-                )
-            self._public_key(entry)
-        except Failure as error:
-            if not self.trusting:
-                raise
-            log.warning("signature not checked, as you wish", object=name, why=error.message)
-        else:
-            self._verify(name, entry, data, signature)
+        if signed.signature is None:
+            raise NotTrusted(
+                f"{signed.what} is not signed",
+                hint="Use another, or --id with --unsigned if you know where it is from.",
+            )
+        ring = self._ring(signed.signer)
+        signature = self._read(ring, signed.data, signed.signature)
+        ends = [key.end_of(signature.by) for key in ring.keys] if signature else []
+        end = next(filter(None, ends), None)
+        if signature is None or end is None:
+            raise NotTrusted(
+                f"{signed.what} is not signed by the key of {signed.signer}",
+                hint="Somebody else wrote or changed it; use another and find out who.",
+            )
+        made = max(signature.made, signed.uploaded or signature.made)
+        if made >= end:
+            raise NotTrusted(
+                f"{signed.what} is signed at {made:%Y-%m-%d %H:%M} UTC by a key of "
+                f"{signed.signer} that ended at {end:%Y-%m-%d %H:%M}",
+                hint="Somebody has that old key; use another and find out who.",
+            )
 
-    def _verify(self, name: str, entry: str, data: bytes, signature: bytes) -> None:
-        with (
-            private_directory(KEYRINGS, "signed") as directory,
-            self._ring(entry) as ring,
-        ):
+    @staticmethod
+    def _read(ring: Keyring, data: bytes, signature: bytes) -> _Signature | None:
+        """Return what gpg tells of a signature that is good, None of any other."""
+        with private_directory(ring.home, "signed") as directory:
             signed, detached = directory / "signed", directory / "detached"
             signed.write_bytes(data)
             detached.write_bytes(signature)
@@ -108,36 +140,34 @@ class Signers:
                 "--status-fd=1", "--verify", str(detached), str(signed),
             ]  # fmt: skip
             try:
-                told = run_tool(verify, plain_environment())
+                status = run_tool(verify, plain_environment())
             except ChildFailed:
-                told = ""
-        # A bad, expired or unknown signature and one of a revoked key are told by other words.
-        if not any(word in told for word in ("[GNUPG:] GOODSIG ", "[GNUPG:] EXPKEYSIG ")):
-            raise Failure(
-                f"manifest {name} is not signed by the key of {entry}",
-                hint="Somebody else wrote or changed it; use another backup and find out who.",
-            )
+                return None
+        return _read_status(status)
 
-    def keys(self, entry: str) -> tuple[Key, ...]:
-        """Return the public keys of ``entry``, those of before among them; none if it has none."""
-        if entry not in self._public_keys():
-            return ()
-        with self._ring(entry) as ring:
-            return ring.keys
+    def keys(self, name: str) -> tuple[Key, ...]:
+        """Return the public keys of ``name``, those of before among them; none if it has none."""
+        return self._ring(name).keys if name in self._public_keys() else ()
 
-    @contextmanager
-    def _ring(self, entry: str) -> Iterator[Keyring]:
-        with private_directory(KEYRINGS, "signer") as directory:
-            armoured = directory / "key"
-            armoured.write_bytes(self._public_key(entry))
-            with public_keys(armoured) as ring:
-                yield ring
+    def knows(self, name: str) -> bool:
+        """Tell whether there is a key of ``name``, and a file at all."""
+        return self.armoured.exists() and name in self._public_keys()
 
-    def _public_key(self, entry: str) -> bytes:
+    def _ring(self, name: str) -> Keyring:
+        with self._lock:
+            if name not in self._rings:
+                armoured = self._public_key(name)
+                directory = self._opened.enter_context(private_directory(KEYRINGS, "signer"))
+                file = directory / "key"
+                file.write_bytes(armoured)
+                self._rings[name] = self._opened.enter_context(public_keys(file))
+            return self._rings[name]
+
+    def _public_key(self, name: str) -> bytes:
         keys = self._public_keys()
-        if entry not in keys:
-            raise WrongUse(f"secret file {self.armoured} has no key of {entry}", hint=self._hint())
-        return keys[entry].encode()
+        if name not in keys:
+            raise WrongUse(f"secret file {self.armoured} has no key of {name}", hint=self._hint())
+        return keys[name].encode()
 
     def _public_keys(self) -> dict[str, str]:
         """Return the armoured public keys, by the name of what they sign for."""
@@ -146,5 +176,25 @@ class Signers:
     def _hint(self) -> str:
         return (
             f"Keep {self.armoured.name} with the recovery key: JSON, armoured public keys by name. "
-            "Without it, --unsigned restores what cannot be checked."
+            "Without it, --id with --unsigned restores what cannot be checked."
         )
+
+
+@dataclass(frozen=True)
+class _Signature:
+    """A signature: the fingerprint of the key or subkey that made it, and when it says it did."""
+
+    by: str
+    made: datetime
+
+
+def _read_status(status: str) -> _Signature | None:
+    """Return the one good signature of which gpg's status lines (doc/DETAILS) tell."""
+    lines = [line.split()[1:] for line in status.splitlines() if line.startswith("[GNUPG:] ")]
+    words = [line[0] for line in lines if line]
+    valid = [line for line in lines if line and line[0] == "VALIDSIG"]
+    good = words.count("GOODSIG") + words.count("EXPKEYSIG")  # ended since
+    # A bad, expired or unknown signature and one of a revoked key are told by other words.
+    if good != 1 or len(valid) != 1 or words.count("NEWSIG") != 1:
+        return None
+    return _Signature(valid[0][1], datetime.fromtimestamp(int(valid[0][3]), UTC))

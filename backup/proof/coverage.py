@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from backup.bucket.catalogue import Backup
+    from backup.bucket.layout import Backup
     from backup.manifest import Manifest
     from backup.openpgp.expiry import KeyState
     from backup.proof.report import DrillReport, DrillResult

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import psycopg
-from pydantic import ValidationError
 
-from backup.bucket.catalogue import Backup, open_catalogue
-from backup.bucket.store import Store, open_store
+from backup.bucket.catalogue import open_catalogue
 from backup.kinds import KINDS
 from backup.openpgp.crypt import Keyring, private_key
-from backup.openpgp.signature import Signers
 from backup.postgres.connection import one_line
-from backup.proof.page import page
+from backup.proof.kept import drill_signer, keep_report
 from backup.proof.report import PROMISE_SECONDS, DrillReport, DrillResult
-from backup.registry import DRILLS
-from backup.settings import B2_RESULTS_KEY, DRILL_KEY, Settings
+from backup.settings import DRILL_KEY, Settings
 from frame.failure import Failure, Stopped
 from frame.log import get_logger
 from frame.version import own_version
@@ -26,13 +21,10 @@ from frame.version import own_version
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from backup.bucket.catalogue import Catalogue
+    from backup.bucket.catalogue import Catalogue, Chosen
     from backup.kinds.origin import Proof
     from backup.manifest import Manifest
     from backup.registry import Entry
-
-LOOKED_AT = 100  # the last monthly drill is among them, however many were held by hand since
-SHOWN = 24  # earlier drills in the chart: two years
 
 log = get_logger(__name__)
 
@@ -53,6 +45,7 @@ def run_drill(
     started = datetime.now(UTC)
     with (
         private_key(settings.secret_path(DRILL_KEY)) as ring,
+        drill_signer(settings) as signing,
         open_catalogue(settings, told) as catalogue,
     ):
         results: list[DrillResult] = []
@@ -74,7 +67,7 @@ def run_drill(
             databases=tuple(results),
             program_version=own_version(),
         )
-        _keep(settings, catalogue.store, report)
+        keep_report(settings, catalogue.store, report, signing, catalogue.opener.signers)
     return report
 
 
@@ -86,10 +79,10 @@ def _drill_one(
     jobs: int,
     at: datetime | None,
 ) -> DrillResult:
-    backup: Backup | None = None
+    chosen: Chosen | None = None
     try:
-        backup = catalogue.find([database], at=at)
-        return _restore_and_compare(settings, catalogue, ring, backup, jobs)
+        chosen = catalogue.find([database], at=at)
+        return _restore_and_compare(settings, catalogue, ring, chosen, jobs)
     except Failure as error:
         why = error.message
     except psycopg.Error as error:
@@ -97,8 +90,9 @@ def _drill_one(
     except Exception as error:  # one database's surprise must not spare the others
         why = f"{type(error).__name__}: {error}"
     log.error("drill failed", database=database.name, why=why)
-    if backup is None:
+    if chosen is None:
         return DrillResult(database=database.name, verdict="failed", findings=(why,))
+    backup = chosen.backup
     return DrillResult(
         database=database.name,
         verdict="failed",
@@ -110,12 +104,15 @@ def _drill_one(
 
 
 def _restore_and_compare(
-    settings: Settings, catalogue: Catalogue, ring: Keyring, backup: Backup, jobs: int
+    settings: Settings, catalogue: Catalogue, ring: Keyring, chosen: Chosen, jobs: int
 ) -> DrillResult:
-    manifest = catalogue.manifest(backup, Signers.of(settings))
-    age = backup.age_seconds(datetime.now(UTC))
+    manifest = chosen.manifest
+    age = chosen.backup.age_seconds(datetime.now(UTC))
     proof = KINDS[manifest.kind].prove(settings, catalogue.store, ring, manifest, jobs)
-    return result(manifest, age, proof)
+    passed_over = tuple(f"{passed.id}: {passed.why}" for passed in chosen.passed_over)
+    return result(manifest, age, proof).model_copy(
+        update={"object_name": manifest.dump.name, "passed_over": passed_over}
+    )
 
 
 def result(manifest: Manifest, age: float, proof: Proof) -> DrillResult:
@@ -136,45 +133,3 @@ def result(manifest: Manifest, age: float, proof: Proof) -> DrillResult:
         digested=all(table.digest is not None for table in manifest.tables),
         findings=tuple(differences),
     )
-
-
-def _keep(settings: Settings, store: Store, report: DrillReport) -> None:
-    """Store the report and its page, by a key for results if the job was given one.
-
-    A report that cannot be kept changes no verdict; it is still printed.
-    """
-    folder = f"{settings.prefix}/{DRILLS}"
-    name = f"{folder}/{report.finished:%Y%m%dT%H%M%SZ}"
-    try:
-        with ExitStack() as opened:
-            if settings.secret_path(B2_RESULTS_KEY).exists():
-                key = settings.b2_key(B2_RESULTS_KEY)
-                results = opened.enter_context(open_store(settings, key))
-            elif store.may_write(name):
-                results = store
-            else:
-                log.warning("report not kept: the key cannot write", object=name)
-                return
-            results.put(f"{name}.json", report.model_dump_json(indent=2).encode())
-            kept = kept_reports(store, settings.prefix, SHOWN)
-            shown = page(report, [each for each in kept if each.started < report.started])
-            results.put(f"{name}.html", shown.encode(), content_type="text/html; charset=utf-8")
-    except Failure as error:
-        log.warning("report not kept", object=name, error=error.message)
-        return
-    log.info("report kept", object=name)
-
-
-def kept_reports(store: Store, prefix: str, count: int) -> list[DrillReport]:
-    """Return the last ``count`` reports in the bucket, oldest first, damaged ones left out."""
-    kept = sorted(
-        (stored for stored in store.list(f"{prefix}/{DRILLS}") if stored.name.endswith(".json")),
-        key=lambda stored: stored.name,
-    )
-    reports = []
-    for stored in kept[-count:]:
-        try:
-            reports.append(DrillReport.model_validate_json(store.get(stored.name, stored.file_id)))
-        except ValidationError:
-            log.warning("report cannot be read", object=stored.name)
-    return reports

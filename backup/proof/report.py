@@ -36,6 +36,12 @@ class DrillResult(BaseModel):
     rows_compared: int = 0
     digested: bool = Field(default=True, description="rows compared by digest, not only counted")
     findings: tuple[str, ...] = ()
+    object_name: str | None = Field(
+        default=None, description="of the dump, all of which was read and is what is signed"
+    )
+    passed_over: tuple[str, ...] = Field(
+        default=(), description="why newer backups are not trusted, newest first"
+    )
 
     @property
     def bytes_in_time(self) -> int | None:
@@ -133,6 +139,6 @@ def drill_table(report: DrillReport) -> Group:
         )
         found += [
             Text(f"{result.database}: {finding}", style="red")
-            for finding in result.findings[:SHOWN]
+            for finding in (*result.findings[:SHOWN], *result.passed_over[:SHOWN])
         ]
     return Group(results, Text(f"Of each database {report.which} was restored."), *found)

@@ -20,7 +20,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from backup.bucket.layout import manifest_name
 from backup.dump import run_backup
+from backup.openpgp.crypt import manifest_recipients
+from backup.openpgp.signature import signer
 from backup.postgres.contents import list_tables
 from backup.registry import Database
 from backup.settings import Settings
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
     from b2sdk.v3 import Bucket
 
+    from backup.manifest import Manifest
     from standins.b2_server.endpoint import B2Endpoint
     from tests.conftest import PostgresServer
 
@@ -119,6 +123,11 @@ def drill_key(gnupg_home: Path) -> OpenPgpKey:
 @pytest.fixture(scope="session")
 def recovery_key(gnupg_home: Path) -> OpenPgpKey:
     return make_key(gnupg_home, "recovery@example.org")
+
+
+@pytest.fixture(scope="session")
+def manifest_key(gnupg_home: Path) -> OpenPgpKey:
+    return make_key(gnupg_home, "manifests@example.org")
 
 
 @pytest.fixture(scope="session")
@@ -279,9 +288,10 @@ def house(
     database: str,
     drill_key: OpenPgpKey,
     recovery_key: OpenPgpKey,
+    manifest_key: OpenPgpKey,
     signing_key: OpenPgpKey,
 ) -> House:
-    """An environment as a job has it: a reading role, a writing key, public keys only."""
+    """An environment as jobs have it: a reading role, a writing key, no key that opens a dump."""
     role = f"dumper_{secrets.token_hex(4)}"
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(SAMPLE.encode())
@@ -293,9 +303,11 @@ def house(
     server, name = database.rpartition("@")[2].split("/")
     empty_house.secret("database_uri", f"postgresql://{role}:{PASSWORD}@{server}/{name}")
     empty_house.secret("recipients.asc", drill_key.public + recovery_key.public)
+    empty_house.secret("manifest_recipient.asc", manifest_key.public)
+    empty_house.secret("manifest_key.asc", manifest_key.private)
     empty_house.secret("signing_key.asc", signing_key.private)
     empty_house.settings.registry.write_text(SERVER + database_entry("hr", dbname=name))
-    signers = dict.fromkeys(("hr", "postgres_globals"), signing_key.public)
+    signers = dict.fromkeys(("hr", "postgres_globals", "restore-drill"), signing_key.public)
     empty_house.secret("signers.json", json.dumps(signers))
     return dataclasses.replace(empty_house, source=database)
 
@@ -307,6 +319,24 @@ def backed_up(house: House, drill_key: OpenPgpKey) -> House:
     house.read()
     house.secret("drill_key.asc", drill_key.private)
     return house
+
+
+def publish(house: House, manifest: Manifest, folder: str = "local/daily/hr") -> None:
+    """Put a manifest in place of the one there is, signed and encrypted as the job would."""
+    recipients = [
+        house.settings.secret_path(name) for name in ("recipients.asc", "manifest_recipient.asc")
+    ]
+    name = manifest_name(folder, manifest.id)
+    for version, _ in house.bucket.ls(folder, latest_only=False, recursive=True):
+        if version.file_name.startswith(name):
+            version.delete()
+    with (
+        manifest_recipients(*recipients) as ring,
+        signer(house.settings.secret_path("signing_key.asc")) as signing,
+    ):
+        data = ring.encrypt(manifest.to_json())
+        house.bucket.upload_bytes(signing.sign(data), f"{name}.asc")
+    house.bucket.upload_bytes(data, name)
 
 
 def add_megabytes(uri: str, count: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from backup.bucket.catalogue import Backup, Place, new_id
+from backup.bucket.layout import Backup, Place, new_id
 from backup.manifest import Source
 
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
@@ -25,8 +25,9 @@ def backup(
     stood: float | None = None,
 ) -> Backup:
     """Return a backup of ``age`` at :data:`NOW`; ``stood`` is how many days it was not hidden."""
-    place = Place(name=f"{folder}/x", file_id="x", size=size, stood=stood)
+    place = Place(name=f"{folder}/x", file_id="x", size=size, stood=stood, uploaded=NOW - age)
     return Backup(
         id=new_id(NOW - age, "00000000"), database=name, started=NOW - age, size=size,
         dump=place, manifest=place, signature=place if signed else None,
+        copied=folder == "monthly",
     )  # fmt: skip

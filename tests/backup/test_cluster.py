@@ -120,13 +120,18 @@ disable_mlock = true
 
 @pytest.fixture
 def signed(
-    empty_house: House, drill_key: OpenPgpKey, recovery_key: OpenPgpKey, signing_key: OpenPgpKey
+    empty_house: House,
+    drill_key: OpenPgpKey,
+    recovery_key: OpenPgpKey,
+    manifest_key: OpenPgpKey,
+    signing_key: OpenPgpKey,
 ) -> House:
     """An environment that backs up Nomad and Vault, and no server that it could ask."""
     with empty_house.settings.registry.open("a") as registry:
         for name in ("nomad", "vault"):
             registry.write(f'[[snapshot]]\nname = "{name}"\nschedule = "0 5 * * *"\n')
     empty_house.secret("recipients.asc", drill_key.public + recovery_key.public)
+    empty_house.secret("manifest_recipient.asc", manifest_key.public)
     empty_house.secret("signing_key.asc", signing_key.private)
     keys = dict.fromkeys(("nomad", "vault"), signing_key.public)
     empty_house.secret("signers.json", json.dumps(keys))

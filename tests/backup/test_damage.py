@@ -12,7 +12,11 @@ from tests.backup.conftest import contents
 if TYPE_CHECKING:
     from tests.backup.conftest import House
 
-LAYERS = {"dump": ".dump.zst.gpg", "manifest": ".manifest.json", "signature": ".manifest.json.asc"}
+LAYERS = {
+    "dump": ".dump.zst.gpg",
+    "manifest": ".manifest.json.gpg",
+    "signature": ".manifest.json.gpg.asc",
+}
 
 
 # A dump is read piece by piece; the other two are read whole, so one place in them says it all.

@@ -13,6 +13,7 @@ import pytest
 
 from backup.dump import run_backup
 from backup.manifest import Manifest
+from backup.openpgp.crypt import private_key
 from backup.postgres.connection import PostgresUri
 from backup.postgres.snapshot import exclusive
 from frame.failure import ExitCode, Failure, WrongUse
@@ -50,8 +51,8 @@ def test_a_backup_is_an_object_and_then_its_manifest(house: House) -> None:
     add_megabytes(house.source, 12)
     manifest = run_backup(house.settings, house.database)
     object_name, manifest_name, signature_name = house.names()
-    assert object_name == manifest.dump.name == f"local/hr/{manifest.id}.dump.zst.gpg"
-    assert manifest_name == f"local/hr/{manifest.id}.manifest.json"
+    assert object_name == manifest.dump.name == f"local/daily/hr/{manifest.id}.dump.zst.gpg"
+    assert manifest_name == f"local/daily/hr/{manifest.id}.manifest.json.gpg"
     stored = {version.file_name: version for version, _ in house.bucket.ls(recursive=True)}
     assert stored[object_name].size == manifest.dump.size > 12 << 20
     times = [stored[name].upload_timestamp for name in (object_name, signature_name, manifest_name)]
@@ -69,7 +70,9 @@ def test_the_manifest_in_the_bucket_tells_of_the_object_beside_it(
     manifest = run_backup(house.settings, house.database)
     house.bucket.download_file_by_name(manifest.dump.name).save_to(tmp_path / "dump")
     house.bucket.download_file_by_name(house.names()[1]).save_to(tmp_path / "manifest")
-    assert Manifest.model_validate_json((tmp_path / "manifest").read_bytes()) == manifest
+    encrypted = (tmp_path / "manifest").read_bytes()
+    with private_key(house.settings.secret_path("manifest_key.asc")) as ring:
+        assert Manifest.model_validate_json(ring.decrypt(encrypted)) == manifest
     digest = hashlib.sha256((tmp_path / "dump").read_bytes()).hexdigest()
     assert digest == manifest.dump.sha256
 

@@ -11,17 +11,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backup.bucket.catalogue import Catalogue
-from backup.bucket.store import open_store
+from backup.bucket.catalogue import open_catalogue
 from backup.openpgp.crypt import private_key
-from backup.openpgp.signature import Signers
 from backup.restore import verify
 from tests.backup.conftest import add_megabytes, descendants, eventually, program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from backup.bucket.catalogue import Backup
+    from backup.bucket.layout import Backup
     from tests.backup.conftest import House, OpenPgpKey
 
 # Of the run itself and of each child; pg_dump's and the snapshot's sessions end with them.
@@ -40,8 +38,8 @@ def busy(house: House) -> Iterator[House]:
 
 
 def listed(house: House) -> list[Backup]:
-    with open_store(house.settings, house.settings.b2_key()) as store:
-        return Catalogue(store, house.settings.prefix).backups("hr")
+    with open_catalogue(house.settings) as catalogue:
+        return catalogue.backups("hr")
 
 
 def kill_one(house: House, chance: random.Random) -> bool:
@@ -82,11 +80,10 @@ def rounds(house: House, key: OpenPgpKey, seed: int, count: int) -> None:
     settings = house.settings
     with (
         private_key(settings.secret_path("drill_key.asc")) as ring,
-        open_store(settings, settings.b2_key()) as store,
+        open_catalogue(settings) as catalogue,
     ):
         for backup in listed(house):
-            manifest = Catalogue(store, settings.prefix).manifest(backup, Signers.of(settings))
-            verify(store, manifest, ring)
+            verify(catalogue.store, catalogue.manifest(backup), ring)
 
 
 def test_a_kill_at_any_moment_leaves_no_false_backup(

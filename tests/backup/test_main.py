@@ -100,7 +100,7 @@ def test_a_run_a_list_a_manifest_and_a_check(
     events = [json.loads(line)["event"] for line in ended.stderr.splitlines()]
     assert events == ["backup started", "backup done"]
     listed = json.loads(run("list", "hr", "--json").stdout)
-    ids = sorted([first["id"], manifest["id"]])  # of one second, perhaps
+    ids = [first["id"], manifest["id"]]
     assert [backup["id"] for backup in listed] == ids
     (newest,) = json.loads(run("list", "--newest", "--json").stdout)
     assert newest["id"] == ids[-1]
@@ -148,8 +148,8 @@ def test_a_file_is_written_where_its_user_may_and_what_a_kill_left_there_goes(
 
 def test_a_private_key_that_is_missing_is_asked_for(backed_up: House) -> None:
     (backed_up.settings.secrets_dir / "drill_key.asc").unlink()
-    (name,) = [name for name in backed_up.names() if name.endswith(".json")]
-    backup_id = name.removeprefix("local/hr/").removesuffix(".manifest.json")
+    (name,) = [name for name in backed_up.names() if name.endswith(".json.gpg")]
+    backup_id = name.removeprefix("local/daily/hr/").removesuffix(".manifest.json.gpg")
     for line in (["verify", backup_id], ["restore", "hr", "--to", "/never"]):
         ended = backed_up.run(*line)
         assert ended.returncode == 2, ended.stderr
@@ -168,7 +168,7 @@ def test_keys_are_checked_long_before_they_expire(
     house: House, gnupg_home: Path, recovery_key: OpenPgpKey
 ) -> None:
     well = house.run("keys", "check", "--json")
-    assert (well.returncode, [key["state"] for key in json.loads(well.stdout)]) == (0, ["well"] * 3)
+    assert (well.returncode, [key["state"] for key in json.loads(well.stdout)]) == (0, ["well"] * 4)
     soon = make_key(gnupg_home, f"soon-{secrets.token_hex(4)}@example.org", "30d")
     house.secret("recipients.asc", soon.public + recovery_key.public)
     told = house.run("keys", "check")

@@ -13,12 +13,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from backup.bucket.catalogue import Catalogue
+from backup.bucket.catalogue import open_catalogue
 from backup.bucket.store import open_store
 from backup.dump import run_backup
 from backup.kinds.database import restore
 from backup.openpgp.crypt import private_key
-from backup.openpgp.signature import Signers
 from backup.postgres.connection import PostgresUri
 from backup.postgres.target import Wanted, check_target, provide_roles
 from backup.restore import verify
@@ -46,13 +45,11 @@ def restore_newest(house: House, target: str, wanted: Wanted = ONE_JOB) -> None:
     settings = house.settings
     with (
         private_key(settings.secret_path("drill_key.asc")) as ring,
-        open_store(settings, settings.b2_key()) as store,
+        open_catalogue(settings) as catalogue,
     ):
-        catalogue = Catalogue(store, settings.prefix)
-        backup = catalogue.find([house.database])
-        manifest = catalogue.manifest(backup, Signers.of(settings))
+        manifest = catalogue.find([house.database]).manifest
         restore(
-            store, manifest, ring, PostgresUri(target, "the test"), wanted,
+            catalogue.store, manifest, ring, PostgresUri(target, "the test"), wanted,
             scratch=settings.scratch, pg_root=settings.pg_root,
         )  # fmt: skip
 
@@ -75,7 +72,7 @@ def test_a_chosen_backup_by_another_key_into_a_target_from_a_file(
     expected = contents(backed_up.source)
     with psycopg.connect(backed_up.source, autocommit=True) as connection:
         connection.execute("DELETE FROM people")
-    (first,) = [name for name in backed_up.names() if name.endswith(".json")]
+    (first,) = [name for name in backed_up.names() if name.endswith(".json.gpg")]
     backed_up.write()
     run_backup(backed_up.settings, backed_up.database)
     backed_up.read()
@@ -85,7 +82,7 @@ def test_a_chosen_backup_by_another_key_into_a_target_from_a_file(
     (tmp_path / "target").write_text(target + "\n")
     ended = backed_up.run(
         "restore", "hr", "--into-file", str(tmp_path / "target"),
-        "--id", first.removeprefix("local/hr/").removesuffix(".manifest.json"),
+        "--id", first.removeprefix("local/daily/hr/").removesuffix(".manifest.json.gpg"),
         "--key-file", str(tmp_path / "recovery.asc"),
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
@@ -329,11 +326,10 @@ def test_a_moment_chooses_the_backup_before_it(house: House, drill_key: OpenPgpK
     time.sleep(1.1)  # ids tell seconds
     second = run_backup(house.settings, house.database)
     house.read()
-    with open_store(house.settings, house.settings.b2_key()) as store:
-        catalogue = Catalogue(store, "local")
+    with open_catalogue(house.settings) as catalogue:
 
         def found(at: datetime) -> str:
-            return catalogue.find([house.database], at=at).id
+            return catalogue.find([house.database], at=at).backup.id
 
         assert found(datetime.now(UTC)) == second.id
         assert found(first.started) == first.id

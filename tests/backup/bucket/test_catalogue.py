@@ -1,106 +1,257 @@
+"""Which backups there are, which of them is trusted, and what is held against what is signed."""
+
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from pathlib import Path
+import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from backup.bucket.catalogue import Catalogue, dump_name, manifest_name, new_id, pair
-from backup.bucket.store import StoredObject, open_store
-from backup.openpgp.signature import Signers
-from frame.failure import Failure
-from tests.backup.conftest import House, make_database
+from backup.bucket.catalogue import open_catalogue
+from backup.bucket.layout import dump_name, manifest_name
+from backup.dump import run_backup
+from backup.openpgp.signature import NotTrusted, signer
+from frame.failure import Failure, WrongUse
+from tests.backup.conftest import House, add_megabytes, contents, make_database
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from tests.backup.conftest import OpenPgpKey
 
 OLD = "20261120T010000Z-00000001"
 NEW = "20261121T010000Z-00000000"
-TRUSTING = Signers(Path("/nowhere"), trusting=True)
+DAILY, MONTHLY = "local/daily/hr", "local/monthly/hr"
 
 
-def objects(*names: str) -> Iterable[StoredObject]:
-    return [StoredObject(name, f"id of {name}", 7, 0) for name in names]
+def put(house: House, folder: str, identifier: str, manifest: bytes = b"{}") -> None:
+    """Put a dump of five bytes and a manifest that nobody signed."""
+    house.bucket.upload_bytes(b"dump!", dump_name(folder, identifier))
+    house.bucket.upload_bytes(manifest, manifest_name(folder, identifier))
 
 
-def test_an_id_is_its_time_in_utc() -> None:
-    identifier = new_id(datetime(2026, 11, 21, 1, tzinfo=UTC), "00000000")
-    assert identifier == NEW
-    (backup,) = pair(
-        "p/hr", "hr", objects(dump_name("p/hr", identifier), manifest_name("p/hr", identifier))
-    )
-    assert backup.started == datetime(2026, 11, 21, 1, tzinfo=UTC)
-
-
-def test_only_a_dump_with_its_manifest_is_a_backup() -> None:
-    found = pair(
-        "p/hr",
-        "hr",
-        objects(
-            manifest_name("p/hr", NEW),
-            dump_name("p/hr", NEW),
-            dump_name("p/hr", "20261122T010000Z-00000000"),
-            manifest_name("p/hr", "20261123T010000Z-00000000"),
-            dump_name("p/hr", OLD),
-            manifest_name("p/hr", OLD),
-            "p/hr/notes.txt",
-            "p/hr/x.manifest.json",
-            "p/hr/x.dump.zst.gpg",
-        ),
-    )
-    assert [backup.id for backup in found] == [OLD, NEW]
+def as_of_old(house: House) -> None:
+    """Make of the newest backup one as it was made before: another folder, a plain manifest."""
+    with open_catalogue(house.settings) as catalogue:
+        chosen = catalogue.find([house.database])
+        dump = b"".join(catalogue.store.stream("the dump", chosen.backup.dump.file_id))
+    for version, _ in house.bucket.ls(DAILY, latest_only=False, recursive=True):
+        version.delete()
+    name = dump_name("local/hr", chosen.backup.id)
+    stored = house.bucket.upload_bytes(dump, name)
+    place = {"name": name, "file_id": stored.id_, "sha1": None}
+    of_old = chosen.manifest.dump.model_copy(update=place)
+    data = chosen.manifest.model_copy(update={"dump": of_old}).to_json()
+    marker = f"local/hr/{chosen.backup.id}.manifest.json"
+    with signer(house.settings.secret_path("signing_key.asc")) as signing:
+        house.bucket.upload_bytes(signing.sign(data), f"{marker}.asc")
+    house.bucket.upload_bytes(data, marker)
 
 
 def test_backups_and_their_ages_need_no_right_to_read(empty_house: House) -> None:
-    for identifier in (NEW, OLD):
-        empty_house.bucket.upload_bytes(b"dump!", dump_name("local/hr", identifier))
-        empty_house.bucket.upload_bytes(b"{}", manifest_name("local/hr", identifier))
-    with open_store(empty_house.settings, empty_house.settings.b2_key()) as store:
-        *_, newest = Catalogue(store, "local").backups("hr")
-        assert Catalogue(store, "local").backups("h") == []
+    for identifier in (OLD, NEW):
+        put(empty_house, DAILY, identifier)
+        empty_house.endpoint.advance(seconds=2)
+    with open_catalogue(empty_house.settings) as catalogue:
+        *_, newest = catalogue.backups("hr")
+        assert catalogue.backups("h") == []
     assert (newest.id, newest.size, newest.signature) == (NEW, 5, None)
-    assert newest.age_seconds(datetime(2026, 11, 21, 2, tzinfo=UTC)) == 3600
+    assert newest.age_seconds(newest.started + timedelta(hours=1)) == 3600
 
 
 def test_a_copy_stands_for_a_backup_that_has_aged_away(empty_house: House) -> None:
-    for folder, identifiers in {"local/hr": [NEW], "local/monthly/hr": [OLD, NEW]}.items():
-        for identifier in identifiers:
-            empty_house.bucket.upload_bytes(b"dump!", dump_name(folder, identifier))
-            empty_house.bucket.upload_bytes(b"{}", manifest_name(folder, identifier))
-    with open_store(empty_house.settings, empty_house.settings.b2_key()) as store:
-        found = Catalogue(store, "local").backups("hr")
+    put(empty_house, DAILY, NEW)
+    put(empty_house, MONTHLY, OLD)
+    put(empty_house, MONTHLY, NEW)
+    with open_catalogue(empty_house.settings) as catalogue:
+        found = catalogue.backups("hr")
     assert [backup.dump.name for backup in found] == [
-        dump_name("local/monthly/hr", OLD),
-        dump_name("local/hr", NEW),
+        dump_name(MONTHLY, OLD),
+        dump_name(DAILY, NEW),
     ]
 
 
 def test_a_backup_that_is_not_there_is_an_error(empty_house: House) -> None:
     with (
-        open_store(empty_house.settings, empty_house.settings.b2_key()) as store,
+        open_catalogue(empty_house.settings) as catalogue,
         pytest.raises(Failure, match="no backup at all of hr under local/"),
     ):
-        Catalogue(store, "local").find([make_database("hr")])
+        catalogue.find([make_database("hr")])
 
 
 @pytest.mark.parametrize("text", [b"", b"{}", b'{"version": 2}'])
 def test_a_manifest_that_cannot_be_used_is_an_error(empty_house: House, text: bytes) -> None:
     empty_house.bucket.upload_bytes(b"dump!", dump_name("local/hr", NEW))
-    empty_house.bucket.upload_bytes(text, manifest_name("local/hr", NEW))
+    empty_house.bucket.upload_bytes(text, f"local/hr/{NEW}.manifest.json")
     empty_house.read()
-    with open_store(empty_house.settings, empty_house.settings.b2_key()) as store:
-        catalogue = Catalogue(store, "local")
-        with pytest.raises(Failure, match="cannot be used"):
-            catalogue.manifest(catalogue.find([make_database("hr")], NEW), TRUSTING)
+    with (
+        open_catalogue(empty_house.settings, unsigned=True) as catalogue,
+        pytest.raises(Failure, match="cannot be used"),
+    ):
+        catalogue.find([make_database("hr")], NEW)
 
 
 def test_a_manifest_under_another_name_is_an_error(backed_up: House) -> None:
-    with open_store(backed_up.settings, backed_up.settings.b2_key()) as store:
-        catalogue = Catalogue(store, "local")
+    with open_catalogue(backed_up.settings) as catalogue:
         (backup,) = catalogue.backups("hr")
-        data = store.get(backup.manifest.name, backup.manifest.file_id)
-        backed_up.bucket.upload_bytes(b"dump!", dump_name("local/hr", OLD))
-        backed_up.bucket.upload_bytes(data, manifest_name("local/hr", OLD))
-        with pytest.raises(Failure, match="tells of local/hr/"):
-            catalogue.manifest(catalogue.find([make_database("hr")], OLD), TRUSTING)
+        assert backup.signature
+        backed_up.bucket.upload_bytes(b"dump!", dump_name(DAILY, OLD))
+        for place, suffix in ((backup.signature, ".asc"), (backup.manifest, "")):
+            data = catalogue.store.get(place.name, place.file_id)
+            backed_up.bucket.upload_bytes(data, manifest_name(DAILY, OLD) + suffix)
+        with pytest.raises(NotTrusted, match="tells of local/daily/hr/"):
+            catalogue.find([make_database("hr")], OLD)
+
+
+def test_many_manifests_are_opened_in_their_order(house: House, drill_key: OpenPgpKey) -> None:
+    made = [run_backup(house.settings, house.database) for _ in range(3)]
+    put(house, DAILY, OLD)
+    house.read()
+    with open_catalogue(house.settings) as catalogue:
+        backups = sorted(catalogue.backups("hr"), key=lambda backup: backup.id)
+        opened = catalogue.manifests(backups)
+    assert isinstance(opened[0], NotTrusted)
+    assert opened[1:] == sorted(made, key=lambda manifest: manifest.id)
+
+
+@pytest.mark.parametrize("key", ["drill_key.asc", "manifest_key.asc"])
+def test_a_manifest_is_opened_by_whichever_key_is_at_hand(backed_up: House, key: str) -> None:
+    for name in {"drill_key.asc", "manifest_key.asc"} - {key}:
+        (backed_up.settings.secrets_dir / name).unlink()
+    ended = backed_up.run("list", "--json")
+    (backup,) = json.loads(ended.stdout)
+    assert backed_up.run("show", backup["id"]).returncode == 0
+    verified = backed_up.run("verify", backup["id"])
+    assert (verified.returncode == 0) == (key == "drill_key.asc"), "the other opens no dump"
+
+
+def test_a_manifest_needs_a_key_that_is_told_where_there_is_none(
+    backed_up: House, gnupg_home: object
+) -> None:
+    secrets = backed_up.settings.secrets_dir
+    (secrets / "drill_key.asc").unlink()
+    (secrets / "manifest_key.asc").rename(secrets / "elsewhere.asc")
+    with (
+        open_catalogue(backed_up.settings) as catalogue,
+        pytest.raises(WrongUse, match="no private key is at hand"),
+    ):
+        catalogue.find([backed_up.database])
+    key_file = secrets / "elsewhere.asc"
+    with open_catalogue(backed_up.settings, key_file=key_file) as catalogue:
+        assert catalogue.find([backed_up.database]).passed_over == ()
+
+
+def test_a_reader_of_the_bucket_can_guess_nothing(backed_up: House) -> None:
+    """A salary was found by 200,000 guesses at a digest that stood in the manifest."""
+    known = [b"people", b"public", b"pg_dump", b'"rows"', b"dumper", b"version"]
+    for version, _ in backed_up.bucket.ls(recursive=True):
+        response = backed_up.bucket.download_file_by_id(version.id_).response
+        data = response.content
+        assert not [word for word in known if word in data], version.file_name
+
+
+def test_the_newest_trusted_backup_is_the_default_and_what_was_passed_over_is_told(
+    backed_up: House,
+) -> None:
+    with open_catalogue(backed_up.settings) as catalogue:
+        (good,) = catalogue.backups("hr")
+    backed_up.endpoint.advance(seconds=2)
+    put(backed_up, DAILY, "20200101T010000Z-00000000")
+    put(backed_up, DAILY, "20991231T010000Z-00000000")
+    target = backed_up.server.create_database()
+    ended = backed_up.run("restore", "hr", "--into-env", "TARGET", "--json", TARGET=target)
+    assert ended.returncode == 0, ended.stderr
+    told = json.loads(ended.stdout)
+    assert told["id"] == good.id
+    assert {each["id"] for each in told["passed_over"]} == {
+        "20200101T010000Z-00000000", "20991231T010000Z-00000000",
+    }  # fmt: skip
+    assert ended.stderr.count("newer backup passed over") == 2
+    assert "is not signed" in ended.stderr
+    assert contents(target) == contents(backed_up.source)
+
+
+def test_unsigned_ones_are_taken_by_their_id_alone(backed_up: House) -> None:
+    ended = backed_up.run("restore", "hr", "--to", "/never", "--unsigned")
+    assert (ended.returncode, "so it is not chosen for you" in ended.stderr) == (2, True)
+    at = datetime.now(UTC).isoformat()
+    ended = backed_up.run("restore", "hr", "--to", "/never", "--unsigned", "--at", at)
+    assert ended.returncode == 2
+
+
+def test_none_that_is_trusted_is_one_error(empty_house: House, signing_key: OpenPgpKey) -> None:
+    empty_house.secret("signers.json", json.dumps({"hr": signing_key.public}))
+    put(empty_house, DAILY, OLD)
+    put(empty_house, DAILY, NEW)
+    empty_house.read()
+    with (
+        open_catalogue(empty_house.settings) as catalogue,
+        pytest.raises(NotTrusted, match="is not signed, and 1 older ones are not trusted either"),
+    ):
+        catalogue.find([make_database("hr")])
+
+
+def test_an_old_bucket_is_listed_shown_verified_restored_and_copied(
+    backed_up: House, scratch: object
+) -> None:
+    as_of_old(backed_up)
+    assert all(name.startswith("local/hr/") for name in backed_up.names())
+    (backup,) = json.loads(backed_up.run("list", "--json").stdout)
+    shown = json.loads(backed_up.run("show", backup["id"], "--json").stdout)
+    assert shown["dump"]["name"].startswith("local/hr/")
+    assert backed_up.run("verify", backup["id"]).returncode == 0
+    backed_up.use_key("listFiles", "readFiles", "writeFiles")
+    copied = backed_up.run("monthly", "hr")
+    assert copied.returncode == 0, copied.stderr
+    for version, _ in backed_up.bucket.ls("local/hr/", latest_only=False, recursive=True):
+        version.delete()
+    target = backed_up.server.create_database()
+    ended = backed_up.run("restore", "hr", "--into-env", "TARGET", TARGET=target)
+    assert ended.returncode == 0, ended.stderr
+    assert contents(target) == contents(backed_up.source)
+
+
+def test_what_is_put_in_the_dumps_place_is_not_the_one_that_is_signed(backed_up: House) -> None:
+    with open_catalogue(backed_up.settings) as catalogue:
+        chosen = catalogue.find([backed_up.database])
+    dump = chosen.backup.dump
+    for data, fault in (
+        (b"junk", "has 4 bytes"),
+        (bytes(dump.size), "has the SHA-1 "),
+        (backed_up.bucket.download_file_by_id(dump.file_id).response.content, "is the file "),
+    ):
+        for version, _ in backed_up.bucket.ls(dump.name, latest_only=False):
+            version.delete()
+        backed_up.bucket.upload_bytes(data, dump.name)
+        with (
+            open_catalogue(backed_up.settings) as catalogue,
+            pytest.raises(NotTrusted, match=fault),
+        ):
+            catalogue.find([backed_up.database])
+
+
+def test_a_large_dump_put_in_place_again_is_told_by_its_id(house: House) -> None:
+    """B2 knows no SHA-1 of it, and this one has the right size."""
+    add_megabytes(house.source, 12)
+    run_backup(house.settings, house.database)
+    house.read()
+    with open_catalogue(house.settings) as catalogue:
+        dump = catalogue.find([house.database]).backup.dump
+    assert dump.sha1 is None
+    for version, _ in house.bucket.ls(dump.name, latest_only=False):
+        version.delete()
+    house.bucket.upload_bytes(bytes(dump.size), dump.name)
+    with (
+        open_catalogue(house.settings) as catalogue,
+        pytest.raises(NotTrusted, match="is the file"),
+    ):
+        catalogue.find([house.database])
+
+
+def test_the_twin_of_a_lost_answer_is_the_same_dump(house: House) -> None:
+    lost = {"operation": "upload_file", "kind": "lose_answer", "count": 3}
+    house.endpoint.set_faults(lost)
+    run_backup(house.settings, house.database)
+    house.endpoint.set_faults()
+    house.read()
+    with open_catalogue(house.settings) as catalogue:
+        assert catalogue.find([house.database]).backup.dump.twins

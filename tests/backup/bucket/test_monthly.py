@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 
-from backup.bucket.catalogue import Catalogue
+from backup.bucket.catalogue import open_catalogue
 from backup.bucket.monthly import due
-from backup.bucket.store import open_store
 from backup.dump import run_backup
 from tests.backup.conftest import House, OpenPgpKey, add_megabytes, contents
 from tests.backup.examples import NOW, backup
+
+if TYPE_CHECKING:
+    from backup.bucket.layout import Backup
 
 DAY = timedelta(days=1)
 TODAY, YESTERDAY, LAST_MONTH = backup("hr"), backup("hr", DAY), backup("hr", 25 * DAY)
@@ -21,16 +24,18 @@ TODAY, YESTERDAY, LAST_MONTH = backup("hr"), backup("hr", DAY), backup("hr", 25 
 @pytest.mark.parametrize(
     ("made", "kept", "expected"),
     [
-        ([YESTERDAY, TODAY], [], TODAY),
-        ([YESTERDAY, TODAY], [LAST_MONTH], TODAY),
-        ([YESTERDAY, TODAY], [LAST_MONTH, YESTERDAY], None),
-        ([LAST_MONTH], [], LAST_MONTH),
-        ([LAST_MONTH], [LAST_MONTH], None),
-        ([], [], None),
+        ([YESTERDAY, TODAY], [], [TODAY, YESTERDAY]),
+        ([YESTERDAY, TODAY], [LAST_MONTH], [TODAY, YESTERDAY]),
+        ([YESTERDAY, TODAY], [LAST_MONTH, YESTERDAY], []),
+        ([LAST_MONTH], [], [LAST_MONTH]),
+        ([LAST_MONTH], [LAST_MONTH], []),
+        ([], [], []),
     ],
 )
-def test_one_a_month_is_due(made: list[object], kept: list[object], expected: object) -> None:
-    assert due(made, kept, NOW) is expected  # type: ignore[arg-type]
+def test_the_newest_of_a_month_is_due(
+    made: list[Backup], kept: list[Backup], expected: list[Backup]
+) -> None:
+    assert due(made, kept, NOW) == expected
 
 
 def test_a_copy_is_made_once_and_restores_when_the_other_is_gone(
@@ -46,7 +51,7 @@ def test_a_copy_is_made_once_and_restores_when_the_other_is_gone(
     copies = [name for name in house.names() if name.startswith("local/monthly/hr/")]
     assert len(copies) == 3
     assert "1 of 1 needed no copy: this month's is there" in house.run("monthly", "hr").stdout
-    for version, _ in house.bucket.ls("local/hr/", latest_only=False, recursive=True):
+    for version, _ in house.bucket.ls("local/daily/hr/", latest_only=False, recursive=True):
         version.delete()
     house.read()
     assert [json.loads(house.run("show", manifest.id, "--json").stdout)["id"]] == [manifest.id]
@@ -67,8 +72,8 @@ def test_a_month_that_was_cut_short_is_finished_without_a_second_version(house: 
     house.endpoint.advance(seconds=2)
     assert house.run("monthly", "hr").returncode == 0
     assert len(list(house.bucket.ls("local/monthly/hr/", latest_only=False))) == 3
-    with open_store(house.settings, house.settings.b2_key()) as store:
-        (copy,) = Catalogue(store, "local").kept("hr")
+    with open_catalogue(house.settings) as catalogue:
+        (copy,) = catalogue.kept("hr")
     assert copy.stood() is None
 
 

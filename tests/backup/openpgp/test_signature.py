@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import secrets
 import subprocess
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from backup.bucket.catalogue import open_catalogue
 from backup.dump import run_backup
-from backup.openpgp.signature import Signers, signer
+from backup.openpgp.signature import Signed, Signers, signer
 from frame.failure import Failure, WrongUse
 from tests.backup.conftest import House, OpenPgpKey, make_key
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
 DATA = b'{"version": 1}'
@@ -25,6 +26,17 @@ def signers(scratch: Path, **keys: str) -> Signers:
     file = scratch / "signers.json"
     file.write_text(json.dumps(keys))
     return Signers(file)
+
+
+def check(
+    known: Signers,
+    entry: str,
+    data: bytes,
+    signature: bytes | None,
+    uploaded: datetime | None = None,
+) -> None:
+    with known:
+        known.check(Signed("x.json", entry, data, signature, uploaded))
 
 
 def sign(scratch: Path, key: OpenPgpKey, data: bytes = DATA) -> bytes:
@@ -44,7 +56,7 @@ def test_a_signature_counts_for_what_it_was_made_for_and_nothing_else(
 ) -> None:
     signature = sign(scratch, signing_key)
     known = signers(scratch, hr=signing_key.public, records=another(gnupg_home).public)
-    known.check("x.json", "hr", DATA, signature)
+    check(known, "hr", DATA, signature)
     for entry, data, detached in (
         ("records", DATA, signature),  # the key of another job
         ("hr", DATA + b" ", signature),
@@ -52,9 +64,9 @@ def test_a_signature_counts_for_what_it_was_made_for_and_nothing_else(
         ("hr", DATA, b""),
     ):
         with pytest.raises(Failure, match=f"x.json is not signed by the key of {entry}"):
-            known.check("x.json", entry, data, detached)
+            check(known, entry, data, detached)
     with pytest.raises(Failure, match=r"x\.json is not signed\n"):
-        known.check("x.json", "hr", DATA, None)
+        check(known, "hr", DATA, None)
 
 
 def test_a_key_that_expired_since_still_tells_and_a_revoked_one_does_not(
@@ -63,7 +75,7 @@ def test_a_key_that_expired_since_still_tells_and_a_revoked_one_does_not(
     brief = another(gnupg_home, "seconds=3")
     signature = sign(scratch, brief)
     subprocess.run(["sleep", "6"], check=True)
-    signers(scratch, hr=brief.public).check("x.json", "hr", DATA, signature)
+    check(signers(scratch, hr=brief.public), "hr", DATA, signature)
     with pytest.raises(WrongUse, match="is expired, revoked or cannot sign"):
         sign(scratch, brief)
     lost = another(gnupg_home)
@@ -76,21 +88,20 @@ def test_a_key_that_expired_since_still_tells_and_a_revoked_one_does_not(
         [*gpg, "--armor", "--export", lost.fingerprint], check=True, capture_output=True, text=True
     ).stdout
     with pytest.raises(Failure, match="not signed by the key of hr"):
-        signers(scratch, hr=revoked).check("x.json", "hr", DATA, signature)
+        check(signers(scratch, hr=revoked), "hr", DATA, signature)
 
 
 def test_what_is_wrong_with_the_signers_is_told(scratch: Path, signing_key: OpenPgpKey) -> None:
     signature = sign(scratch, signing_key)
     known = signers(scratch, records=signing_key.public)
     with pytest.raises(WrongUse, match="has no key of hr"):
-        known.check("x.json", "hr", DATA, signature)
+        check(known, "hr", DATA, signature)
     known.armoured.write_text("[]")
     with pytest.raises(WrongUse, match="is not JSON of the form"):
-        known.check("x.json", "hr", DATA, signature)
+        check(known, "hr", DATA, signature)
     known.armoured.unlink()
     with pytest.raises(WrongUse, match="cannot be read: No such file"):
-        known.check("x.json", "hr", DATA, signature)
-    Signers(known.armoured, trusting=True).check("x.json", "hr", DATA, signature)
+        check(known, "hr", DATA, signature)
 
 
 def test_nothing_is_dumped_by_a_job_that_cannot_sign(
@@ -111,20 +122,23 @@ def test_nothing_is_dumped_by_a_job_that_cannot_sign(
 def test_a_backup_of_somebody_else_is_neither_restored_nor_drilled(
     backed_up: House, gnupg_home: Path
 ) -> None:
+    with open_catalogue(backed_up.settings) as catalogue:
+        (good,) = catalogue.backups("hr")
     backed_up.secret("signing_key.asc", another(gnupg_home).private)
     backed_up.write()
-    time.sleep(1.1)  # ids tell seconds, and this is to be the newest
     forged = run_backup(backed_up.settings, backed_up.database)
     backed_up.read()
     target = backed_up.server.create_database()
-    for verb in (["restore", "hr", "--into-env", "TARGET"], ["verify", forged.id]):
+    by_id = ["restore", "hr", "--id", forged.id, "--into-env", "TARGET"]
+    for verb in (by_id, ["verify", forged.id]):
         ended = backed_up.run(*verb, TARGET=target)
         assert ended.returncode == 1
         assert "is not signed by the key of hr" in ended.stderr
     drilled = backed_up.run("drill", "hr", "--json", unprivileged=True)
     (result,) = json.loads(drilled.stdout)["databases"]
-    assert (drilled.returncode, result["verdict"]) == (1, "failed")
-    arguments = ("restore", "hr", "--into-env", "TARGET", "--unsigned")
+    assert (drilled.returncode, result["verdict"], result["backup_id"]) == (0, "equal", good.id)
+    assert "is not signed by the key of hr" in result["passed_over"][0]
+    arguments = (*by_id, "--unsigned")
     ended = backed_up.run(*arguments, TARGET=target)
     assert ended.returncode == 1, "it was checked, and is wrong"
     (backed_up.settings.secrets_dir / "signers.json").unlink()

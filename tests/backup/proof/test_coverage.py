@@ -238,9 +238,9 @@ def test_a_real_server_is_asked_and_what_is_red_goes_to_the_webhook(house: House
 
 def test_what_the_writers_key_can_do_in_secret_is_seen(house: House) -> None:
     run_backup(house.settings, house.database)
-    manifest_name = next(name for name in house.names() if name.endswith(".manifest.json"))
+    manifest_name = next(name for name in house.names() if name.endswith(".manifest.json.gpg"))
     # A copy of this month that nobody signed would keep the job from making one.
-    for suffix in (".dump.zst.gpg", ".manifest.json"):
+    for suffix in (".dump.zst.gpg", ".manifest.json.gpg"):
         house.bucket.upload_bytes(b"{}", f"local/monthly/hr/20261101T000000Z-00000000{suffix}")
     house.endpoint.advance(seconds=5)
     house.bucket.hide_file(manifest_name)
@@ -248,4 +248,4 @@ def test_what_the_writers_key_can_do_in_secret_is_seen(house: House) -> None:
     house.secret("servers.json", json.dumps({"postgres": house.server.uri("postgres")}))
     rows = {row["name"]: row for row in json.loads(house.run("coverage", "--json").stdout)}
     assert {"hidden early", "not trusted"} <= set(rows["hr"]["states"])
-    assert "20261101T000000Z-00000000.manifest.json is not signed" in rows["hr"]["detail"]
+    assert "20261101T000000Z-00000000.manifest.json.gpg is not signed" in rows["hr"]["detail"]

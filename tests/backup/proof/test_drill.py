@@ -9,12 +9,11 @@ import pytest
 from backup.dump import run_backup
 from backup.kinds import database as kind
 from backup.kinds.origin import Proof
-from backup.openpgp.signature import signer
 from backup.pipeline import Stage
 from backup.postgres import comparison
 from backup.postgres.connection import PostgresUri
 from backup.proof.drill import result
-from tests.backup.conftest import SERVER, House, OpenPgpKey, database_entry
+from tests.backup.conftest import SERVER, House, OpenPgpKey, database_entry, publish
 from tests.conftest import PG_BIN
 
 
@@ -37,7 +36,7 @@ def test_a_drill_proves_a_backup_and_keeps_its_report(house: House, drill_key: O
     assert result["restore_seconds"] > 0
     assert result["backup_age_seconds"] > 0
     kept = [name for name in house.names() if name.startswith("local/drills/")]
-    assert [name.rpartition(".")[2] for name in kept] == ["html", "json"]
+    assert [name.rpartition(".")[2] for name in kept] == ["html", "json", "asc"]
     left = {path.name for path in house.settings.scratch.iterdir()}
     assert left == {"databases.toml", "secrets"}
 
@@ -96,13 +95,7 @@ def test_what_is_not_as_it_was_is_told_one_by_one(house: House, drill_key: OpenP
             "unvalidated": (),
         }
     )
-    name = f"local/hr/{manifest.id}.manifest.json"
-    for version, _ in house.bucket.ls("local/hr/", latest_only=False):
-        if version.file_name.startswith(name):
-            version.delete()
-    with signer(house.settings.secret_path("signing_key.asc")) as signing:
-        house.bucket.upload_bytes(signing.sign(forged.to_json()), f"{name}.asc")
-    house.bucket.upload_bytes(forged.to_json(), name)
+    publish(house, forged)
     house.read()
     house.secret("drill_key.asc", drill_key.private)
     ended = house.run("drill", "hr", "--json", unprivileged=True)
