@@ -31,7 +31,8 @@ NAMES = {
     "AIRFLOW_USERNAME": "an Airflow account of the role Platform",
     "AIRFLOW_PASSWORD": "its password",
     "DAG_MIRROR_URL": "the DAG mirror's address, git://host:port",
-    "BACKUP_SECRETS_DIR": "a directory with b2.json, a B2 key that may list and read",
+    "BACKUP_SECRETS_DIR": "a directory with b2.json, a B2 key that may list and read, and with "
+    "signers.json and manifest_key.asc, which open manifests",
     "BACKUP_B2_REALM": "production, or the endpoint's URL",
     "BACKUP_BUCKET": "the bucket of the backups",
     "BACKUP_PREFIX": "the environment's folder in it",

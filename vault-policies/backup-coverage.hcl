@@ -15,6 +15,15 @@ path "{{ secrets }}/backup/recipients" {
   capabilities = ["read"]
 }
 
+path "{{ secrets }}/backup/manifest-recipient" {
+  capabilities = ["read"]
+}
+
 path "{{ secrets }}/backup/signers" {
+  capabilities = ["read"]
+}
+
+# It opens manifests, and no dump.
+path "{{ secrets }}/backup/manifest-key" {
   capabilities = ["read"]
 }

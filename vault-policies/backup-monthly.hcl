@@ -6,6 +6,11 @@ path "{{ secrets }}/backup/signers" {
   capabilities = ["read"]
 }
 
+# It opens manifests, and no dump.
+path "{{ secrets }}/backup/manifest-key" {
+  capabilities = ["read"]
+}
+
 path "{{ secrets }}/backup/alerts" {
   capabilities = ["read"]
 }

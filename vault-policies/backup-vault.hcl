@@ -6,6 +6,10 @@ path "{{ secrets }}/backup/recipients" {
   capabilities = ["read"]
 }
 
+path "{{ secrets }}/backup/manifest-recipient" {
+  capabilities = ["read"]
+}
+
 path "{{ secrets }}/backup/signing/{{ snapshot }}" {
   capabilities = ["read"]
 }

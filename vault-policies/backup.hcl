@@ -10,6 +10,10 @@ path "{{ secrets }}/backup/recipients" {
   capabilities = ["read"]
 }
 
+path "{{ secrets }}/backup/manifest-recipient" {
+  capabilities = ["read"]
+}
+
 path "{{ secrets }}/backup/signing/{{ database }}" {
   capabilities = ["read"]
 }

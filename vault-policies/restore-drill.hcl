@@ -10,6 +10,11 @@ path "{{ secrets }}/backup/drill-key" {
   capabilities = ["read"]
 }
 
+# It signs the reports.
+path "{{ secrets }}/backup/signing/restore-drill" {
+  capabilities = ["read"]
+}
+
 path "{{ secrets }}/backup/signers" {
   capabilities = ["read"]
 }

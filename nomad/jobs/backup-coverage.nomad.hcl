@@ -85,6 +85,17 @@ variable "servers" {
   }
 }
 
+variable "recovery_fingerprint" {
+  type        = string
+  description = "The recovery key's fingerprint, where backup/databases.toml does not pin it."
+  default     = "none"
+
+  validation {
+    condition     = regex_replace(var.recovery_fingerprint, "^(none|[0-9A-F]{40}|[0-9A-F]{64})$", "ok") == "ok"
+    error_message = "A fingerprint is 40 or 64 hexadecimal digits in capitals, or none."
+  }
+}
+
 locals {
   secrets = "${var.vault_mount}/data/${var.environment}"
 }
@@ -155,6 +166,26 @@ job "backup-coverage" {
       }
 
       template {
+        destination          = "${NOMAD_SECRETS_DIR}/manifest_recipient.asc"
+        data                 = "{{ with secret \"${local.secrets}/backup/manifest-recipient\" }}{{ .Data.data.armor }}{{ end }}"
+        uid                  = 50001
+        gid                  = 50001
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/manifest_key.asc"
+        data                 = "{{ with secret \"${local.secrets}/backup/manifest-key\" }}{{ .Data.data.armor }}{{ end }}"
+        uid                  = 50001
+        gid                  = 50001
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      template {
         destination          = "${NOMAD_SECRETS_DIR}/signers.json"
         data                 = "{{ with secret \"${local.secrets}/backup/signers\" }}{{ .Data.data | toJSON }}{{ end }}"
         uid                  = 50001
@@ -175,10 +206,11 @@ job "backup-coverage" {
       }
 
       env {
-        BACKUP_SECRETS_DIR = "/secrets"
-        BACKUP_B2_REALM    = var.b2_realm
-        BACKUP_BUCKET      = var.b2_bucket
-        BACKUP_PREFIX      = var.environment
+        BACKUP_SECRETS_DIR  = "/secrets"
+        BACKUP_B2_REALM     = var.b2_realm
+        BACKUP_BUCKET       = var.b2_bucket
+        BACKUP_PREFIX       = var.environment
+        BACKUP_RECOVERY_KEY = var.recovery_fingerprint == "none" ? "" : var.recovery_fingerprint
       }
 
       config {

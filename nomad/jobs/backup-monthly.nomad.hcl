@@ -126,6 +126,16 @@ job "backup-monthly" {
       }
 
       template {
+        destination          = "${NOMAD_SECRETS_DIR}/manifest_key.asc"
+        data                 = "{{ with secret \"${local.secrets}/backup/manifest-key\" }}{{ .Data.data.armor }}{{ end }}"
+        uid                  = 50001
+        gid                  = 50001
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      template {
         destination          = "${NOMAD_SECRETS_DIR}/signers.json"
         data                 = "{{ with secret \"${local.secrets}/backup/signers\" }}{{ .Data.data | toJSON }}{{ end }}"
         uid                  = 50001

@@ -105,6 +105,17 @@ variable "backup_schedule" {
   }
 }
 
+variable "recovery_fingerprint" {
+  type        = string
+  description = "The recovery key's fingerprint, where backup/databases.toml does not pin it."
+  default     = "none"
+
+  validation {
+    condition     = regex_replace(var.recovery_fingerprint, "^(none|[0-9A-F]{40}|[0-9A-F]{64})$", "ok") == "ok"
+    error_message = "A fingerprint is 40 or 64 hexadecimal digits in capitals, or none."
+  }
+}
+
 locals {
   secrets = "${var.vault_mount}/data/${var.environment}"
 }
@@ -173,6 +184,16 @@ job "backup-snapshot" {
       }
 
       template {
+        destination          = "${NOMAD_SECRETS_DIR}/manifest_recipient.asc"
+        data                 = "{{ with secret \"${local.secrets}/backup/manifest-recipient\" }}{{ .Data.data.armor }}{{ end }}"
+        uid                  = 50001
+        gid                  = 50001
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      template {
         destination          = "${NOMAD_SECRETS_DIR}/signing_key.asc"
         data                 = "{{ with secret \"${local.secrets}/backup/signing/${var.snapshot}\" }}{{ .Data.data.armor }}{{ end }}"
         uid                  = 50001
@@ -197,6 +218,7 @@ job "backup-snapshot" {
         BACKUP_B2_REALM      = var.b2_realm
         BACKUP_BUCKET        = var.b2_bucket
         BACKUP_PREFIX        = var.environment
+        BACKUP_RECOVERY_KEY  = var.recovery_fingerprint == "none" ? "" : var.recovery_fingerprint
         BACKUP_NOMAD_ADDRESS = var.nomad_url
         BACKUP_VAULT_ADDRESS = var.vault_url
       }

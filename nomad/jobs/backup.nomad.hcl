@@ -128,6 +128,17 @@ variable "digest_jobs" {
   }
 }
 
+variable "recovery_fingerprint" {
+  type        = string
+  description = "The recovery key's fingerprint, where backup/databases.toml does not pin it."
+  default     = "none"
+
+  validation {
+    condition     = regex_replace(var.recovery_fingerprint, "^(none|[0-9A-F]{40}|[0-9A-F]{64})$", "ok") == "ok"
+    error_message = "A fingerprint is 40 or 64 hexadecimal digits in capitals, or none."
+  }
+}
+
 locals {
   secrets = "${var.vault_mount}/data/${var.environment}"
 }
@@ -201,6 +212,16 @@ job "backup" {
       }
 
       template {
+        destination          = "${NOMAD_SECRETS_DIR}/manifest_recipient.asc"
+        data                 = "{{ with secret \"${local.secrets}/backup/manifest-recipient\" }}{{ .Data.data.armor }}{{ end }}"
+        uid                  = 50001
+        gid                  = 50001
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      template {
         destination          = "${NOMAD_SECRETS_DIR}/signing_key.asc"
         data                 = "{{ with secret \"${local.secrets}/backup/signing/${var.database}\" }}{{ .Data.data.armor }}{{ end }}"
         uid                  = 50001
@@ -221,12 +242,13 @@ job "backup" {
       }
 
       env {
-        BACKUP_SECRETS_DIR = "/secrets"
-        BACKUP_B2_REALM    = var.b2_realm
-        BACKUP_BUCKET      = var.b2_bucket
-        BACKUP_PREFIX      = var.environment
-        BACKUP_BANDWIDTH   = var.backup_bandwidth
-        BACKUP_DIGEST_JOBS = var.digest_jobs
+        BACKUP_SECRETS_DIR  = "/secrets"
+        BACKUP_B2_REALM     = var.b2_realm
+        BACKUP_BUCKET       = var.b2_bucket
+        BACKUP_PREFIX       = var.environment
+        BACKUP_RECOVERY_KEY = var.recovery_fingerprint == "none" ? "" : var.recovery_fingerprint
+        BACKUP_BANDWIDTH    = var.backup_bandwidth
+        BACKUP_DIGEST_JOBS  = var.digest_jobs
       }
 
       config {

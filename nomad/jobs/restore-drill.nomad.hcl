@@ -270,6 +270,16 @@ job "restore-drill" {
       }
 
       template {
+        destination          = "${NOMAD_SECRETS_DIR}/signing_key.asc"
+        data                 = "{{ with secret \"${local.secrets}/backup/signing/restore-drill\" }}{{ .Data.data.armor }}{{ end }}"
+        uid                  = 50001
+        gid                  = 50001
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
+      template {
         destination          = "${NOMAD_SECRETS_DIR}/drill_key.asc"
         data                 = "{{ with secret \"${local.secrets}/backup/drill-key\" }}{{ .Data.data.armor }}{{ end }}"
         uid                  = 50001

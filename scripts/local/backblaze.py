@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from b2sdk.v3 import B2Api, Bucket, InMemoryAccountInfo
@@ -15,11 +16,19 @@ if TYPE_CHECKING:
 REALM = f"http://{ADDRESS}:{PORTS['the B2 endpoint'][0]}"
 BUCKET = "harmattan-local"
 KEYS: Mapping[str, tuple[list[str], str]] = {
-    "writer": (["listBuckets", "listFiles", "writeFiles"], f"{ENVIRONMENT}/"),
-    "drill": (["listBuckets", "listFiles", "readFiles"], f"{ENVIRONMENT}/"),
+    "writer": (["listBuckets", "listFiles", "writeFiles"], f"{ENVIRONMENT}/daily/"),
+    "drill": (["listBuckets", "listFiles", "readFiles", "readBucketRetentions"], f"{ENVIRONMENT}/"),
+    # A key has one prefix, and this one reads below daily/ what it writes below monthly/.
     "copier": (["listBuckets", "listFiles", "readFiles", "writeFiles"], f"{ENVIRONMENT}/"),
     "drill-results": (["listBuckets", "listFiles", "writeFiles"], f"{ENVIRONMENT}/drills/"),
 }
+
+
+def key_file(name: str) -> str:
+    """Return what a key is kept as, which changes with its rights: a platform gets a new one."""
+    capabilities, prefix = KEYS[name]
+    rights = hashlib.sha256(f"{sorted(capabilities)} {prefix}".encode()).hexdigest()[:8]
+    return f"b2-{name}-{rights}"
 
 
 def _api() -> B2Api:
@@ -48,10 +57,13 @@ def bucket_keys() -> dict[str, dict[str, str]]:
         def make(
             name: str = name, capabilities: list[str] = capabilities, prefix: str = prefix
         ) -> dict[str, str]:
-            key = _api().create_key(
-                capabilities, f"harmattan-{name}", bucket_ids=[bucket().id_], name_prefix=prefix
+            api, key_name = _api(), f"harmattan-{name}"
+            for before in [each for each in api.list_keys() if each.key_name == key_name]:
+                api.delete_key_by_id(before.id_)  # of other rights, or of a Vault that is gone
+            key = api.create_key(
+                capabilities, key_name, bucket_ids=[bucket().id_], name_prefix=prefix
             )
             return {"key_id": key.id_, "key": key.application_key}
 
-        keys[name] = kept(f"b2-{name}", make)
+        keys[name] = kept(key_file(name), make)
     return keys

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from backup.proof.kept import DRILL
 from backup.registry import load_registry
 from backup.settings import REGISTRY
 from scripts.local import databases
@@ -127,6 +128,8 @@ def platform() -> dict[str, dict[str, Any]]:
         "connections/analysts/warehouse": {"conn_uri": databases.role("warehouse_analyst").uri},
         "backup/recipients": {"armor": gpg_key("recovery")["public"] + gpg_key("drill")["public"]},
         "backup/drill-key": {"armor": gpg_key("drill")["private"]},
+        "backup/manifest-recipient": {"armor": gpg_key("manifests")["public"]},
+        "backup/manifest-key": {"armor": gpg_key("manifests")["private"]},
         "delivery/remote": {
             "deploy_key": ssh_key("deploy").private,
             "known_hosts": f"[{ADDRESS}]:{GIT_PORT} {ssh_key('host').public}\n",
@@ -144,17 +147,31 @@ def platform() -> dict[str, dict[str, Any]]:
     for database in databases.DATABASES:
         values[f"backup/databases/{database}"] = {"uri": databases.role(f"{database}_backup").uri}
     values["backup/servers/postgres"] = {"uri": databases.role("observer").uri}
-    signing = {
-        entry.name: gpg_key(f"signing-{entry.name}", encrypts=False)
-        for entry in load_registry(REGISTRY).entries
-    }
-    for name, key in signing.items():
+    for name, key in signing_keys().items():
         values[f"backup/signing/{name}"] = {"armor": key["private"]}
-    values["backup/signers"] = {name: key["public"] for name, key in signing.items()}
+    values["backup/signers"] = signers()
     values["backup/alerts"] = {"webhook": "", "ping": ""}  # nobody is told on one machine
     for name, key in bucket_keys().items():
         values[f"backup/b2/{name}"] = key
     return values
+
+
+def signing_keys() -> dict[str, dict[str, str]]:
+    """Return the GPG key of all that is backed up, which signs manifests, and the drill's."""
+    names = [*(entry.name for entry in load_registry(REGISTRY).entries), DRILL]
+    return {name: gpg_key(f"signing-{name}", encrypts=False) for name in names}
+
+
+def signers() -> dict[str, str]:
+    """Return their public halves."""
+    return {name: key["public"] for name, key in signing_keys().items()}
+
+
+def recovery_fingerprint() -> str:
+    """Return the fingerprint of the recovery key, which the jobs pin."""
+    with tempfile.TemporaryDirectory() as home:
+        (key,) = gnupg.GPG(gnupghome=home).scan_keys_mem(gpg_key("recovery")["public"])
+    return str(key["fingerprint"])
 
 
 def _sqlalchemy(role: databases.Role) -> str:

@@ -26,6 +26,7 @@ from frame.progress import step
 from scripts import launches, status
 from scripts.health.observing import health
 from scripts.launches import wait_until
+from scripts.local.backblaze import key_file
 from scripts.local.credentials import GIT_PORT, ssh_key
 from scripts.local.home import ADDRESS, PORTS, VARIABLES, kept
 from scripts.repository import ROOT
@@ -248,7 +249,7 @@ def summary(platform: Access) -> bool:
         ("Nomad", values["NOMAD_ADDR"], "", "nomad-platform"),
         ("Vault", values["VAULT_ADDR"], "", "vault"),
         ("PostgreSQL", f"{ADDRESS}:{PORTS['PostgreSQL'][0]}", "postgres", "postgres"),
-        ("B2", values["BACKUP_B2_REALM"], "", "b2-drill"),
+        ("B2", values["BACKUP_B2_REALM"], "", key_file("drill")),
         ("git", str(read_variables(VARIABLES)["analysts_remote"]), "", "ssh-analysts"),
     ):
         shown.add_row(*row)

@@ -11,6 +11,7 @@ from scripts.repository import HOME, ROOT, SECRETS, write_private
 PID_FILES = HOME / "run"
 VOLUMES = HOME / "volumes"
 IMAGE_VARIABLES = HOME / "images.hcl"
+KEY_VARIABLES = HOME / "keys.hcl"
 VARIABLES = ROOT / "nomad/vars/local.hcl"
 
 ENVIRONMENT = "local"

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from backup.settings import B2_KEY
+from backup.settings import B2_KEY, MANIFEST_KEY, SIGNERS
 from frame.application import Application, exit_codes
 from frame.failure import ExitCode, Failure
 from frame.output import screen
@@ -34,6 +34,7 @@ from scripts.local.home import (
     ADDRESS,
     ENVIRONMENT,
     IMAGE_VARIABLES,
+    KEY_VARIABLES,
     NOMAD_ADDR,
     VARIABLES,
     VAULT_ADDR,
@@ -45,7 +46,7 @@ from scripts.variables import read_variables
 
 console = screen(stderr=True)
 
-VARIABLE_FILES = (VARIABLES, IMAGE_VARIABLES)
+VARIABLE_FILES = (VARIABLES, IMAGE_VARIABLES, KEY_VARIABLES)
 
 
 def bring_up(timeout: float) -> None:
@@ -64,6 +65,7 @@ def bring_up(timeout: float) -> None:
         ensure(VAULT)
         ensure(NOMAD)
         built.result()
+    KEY_VARIABLES.write_text(f'recovery_fingerprint = "{credentials.recovery_fingerprint()}"\n')
     agents.start_vault()
     agents.start_nomad()
     with step("set Vault up: a policy and a role for each job"):
@@ -83,7 +85,10 @@ def bring_up(timeout: float) -> None:
 def keep_access() -> access.Access:
     """Keep how the operators' commands reach this machine's platform, and return it."""
     variables = read_variables(VARIABLES)
-    write_private(SECRETS / "b2-drill" / B2_KEY, json.dumps(kept("b2-drill")))
+    secrets = SECRETS / "backups"
+    write_private(secrets / B2_KEY, json.dumps(kept(backblaze.key_file("drill"))))
+    write_private(secrets / SIGNERS, json.dumps(credentials.signers()))
+    write_private(secrets / MANIFEST_KEY, credentials.gpg_key("manifests")["private"])
     return access.keep(
         {
             "NOMAD_ADDR": NOMAD_ADDR,
@@ -91,7 +96,7 @@ def keep_access() -> access.Access:
             "AIRFLOW_URL": variables["airflow_url"],
             "AIRFLOW_USERNAME": "admin",
             "DAG_MIRROR_URL": variables["dag_mirror_url"],
-            "BACKUP_SECRETS_DIR": str(SECRETS / "b2-drill"),
+            "BACKUP_SECRETS_DIR": str(secrets),
             "BACKUP_B2_REALM": backblaze.REALM,
             "BACKUP_BUCKET": backblaze.BUCKET,
             "BACKUP_PREFIX": ENVIRONMENT,

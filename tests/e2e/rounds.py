@@ -16,7 +16,7 @@ from scripts import deploy, jobs
 from scripts.cluster import NomadError
 from scripts.health.observing import health
 from scripts.local import databases, first_run
-from scripts.local.home import IMAGE_VARIABLES, VARIABLES
+from scripts.local.up import VARIABLE_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -183,7 +183,7 @@ def start_all(platform: Access, order: random.Random) -> None:
     with ThreadPoolExecutor(max_workers=4) as several:
         list(
             several.map(
-                lambda each: deploy.run(each, (VARIABLES, IMAGE_VARIABLES), environment),
+                lambda each: deploy.run(each, VARIABLE_FILES, environment),
                 deployments,
             )
         )

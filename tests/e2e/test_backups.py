@@ -18,7 +18,8 @@ import pytest
 from playwright.sync_api import expect
 from psycopg import sql
 
-from backup.bucket.catalogue import Catalogue
+from backup.bucket.catalogue import open_catalogue
+from backup.bucket.layout import daily_folder
 from backup.bucket.store import open_store
 from backup.registry import load_registry
 from backup.scratch import PREFIX
@@ -42,16 +43,15 @@ if TYPE_CHECKING:
 
 def backups(platform: Access, database: str) -> list[str]:
     """Return the ids of the complete backups of ``database``, oldest first."""
-    settings = platform.backups
-    with open_store(settings, settings.b2_key(B2_KEY)) as store:
-        return [each.id for each in Catalogue(store, settings.prefix).backups(database)]
+    with open_catalogue(platform.backups) as catalogue:
+        return [each.id for each in catalogue.backups(database)]
 
 
 def objects(platform: Access, database: str) -> set[str]:
     """Return the names of all that is in the bucket of ``database``."""
     settings = platform.backups
     with open_store(settings, settings.b2_key(B2_KEY)) as store:
-        return {each.name for each in store.list(f"{settings.prefix}/{database}")}
+        return {each.name for each in store.list(daily_folder(settings.prefix, database))}
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_the_newest_backup_restores_to_what_the_source_holds(
     assert len(after) == len(before) + 1
 
     (home / "secrets").mkdir(mode=0o700)
-    (home / "secrets" / B2_KEY).write_text(json.dumps(kept("b2-drill")))
+    (home / "secrets" / B2_KEY).write_text(json.dumps(kept(backblaze.key_file("drill"))))
     (home / "secrets" / DRILL_KEY).write_text(kept("gpg-drill")["private"])
     signers = {"hr": kept("gpg-signing-hr")["public"]}
     (home / "secrets" / SIGNERS).write_text(json.dumps(signers))

@@ -54,12 +54,13 @@ backup-postgres_globals/backup  backup/servers/postgres backup/signing/postgres_
 backup-nomad/backup          backup/signing/nomad
 backup-vault/backup          backup/signing/vault
 backup-coverage/coverage     backup/servers/postgres backup/b2/drill backup/recipients
-backup-coverage/coverage     backup/signers backup/alerts
-backup-monthly/copy          backup/b2/copier backup/signers backup/alerts
+backup-coverage/coverage     backup/signers backup/alerts backup/manifest-recipient
+backup-coverage/coverage     backup/manifest-key
+backup-monthly/copy          backup/b2/copier backup/signers backup/alerts backup/manifest-key
 restore-drill/drill          backup/b2/drill backup/b2/drill-results backup/drill-key
-restore-drill/drill          backup/signers backup/alerts
+restore-drill/drill          backup/signers backup/alerts backup/signing/restore-drill
 restore-drill-now/drill      backup/b2/drill backup/b2/drill-results backup/drill-key
-restore-drill-now/drill      backup/signers backup/alerts
+restore-drill-now/drill      backup/signers backup/alerts backup/signing/restore-drill
 local-postgres/postgres      local/postgres
 local-b2/b2                  local/b2
 local-git/sshd               local/git
@@ -70,6 +71,7 @@ for component, *readable in map(str.split, TABLE.strip().splitlines()):
 for component, readable in MAY_READ.items():
     if component.endswith("/backup"):
         readable |= {"backup/b2/writer", "backup/recipients", "backup/alerts"}
+        readable |= {"backup/manifest-recipient"}
 PATHS = set().union(*MAY_READ.values())
 MOUNT, PREFIX = "secret", "local"
 # Nomad does not renew the token of a task that ended, so each of these is run for the test.

@@ -68,7 +68,12 @@ def _dag_processor(bundle: str) -> Job:
     )
 
 
-BACKS_UP = {"backup/b2/writer", "backup/recipients", "backup/alerts"}
+BACKS_UP = {
+    "backup/b2/writer",
+    "backup/recipients",
+    "backup/manifest-recipient",
+    "backup/alerts",
+}
 
 
 def _backup(name: str, path: str | None = None) -> Job:
@@ -112,6 +117,7 @@ def _drill(name: str) -> Job:
                     "backup/b2/drill",
                     "backup/b2/drill-results",
                     "backup/drill-key",
+                    "backup/signing/restore-drill",
                     "backup/signers",
                     "backup/alerts",
                 },
@@ -300,6 +306,8 @@ TABLE: dict[str, Job] = {
                     "backup/servers/postgres",
                     "backup/b2/drill",
                     "backup/recipients",
+                    "backup/manifest-recipient",
+                    "backup/manifest-key",
                     "backup/signers",
                     "backup/alerts",
                 },
@@ -313,7 +321,12 @@ TABLE: dict[str, Job] = {
                 "backup_image",
                 BACKUP,
                 role="backup-monthly",
-                secrets={"backup/b2/copier", "backup/signers", "backup/alerts"},
+                secrets={
+                    "backup/b2/copier",
+                    "backup/manifest-key",
+                    "backup/signers",
+                    "backup/alerts",
+                },
             )
         },
     ),

@@ -21,8 +21,9 @@ CREDENTIALS = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
 SECRET_NAME = re.compile(
     r"PASSWORD|PASSPHRASE|SECRET(?!S_)|TOKEN|FERNET|PRIVATE|CREDENTIAL|_URI$|_CONN$|BROKER_URL|_KEY$"
 )
-# Names of keys in Redis, not keys.
+# Names of keys in Redis, and the fingerprint of one in OpenPGP, not keys.
 NO_SECRETS = {
+    "BACKUP_RECOVERY_KEY",
     "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__UNACKED_KEY",
     "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__UNACKED_INDEX_KEY",
     "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__UNACKED_MUTEX_KEY",

@@ -74,6 +74,7 @@ REFUSED = [
     ("backup-hr", "database", "Hr", NAME),
     ("backup-hr", "b2_bucket", "short", "A bucket's name is 6 to 63 letters"),
     ("backup-hr", "b2_realm", "b2.example.org", "The realm is production or a URL."),
+    ("backup-hr", "recovery_fingerprint", "ABCD", "A fingerprint is 40 or 64 hexadecimal digits"),
     ("restore-drill", "b2_bucket", "under_score", "A bucket's name is 6 to 63 letters"),
 ]  # fmt: skip
 # What must not be refused: the neighbours of the above.
@@ -87,6 +88,7 @@ ACCEPTED = [
     ("airflow-worker-ingest", "redis_address", "redis.service.example.org:6379"),
     ("dag-sync", "analysts_remote", "ssh://git@git.example.org/analytics/dags.git"),
     ("backup-hr", "b2_realm", "production"),
+    ("backup-coverage", "recovery_fingerprint", "0A" * 20),
 ]
 
 

@@ -219,7 +219,7 @@ def test_a_local_platform_fills_every_path_that_a_job_reads_and_no_other(
 ) -> None:
     monkeypatch.setattr(home, "SECRETS", tmp_path)
     for name in backblaze.KEYS:  # made by the B2 endpoint, which is not there
-        home.kept(f"b2-{name}", lambda: {"key_id": "id", "key": "key"})
+        home.kept(backblaze.key_file(name), lambda: {"key_id": "id", "key": "key"})
     filled = {**credentials.stand_ins(), **credentials.platform()}
     assert sorted(filled) == ALL_PATHS
     assert filled.pop("backup/alerts") == {"webhook": "", "ping": ""}, "nobody is told here"
