@@ -1,21 +1,40 @@
-"""A bound on every run."""
+"""The time of a command: one limit for its work and for the clean-up behind it.
+
+Work is stopped early enough that clean-up ends within the limit. Python runs the handler of an
+alarm in the main thread, so limits are set and hold there; :func:`left` is for every thread.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import sys
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial, wraps
 from math import inf
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from frame.failure import Stopped, WrongUse
+from frame.failure import ExitCode, Failure, Stopped, WrongUse
+from frame.log import get_logger
+from frame.output import print_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
+CLEAN_UP_SECONDS = 30.0  # at most, or a quarter of the limit: B2 answers a cancel within seconds
+PART_OF_LIMIT = 0.25
+LAST_SECONDS = 1.0  # behind the limit, until the process ends itself whatever it hangs in
+SHARE = 0.8  # of what is left for one act of clean-up: others follow
+STOPS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+
+log = get_logger(__name__)
 
 
 def parse_duration(text: str) -> int:
@@ -29,29 +48,231 @@ def parse_duration(text: str) -> int:
     return int(found[1]) * UNITS[found[2]]
 
 
-def left() -> float:
-    """Return the seconds until the time limit is over, in any thread; infinite without one."""
-    return signal.getitimer(signal.ITIMER_REAL)[0] or inf
+@dataclass
+class Wait:
+    """Something of somebody else's that is waited for: B2, PostgreSQL, a child."""
+
+    of: str
+    what: str
+    tries: int = 0  # 0: it is not tried again
+    failure: str = ""  # of the try before
+    since: float = field(default_factory=time.monotonic)
+
+    def __str__(self) -> str:
+        told = self.what
+        if self.tries:
+            ending = {1: "st", 2: "nd", 3: "rd"}.get(self.tries % 10, "th")
+            if self.tries % 100 in (11, 12, 13):
+                ending = "th"
+            told += f", {self.tries}{ending} try"
+        if self.failure:
+            told += f" after {self.failure}"
+        return f"{self.of} ({told})"
+
+
+_waits: dict[int, Wait] = {}  # of all threads
 
 
 @contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raise :class:`Stopped` in the main thread when ``seconds`` are over.
+def waiting_for(of: str, what: str, tries: int = 0) -> Iterator[Wait]:
+    """Let an error of the limit name what is waited for inside; of several waits the longest."""
+    wait = Wait(of, what, tries)
+    _waits[id(wait)] = wait
+    try:
+        yield wait
+    finally:
+        del _waits[id(wait)]
 
-    Limits nest: what was left of the outer one goes on afterwards.
-    """
 
-    def ring(signum: int, frame: FrameType | None) -> None:
-        raise Stopped(f"the time limit of {seconds:g} seconds is over")
+def _waited_for() -> str:
+    longest = min(tuple(_waits.values()), key=lambda wait: wait.since, default=None)
+    return f" while waiting for {longest}" if longest else ""
 
-    before = signal.signal(signal.SIGALRM, ring)
-    started = time.monotonic()
-    outer, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
+
+@dataclass(eq=False)
+class _Alarm:
+    """When the main thread is stopped by ``stop``; once, and never if it is ``off``."""
+
+    at: float
+    stop: Callable[[], BaseException]
+    of_work: bool = False
+    off: bool = False
+
+
+_alarms: list[_Alarm] = []  # the innermost last
+
+
+def left() -> float:
+    """Return the seconds until work, or the clean-up that goes on, is stopped; of any thread."""
+    waiting = [alarm.at for alarm in tuple(_alarms) if not alarm.off]
+    return max(0.0, min(waiting) - time.monotonic()) if waiting else inf
+
+
+def _set_timer() -> None:
+    seconds = left()
+    signal.setitimer(signal.ITIMER_REAL, 0 if seconds == inf else max(seconds, 0.001))
+
+
+def _ring(_number: int, _frame: FrameType | None) -> None:
+    now = time.monotonic()
+    due = [alarm for alarm in _alarms if not alarm.off and alarm.at <= now]
+    if due:
+        due[-1].off = True
+    _set_timer()
+    if due:
+        raise due[-1].stop()
+
+
+@contextmanager
+def _alarm(alarm: _Alarm) -> Iterator[None]:
+    before = signal.signal(signal.SIGALRM, _ring)
+    _alarms.append(alarm)
+    _set_timer()
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        _alarms.remove(alarm)
         signal.signal(signal.SIGALRM, before)
-        if outer:
-            left = outer - (time.monotonic() - started)
-            signal.setitimer(signal.ITIMER_REAL, max(left, 0.001))
+        if _alarms:
+            _set_timer()
+
+
+class _Limit:
+    """One command's: the alarms that end its work and, later, all of it; and what ended it."""
+
+    def __init__(self, seconds: float) -> None:
+        self.reserve = min(CLEAN_UP_SECONDS, seconds * PART_OF_LIMIT)
+        self.told = f"time limit of {seconds:g} s is over"
+        self.exit_code: int = ExitCode.FAILED
+        until = time.monotonic() + seconds
+        self.end = _Alarm(until, partial(self._stopped, ", and so is that of clean-up,"))
+        self.work = _Alarm(until - self.reserve, self._stopped, of_work=True)
+
+    def _stopped(self, what: str = "") -> Stopped:
+        return Stopped(f"{self.told}{what}{_waited_for()}", self.exit_code)
+
+    def stop(self, number: signal.Signals) -> None:
+        """End the work now, as a signal asks; what follows has the time of clean-up."""
+        if not self.work.off:
+            self.work.off = True
+            self.told, self.exit_code = f"stopped by {number.name}", 128 + number
+            self.end.at = min(self.end.at, time.monotonic() + self.reserve)
+            _set_timer()
+
+    @contextmanager
+    def heeds_signals(self) -> Iterator[None]:
+        """Hear of each signal that stops the command before the handler that is there does."""
+        handlers = {number: signal.getsignal(number) for number in STOPS}
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            self.stop(signal.Signals(number))
+            handler = handlers[signal.Signals(number)]
+            assert callable(handler)  # noqa: S101 - others are left as they are
+            handler(number, frame)
+
+        mine = [number for number in STOPS if callable(handlers[number])]
+        for number in mine:
+            signal.signal(number, stop)
+        try:
+            yield
+        finally:
+            for number in mine:
+                signal.signal(number, handlers[number])
+
+    @contextmanager
+    def ends_the_process(self) -> Iterator[None]:
+        """End the process soon after the limit if it hangs where no alarm reaches its thread."""
+        done = threading.Event()
+
+        def watch() -> None:
+            while not done.wait(min(1.0, max(0.0, self._seconds_to_last()))):
+                if self._seconds_to_last() <= 0:
+                    message = f"{self.told}, and clean-up did not end{_waited_for()}"
+                    _end_process(message, self.exit_code)
+
+        threading.Thread(target=watch, name="limit", daemon=True).start()
+        try:
+            yield
+        finally:
+            done.set()
+
+    def _seconds_to_last(self) -> float:
+        return self.end.at + LAST_SECONDS - time.monotonic()
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Bound a whole command: raise :class:`Stopped` in the main thread when its work is over.
+
+    That is before ``seconds`` are, so that clean-up, each act bounded by :func:`clean_up`, ends
+    within them. Once they are over it is stopped too, and if even that does not end it, the process
+    is. A signal that stops the command leaves it the time of clean-up and no more.
+    """
+    limit = _Limit(seconds)
+    with (
+        _alarm(limit.end),
+        limit.heeds_signals(),
+        limit.ends_the_process(),
+        _alarm(limit.work),
+    ):
+        try:
+            yield
+        except Stopped as stopped:
+            log.error("stopped", why=str(stopped))
+            raise
+
+
+def _end_process(message: str, exit_code: int) -> None:
+    """End this process and its children, which have groups of their own, without any clean-up."""
+    print_failure(Failure(message, "Run it again; the next run tidies what this one left."))
+    for listed in Path("/proc/self/task").glob("*/children"):
+        for child in listed.read_text().split():
+            with suppress(OSError):
+                os.killpg(int(child), signal.SIGKILL)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(exit_code)
+
+
+class _CleanUpOver(BaseException):
+    """The time of one act of clean-up is over."""
+
+
+@contextmanager
+def clean_up(what: str, share: float = SHARE) -> Iterator[None]:
+    """Bound an act behind a failure: it is given up, told in the log, when its time is over.
+
+    That is ``share`` of what the command has left, and of half a minute at most. The work is over
+    when clean-up begins: its end does not ring any more.
+    """
+    for alarm in _alarms:
+        alarm.off = alarm.off or alarm.of_work
+    seconds = share * min(CLEAN_UP_SECONDS, left())
+    over = _CleanUpOver()
+    waited = ""
+
+    def stop() -> BaseException:
+        nonlocal waited
+        waited = _waited_for()
+        return over
+
+    try:
+        with _alarm(_Alarm(time.monotonic() + seconds, stop)):
+            yield
+    except _CleanUpOver as error:
+        if error is not over:
+            raise
+        log.warning(f"{what} given up after {seconds:.0f} s{waited}")
+
+
+def limited(command: Callable[..., None]) -> Callable[..., None]:
+    """Bound a command, all of it, by its option ``timeout``."""
+
+    @wraps(command)
+    def run(*, timeout: str, **options: Any) -> None:
+        with time_limit(parse_duration(timeout)):
+            command(timeout=timeout, **options)
+
+    return run

@@ -16,35 +16,13 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
-import tenacity
-from b2sdk.v3.exception import (
-    B2ConnectionError,
-    B2RequestTimeout,
-    BadRequest,
-    BadUploadUrl,
-    BrokenPipe,
-    ChecksumMismatch,
-    ConnectionReset,
-    FileNotPresent,
-    InvalidAuthToken,
-    MaxRetriesExceeded,
-    PartSha1Mismatch,
-    RequestTimeout,
-    ServiceError,
-    TooManyRequests,
-    TruncatedOutput,
-    UnknownError,
-    UnknownHost,
-)
-from requests.exceptions import RequestException
+from b2sdk.v3.exception import BadRequest, ChecksumMismatch, FileNotPresent
 
+from backup.bucket.patience import patiently
 from frame.failure import Failure
-from frame.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-
-    from tenacity import RetryCallState
 
 PARTS_LIMIT = 10_000  # B2's own, for one large file
 LARGEST_PART = 5_000_000_000  # B2's own
@@ -52,17 +30,6 @@ STEADY_PARTS = 9_000  # of one size; those behind grow, so that the limit never 
 GROWTH = 1.012  # from one part to the next
 MEBIBYTE = 1 << 20
 LARGE_PART = 32 * MEBIBYTE  # two of them are in memory at once, of smaller ones three
-PATIENCE = 45 * 60.0  # seconds that one call is tried again and again
-LONGEST_WAIT = 300.0  # seconds, also if the server asks for more
-
-# What another try may mend. All else (rights, caps, names) would only be refused again.
-TRANSIENT = (
-    B2ConnectionError, B2RequestTimeout, BadUploadUrl, BrokenPipe, ChecksumMismatch,
-    ConnectionReset, InvalidAuthToken, PartSha1Mismatch, RequestTimeout, ServiceError,
-    TooManyRequests, TruncatedOutput, UnknownHost, RequestException,
-)  # fmt: skip
-
-log = get_logger(__name__)
 
 
 class Source(Protocol):
@@ -107,47 +74,33 @@ def plan_parts(expected_size: int, minimum: int) -> PartPlan:
     return PartPlan(first, 2 if first >= LARGE_PART else 3)
 
 
-def is_transient(error: BaseException) -> bool:
-    """Tell whether another try may end better."""
-    if isinstance(error, MaxRetriesExceeded):  # b2sdk's own tries of a small file, without a pause
-        return all(map(is_transient, error.exception_info_list))
-    if isinstance(error, UnknownError):  # to b2sdk, an answer that broke off
-        return isinstance(error.__context__, RequestException)
-    if isinstance(error, BadRequest):  # what arrived was damaged on its way
-        return "sha1" in str(error).lower()
-    return isinstance(error, TRANSIENT)
+def check_sha1(expected: str, actual: str) -> None:
+    """Raise ChecksumMismatch unless the two SHA-1s are one."""
+    if actual != expected:
+        raise ChecksumMismatch("sha1", expected, actual)
 
 
-def _wait(state: RetryCallState) -> float:
-    """Return the seconds until the next try: growing by chance, or what the server asks for."""
-    error = state.outcome and state.outcome.exception()
-    asked = getattr(error, "retry_after_seconds", None) or 0
-    backoff = tenacity.wait_random_exponential(multiplier=0.5, max=60)(state)
-    return min(max(backoff, asked), LONGEST_WAIT)
+def put_small(session: Any, bucket_id: str, name: str, data: bytes, content_type: str) -> Any:
+    """Upload one small object and return B2's word on it. Raises B2Error, RequestException."""
+    sha1 = hashlib.sha1(data, usedforsecurity=False).hexdigest()  # B2's own check
+
+    def put() -> Any:
+        body = _Body(data) if data else b""  # to requests a stream of no bytes has no known end
+        answer = session.upload_file(bucket_id, name, len(data), content_type, sha1, {}, body)
+        check_sha1(sha1, answer["contentSha1"])
+        return answer
+
+    return patiently("b2_upload_file", f"upload of {name}")(put)
 
 
-def patiently(what: str, stopping: threading.Event | None = None) -> tenacity.Retrying:
-    """Return what calls a function again while its error is transient, and logs each time."""
-    stopping = stopping or threading.Event()
-
-    def told(state: RetryCallState) -> None:
-        error = state.outcome and state.outcome.exception()
-        log.warning(
-            "trying again",
-            what=what,
-            attempt=state.attempt_number,
-            seconds=round(state.upcoming_sleep, 1),
-            error=type(error).__name__,
-        )
-
-    return tenacity.Retrying(
-        retry=tenacity.retry_if_exception(is_transient),
-        wait=_wait,
-        stop=tenacity.stop_after_delay(PATIENCE) | tenacity.stop_when_event_set(stopping),
-        sleep=tenacity.sleep_using_event(stopping),
-        before_sleep=told,
-        reraise=True,
-    )
+def unfinished_files(session: Any, bucket_id: str, prefix: str) -> Iterator[Any]:
+    """Yield B2's word on every unfinished large file below ``prefix``."""
+    start = None
+    while True:
+        page = session.list_unfinished_large_files(bucket_id, start, prefix=prefix)
+        yield from page["files"]
+        if (start := page["nextFileId"]) is None:
+            return
 
 
 class LargeFile:
@@ -160,20 +113,14 @@ class LargeFile:
         self._plan = plan
         self._stopping = threading.Event()
         self._sha1s: list[str] = []
+        self.starts = 0  # behind a second one an unfinished file may be left beside the finished
 
     def upload(self, parts: Iterable[bytearray], told: Callable[[int], None]) -> Any:
         """Upload ``parts``, two or more, and return B2's word on the file.
 
         ``told`` hears of the bytes of each part that is there.
         """
-        started = self._patient("start")(
-            self._session.start_large_file,
-            self._bucket_id,
-            self._name,
-            "application/octet-stream",
-            {},
-        )
-        file_id = started["fileId"]
+        file_id = self._patient("b2_start_large_file", "start")(self._start)
         pending: deque[Future[tuple[str, int]]] = deque()
 
         def settle() -> None:
@@ -195,10 +142,22 @@ class LargeFile:
             raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-        return self._finish(file_id)
+        return self._patient("b2_finish_large_file", "finish")(self._finish, file_id)
 
-    def _patient(self, what: str) -> tenacity.Retrying:
-        return patiently(f"{what} of {self._name}", self._stopping)
+    def _patient(self, call: str, what: str) -> Callable[..., Any]:
+        return patiently(call, f"{what} of {self._name}", self._stopping)
+
+    def _start(self) -> str:
+        """Start the file, or return the one that a start began whose answer was lost."""
+        self.starts += 1
+        if self.starts > 1:
+            for unfinished in unfinished_files(self._session, self._bucket_id, self._name):
+                if unfinished["fileName"] == self._name:
+                    return str(unfinished["fileId"])
+        started = self._session.start_large_file(
+            self._bucket_id, self._name, "application/octet-stream", {}
+        )
+        return str(started["fileId"])
 
     def _put(self, file_id: str, number: int, part: bytearray) -> tuple[str, int]:
         sha1 = hashlib.sha1(part, usedforsecurity=False).hexdigest()  # B2's own check
@@ -206,23 +165,19 @@ class LargeFile:
 
         def put() -> None:
             answer = self._session.upload_part(file_id, number, size, sha1, _Body(part))
-            if answer["contentSha1"] != sha1:
-                raise ChecksumMismatch("sha1", sha1, answer["contentSha1"])
+            check_sha1(sha1, answer["contentSha1"])
 
-        self._patient(f"part {number}")(put)
+        self._patient("b2_upload_part", f"part {number}")(put)
         return sha1, size
 
     def _finish(self, file_id: str) -> Any:
-        def finish() -> Any:
-            try:
-                return self._session.finish_large_file(file_id, self._sha1s)
-            except (BadRequest, FileNotPresent):
-                # So it answers where it finished the file, and only that answer was lost.
-                if found := self._finished(file_id):
-                    return found
-                raise
-
-        return self._patient("finish")(finish)
+        try:
+            return self._session.finish_large_file(file_id, self._sha1s)
+        except (BadRequest, FileNotPresent):
+            # So it answers where it finished the file, and only that answer was lost.
+            if version := self._finished(file_id):
+                return version
+            raise
 
     def _finished(self, file_id: str) -> Any:
         listed = self._session.list_file_versions(
@@ -244,7 +199,7 @@ class _Body:
     http.client would send a file in blocks of 16 kB, a call and a packet each.
     """
 
-    def __init__(self, part: bytearray) -> None:
+    def __init__(self, part: bytes | bytearray) -> None:
         self._part = part
 
     def __len__(self) -> int:

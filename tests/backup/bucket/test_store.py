@@ -57,7 +57,7 @@ def test_a_stream_becomes_one_object(empty_house: House, parts: int) -> None:
 @pytest.mark.parametrize("parts", [0, 2, 4])
 def test_a_stream_that_raises_leaves_nothing(empty_house: House, parts: int) -> None:
     error = Failure("pg_dump ended with 1", hint="")
-    with opened(empty_house) as store, pytest.raises(Failure, match="pg_dump ended with 1"):
+    with pytest.raises(Failure, match="pg_dump ended with 1"), opened(empty_house) as store:
         store.upload_stream("local/hr/a", Source(parts, error), PLAN)
     assert (empty_house.names(), empty_house.unfinished()) == ([], [])
 
@@ -67,8 +67,8 @@ def test_a_part_that_is_refused_leaves_nothing(empty_house: House) -> None:
     empty_house.endpoint.set_faults(refusal)
     try:
         with (
-            opened(empty_house) as store,
             pytest.raises(Failure, match="upload of local/hr/a failed"),
+            opened(empty_house) as store,
         ):
             store.upload_stream("local/hr/a", Source(3), PLAN)
     finally:
@@ -79,7 +79,7 @@ def test_a_part_that_is_refused_leaves_nothing(empty_house: House) -> None:
 def test_only_the_failed_file_is_cancelled(empty_house: House) -> None:
     services = empty_house.bucket.api.services.large_file
     other = services.start_large_file(empty_house.bucket.id_, "local/hr/b", "text/plain")
-    with opened(empty_house) as store, pytest.raises(Failure):
+    with pytest.raises(Failure), opened(empty_house) as store:
         store.upload_stream("local/hr/a", Source(3, Failure("no", hint="")), PLAN)
     assert empty_house.unfinished() == [other.file_name]
 

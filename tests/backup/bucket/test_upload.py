@@ -16,7 +16,7 @@ from b2sdk.v3.exception import B2Error
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup.bucket import upload
+from backup.bucket import patience
 from backup.bucket.store import open_store
 from backup.bucket.upload import LARGEST_PART, PARTS_LIMIT, Paced, PartPlan, plan_parts
 from frame.failure import Failure
@@ -76,7 +76,7 @@ def test_parts_stay_within_the_memory_that_is_promised(gigabytes: int) -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no wait be longer than a tenth of a second."""
-    monkeypatch.setattr(upload, "LONGEST_WAIT", 0.1)
+    monkeypatch.setattr(patience, "LONGEST_WAIT", 0.1)
 
 
 @pytest.fixture
@@ -159,8 +159,8 @@ def test_what_no_try_will_mend_is_not_tried_again(weather: House) -> None:
     )
     stream = Stream(50 * PART)
     with (
-        open_store(weather.settings, weather.settings.b2_key()) as store,
         pytest.raises(Failure, match="upload of local/hr/a failed"),
+        open_store(weather.settings, weather.settings.b2_key()) as store,
     ):
         store.upload_stream("local/hr/a", stream, PartPlan(PART, 2))
     assert stream.left > 40 * PART
@@ -171,11 +171,11 @@ def test_what_no_try_will_mend_is_not_tried_again(weather: House) -> None:
 def test_patience_has_an_end_and_no_thread_outlives_it(
     weather: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upload, "PATIENCE", 1.0)
+    monkeypatch.setattr(patience, "PATIENCE", 1.0)
     weather.endpoint.set_faults({"operation": "upload_part", "kind": "close", "count": 10_000})
     with (
-        open_store(weather.settings, weather.settings.b2_key()) as store,
         pytest.raises(Failure, match="upload of local/hr/a failed"),
+        open_store(weather.settings, weather.settings.b2_key()) as store,
     ):
         store.upload_stream("local/hr/a", Stream(9 * PART), PartPlan(PART, 3))
     weather.endpoint.set_faults()
@@ -211,7 +211,7 @@ def test_an_answer_that_breaks_off_is_asked_for_again() -> None:
         http = B2Http(B2HttpApiConfig())
         with pytest.raises(B2Error, match="IncompleteRead") as broken:
             http.request_content_return_json("POST", url, {}, b"{}", try_count=1)
-    assert upload.is_transient(broken.value)
+    assert patience.is_transient(broken.value)
 
 
 def outlive(house: House, seconds: float) -> None:
