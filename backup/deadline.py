@@ -138,6 +138,10 @@ def _alarm(alarm: _Alarm) -> Iterator[None]:
             _set_timer()
 
 
+class TimeOver(Stopped):
+    """The time of a command is over."""
+
+
 class _Limit:
     """One command's: the alarms that end its work and, later, all of it; and what ended it."""
 
@@ -150,7 +154,7 @@ class _Limit:
         self.work = _Alarm(until - self.reserve, self._stopped, of_work=True)
 
     def _stopped(self, what: str = "") -> Stopped:
-        return Stopped(f"{self.told}{what}{_waited_for()}", self.exit_code)
+        return TimeOver(f"{self.told}{what}{_waited_for()}", self.exit_code)
 
     def stop(self, number: signal.Signals) -> None:
         """End the work now, as a signal asks; what follows has the time of clean-up."""
@@ -203,7 +207,7 @@ class _Limit:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Bound a whole command: raise :class:`Stopped` in the main thread when its work is over.
+    """Bound a whole command: raise :class:`TimeOver` in the main thread when its work is over.
 
     That is before ``seconds`` are, so that clean-up, each act bounded by :func:`clean_up`, ends
     within them. Once they are over it is stopped too, and if even that does not end it, the process

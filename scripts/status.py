@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,8 @@ import requests
 import typer
 from rich.markup import escape
 
-from backup.bucket.catalogue import open_catalogue
+from backup.bucket.catalogue import Catalogue, open_catalogue
+from backup.deadline import TimeOver, time_limit
 from backup.proof.coverage import DRILLED, FRESH
 from backup.proof.kept import LOOKED_AT, kept_reports
 from backup.proof.report import DrillReport, human_age, human_bytes, last_results
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from scripts.access import Access
 
 MIGRATION = "airflow-migrate"
+B2_SECONDS = 10  # for one table
 PAGE = 100  # DAGs an answer of Airflow's API; it gives no more
 MARKS = {True: "[green]✓[/]", False: "[red]✗[/]"}
 
@@ -187,11 +190,21 @@ def delivery(platform: Access) -> list[Row]:
     return rows
 
 
+@contextmanager
+def bucket(platform: Access) -> Iterator[Catalogue]:
+    """Yield the backups in the bucket. Raises Failure, also if B2 does not answer in time."""
+    try:
+        with time_limit(B2_SECONDS), open_catalogue(platform.backups) as catalogue:
+            yield catalogue
+    except TimeOver as over:
+        raise Failure(str(over), "Look whether B2 is well, and at the way to it.") from over
+
+
 def backups(platform: Access) -> list[Row]:
     """Return the newest backup of all that is in the registry, with size and age."""
     now = datetime.now(UTC)
     settings = platform.backups
-    with open_catalogue(settings) as catalogue:
+    with bucket(platform) as catalogue:
         entries = load_registry(settings.registry).entries
         backups = {entry.name: catalogue.backups(entry.name)[-1:] for entry in entries}
         newest = [each for found in backups.values() for each in found]
@@ -250,7 +263,7 @@ def newest_report(platform: Access) -> DrillReport | None:
 
 def _reports(platform: Access, count: int) -> list[DrillReport]:
     settings = platform.backups
-    with open_catalogue(settings) as catalogue:
+    with bucket(platform) as catalogue:
         signers = catalogue.opener.signers
         return kept_reports(catalogue.store, settings.prefix, count, signers)
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from backup.settings import B2Key, Settings
 
 LEFTOVERS_SECONDS = 60.0  # that B2 may not cancel what a killed run left, before the backup goes on
+CLOCK_SECONDS = 300.0  # that this host's clock may differ from B2's
 PAGE = 10_000  # versions that one answer lists: B2's most
 LARGE = "none"  # what B2 tells as the SHA-1 of a large file
 
@@ -292,6 +293,17 @@ def _is_twin(version: Any, other: Any) -> bool:
     return bool(other["action"] == "upload" and other["contentSha1"] == sha1 and sha1 != LARGE)
 
 
+def _check_clock(store: Store) -> None:
+    """Raise :class:`Failure` if this host's clock is far from B2's, by which backups are judged."""
+    ahead = store.clock_ahead or 0.0
+    if abs(ahead) > CLOCK_SECONDS:
+        how = "ahead of" if ahead > 0 else "behind"
+        raise Failure(
+            f"clock of this host is {abs(ahead):.0f} s {how} B2's",
+            hint="Set it right (NTP): ages, expiry and the order of backups go by it.",
+        )
+
+
 @contextmanager
 def open_store(
     settings: Settings, key: B2Key, told: Callable[[int], None] = lambda _size: None
@@ -311,6 +323,7 @@ def open_store(
                 api.get_bucket_by_name, settings.bucket
             )
         store = Store(api, bucket, http, told)
+        _check_clock(store)
         with store.tidied():
             yield store
     finally:

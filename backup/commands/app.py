@@ -70,7 +70,9 @@ app = Application(
 )
 out = screen()
 
-Timeout = Annotated[str, typer.Option(help="End the run after this long: 90s, 15m, 4h.")]
+Timeout = Annotated[
+    str, typer.Option(help="End within this time, clean-up included: 90s, 15m, 4h.")
+]
 Jobs = Annotated[int, typer.Option(min=1, help="Parallel jobs of pg_restore.")]
 Scope = Annotated[list[str] | None, typer.Argument(help="Databases; all if none is named.")]
 KeyFile = Annotated[

@@ -11,7 +11,7 @@ from rich.markup import escape
 from backup.bucket.catalogue import open_catalogue
 from backup.bucket.layout import merged
 from backup.commands.app import Timeout, app, out, read_settings
-from backup.deadline import parse_duration, time_limit
+from backup.deadline import limited
 from backup.openpgp.expiry import key_states
 from backup.proof.alerts import Alerts
 from backup.proof.coverage import Kept, Row, judge, judge_keys, survey
@@ -29,6 +29,7 @@ JOB = "backup-coverage"
 
 
 @app.command()
+@limited
 def coverage(timeout: Timeout = "15m", as_json: AsJson = False) -> None:
     """Show which databases are not backed up and drilled.
 
@@ -40,7 +41,7 @@ def coverage(timeout: Timeout = "15m", as_json: AsJson = False) -> None:
     """
     settings = read_settings()
     alerts = Alerts.of(settings)
-    with alerts.if_it_breaks(JOB, settings.prefix), time_limit(parse_duration(timeout)):
+    with alerts.if_it_breaks(JOB, settings.prefix):
         rows = _ask(settings)
     red = [row for row in rows if not row.well]
     if red:

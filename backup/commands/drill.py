@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -9,11 +10,11 @@ from typing import Annotated
 import typer
 
 from backup.commands.app import Jobs, Timeout, app, out, parse_moment, read_settings
-from backup.deadline import parse_duration, time_limit
+from backup.deadline import clean_up, limited
 from backup.postgres.scratch_server import server_directory
 from backup.postgres.supervisor import sweep_data
 from backup.proof.alerts import Alerts
-from backup.proof.drill import run_drill
+from backup.proof.drill import DrillStopped, run_drill
 from backup.proof.report import drill_table
 from backup.registry import load_registry
 from backup.scratch import sweep
@@ -24,6 +25,7 @@ JOB = "restore-drill"
 
 
 @app.command()
+@limited
 def drill(
     names: Annotated[
         list[str] | None,
@@ -43,34 +45,39 @@ def drill(
 
     The newest backup of each database goes into a throwaway server, where all rows are compared:
     that of a running `backup scratch-server`, as another user. Exit 1 if one of them is not equal;
-    the others are drilled all the same. The report goes to <prefix>/drills/ in the bucket, and what
-    is not equal to the webhook.
+    the others are drilled all the same. The report, also of a drill that is stopped, goes to
+    <prefix>/drills/ in the bucket, and what is not equal to the webhook.
     """
     settings = read_settings()
     server_directory(settings)  # said before a byte is downloaded
     entries = load_registry(settings.registry).select(names or [])
     moment = parse_moment(at)
     alerts = Alerts.of(settings)
-    with (
-        alerts.if_it_breaks(JOB, settings.prefix),
-        time_limit(parse_duration(timeout)),
-        progress() as advance,
-    ):
-        report = run_drill(settings, entries, jobs, moment, partial(advance, JOB))
+    stopped = None
+    with alerts.if_it_breaks(JOB, settings.prefix), progress() as advance:
+        try:
+            report = run_drill(settings, entries, jobs, moment, partial(advance, JOB))
+        except DrillStopped as drill_stopped:
+            stopped, report = drill_stopped, drill_stopped.report
     failed = [each for each in report.databases if each.verdict != "equal"]
     if failed:
-        alerts.failed(JOB, settings.prefix, [each.model_dump(mode="json") for each in failed])
+        findings = [each.model_dump(mode="json") for each in failed]
+        with clean_up("alert") if stopped else nullcontext():
+            alerts.failed(JOB, settings.prefix, findings)
     else:
         alerts.good(JOB)
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
     else:
         out.print(drill_table(report))
+    if stopped:
+        raise stopped
     if failed:
         raise typer.Exit(1)
 
 
 @app.command("sweep")
+@limited
 def sweep_scratch(
     scratch: Annotated[
         Path,
@@ -85,6 +92,7 @@ def sweep_scratch(
         bool,
         typer.Option("--everything", help="All that is this user's in a scratch server's data."),
     ] = False,
+    timeout: Timeout = "10m",
 ) -> None:
     """Remove the plaintext that killed restores left.
 

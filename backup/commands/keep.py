@@ -12,7 +12,7 @@ from backup.bucket.catalogue import open_catalogue
 from backup.bucket.layout import Backup
 from backup.bucket.lifecycle import Rule, State, apply, states
 from backup.commands.app import Scope, Timeout, app, out, read_settings
-from backup.deadline import parse_duration, time_limit
+from backup.deadline import limited
 from backup.proof.alerts import Alerts
 from backup.registry import load_registry
 from frame.output import AsJson, print_json, table
@@ -22,6 +22,7 @@ app.add_typer(rules, name="lifecycle", no_args_is_help=True)
 
 
 @app.command("monthly")
+@limited
 def keep_monthly(names: Scope = None, timeout: Timeout = "4h", as_json: AsJson = False) -> None:
     """Keep the newest backup of each for 13 months.
 
@@ -31,7 +32,6 @@ def keep_monthly(names: Scope = None, timeout: Timeout = "4h", as_json: AsJson =
     entries = load_registry(settings.registry).select(names or [])
     with (
         Alerts.of(settings).if_it_breaks("backup-monthly", settings.prefix),
-        time_limit(parse_duration(timeout)),
         open_catalogue(settings) as catalogue,
     ):
         copied = monthly.keep(catalogue, settings.prefix, entries, datetime.now(UTC))
@@ -65,7 +65,8 @@ def _show_rules(found: list[State], lock: str, *, as_json: bool) -> None:
 
 
 @rules.command("show")
-def show_rules(as_json: AsJson = False) -> None:
+@limited
+def show_rules(timeout: Timeout = "2m", as_json: AsJson = False) -> None:
     """Show how long the bucket keeps what.
 
     Exit 1 if a rule is missing or different.
@@ -83,7 +84,8 @@ def show_rules(as_json: AsJson = False) -> None:
 
 
 @rules.command("apply")
-def apply_rules(as_json: AsJson = False) -> None:
+@limited
+def apply_rules(timeout: Timeout = "2m", as_json: AsJson = False) -> None:
     """Put the bucket's rules in place; those of other prefixes stay. Needs the right writeBuckets.
 
     Each database's backups are hidden after 16 days and deleted 14 days later, the monthly copies

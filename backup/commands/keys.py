@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from backup.commands.app import app, out, read_settings
+from backup.commands.app import Timeout, app, out, read_settings
+from backup.deadline import limited
 from backup.openpgp.expiry import WARN_DAYS, key_states
 from backup.settings import RECIPIENTS, SIGNING_KEY
 from frame.failure import WrongUse
@@ -18,10 +19,12 @@ app.add_typer(keys, name="keys", no_args_is_help=True)
 
 
 @keys.command("check")
+@limited
 def check_keys(
     days: Annotated[
         int, typer.Option(min=0, help="Warn this long before a key expires.")
     ] = WARN_DAYS,
+    timeout: Timeout = "2m",
     as_json: AsJson = False,
 ) -> None:
     """Show until when each key serves.

@@ -22,7 +22,7 @@ from backup.commands.app import (
     parse_moment,
     read_settings,
 )
-from backup.deadline import parse_duration, time_limit
+from backup.deadline import limited
 from backup.kinds import KINDS
 from backup.kinds.database import restore as restore_database
 from backup.openpgp.crypt import private_key
@@ -44,6 +44,7 @@ class Owners(StrEnum):
 
 
 @app.command()
+@limited
 def verify(
     identifier: Annotated[
         str, typer.Argument(metavar="ID", help="Id of the backup, as `backup list` shows it.")
@@ -59,7 +60,6 @@ def verify(
     """
     settings = read_settings()
     with (
-        time_limit(parse_duration(timeout)),
         progress() as advance,
         open_catalogue(
             settings, partial(advance, identifier), key_file=key_file, unsigned=unsigned
@@ -95,6 +95,7 @@ def _target(into_env: str | None, into_file: Path | None, to: Path | None) -> Po
 
 
 @app.command()
+@limited
 def restore(
     name: Annotated[str, typer.Argument(help="Database, as the registry calls it.")],
     identifier: Annotated[
@@ -156,7 +157,6 @@ def restore(
     moment = parse_moment(at)
     wanted = Wanted(jobs, owners.value, create, create_roles, tuple(table or ()), beside)
     with (
-        time_limit(parse_duration(timeout)),
         progress() as advance,
         open_catalogue(
             settings, partial(advance, name), key_file=key_file, unsigned=unsigned

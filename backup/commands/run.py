@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from backup.commands.app import Timeout, app, read_settings
-from backup.deadline import parse_duration, time_limit
+from backup.deadline import limited
 from backup.dump import run_backup
 from backup.proof.alerts import Alerts
 from backup.registry import load_registry
@@ -21,6 +21,7 @@ log = get_logger(__name__)
 
 
 @app.command()
+@limited
 def run(
     name: Annotated[str, typer.Argument(help="Database, as the registry calls it.")],
     timeout: Timeout = "4h",
@@ -32,7 +33,7 @@ def run(
     """
     settings = read_settings()
     entry = load_registry(settings.registry).get(name)
-    with time_limit(parse_duration(timeout)), progress() as advance:
+    with progress() as advance:
         manifest = run_backup(settings, entry, partial(advance, name))
     try:
         Alerts.of(settings).good(name)

@@ -11,7 +11,17 @@ from rich.markup import escape
 
 from backup.bucket.catalogue import open_catalogue
 from backup.bucket.layout import Backup
-from backup.commands.app import KeyFile, Scope, Unsigned, app, find_backup, out, read_settings
+from backup.commands.app import (
+    KeyFile,
+    Scope,
+    Timeout,
+    Unsigned,
+    app,
+    find_backup,
+    out,
+    read_settings,
+)
+from backup.deadline import limited
 from backup.proof.report import human_age, human_bytes
 from backup.registry import load_registry
 from frame.output import AsJson, print_json, table
@@ -21,9 +31,11 @@ if TYPE_CHECKING:
 
 
 @app.command("list")
+@limited
 def list_backups(
     names: Scope = None,
     newest: Annotated[bool, typer.Option("--newest", help="Only the newest of each.")] = False,
+    timeout: Timeout = "2m",
     as_json: AsJson = False,
 ) -> None:
     """List complete backups, oldest first. Needs no right to read objects."""
@@ -44,12 +56,14 @@ def list_backups(
 
 
 @app.command()
+@limited
 def show(
     identifier: Annotated[
         str, typer.Argument(metavar="ID", help="Id of the backup, as `backup list` shows it.")
     ],
     key_file: KeyFile = None,
     unsigned: Unsigned = False,
+    timeout: Timeout = "2m",
     as_json: AsJson = False,
 ) -> None:
     """Show what one backup holds.

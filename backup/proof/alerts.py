@@ -13,6 +13,7 @@ import requests
 import tenacity
 from pydantic import BaseModel, ConfigDict, SecretStr
 
+from backup.deadline import clean_up, left
 from backup.settings import ALERTS, read_json
 from frame.failure import Failure, Stopped
 from frame.log import get_logger
@@ -67,20 +68,23 @@ class Alerts(BaseModel):
         """Post why ``job`` could not do its work, whatever it was; the error goes on."""
         try:
             yield
-        except Failure as failure:
-            self.failed(job, environment, [{"error": failure.message}])
-            raise
-        except Stopped as stopped:
-            self.failed(job, environment, [{"error": str(stopped)}])
-            raise
-        except Exception as error:  # its words may hold anything
-            self.failed(job, environment, [{"error": type(error).__name__}])
+        except (Exception, Stopped) as error:
+            with clean_up("alert"):
+                self.failed(job, environment, [{"error": _words(error)}])
             raise
 
     def good(self, name: str) -> None:
         """Reset the dead-man's switch of ``name``."""
         if url := self.ping.get_secret_value():
             _tell("ping", "GET", f"{url.rstrip('/')}/{name}", None)
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, Failure):
+        return error.message
+    if isinstance(error, Stopped):
+        return str(error)
+    return type(error).__name__  # its words may hold anything
 
 
 class _Undelivered(Exception):
@@ -106,7 +110,7 @@ def _tell(what: str, method: str, url: str, body: dict[str, Any] | None) -> None
 )
 def _send(method: str, url: str, body: dict[str, Any] | None) -> None:
     try:
-        answer = requests.request(method, url, json=body, timeout=TIMEOUT)
+        answer = requests.request(method, url, json=body, timeout=min(TIMEOUT, left() + 1))
     except (requests.ConnectionError, requests.Timeout) as error:
         raise _Again(type(error).__name__) from None
     except requests.RequestException as error:  # a URL that is none, say

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import psycopg
 
 from backup.bucket.catalogue import open_catalogue
+from backup.deadline import clean_up
 from backup.kinds import KINDS
 from backup.openpgp.crypt import Keyring, private_key
 from backup.postgres.connection import one_line
@@ -26,7 +28,17 @@ if TYPE_CHECKING:
     from backup.manifest import Manifest
     from backup.registry import Entry
 
+REPORT_SHARE = 0.6  # of the time that a drill which is stopped has left: an alert follows
+
 log = get_logger(__name__)
+
+
+class DrillStopped(Stopped):
+    """A drill was stopped; its ``report`` says what was proved until then."""
+
+    def __init__(self, report: DrillReport, stopped: Stopped) -> None:
+        super().__init__(str(stopped), stopped.exit_code)
+        self.report = report
 
 
 def run_drill(
@@ -40,9 +52,10 @@ def run_drill(
 
     It is the newest backup of each, or the newest from ``at`` or before. ``told`` hears of the
     bytes that are downloaded. Raises :class:`Failure` only for what concerns all of them:
-    settings, keys, the bucket.
+    settings, keys, the bucket; and :class:`DrillStopped`, behind the report.
     """
     started = datetime.now(UTC)
+    stopped = None
     with (
         private_key(settings.secret_path(DRILL_KEY)) as ring,
         drill_signer(settings) as signing,
@@ -54,8 +67,8 @@ def run_drill(
                 result = _drill_one(settings, catalogue, ring, database, jobs, at)
                 log.info("drilled", database=database.name, verdict=result.verdict)
                 results.append(result)
-        except Stopped as stopped:  # what was proved until then is not lost
-            log.error("drill stopped", why=str(stopped))
+        except Stopped as error:  # what was proved until then is not lost
+            stopped = error
             results += [
                 DrillResult(database=database.name, verdict="failed", findings=(str(stopped),))
                 for database in databases[len(results) :]
@@ -67,7 +80,10 @@ def run_drill(
             databases=tuple(results),
             program_version=own_version(),
         )
-        keep_report(settings, catalogue.store, report, signing, catalogue.opener.signers)
+        with clean_up("keeping the report", REPORT_SHARE) if stopped else nullcontext():
+            keep_report(settings, catalogue.store, report, signing, catalogue.opener.signers)
+    if stopped:
+        raise DrillStopped(report, stopped)
     return report
 
 

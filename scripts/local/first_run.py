@@ -18,6 +18,7 @@ import requests
 
 from backup.bucket import lifecycle
 from backup.bucket.store import open_store
+from backup.deadline import time_limit
 from backup.registry import load_registry
 from backup.settings import B2_KEY, Settings
 from frame.failure import Failure
@@ -202,7 +203,7 @@ def keep_backups(platform: Access) -> None:
         (Path(folder) / B2_KEY).write_text(json.dumps(kept("b2-master")))
         settings = Settings.from_environment({**platform.values, "BACKUP_SECRETS_DIR": folder})
         registry = load_registry(settings.registry)
-        with open_store(settings, settings.b2_key()) as store:
+        with time_limit(status.B2_SECONDS), open_store(settings, settings.b2_key()) as store:
             lifecycle.apply(store, settings.prefix, registry.entries)
 
 

@@ -52,12 +52,13 @@ def serve(
     All data lives in --data and survives a restart. Keys other than the master key are made by
     b2_create_key. With the master key as Basic authorisation, tests may also use
 
-        POST /harmattan-test/clock {"advance_seconds": 86400}: moves the clock, applies the
-        lifecycle rules;
+        POST /harmattan-test/clock {"advance_seconds": 86400}: moves the clock, which the header
+        Date of every answer follows, and applies the lifecycle rules; {"reset": true} sets it back;
 
         POST /harmattan-test/faults {"faults": [{"operation": "upload_part", "kind": "status",
         "status": 503}]}: sets the faults that calls meet (kinds: status, delay, close,
-        close_mid_body, lose_answer, wrong_sha1, flip_bit, truncate).
+        close_mid_body, hang, hang_mid_body, lose_answer, empty_answer, wrong_sha1, flip_bit,
+        truncate).
 
     GET /harmattan-test/health answers 200 to everyone. Prints one line with its address when it
     listens. Exit codes: 1 failed, 2 wrong use; a stop ends it by the signal that stopped it.
@@ -74,7 +75,7 @@ def serve(
     config = uvicorn.Config(
         build(Service(data, master, options)),
         host=host, port=port, http=AbortableProtocol, lifespan="off", ws="none",
-        log_level="warning", access_log=False, server_header=False,
+        log_level="warning", access_log=False, server_header=False, date_header=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS, timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )  # fmt: skip
     listening = config.bind_socket()

@@ -46,16 +46,22 @@ async def serve(service: Service, request: Request) -> Json:
     what = request.path_params["what"]
     if what == "clock":
         if request.method == "POST":
-            seconds = fields.number(
-                "advance_seconds", default=None, low=0, high=_MAX_ADVANCE_SECONDS
-            )
-            advance(service, seconds * 1000)
+            _set_clock(service, fields)
         return {"now_ms": service.clock.now_ms()}
     if what == "faults":
         if request.method == "POST":
             _set_faults(service, fields)
         return {"faults": service.faults.left()}
     raise bad_request(f"/harmattan-test/{what} is not known; there are clock, faults and health")
+
+
+def _set_clock(service: Service, fields: Fields) -> None:
+    """Move the clock forward, or set it back to the machine's."""
+    if fields.raw("reset") is True:
+        service.clock.reset()
+        return
+    seconds = fields.number("advance_seconds", default=None, low=0, high=_MAX_ADVANCE_SECONDS)
+    advance(service, seconds * 1000)
 
 
 def advance(service: Service, milliseconds: int) -> None:

@@ -12,7 +12,7 @@ DAY_MS = 24 * 3600 * 1000
 
 
 class Clock:
-    """A clock that only moves forward; how far it was moved survives a restart."""
+    """A clock that tests move forward, and set back; how far it was moved survives a restart."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -24,5 +24,12 @@ class Clock:
 
     def advance_ms(self, milliseconds: int) -> None:
         """Move the clock forward."""
-        self._moved_ms += milliseconds
+        self._set(self._moved_ms + milliseconds)
+
+    def reset(self) -> None:
+        """Tell the machine's time again."""
+        self._set(0)
+
+    def _set(self, moved_ms: int) -> None:
+        self._moved_ms = moved_ms
         self._database.set_setting("clock_moved_ms", str(self._moved_ms))

@@ -12,11 +12,14 @@ if TYPE_CHECKING:
 
 # Kinds and what each needs beyond an operation.
 KINDS: dict[str, tuple[str, ...]] = {
-    "status": ("status",),  # answer so, with Retry-After if set, and do not do the call
+    "status": ("status",),  # answer so, with code, message and Retry-After if set; nothing is done
     "delay": ("seconds",),  # wait before the call
     "close": (),  # close the connection before the body is read
     "close_mid_body": (),  # close it after half of what is sent, in an upload or a download
+    "hang": (),  # take the call, and neither read its body nor answer
+    "hang_mid_body": (),  # do the call, and stop for ever in the middle of the answer
     "lose_answer": (),  # do the call and close the connection instead of answering
+    "empty_answer": (),  # do the call and answer 200 without a body
     "wrong_sha1": (),  # answer with a SHA-1 that the content does not have
     "flip_bit": ("offset",),  # damage the stored file that the call made, or file_id at once
     "truncate": ("length",),  # shorten it so
@@ -38,6 +41,8 @@ class Fault:
     count: int = 1
     after: int = 0
     status: int | None = None
+    code: str | None = None
+    message: str | None = None
     retry_after: int | None = None
     seconds: float | None = None
     offset: int | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -24,6 +25,7 @@ _CODES = {
     429: "too_many_requests",
     503: "service_unavailable",
 }
+_FOR_EVER = 24 * 3600  # seconds
 _WRONG_SHA1 = "da39a3ee5e6b4b0d3255bfef95601890afd80709"[::-1]
 
 
@@ -44,6 +46,7 @@ class FaultInjector:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request, with the fault that it meets."""
+        send = self._dated(send)
         operation = operation_of(scope)
         fault = None if operation is None else self._service.faults.take(operation)
         if fault is None:
@@ -61,9 +64,18 @@ class FaultInjector:
             await _close(scope)
         elif fault.kind == "close_mid_body":
             await self._close_mid_body(scope, receive, send)
+        elif fault.kind == "hang":
+            await asyncio.sleep(_FOR_EVER)
+        elif fault.kind == "hang_mid_body":
+            await self._app(scope, receive, _half(send, lambda: asyncio.sleep(_FOR_EVER)))
         elif fault.kind == "lose_answer":
             await self._app(scope, receive, _swallow)
             await _close(scope)
+        elif fault.kind == "empty_answer":
+            await self._app(scope, receive, _swallow)
+            headers = [(b"content-length", b"0")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body"})
         elif fault.kind == "wrong_sha1":
             await self._app(scope, receive, _with_wrong_sha1(send))
         elif fault.kind in DAMAGES:
@@ -80,23 +92,22 @@ class FaultInjector:
                     return
             await _close(scope)
             return
-        left = 0
 
-        async def send_half(message: Message) -> None:
-            nonlocal left
+        async def close() -> None:
+            scope["state"]["transport"].close()  # not abort: the half that was sent shall arrive
+
+        await self._app(scope, receive, _half(send, close))
+
+    def _dated(self, send: Send) -> Send:
+        """Tell the time of the server's own clock, as B2 does in every answer."""
+
+        async def send_dated(message: Message) -> None:
             if message["type"] == "http.response.start":
-                left = _length(message["headers"]) // 2
-                await send(message)
-                return
-            chunk = message.get("body", b"")[:left]
-            left -= len(chunk)
-            if chunk:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            if not left:
-                # Not abort: the half that was sent shall arrive.
-                scope["state"]["transport"].close()
+                date = formatdate(self._service.clock.now_ms() / 1000, usegmt=True).encode()
+                message = {**message, "headers": [*message["headers"], (b"date", date)]}
+            await send(message)
 
-        await self._app(scope, receive, send_half)
+        return send_dated
 
     def _damaging(self, fault: Fault, send: Send) -> Send:
         async def damage_then_send(message: Message) -> None:
@@ -134,13 +145,34 @@ async def _close(scope: Scope) -> None:
     await asyncio.sleep(0.01)
 
 
+def _half(send: Send, then: Callable[[], Awaitable[None]]) -> Send:
+    """Send the first half of an answer's body, and then do something else."""
+    left = 0
+
+    async def send_half(message: Message) -> None:
+        nonlocal left
+        if message["type"] == "http.response.start":
+            left = _length(message["headers"]) // 2
+            await send(message)
+            return
+        chunk = message.get("body", b"")[:left]
+        left -= len(chunk)
+        if chunk:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        if not left:
+            await then()
+
+    return send_half
+
+
 async def _swallow(message: Message) -> None:
     del message
 
 
 async def _answer_status(fault: Fault, send: Send) -> None:
     status = fault.status or 503
-    error = B2Error(status, _CODES.get(status, "bad_request"), "a fault that the test asked for")
+    code = fault.code or _CODES.get(status, "bad_request")
+    error = B2Error(status, code, fault.message or "a fault that the test asked for")
     headers = [(b"content-type", b"application/json")]
     if fault.retry_after is not None:
         headers.append((b"retry-after", str(fault.retry_after).encode()))

@@ -267,7 +267,7 @@ def empty_house(
     b2_endpoint: B2Endpoint,
     postgres: PostgresServer,
     scratch_server_directory: Path,
-) -> House:
+) -> Iterator[House]:
     """An environment with its bucket and a writing key, for tests that need no database."""
     secrets_dir = scratch / "secrets"
     secrets_dir.mkdir()
@@ -279,7 +279,8 @@ def empty_house(
     settings.registry.write_text(SERVER + database_entry("hr"))
     made = House(settings, "", b2_endpoint.create_bucket(settings.bucket), b2_endpoint, postgres)
     made.write()
-    return made
+    yield made
+    b2_endpoint.reset_clock()
 
 
 @pytest.fixture

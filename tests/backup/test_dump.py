@@ -123,7 +123,7 @@ def test_a_stopped_run_leaves_no_backup_and_no_child(slow: House) -> None:
 def test_a_run_over_its_time_leaves_no_backup(slow: House) -> None:
     run = slow.run("run", "hr", "--timeout", "2s")
     assert run.returncode == 1
-    assert "time limit of 2 seconds" in run.stderr
+    assert "time limit of 2 s is over while waiting for B2 (b2_upload_part, 1st try)" in run.stderr
     assert (slow.names(), slow.unfinished()) == ([], [])
 
 
@@ -181,5 +181,5 @@ def test_a_clock_that_is_wrong_is_told(house: House, shift: str) -> None:
     (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
     ended = house.run("run", "hr", LD_PRELOAD=str(library), FAKETIME=shift)
     assert ended.returncode != 0
-    assert re.search("clock|expired", ended.stderr.lower()), ended.stderr
+    assert re.search("clock of this host is 10(799|80[01]) s|expired", ended.stderr), ended.stderr
     assert house.names() == []

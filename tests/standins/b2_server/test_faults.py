@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import time
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -175,3 +176,61 @@ def test_faults_that_could_not_happen_are_refused(
     with pytest.raises(ValueError, match="bad_request"):
         b2_endpoint.set_faults(fault)
     assert b2_endpoint.faults_left() == []
+
+
+def test_a_call_that_hangs_and_an_answer_that_stops_are_waited_for_in_vain(
+    b2_endpoint: B2Endpoint, bucket: Bucket
+) -> None:
+    sent = random.Random(5).randbytes(3_000_000)
+    bucket.upload_bytes(sent, "x")
+    b2_endpoint.set_faults(
+        {"operation": "download", "kind": "hang"},
+        {"operation": "download", "kind": "hang_mid_body"},
+    )
+    headers = {"Authorization": b2_endpoint.api().account_info.get_account_auth_token()}
+    url = f"{b2_endpoint.url}/file/{bucket.name}/x"
+    with pytest.raises(requests.exceptions.ReadTimeout):
+        requests.get(url, headers=headers, timeout=0.5)
+    got = b""
+    with (
+        requests.get(url, headers=headers, stream=True, timeout=0.5) as answer,
+        pytest.raises(requests.exceptions.ConnectionError, match="timed out"),
+    ):
+        for chunk in answer.iter_content(100_000):
+            got += chunk
+    assert len(sent) // 2 - 100_000 < len(got) <= len(sent) // 2
+
+
+def test_an_answer_without_a_body_has_done_the_call(
+    b2_endpoint: B2Endpoint, bucket: Bucket
+) -> None:
+    session = b2_endpoint.api().session
+    b2_endpoint.set_faults({"operation": "start_large_file", "kind": "empty_answer"})
+    with pytest.raises(ValueError, match="Expecting value"):
+        session.start_large_file(bucket.id_, "x", "text/plain", {})
+    assert [found.file_name for found in bucket.list_unfinished_large_files()] == ["x"]
+
+
+def test_a_status_has_the_code_and_the_words_that_are_asked_for(
+    b2_endpoint: B2Endpoint, bucket: Bucket
+) -> None:
+    words = "more than one upload using auth token 4_abc"
+    b2_endpoint.set_faults(
+        {"operation": "list_buckets", "kind": "status", "status": 400, "code": "bad_request",
+         "message": words}
+    )  # fmt: skip
+    with pytest.raises(BadRequest, match=words):
+        b2_endpoint.api().list_buckets()
+
+
+def test_every_answer_tells_the_time_of_the_server_s_clock(b2_endpoint: B2Endpoint) -> None:
+    def ahead() -> float:
+        told = requests.get(f"{b2_endpoint.url}/harmattan-test/health", timeout=10).headers["Date"]
+        return parsedate_to_datetime(told).timestamp() - time.time()
+
+    b2_endpoint.reset_clock()
+    assert abs(ahead()) < 2
+    b2_endpoint.advance(seconds=3600)
+    assert 3598 < ahead() < 3602
+    b2_endpoint.reset_clock()
+    assert abs(ahead()) < 2
