@@ -248,11 +248,12 @@ class _CleanUpOver(BaseException):
 def clean_up(what: str, share: float = SHARE) -> Iterator[None]:
     """Bound an act behind a failure: it is given up, told in the log, when its time is over.
 
-    That is ``share`` of what the command has left, and of half a minute at most. The work is over
-    when clean-up begins: its end does not ring any more.
+    That is ``share`` of what the command has left, and of half a minute at most. The end of work
+    does not ring meanwhile, nor behind it if it was reached; another attempt may follow otherwise.
     """
-    for alarm in _alarms:
-        alarm.off = alarm.off or alarm.of_work
+    silenced = [alarm for alarm in _alarms if alarm.of_work and not alarm.off]
+    for alarm in silenced:
+        alarm.off = True
     seconds = share * min(CLEAN_UP_SECONDS, left())
     over = _CleanUpOver()
     waited = ""
@@ -269,6 +270,10 @@ def clean_up(what: str, share: float = SHARE) -> Iterator[None]:
         if error is not over:
             raise
         log.warning(f"{what} given up after {seconds:.0f} s{waited}")
+    finally:
+        for alarm in silenced:
+            alarm.off = alarm.at <= time.monotonic()
+        _set_timer()
 
 
 def limited(command: Callable[..., None]) -> Callable[..., None]:

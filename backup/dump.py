@@ -126,7 +126,10 @@ class _Backup:
         """
         started = datetime.now(UTC)
         identifier = new_id(started, secrets.token_hex(4))
-        with KINDS[self.entry.kind].dump(self.settings, self.entry, attempt) as origin:
+        with (
+            self.store.tidied(),  # behind the sessions on the source
+            KINDS[self.entry.kind].dump(self.settings, self.entry, attempt) as origin,
+        ):
             log.info("backup started", database=self.entry.name, id=identifier)
             dump, pipeline = self._upload(dump_name(self.folder, identifier), origin)
             facts = origin.facts()

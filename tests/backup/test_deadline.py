@@ -77,6 +77,15 @@ def test_the_end_of_work_does_not_ring_during_clean_up() -> None:
                 time.sleep(0.62)
 
 
+def test_work_that_goes_on_behind_clean_up_has_its_end_still() -> None:
+    began = time.monotonic()
+    with pytest.raises(Stopped, match=r"is over$"), time_limit(0.8):
+        with clean_up("a"):
+            time.sleep(0.1)
+        time.sleep(5)
+    assert 0.55 < time.monotonic() - began < 0.75
+
+
 @pytest.mark.parametrize(
     ("tries", "failure", "told"),
     [
