@@ -20,6 +20,7 @@ BEHAVIOURS = {
     "airflow/config/test_options.py": "airflow.cfg, and what the job files set beside it",
     "backup/test_damage.py": "damage, as verify, restore and drill find it",
     "backup/test_globals.py": "a server's roles, from the dump to another server",
+    "backup/test_hostile.py": "an owner who plants code for those with more rights",
     "backup/test_kills.py": "a run that is killed at any moment",
     "backup/test_whole.py": "whole databases of every kind, from the dump to the drill",
     "frame/test_commands.py": "all commands of the house: help, and what is missing",

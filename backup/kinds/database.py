@@ -120,7 +120,7 @@ def _schema(pg_bin: Path, uri: PostgresUri, snapshot: Snapshot, attempt: Attempt
 
     Before the dump, so that the locks of two pg_dumps do not add up.
     """
-    with uri.connect(f"backup-gaps-{attempt.name}") as connection:
+    with uri.connect(f"backup-gaps-{attempt.name}", lock_timeout="3s") as connection:
         gaps = find_gaps(connection)
     objects: tuple[SchemaObject, ...] = ()
     try:

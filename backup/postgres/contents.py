@@ -13,15 +13,17 @@ if TYPE_CHECKING:
 
 # What pg_dump dumps the rows of: ordinary tables (partitions are some). Those of extensions are
 # left out, even the few whose rows it dumps because the extension marks them as configuration.
-# The largest come first, so that work which is shared out ends together.
+# The largest, as the catalogue has it, come first, so that work which is shared out ends together:
+# to ask for a size is to wait for a lock.
 _TABLES: LiteralString = """
 SELECT n.nspname, c.relname
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_class o ON o.oid = c.reltoastrelid
 WHERE c.relkind = 'r' AND c.relpersistence <> 't'
   AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
   AND NOT EXISTS (SELECT FROM pg_depend d
                   WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-ORDER BY pg_table_size(c.oid) DESC, 1, 2
+ORDER BY c.relpages + coalesce(o.relpages, 0) DESC, 1, 2
 """
 _SEQUENCES: LiteralString = """
 SELECT s.schemaname, s.sequencename, s.last_value
