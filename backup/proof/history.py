@@ -1,0 +1,110 @@
+"""What a night's manifest says beside those of the nights before: what is told, and what is wrong.
+
+Everything here has a name, as databases.toml accepts it: ``public.notes`` is a table without its
+proof, ``subscription:sub1`` what a dump cannot hold, ``rows:public.notes`` a table that shrank.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from itertools import dropwhile
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from backup.manifest import Manifest
+
+NIGHTS = 7  # before the newest
+ENOUGH = 3  # of them, before they make a range
+SHARE = 0.1  # of its rows that a table may lose beyond its range before that is red
+
+What = Literal["no proof", "gap", "fewer rows", "rows lost"]
+
+
+class Notice(BaseModel):
+    """Something to be known of a backup; ``name`` in ``accepted`` means that it is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    what: What
+    name: str
+    why: str
+
+    @property
+    def red(self) -> bool:
+        """Whether it is wrong, and not only to be accepted."""
+        return self.what == "rows lost"
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.why}"
+
+
+def notices(
+    newest: Manifest, earlier: Sequence[Manifest], accepted: Iterable[str] = ()
+) -> tuple[Notice, ...]:
+    """Return what is to be told of ``newest`` and is not ``accepted``; ``earlier`` oldest first.
+
+    A name in ``accepted`` may hold ``*`` and ``?``.
+    """
+    patterns = tuple(accepted)
+    found = (*_unproved(newest), *_gaps(newest), *_rows(newest, earlier[-NIGHTS:]))
+    return tuple(
+        notice
+        for notice in found
+        if not any(fnmatchcase(notice.name, pattern) for pattern in patterns)
+    )
+
+
+def _unproved(manifest: Manifest) -> Iterator[Notice]:
+    for table in manifest.tables:
+        if table.unproved:
+            name = f"{table.schema_name}.{table.table}"
+            yield Notice(what="no proof", name=name, why=f"without its proof, {table.unproved}")
+
+
+def _gaps(manifest: Manifest) -> Iterator[Notice]:
+    for gap in manifest.gaps:
+        yield Notice(what="gap", name=f"{gap.kind}:{gap.name}", why=gap.why)
+
+
+def _rows(newest: Manifest, earlier: Sequence[Manifest]) -> Iterator[Notice]:
+    """Yield the tables that have fewer rows than their own past lets expect."""
+    nights = [_counts(manifest) for manifest in earlier]
+    now = _counts(newest)
+    unknown = {f"{table.schema_name}.{table.table}" for table in newest.tables} - now.keys()
+    for name in sorted({name for night in nights for name in night} - unknown):
+        past = [night[name] for night in nights if name in night]
+        if name in now:
+            what, why = _shrunk(past, now[name])
+        elif nights and nights[-1].get(name):
+            what, why = "fewer rows", f"is gone, it had {nights[-1][name]} rows"
+        else:
+            continue
+        if what:
+            yield Notice(what=what, name=f"rows:{name}", why=why)
+
+
+def _shrunk(past: Sequence[int], now: int) -> tuple[What | None, str]:
+    """Return what became of a table that had so many rows on nights before, oldest first."""
+    if not now:
+        # That it is empty is told as long as the rows are in sight, and not only the first night.
+        filled = list(dropwhile(lambda rows: not rows, reversed(past)))
+        if filled and min(filled):
+            return "rows lost", f"has no rows, it had {filled[0]}"
+        return None, ""
+    lost = past[-1] - now
+    if len(past) < ENOUGH or now >= min(past) or lost <= max(past) - min(past):
+        return None, ""
+    why = f"has {now} rows, it had {past[-1]}, and {min(past)} to {max(past)} on nights before"
+    return ("rows lost" if lost > SHARE * past[-1] else "fewer rows"), why
+
+
+def _counts(manifest: Manifest) -> dict[str, int]:
+    return {
+        f"{table.schema_name}.{table.table}": table.rows
+        for table in manifest.tables
+        if table.rows is not None
+    }
