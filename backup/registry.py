@@ -94,6 +94,10 @@ class Entry(BaseModel):
     proof: Literal["digests", "counts"] = Field(
         default="digests", description="what of each table a restore is held against"
     )
+    accepted: tuple[str, ...] = Field(
+        default=(),
+        description="what coverage tells of its backups and is known: names as it tells them",
+    )
 
 
 class Database(Entry):

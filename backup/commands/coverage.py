@@ -15,6 +15,7 @@ from backup.deadline import limited
 from backup.openpgp.expiry import key_states
 from backup.proof.alerts import Alerts
 from backup.proof.coverage import Kept, Row, judge, judge_keys, survey
+from backup.proof.history import NIGHTS
 from backup.proof.kept import LOOKED_AT, kept_reports
 from backup.proof.report import human_age, human_bytes
 from backup.registry import load_registry
@@ -36,8 +37,10 @@ def coverage(timeout: Timeout = "15m", as_json: AsJson = False) -> None:
     Every server is asked which databases it has. Exit 1 unless each is backed up and drilled: a
     row is red if it is uncovered, without a backup, stale (older than 26 hours), shrunk (to less
     than half of what was usual), hidden before its time, with a manifest that is not its job's,
-    without a monthly copy, or not drilled with success in 34 days; and for a key that expires
-    within 60 days. What is red goes to the webhook.
+    without a monthly copy, or not drilled with success in 34 days; if a table lost its rows, or
+    more of them than it did in a week; and for a key that expires within 60 days. What is red goes
+    to the webhook. A row is yellow for a table without its proof, for what the dump cannot hold and
+    for fewer rows than usual, until databases.toml has the name as `accepted`.
     """
     settings = read_settings()
     alerts = Alerts.of(settings)
@@ -72,7 +75,11 @@ def _ask(settings: Settings) -> list[Row]:
                     signing[entry.name] = manifest.signer
             except Failure as error:
                 manifest = error
-            bucket[entry.name] = Kept(backups, copies, manifest)
+            earlier: list[Manifest] = []
+            if entry.kind == "database":
+                nights = catalogue.manifests(backups[-NIGHTS - 1 : -1])
+                earlier = [night for night in nights if not isinstance(night, Failure)]
+            bucket[entry.name] = Kept(backups, copies, manifest, earlier)
         signers = catalogue.opener.signers
         drills = kept_reports(catalogue.store, settings.prefix, LOOKED_AT, signers)
         keys = list(key_states(settings, now, signing=signing, signers=signers))
@@ -82,16 +89,21 @@ def _ask(settings: Settings) -> list[Row]:
 def _show_coverage(rows: list[Row]) -> None:
     shown = table("name", "server", "state", ">newest", ">size", "drilled")
     for row in rows:
+        told = dict.fromkeys(notice.what for notice in row.notices)
         shown.add_row(
             escape(row.name),
             row.server or "-",
-            ", ".join(row.states) or "well",
+            ", ".join((*row.states, *told)) or "well",
             human_age(row.age_seconds),
             human_bytes(row.size),
             f"{row.drilled:%Y-%m-%d}" if row.drilled else "-",
-            style=None if row.well else "red",
+            style="red" if row.states else "yellow" if row.notices else None,
         )
     out.print(shown)
     for row in rows:
         if row.detail:
             out.print(f"{row.name}: {row.detail}", style="red", markup=False)
+        for notice in row.notices:
+            out.print(f"{row.name}: {notice}", style="yellow", markup=False)
+        for warning in row.warnings:
+            out.print(f"{row.name}: {warning}", markup=False)

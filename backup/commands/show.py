@@ -86,6 +86,7 @@ def show(
         if source
         else "-",
         "extensions": ", ".join(f"{name} {of}" for name, of in manifest.extensions.items()) or "-",
+        "objects": f"{len(manifest.objects)} with a fingerprint" if manifest.objects else "-",
         "encrypted to": ", ".join(manifest.recipients),
         "signed by": manifest.signer or "nobody",
     }
@@ -101,6 +102,10 @@ def show(
             rows = "-" if each.rows is None else f"{each.rows:,}"
             tables.add_row(name, rows, each.unproved or each.digest or "counted only")
         out.print(tables)
+    for gap in manifest.gaps:
+        out.print(f"not in the dump, {gap.kind} {gap.name}: {gap.why}", markup=False)
+    for warning in manifest.warnings:
+        out.print(f"warning: {warning}", markup=False)
 
 
 def _seconds(manifest: Manifest) -> float:

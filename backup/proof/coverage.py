@@ -11,7 +11,9 @@ import psycopg
 from pydantic import AwareDatetime, BaseModel, ConfigDict, SecretStr
 
 from backup.bucket.lifecycle import DAILY_DAYS, MONTHLY_DAYS
+from backup.manifest import Manifest
 from backup.postgres.connection import PostgresUri, one_line
+from backup.proof.history import Notice, notices
 from backup.proof.report import AHEAD, last_results
 from backup.settings import SERVERS, read_json
 from frame.failure import Failure, WrongUse
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from backup.bucket.layout import Backup
-    from backup.manifest import Manifest
     from backup.openpgp.expiry import KeyState
     from backup.proof.report import DrillReport, DrillResult
     from backup.registry import Entry, Registry, Server
@@ -42,7 +43,7 @@ State = Literal[
     "uncovered", "no backup", "stale", "from the future", "shrunk", "not trusted",
     "of another server", "hidden early", "no monthly copy", "never drilled", "drill overdue",
     "drill failed", "not on its server", "server does not answer", "key expires soon",
-    "key does not serve",
+    "key does not serve", "rows lost",
 ]  # fmt: skip
 
 _DATABASES = "SELECT datname FROM pg_database WHERE NOT datistemplate AND datallowconn ORDER BY 1"
@@ -62,16 +63,20 @@ class Kept:
     """What is in the bucket of one entry, oldest first, and the newest one's manifest.
 
     ``copies`` are the monthly ones, which are among ``backups`` too. In place of the manifest is
-    the fault of it, or of the newest copy's.
+    the fault of it, or of the newest copy's. ``earlier`` are the trusted ones of the nights before.
     """
 
     backups: Sequence[Backup] = ()
     copies: Sequence[Backup] = ()
     manifest: Manifest | Failure | None = None
+    earlier: Sequence[Manifest] = ()
 
 
 class Row(BaseModel):
-    """One thing and all that is wrong with its backups; nothing is, if ``states`` is empty."""
+    """One thing and all that is wrong with its backups; nothing is, if ``states`` is empty.
+
+    ``notices`` are to be accepted, ``warnings`` what the dump's programs said.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -83,6 +88,8 @@ class Row(BaseModel):
     size: int | None = None
     age_seconds: float | None = None
     drilled: AwareDatetime | None = None
+    notices: tuple[Notice, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def well(self) -> bool:
@@ -205,6 +212,18 @@ def _judge_one(
                 "size": newest.size,
                 "age_seconds": newest.age_seconds(now),
                 "detail": kept.manifest.message if isinstance(kept.manifest, Failure) else None,
+            }
+        )
+    if isinstance(kept.manifest, Manifest):
+        told = notices(kept.manifest, kept.earlier, entry.accepted)
+        lost = [str(notice) for notice in told if notice.red]
+        if lost:
+            states.append("rows lost")
+        row = row.model_copy(
+            update={
+                "detail": "; ".join(lost) or None,
+                "notices": tuple(notice for notice in told if not notice.red),
+                "warnings": kept.manifest.warnings,
             }
         )
     if drilled is None:

@@ -13,6 +13,7 @@ from backup.deadline import clean_up
 from backup.kinds import KINDS
 from backup.openpgp.crypt import Keyring, private_key
 from backup.postgres.connection import one_line
+from backup.proof.history import notices
 from backup.proof.kept import drill_signer, keep_report
 from backup.proof.report import PROMISE_SECONDS, DrillReport, DrillResult
 from backup.settings import DRILL_KEY, Settings
@@ -146,6 +147,7 @@ def result(manifest: Manifest, age: float, proof: Proof) -> DrillResult:
         source_bytes=proof.size,
         tables_compared=len(manifest.tables),
         rows_compared=sum(table.rows or 0 for table in manifest.tables),
-        digested=all(table.digest is not None for table in manifest.tables),
+        digested=all(table.digest or table.unproved for table in manifest.tables),
         findings=tuple(differences),
+        notes=(*map(str, notices(manifest, [])), *manifest.warnings),
     )

@@ -92,7 +92,7 @@ def _shrunk(past: Sequence[int], now: int) -> tuple[What | None, str]:
     if not now:
         # That it is empty is told as long as the rows are in sight, and not only the first night.
         filled = list(dropwhile(lambda rows: not rows, reversed(past)))
-        if filled and min(filled):
+        if filled and 0 not in filled:
             return "rows lost", f"has no rows, it had {filled[0]}"
         return None, ""
     lost = past[-1] - now

@@ -36,6 +36,7 @@ class DrillResult(BaseModel):
     rows_compared: int = 0
     digested: bool = Field(default=True, description="rows compared by digest, not only counted")
     findings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = Field(default=(), description="what the backup does not prove or hold")
     object_name: str | None = Field(
         default=None, description="of the dump, all of which was read and is what is signed"
     )
@@ -141,4 +142,5 @@ def drill_table(report: DrillReport) -> Group:
             Text(f"{result.database}: {finding}", style="red")
             for finding in (*result.findings[:SHOWN], *result.passed_over[:SHOWN])
         ]
+        found += [Text(f"{result.database}: {note}") for note in result.notes[:SHOWN]]
     return Group(results, Text(f"Of each database {report.which} was restored."), *found)

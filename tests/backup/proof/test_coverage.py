@@ -11,9 +11,9 @@ import pytest
 from psycopg import sql
 
 from backup.dump import run_backup
-from backup.manifest import Manifest, StoredDump
+from backup.manifest import Gap, Manifest, StoredDump, TableContents
 from backup.openpgp.expiry import KeyState
-from backup.proof.coverage import Found, Kept, judge, judge_keys
+from backup.proof.coverage import Found, Kept, Row, judge, judge_keys
 from backup.proof.report import DrillReport, DrillResult
 from backup.registry import Database, Registry, Server
 from frame.failure import Failure, WrongUse
@@ -107,6 +107,38 @@ FORGED = Failure("manifest x is not signed by the key of hr", hint="Find out who
 )  # fmt: skip
 def test_what_is_wrong_with_backups_is_told(found: Kept, expected: str | None) -> None:
     assert states(bucket=WELL | {"hr": found}) == ({"hr": (expected,)} if expected else {})
+
+
+def holding(rows: int, why: str | None = None, *gaps: Gap) -> Manifest:
+    table = TableContents(schema_name="public", table="notes", rows=rows, unproved=why)
+    return manifest().model_copy(update={"tables": (table,), "gaps": gaps, "warnings": ("oh",)})
+
+
+def judged(kept: Kept, *accepted: str) -> Row:
+    """Return what becomes of ``hr`` whose databases.toml accepts these names."""
+    registry = Registry(
+        server=REGISTRY.server, database=(database("hr").model_copy(update={"accepted": accepted}),)
+    )
+    return next(
+        row for row in judge(registry, HOLDS, WELL | {"hr": kept}, DRILLS, NOW) if row.name == "hr"
+    )
+
+
+def test_what_is_not_proved_or_not_held_is_told_and_nothing_is_wrong() -> None:
+    newest = holding(1, "out of memory", Gap(kind="subscription", name="sub1", why="left out"))
+    row = judged(Kept([backup("hr")], [], newest))
+    assert (row.well, row.warnings) == (True, ("oh",))
+    assert [notice.name for notice in row.notices] == ["public.notes", "subscription:sub1"]
+    row = judged(Kept([backup("hr")], [], newest), "public.notes", "subscription:sub1")
+    assert (row.well, row.notices) == (True, ())
+
+
+def test_a_table_that_lost_its_rows_is_red_until_it_is_accepted() -> None:
+    kept = Kept([backup("hr")], [], holding(0), [holding(9)])
+    row = judged(kept)
+    assert row.states == ("rows lost",)
+    assert row.detail == "rows:public.notes: has no rows, it had 9"
+    assert judged(kept, "rows:public.notes").states == ()
 
 
 @pytest.mark.parametrize("sizes", [(), (9000, 9000), (1000, 9000, 1000)])
