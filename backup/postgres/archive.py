@@ -31,7 +31,7 @@ CUSTOM = 1  # the format that needs no seeking
 OLDEST, COMPRESSION_BYTE, WITH_RELKIND = (1, 14), (1, 15), (1, 16)
 NEWEST = WITH_RELKIND
 LONGEST = 1 << 30  # bytes of one text; PostgreSQL has none that is longer
-_UNKNOWN, _KNOWN, _NO_DATA = 1, 2, 3  # where data is: in ``place``
+UNKNOWN, KNOWN, _NO_DATA = 1, 2, 3  # the first byte of ``place``
 _ENCODING = re.compile(r"'([^']+)'")
 
 
@@ -111,6 +111,14 @@ class Archive:
     def nowhere(self) -> bytes:
         """The ``place`` of an entry without data."""
         return bytes([_NO_DATA]) + bytes(self.offset_bytes)
+
+    def without_places(self) -> Archive:
+        """Return the archive for a head of another length: where data was is not known."""
+        unknown = bytes([UNKNOWN]) + bytes(self.offset_bytes)
+        return self.with_entries(
+            replace(entry, place=unknown) if entry.place[0] == KNOWN else entry
+            for entry in self.entries
+        )
 
     def with_entries(self, entries: Iterable[Entry]) -> Archive:
         """Return the archive with other entries. ``size`` stays that of the head as it was read."""
@@ -217,8 +225,7 @@ def _write_entry(writer: _Writer, entry: Entry, version: Version) -> None:
         writer.integer(entry.relkind or 0)
     for optional in (entry.owner, entry.with_oids, *map(str, entry.dependencies), None):
         writer.text(optional)
-    is_known = entry.place[0] == _KNOWN  # for the head as it was
-    writer.written += bytes([_UNKNOWN]) + entry.place[1:] if is_known else entry.place
+    writer.written += entry.place
 
 
 def python_encoding(statement: str) -> str:

@@ -10,6 +10,7 @@ from psycopg.conninfo import make_conninfo
 
 from backup.pipeline import BLOCK_BYTES, ChildFailed, Pipeline, Stage
 from backup.postgres.archive import read_archive
+from backup.postgres.offsets import write_offsets
 from backup.postgres.selection import (
     TABLES,
     LeftOut,
@@ -122,16 +123,19 @@ def load(pg_bin: Path, plain: Path, target: PostgresUri, wanted: Wanted) -> Load
         *(["--no-tablespaces"] if wanted.tablespaces == "skip" else []),
     ]  # fmt: skip
     blocks = None
-    if wanted.schema:
+    is_alone = wanted.whole and not wanted.keep_going
+    if wanted.schema:  # through a pipe, which only one process reads
         blocks = _changed(archive, selection, plain)
-    elif selection.entries != archive.entries:
-        argv.append(f"--use-list={_list(selection, plain.with_name('list'))}")
-    if wanted.whole and not wanted.keep_going:
-        argv.append("--single-transaction")
-    elif not blocks:  # what comes through a pipe comes to one
-        argv.append(f"--jobs={wanted.jobs}")
-    if not blocks:
+    else:
+        if selection.entries != archive.entries:
+            argv.append(f"--use-list={_list(selection, plain.with_name('list'))}")
+        if not is_alone:
+            argv.append(f"--jobs={wanted.jobs}")
+        if not is_alone and wanted.jobs > 1:
+            write_offsets(archive, plain)
         argv.append(plain)
+    if is_alone:
+        argv.insert(1, "--single-transaction")
     stage = Stage(argv, _environment(target, server), is_heard=True)
     restored = archive.with_entries(selection.entries)
     listener = Listener(restored)
@@ -195,7 +199,7 @@ def _list(selection: Selection, path: Path) -> Path:
 
 def _changed(archive: Archive, selection: Selection, plain: Path) -> Iterator[bytes]:
     """Yield the archive with other entries in its head. pg_restore passes over others' data."""
-    yield archive.with_entries(selection.entries).head()
+    yield archive.with_entries(selection.entries).without_places().head()
     with plain.open("rb") as stream:
         stream.seek(archive.size)
         while block := stream.read(BLOCK_BYTES):

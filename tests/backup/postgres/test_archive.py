@@ -163,5 +163,5 @@ def test_a_changed_head_does_not_say_where_data_was(database: str, tmp_path: Pat
     subprocess.run([PG_BIN / "pg_dump", "--format=custom", f"--file={path}", database], check=True)
     archive = read_archive(path)
     assert {entry.place[0] for entry in archive.entries} == {2, 3}
-    written = read_head(io.BytesIO(archive.head()))
+    written = read_head(io.BytesIO(archive.without_places().head()))
     assert {entry.place[0] for entry in written.entries} == {1, 3}
