@@ -21,6 +21,7 @@ BEHAVIOURS = {
     "backup/test_damage.py": "damage, as verify, restore and drill find it",
     "backup/test_globals.py": "a server's roles, from the dump to another server",
     "backup/test_hostile.py": "an owner who plants code for those with more rights",
+    "backup/test_hostile_superuser.py": "a superuser of a source, whose backup is drilled",
     "backup/test_kills.py": "a run that is killed at any moment",
     "backup/test_whole.py": "whole databases of every kind, from the dump to the drill",
     "frame/test_commands.py": "all commands of the house: help, and what is missing",

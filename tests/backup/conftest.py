@@ -140,14 +140,18 @@ def start_scratch_server(
 ) -> subprocess.Popen[str]:
     """Start a supervisor as the user ``nobody`` that is as alone as in its container.
 
-    Its sockets are in ``home / "sockets"``, its data in ``home / "data"``.
+    Its sockets are in ``home / "sockets"``, its data in ``home / "data"``, and in place of a
+    container's /tmp it empties ``home / "tmp"``.
     """
-    shutil.chown(home, "nobody")
+    (home / "tmp").mkdir(exist_ok=True)
+    for path in (home, home / "tmp"):
+        shutil.chown(path, "nobody")
     return subprocess.Popen(
         ["setpriv", "--pdeathsig=KILL", "unshare", "--fork", "--kill-child", "--pid",
          "--mount-proc", "--net", "--ipc",
          "setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups",
-         sys.executable, "-P", "-m", "backup", "scratch-server", home / "sockets", *words],
+         sys.executable, "-P", "-m", "backup", "scratch-server", home / "sockets",
+         "--wipe", home / "tmp", *words],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1",
              "BACKUP_SCRATCH": str(home / "data"), "BACKUP_PG_ROOT": str(PG_ROOT)},
         stdout=log, stderr=log, text=True, cwd="/",
