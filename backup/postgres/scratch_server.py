@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 CONTROL_SECONDS = 60  # the server's container may start after ours
 ANSWER_SECONDS = 900  # another drill may have the server's disk; initdb takes 2 seconds
+TOLD_SECONDS = 2  # in which a supervisor notices that its server has ended
 WIPE_SECONDS = 300  # to remove a terabyte's files
 
 log = get_logger(__name__)
@@ -181,7 +182,7 @@ def _refusal(answer: Answer) -> Failure:
 
 def _told_meanwhile(connection: socket.socket) -> Failure | None:
     """Return why the server ended by itself, if it did."""
-    if not select.select([connection], [], [], 0)[0]:
+    if not select.select([connection], [], [], TOLD_SECONDS)[0]:
         return None
     with suppress(Garbled):
         return _refusal(read_line(connection, Answer, 1))

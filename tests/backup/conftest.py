@@ -147,9 +147,10 @@ def start_scratch_server(
     for path in (home, home / "tmp"):
         shutil.chown(path, "nobody")
     return subprocess.Popen(
-        ["setpriv", "--pdeathsig=KILL", "unshare", "--fork", "--kill-child", "--pid",
-         "--mount-proc", "--net", "--ipc",
-         "setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups",
+        # Either ends with its parent; the kernel forgets unshare's own wish at the change of user.
+        ["setpriv", "--pdeathsig=KILL", "unshare", "--fork", "--pid", "--mount-proc", "--net",
+         "--ipc", "setpriv", "--pdeathsig=KILL", "--reuid=nobody", "--regid=nogroup",
+         "--clear-groups",
          sys.executable, "-P", "-m", "backup", "scratch-server", home / "sockets",
          "--wipe", home / "tmp", *words],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1",
