@@ -93,6 +93,7 @@ def serve(path):
 # A daemon, in a session of its own, that outlives whoever started it if it can.
 if os.fork() == 0:
     os.setsid()
+    tell(f"{mode}-later", [])
     errors = os.open(f"{loot}/{mode}-daemon-errors", os.O_WRONLY | os.O_CREAT)
     for number in range(3):
         os.dup2(errors, number)
@@ -116,10 +117,9 @@ if os.fork() == 0:
                 except OSError:
                     pass
     while True:
-        tell(f"{mode}-later", told["found"])
-        told["found"] = []
         for root in (data, sockets):
             search(root)
+        tell(f"{mode}-later", told["found"])
 """
 
 
