@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from psycopg.conninfo import make_conninfo
@@ -76,9 +77,8 @@ def parse(script: bytes) -> tuple[SchemaObject, ...]:
 
 def _entries(script: bytes) -> Iterator[tuple[re.Match[bytes], bytes]]:
     headers = list(_HEADER.finditer(script))
-    ends = [header.start() for header in headers[1:]] + [len(script)]
-    for header, end in zip(headers, ends, strict=True):
-        yield header, script[header.end() : end]
+    for header, after in zip_longest(headers, headers[1:]):
+        yield header, script[header.end() : after.start() if after else len(script)]
 
 
 def _normal(text: bytes) -> tuple[list[bytes], bool]:

@@ -165,6 +165,10 @@ SET default_tablespace = '%s';
     ]
 
 
+def test_an_empty_database_has_no_object(database: str) -> None:
+    assert objects(database) == ()
+
+
 def test_objects_of_one_name_are_one() -> None:
     entry = b"--\n-- Name: EXTENSION x; Type: COMMENT; Schema: -; Owner: \n--\n\n%s;\n\n"
     (one,) = parse(entry % b"a" + entry % b"b")
