@@ -133,6 +133,13 @@ class Manifest(BaseModel):
             )
         return self.source
 
+    @property
+    def plain_bytes(self) -> int:
+        """How long the plain dump is, or a guess where :attr:`plain_size` does not say it."""
+        if self.plain_size is not None:
+            return self.plain_size
+        return self.source.size if self.source else self.dump.size
+
     def to_json(self) -> bytes:
         """Return the manifest as it is stored."""
         return self.model_dump_json(indent=2).encode()

@@ -47,13 +47,11 @@ def unpack(store: Store, manifest: Manifest, ring: Keyring, plain: Path | None) 
     """Download, decrypt and decompress the dump into the new file ``plain``, or only try to.
 
     In one pass; nothing in ``plain`` counts until this returns, once size and SHA-256 were found
-    as they were and gpg is content. How long a dump is in plain is not known beforehand; the
-    database's own size stands for it. Raises :class:`Failure`.
+    as they were and gpg is content. Raises :class:`Failure`.
     """
     dump = manifest.dump
     if plain:
-        size = manifest.source.size if manifest.source else dump.size
-        require_room(plain.parent, size, f"plain dump of {manifest.database}")
+        require_room(plain.parent, manifest.plain_bytes, f"plain dump of {manifest.database}")
     failure = None
     with closing(store.stream(dump.name, dump.file_id)) as blocks:
         read = _Read(blocks)

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,15 +81,16 @@ def own_log() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class PostgresServer:
-    """A running PostgreSQL 15 on 127.0.0.1 with the superuser ``postgres``."""
+    """A running PostgreSQL on 127.0.0.1 with its first superuser."""
 
     port: int
     password: str
     log: Path  # what the server says
+    superuser: str = "postgres"
 
     def uri(self, database: str = "postgres") -> str:
         """Return the superuser's connection URI of ``database``."""
-        return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://{self.superuser}:{self.password}@127.0.0.1:{self.port}/{database}"
 
     def create_database(self) -> str:
         """Create an empty database and return the superuser's URI of it."""
@@ -102,7 +104,16 @@ class PostgresServer:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """One server for the whole test run, in a directory of its own under /tmp."""
+    """One server for the whole test run."""
+    with started_server() as server:
+        yield server
+
+
+@contextmanager
+def started_server(
+    programs: Path = PG_BIN, superuser: str = "postgres"
+) -> Iterator[PostgresServer]:
+    """Make a server in a directory of its own under /tmp, and run it for as long as the block."""
     home = Path(tempfile.mkdtemp(prefix="harmattan-pg-", dir="/tmp"))
     as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
     if os.geteuid() != 0:
@@ -113,21 +124,21 @@ def postgres() -> Iterator[PostgresServer]:
         shutil.chown(home, "postgres", "postgres")
         shutil.chown(home / "password", "postgres", "postgres")
     subprocess.run(
-        [*as_postgres, PG_BIN / "initdb", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8",
-         "--auth=scram-sha-256", "--username=postgres", f"--pwfile={home / 'password'}",
+        [*as_postgres, programs / "initdb", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8",
+         "--auth=scram-sha-256", f"--username={superuser}", f"--pwfile={home / 'password'}",
          home / "data"],
         check=True, capture_output=True, cwd=home,
     )  # fmt: skip
     log = home / "log"
     with log.open("wb") as written:
         server = subprocess.Popen(
-            [*as_postgres, PG_BIN / "postgres", "-D", home / "data", "-p", str(port),
+            [*as_postgres, programs / "postgres", "-D", home / "data", "-p", str(port),
              "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={home}",
              "-c", "fsync=off", "-c", "max_connections=100"],
             stdout=subprocess.DEVNULL, stderr=written, cwd=home,
         )  # fmt: skip
     try:
-        found = PostgresServer(port, password, log)
+        found = PostgresServer(port, password, log, superuser)
         for _ in range(200):
             if server.poll() is not None:
                 pytest.fail(f"PostgreSQL ended with {server.returncode}; its data is in {home}")

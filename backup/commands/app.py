@@ -73,7 +73,13 @@ out = screen()
 Timeout = Annotated[
     str, typer.Option(help="End within this time, clean-up included: 90s, 15m, 4h.")
 ]
-Jobs = Annotated[int, typer.Option(min=1, help="Parallel jobs of pg_restore.")]
+CORES = os.cpu_count() or 1
+Jobs = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Parallel jobs of pg_restore (default: the cores).", show_default=False
+    ),
+]
 Scope = Annotated[list[str] | None, typer.Argument(help="Databases; all if none is named.")]
 KeyFile = Annotated[
     Path | None, typer.Option(help="Private key to decrypt with (default: drill_key.asc).")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from backup.commands.app import Jobs, Timeout, app, out, parse_moment, read_settings
+from backup.commands.app import CORES, Jobs, Timeout, app, out, parse_moment, read_settings
 from backup.deadline import clean_up, limited
 from backup.postgres.scratch_server import server_directory
 from backup.postgres.supervisor import sweep_data
@@ -37,7 +37,7 @@ def drill(
             help="The newest backups from this time or before it, UTC.", envvar="NOMAD_META_at"
         ),
     ] = None,
-    jobs: Jobs = 2,
+    jobs: Jobs = CORES,
     timeout: Timeout = "4h",
     as_json: AsJson = False,
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 
 from backup.bucket.catalogue import open_catalogue
 from backup.commands.app import (
+    CORES,
     Jobs,
     KeyFile,
     Timeout,
@@ -22,15 +22,20 @@ from backup.commands.app import (
     parse_moment,
     read_settings,
 )
+from backup.commands.restored import IN_PART, show_file, show_findings, show_restored
 from backup.deadline import limited
 from backup.kinds import KINDS
+from backup.kinds.database import place_of
 from backup.kinds.database import restore as restore_database
 from backup.openpgp.crypt import private_key
 from backup.postgres.connection import PostgresUri
+from backup.postgres.findings import refuse
+from backup.postgres.restoration import Encrypted, look
 from backup.postgres.target import Wanted
 from backup.restore import extract
 from backup.restore import verify as verify_backup
 from backup.settings import DRILL_KEY, read_text
+from frame.application import exit_codes
 from frame.failure import WrongUse
 from frame.output import AsJson, print_json
 from frame.progress import progress
@@ -41,6 +46,9 @@ class Owners(StrEnum):
 
     KEEP = "keep"
     SKIP = "skip"
+
+
+IN_PARTS = {IN_PART: "restored but for some objects, which are listed"}
 
 
 @app.command()
@@ -74,7 +82,7 @@ def verify(
         typer.echo(f"backup {identifier} of {manifest.database} is whole")
 
 
-def _target(into_env: str | None, into_file: Path | None, to: Path | None) -> PostgresUri | Path:
+def _target(into_env: str | None, into_file: str | None, to: Path | None) -> PostgresUri | Path:
     if sum(given is not None for given in (into_env, into_file, to)) != 1:
         raise WrongUse(
             "the target is needed once",
@@ -82,6 +90,12 @@ def _target(into_env: str | None, into_file: Path | None, to: Path | None) -> Po
         )
     if to is not None:
         return to
+    if "://" in f"{into_env}{into_file}":  # with its password: not one word of it is repeated
+        raise WrongUse(
+            "a URI was given where the name of a variable or of a file belongs",
+            hint="Put the URI into a variable and give that one's name; all users of this host "
+            "could read what you typed, so change its password.",
+        )
     if into_env is not None:
         if not os.environ.get(into_env):
             raise WrongUse(
@@ -89,12 +103,12 @@ def _target(into_env: str | None, into_file: Path | None, to: Path | None) -> Po
                 hint="Put the target's URI in it; give its name here, not the URI.",
             )
         return PostgresUri(os.environ[into_env], f"environment variable {into_env}")
-    assert into_file is not None  # noqa: S101 - one of the three is given
-    uri = read_text(into_file, "Write the target's URI to it, readable by you alone.")
-    return PostgresUri(uri, str(into_file))
+    path = Path(into_file or "")
+    uri = read_text(path, "Write the target's URI to it, readable by you alone.")
+    return PostgresUri(uri, str(path))
 
 
-@app.command()
+@app.command(epilog=exit_codes(IN_PARTS))
 @limited
 def restore(
     name: Annotated[str, typer.Argument(help="Database, as the registry calls it.")],
@@ -107,40 +121,73 @@ def restore(
     into_env: Annotated[
         str | None, typer.Option(help="Environment variable that holds the target's URI.")
     ] = None,
-    into_file: Annotated[Path | None, typer.Option(help="File with the target's URI.")] = None,
+    into_file: Annotated[str | None, typer.Option(help="File with the target's URI.")] = None,
     to: Annotated[
         Path | None,
         typer.Option(help="Write the plain dump to this new file, and load it nowhere."),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Look at all that a restore needs, and end there.")
+    ] = False,
     create: Annotated[
         bool, typer.Option("--create", help="Make the target database if it is not there.")
+    ] = False,
+    create_roles: Annotated[
+        bool,
+        typer.Option(
+            "--create-roles",
+            help="Make roles that are missing as they were, but without a login.",
+        ),
+    ] = False,
+    owners: Annotated[
+        Owners, typer.Option(help="Keep owners and privileges, or own everything yourself.")
+    ] = Owners.KEEP,
+    no_tablespaces: Annotated[
+        bool, typer.Option("--no-tablespaces", help="Put everything into the default one.")
     ] = False,
     table: Annotated[
         list[str] | None,
         typer.Option(
             metavar="SCHEMA.TABLE",
-            help="Restore only this table and its key; the target may hold other things.",
+            help="Restore only this table with all that belongs to it; the target may hold more.",
         ),
     ] = None,
+    exclude_table: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SCHEMA.TABLE", help="Restore all but this table."),
+    ] = None,
+    into_schema: Annotated[
+        str, typer.Option(help="Restore the tables of --table into this schema.")
+    ] = "",
     beside: Annotated[
         bool,
         typer.Option(
             "--beside", help="Allow a target that holds other things; a name in both is an error."
         ),
     ] = False,
-    jobs: Jobs = 2,
-    owners: Annotated[
-        Owners, typer.Option(help="Keep owners and privileges, or own everything yourself.")
-    ] = Owners.KEEP,
-    create_roles: Annotated[
-        bool, typer.Option("--create-roles", help="Make roles that are missing, without a login.")
+    keep_going: Annotated[
+        bool | None,
+        typer.Option(
+            "--keep-going/--stop",
+            help="Load the rest where an object does not load, and list it; or stop there "
+            "(default: stop, but with --check keep going).",
+            show_default=False,
+        ),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare all rows and objects, as a drill does.")
     ] = False,
+    jobs: Jobs = CORES,
     key_file: KeyFile = None,
     unsigned: Unsigned = False,
     timeout: Timeout = "4h",
     as_json: AsJson = False,
 ) -> None:
     """Restore a backup into an empty database.
+
+    What it needs is looked at first: key, signature, room, versions, extensions, roles,
+    tablespaces, locale, connections, and that the target is empty. Nothing is downloaded before
+    all of it is there. Others can connect to the target once it is whole.
 
     The target's URI holds a password and so is never an argument, which every user of the host
     could read: name an environment variable or a file that holds it. The plain dump is on the
@@ -155,7 +202,19 @@ def restore(
     settings = read_settings()
     target = _target(into_env, into_file, to)
     moment = parse_moment(at)
-    wanted = Wanted(jobs, owners.value, create, create_roles, tuple(table or ()), beside)
+    wanted = Wanted(
+        jobs=jobs,
+        owners=owners.value,
+        create=create,
+        create_roles=create_roles,
+        tables=tuple(table or ()),
+        excluded=tuple(exclude_table or ()),
+        schema=into_schema,
+        beside=beside,
+        tablespaces="skip" if no_tablespaces else "keep",
+        keep_going=check if keep_going is None else keep_going,
+        check=check,
+    )
     with (
         progress() as advance,
         open_catalogue(
@@ -170,17 +229,19 @@ def restore(
                 hint="Give --to FILE; the runbook says what to do with it.",
             )
         with private_key(key_file or settings.secret_path(DRILL_KEY)) as ring:
+            backup = Encrypted(catalogue.store, manifest, ring, signed=not unsigned)
+            place = place_of(settings)
             if isinstance(target, Path):
+                findings = look(backup, None, wanted, place.beside(target))
+            elif dry_run:
+                findings = look(backup, target, wanted, place)
+            if dry_run:
+                raise typer.Exit(show_findings(chosen, findings, as_json=as_json))
+            if isinstance(target, Path):
+                refuse(findings, name)
                 extract(catalogue.store, manifest, ring, target)
-                into = str(target)
-            else:
-                restore_database(
-                    catalogue.store, manifest, ring, target, wanted,
-                    scratch=settings.scratch, pg_root=settings.pg_root,
-                )  # fmt: skip
-                into = target.database()
-    if as_json:
-        passed_over = [asdict(passed) for passed in chosen.passed_over]
-        print_json({"database": name, "id": manifest.id, "into": into, "passed_over": passed_over})
-    else:
-        typer.echo(f"restored {manifest.id} of {name} into {into}")
+                show_file(chosen, str(target), as_json=as_json)
+                return
+            restored = restore_database(settings, catalogue, backup, target, wanted)
+    if code := show_restored(chosen, restored, target.database(), as_json=as_json):
+        raise typer.Exit(code)

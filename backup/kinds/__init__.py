@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from backup.attempt import Attempt
-    from backup.bucket.store import Store
+    from backup.bucket.catalogue import Catalogue
     from backup.kinds.origin import Origin, Proof
     from backup.manifest import Manifest
     from backup.openpgp.crypt import Keyring
@@ -35,7 +35,7 @@ class Module(Protocol):
         """Open ``entry`` for a dump. Raises Disturbed if another attempt may do better, Failure."""
 
     def prove(
-        self, settings: Settings, store: Store, ring: Keyring, manifest: Manifest, jobs: int
+        self, settings: Settings, catalogue: Catalogue, ring: Keyring, manifest: Manifest, jobs: int
     ) -> Proof:
         """Restore the backup of ``manifest`` where it harms nobody, and compare. Raises Failure."""
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from backup.attempt import Attempt
-    from backup.bucket.store import Store
+    from backup.bucket.catalogue import Catalogue
     from backup.manifest import Manifest
     from backup.openpgp.crypt import Keyring
     from backup.registry import Entry
@@ -46,12 +46,14 @@ def dump(settings: Settings, entry: Entry, _attempt: Attempt) -> Iterator[Origin
     yield Origin(Stage(argv, plain_environment() | inherited | given), 0, dict)
 
 
-def prove(settings: Settings, store: Store, ring: Keyring, manifest: Manifest, jobs: int) -> Proof:
+def prove(
+    settings: Settings, catalogue: Catalogue, ring: Keyring, manifest: Manifest, jobs: int
+) -> Proof:
     """Read the snapshot to its end; whether a server would take it only a server can tell."""
     with private_directory(settings.scratch, "snapshot") as directory:
         began = time.monotonic()
         plain = directory / "snapshot"
-        extract(store, manifest, ring, plain)
+        extract(catalogue.store, manifest, ring, plain)
         with plain.open("rb") as stream:
             check_snapshot(manifest.kind, stream)
         return Proof(time.monotonic() - began, plain.stat().st_size, ())

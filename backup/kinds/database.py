@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from psycopg.conninfo import make_conninfo
 
 from backup.attempt import Disturbed, EndedEarly
+from backup.kinds.globals import needs_of, roles_of_night
 from backup.kinds.origin import Origin, Proof
 from backup.manifest import Gap
 from backup.pipeline import ChildFailed, Stage
-from backup.postgres.comparison import compare, damage
 from backup.postgres.connection import KEEPALIVES, source_uri
 from backup.postgres.gaps import find_gaps
-from backup.postgres.lease import Needs
-from backup.postgres.load import load, named_tables
-from backup.postgres.programs import (
-    VERSION_UNIT,
-    major_of,
-    program_version,
-    programs,
-    server_major,
-)
+from backup.postgres.programs import program_version, programs, server_major
+from backup.postgres.restoration import Encrypted, Place, Restored
+from backup.postgres.restoration import restore as restore_in_steps
 from backup.postgres.schema import fingerprints
 from backup.postgres.scratch_server import scratch_server
 from backup.postgres.snapshot import exclusive, exported_snapshot
-from backup.postgres.target import (
-    Wanted,
-    apply_settings,
-    check_target,
-    create_database,
-    provide_roles,
-)
+from backup.postgres.target import Wanted
 from backup.postgres.watch import DUMP
 from backup.registry import Database
-from backup.restore import unpack
-from backup.scratch import private_directory
 from frame.failure import WrongUse
-from frame.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,10 +32,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backup.attempt import Attempt
-    from backup.bucket.store import Store
+    from backup.bucket.catalogue import Catalogue
     from backup.manifest import Manifest, SchemaObject
     from backup.openpgp.crypt import Keyring
     from backup.postgres.connection import PostgresUri
+    from backup.postgres.roles import Roles
     from backup.postgres.snapshot import Snapshot
     from backup.registry import Entry
     from backup.settings import Settings
@@ -59,8 +45,11 @@ if TYPE_CHECKING:
 WORDS = "an archive of pg_dump"
 # Of pg_dump for what the snapshot's session holds: only who waits for that session is before it.
 LOCK_WAIT = "5s"
-
-log = get_logger(__name__)
+# The throwaway server has no place for tablespaces, and perhaps not every locale of the source's.
+DRILLED = Wanted(
+    jobs=1, create=True, create_roles=True, tablespaces="skip", keep_going=True, check=True,
+    any_locale=True,
+)  # fmt: skip
 
 
 def dump_stage(pg_bin: Path, uri: PostgresUri, snapshot_id: str) -> Stage:
@@ -144,51 +133,37 @@ def _explain(snapshot: Snapshot, error: Failure, plain_size: int) -> Failure:
     return error
 
 
-def programs_of(root: Path, manifest: Manifest) -> Path:
-    """Return the directory of the programs that made the dump, or of the next newer ones."""
-    return programs(root, major_of(manifest.pg_dump_version) or 0)
-
-
 def restore(
-    store: Store,
-    manifest: Manifest,
-    ring: Keyring,
+    settings: Settings,
+    catalogue: Catalogue,
+    backup: Encrypted,
     target: PostgresUri,
     wanted: Wanted,
-    *,
-    scratch: Path,
-    pg_root: Path,
-) -> None:
-    """Restore the backup of ``manifest``, which must be one of a database, into ``target``."""
-    source = manifest.server
-    pg_bin = programs_of(pg_root, manifest)
-    tables = named_tables(manifest, wanted.tables)
-    with private_directory(scratch, "restore") as directory:
-        if wanted.create:
-            create_database(target, source)
-        with target.connect("restore") as connection:
-            empty = check_target(connection, wanted)
-            provide_roles(connection, source, wanted)
-        plain = directory / "dump"  # a file: pg_restore reads no pipe when it works in parallel
-        unpack(store, manifest, ring, plain)
-        log.info("dump checked and unpacked", id=manifest.id, size=plain.stat().st_size)
-        load(pg_bin, plain, target, wanted)
-        if wanted.create and empty and not tables:  # made now, or by a restore that then failed
-            apply_settings(pg_bin, plain, target)
-    log.info("restored", id=manifest.id, database=manifest.database)
+) -> Restored:
+    """Restore ``backup``, which must be one of a database, into ``target``. Raises Failure.
+
+    Its roles, if they are to be made, come from the globals of the same night.
+    """
+
+    def roles() -> tuple[Roles, str]:
+        return roles_of_night(settings, catalogue, backup.ring, backup.manifest)
+
+    return restore_in_steps(backup, target, wanted, place_of(settings), roles)
 
 
-def prove(settings: Settings, store: Store, ring: Keyring, manifest: Manifest, jobs: int) -> Proof:
-    """Restore into a throwaway server, and compare all rows."""
-    source = manifest.server
-    pg_bin = programs_of(settings.pg_root, manifest)
-    with scratch_server(settings, Needs(major=source.server_version // VERSION_UNIT)) as server:
-        target = server.create_database(manifest.database, source)
-        began = time.monotonic()
-        restore(
-            store, manifest, ring, target, Wanted(jobs),
-            scratch=settings.scratch, pg_root=settings.pg_root,
-        )  # fmt: skip
-        seconds = time.monotonic() - began
-        differences = compare(manifest, target, jobs, pg_bin) + damage(pg_bin, target, jobs)
-    return Proof(seconds, source.size, tuple(differences))
+def place_of(settings: Settings) -> Place:
+    """Return where a restore works."""
+    return Place(settings.scratch, settings.pg_root)
+
+
+def prove(
+    settings: Settings, catalogue: Catalogue, ring: Keyring, manifest: Manifest, jobs: int
+) -> Proof:
+    """Restore into a throwaway server as a person would, and compare."""
+    backup = Encrypted(catalogue.store, manifest, ring)
+    with scratch_server(settings, needs_of(manifest.server)) as server:
+        target = server.uri(f"drill_{manifest.database}")
+        restored = restore(settings, catalogue, backup, target, replace(DRILLED, jobs=jobs))
+    failed = [f"{each.described} did not load: {each.error}" for each in restored.failed]
+    found = (*failed, *restored.differences)
+    return Proof(restored.timings.total, manifest.server.size, found, restored.timings)

@@ -13,11 +13,15 @@ from backup.kinds.origin import Origin, Proof
 from backup.pipeline import Stage, run_tool
 from backup.postgres.connection import source_uri
 from backup.postgres.lease import Needs
-from backup.postgres.programs import major_of, program_version, programs, server_major
+from backup.postgres.programs import VERSION_UNIT, program_version, programs, server_major
+from backup.postgres.roles import Roles, differences, make_roles, parse_roles
 from backup.postgres.scratch_server import scratch_server
 from backup.postgres.snapshot import describe, exclusive, roles_of_server
+from backup.registry import load_registry
 from backup.restore import extract
 from backup.scratch import private_directory
+from frame.failure import Failure
+from frame.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,15 +29,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backup.attempt import Attempt
+    from backup.bucket.catalogue import Catalogue
     from backup.bucket.store import Store
-    from backup.manifest import Manifest
+    from backup.manifest import Manifest, Source
     from backup.openpgp.crypt import Keyring
-    from backup.registry import Entry
+    from backup.registry import Entry, Registry
     from backup.settings import Settings
 
 WORDS = "a server's roles, as SQL"
-# What a throwaway server can have as well: it has no place for tablespaces.
-ROLE_LINES = ("CREATE ROLE ", "ALTER ROLE ", "GRANT ")
+NEAREST = 5  # globals that are looked at: one that cannot be trusted gives way to another
+
+log = get_logger(__name__)
 
 
 def alone(settings: Settings, entry: Entry) -> AbstractContextManager[bool]:
@@ -60,39 +66,84 @@ def dump(settings: Settings, _entry: Entry, _attempt: Attempt) -> Iterator[Origi
     yield Origin(Stage(argv, uri.environment()), 0, lambda: facts)
 
 
-def prove(settings: Settings, store: Store, ring: Keyring, manifest: Manifest, jobs: int) -> Proof:
+def needs_of(source: Source) -> Needs:
+    """Return a throwaway server that can hold what comes from the server ``source``."""
+    settings = {"max_locks_per_transaction": str(source.max_locks)} if source.max_locks else {}
+    return Needs(
+        major=source.server_version // VERSION_UNIT, superuser=source.superuser, settings=settings
+    )
+
+
+def prove(
+    settings: Settings, catalogue: Catalogue, ring: Keyring, manifest: Manifest, jobs: int
+) -> Proof:
     """Make the roles in a server of the drill's own, and let that one tell them."""
-    pg_bin = programs(settings.pg_root, major_of(manifest.pg_dump_version) or 0)
     with (
         private_directory(settings.scratch, "globals") as directory,
-        scratch_server(settings, Needs(major=major_of(manifest.pg_dump_version) or 1)) as server,
+        scratch_server(settings, needs_of(manifest.server)) as server,
     ):
         began = time.monotonic()
-        plain = directory / "globals.sql"
-        extract(store, manifest, ring, plain)
-        environment = server.uri("postgres").environment()
-        # Without ON_ERROR_STOP: the role that makes a server is in each, tablespaces in none.
-        run_tool([pg_bin / "psql", "--no-psqlrc", "--quiet", f"--file={plain}"], environment)
+        script = _read(directory, catalogue.store, ring, manifest)
+        wanted = parse_roles(script)
+        with server.uri("postgres").connect("drill") as connection:
+            _, refused = make_roles(connection, wanted, login=True)
         seconds = time.monotonic() - began
-        told = run_tool(
+        pg_bin = programs(settings.pg_root, server.major)
+        found = run_tool(
             [pg_bin / "pg_dumpall", "--globals-only", "--no-role-passwords",
              "--database=postgres"],
-            environment,
+            server.uri("postgres").environment(),
         )  # fmt: skip
-        wanted, size = plain.read_text().splitlines(), plain.stat().st_size
-    found = set(told.splitlines())
-    missing = [line for line in wanted if line.startswith(ROLE_LINES) and line not in found]
-    lost = [role for role in manifest.server.roles if not _names(role, wanted)]
+    lost = [role for role in manifest.server.roles if role not in wanted.roles]
     return Proof(
         seconds,
-        size,
+        len(script.encode()),
         (
             *(f"role {role} is not in the dump" for role in lost),
-            *(f"not restored: {line}" for line in missing),
+            *refused,
+            *differences(wanted, parse_roles(found)),
         ),
     )
 
 
-def _names(role: str, lines: list[str]) -> bool:
-    quoted = role.replace('"', '""')
-    return any(line in (f"CREATE ROLE {role};", f'CREATE ROLE "{quoted}";') for line in lines)
+def roles_of_night(
+    settings: Settings, catalogue: Catalogue, ring: Keyring, manifest: Manifest
+) -> tuple[Roles, str]:
+    """Return all roles of the server of ``manifest``, by its globals that are nearest in time.
+
+    If there are none that can be trusted: no roles, and why.
+    """
+    why = f"no backup of the globals of its server ({manifest.server.system_identifier})"
+    for name in _globals_of(load_registry(settings.registry), manifest.database):
+        near = sorted(
+            catalogue.backups(name), key=lambda each: abs(each.started - manifest.started)
+        )
+        for candidate in near[:NEAREST]:
+            try:
+                found = catalogue.manifest(candidate)
+                if found.server.system_identifier != manifest.server.system_identifier:
+                    break
+                with private_directory(settings.scratch, "globals") as directory:
+                    roles = parse_roles(_read(directory, catalogue.store, ring, found))
+            except Failure as failure:
+                why = failure.message
+                log.warning("globals passed over", id=candidate.id, why=why)
+                continue
+            log.info("roles of the server read", id=found.id, of=name)
+            return roles, ""
+    return Roles(), why
+
+
+def _globals_of(registry: Registry, database: str) -> list[str]:
+    """Return what the globals of all servers are called, those of the database's own first."""
+    own = [each.server for each in registry.database if each.name == database]
+    servers = dict.fromkeys([*own, *(server.name for server in registry.server)])
+    return [
+        server.globals.name for name in servers for server in registry.server if server.name == name
+    ]
+
+
+def _read(directory: Path, store: Store, ring: Keyring, manifest: Manifest) -> str:
+    plain = directory / "globals.sql"
+    extract(store, manifest, ring, plain)
+    return plain.read_text(encoding="utf-8", errors="surrogateescape")

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backup.pipeline import Stage
+    from backup.postgres.restoration import Timings
     from frame.failure import Failure
 
 
@@ -40,8 +41,12 @@ class Origin:
 
 @dataclass(frozen=True)
 class Proof:
-    """A restore: its seconds, the bytes that it brought back, and what is not as it was."""
+    """A restore: its seconds, the bytes that it brought back, and what is not as it was.
+
+    ``timings`` says what of a database's restore took how long.
+    """
 
     seconds: float
     size: int
     differences: tuple[str, ...]
+    timings: Timings | None = None

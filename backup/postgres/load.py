@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, LiteralString
 
 from psycopg.conninfo import make_conninfo
@@ -14,6 +14,7 @@ from backup.postgres.offsets import write_offsets
 from backup.postgres.selection import (
     TABLES,
     LeftOut,
+    Named,
     Selection,
     all_entries,
     in_schema,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from backup.postgres.contents import Name
     from backup.postgres.target import Wanted
 
+EVENT_TRIGGER = "EVENT TRIGGER"
 SLOWEST = 5  # entries that are told of
 # Messages are read whatever their language, but best in English; who is no superuser cannot choose.
 _SERVER: LiteralString = """
@@ -49,7 +51,7 @@ _PART = "Drop the target database, create it again and repeat the restore"
 
 
 @dataclass(frozen=True)
-class FailedObject:
+class FailedObject(Named):
     """Something of the archive that PostgreSQL refused; ``error`` is its own ERROR line.
 
     ``kind`` is pg_dump's word, such as ``FK CONSTRAINT``, or ``session`` for a setting;
@@ -57,20 +59,14 @@ class FailedObject:
     ``because`` names the failed object that this one needs, if there is one.
     """
 
-    kind: str
-    schema_name: str
-    name: str
     error: str
     because: str = ""
 
 
 @dataclass(frozen=True)
-class Slow:
+class Slow(Named):
     """One of the entries that took longest: rows, or an index."""
 
-    kind: str
-    schema_name: str
-    name: str
     seconds: float
 
 
@@ -114,33 +110,81 @@ def load(pg_bin: Path, plain: Path, target: PostgresUri, wanted: Wanted) -> Load
     archive = read_archive(plain)
     server = _look_at(target)
     selection = select(archive, wanted, server.schemas, server.roles)
+    if not wanted.whole and not wanted.schema and wanted.jobs > 1:
+        write_offsets(archive, plain)
+    program = pg_bin / "pg_restore"
+    loads = [
+        _load_part(program, archive, part, plain, target, server, wanted)
+        for part in _parts(selection, wanted)
+    ]
+    return _together(loads)
+
+
+def _parts(selection: Selection, wanted: Wanted) -> list[Selection]:
+    """Return what is restored one after the other: event triggers last.
+
+    One job keeps to that order itself. Of more, one may refresh a materialized view when another
+    has made the event trigger that forbids it.
+    """
+    late = {entry.number for entry in selection.entries if _is_of_event_trigger(entry)}
+    if wanted.whole or wanted.schema or not late:
+        return [selection]
+    early = [entry for entry in selection.entries if entry.number not in late]
+    last = [entry for entry in selection.entries if entry.number in late]
+    return [replace(selection, entries=tuple(early)), Selection(tuple(last))]
+
+
+def _is_of_event_trigger(entry: Entry) -> bool:
+    return entry.kind == EVENT_TRIGGER or entry.name.startswith(f"{EVENT_TRIGGER} ")
+
+
+def _load_part(
+    program: Path,
+    archive: Archive,
+    selection: Selection,
+    plain: Path,
+    target: PostgresUri,
+    server: _Server,
+    wanted: Wanted,
+) -> Loaded:
+    """Run pg_restore on what is selected."""
     argv: list[str | Path] = [
-        pg_bin / "pg_restore", "--verbose", "--no-password",
+        program, "--verbose", "--no-password",
         # As a conninfo string, or a name with = in it would be read as one.
         f"--dbname={make_conninfo(dbname=target.database())}",
         *([] if wanted.keep_going else ["--exit-on-error"]),
         *(["--no-owner", "--no-privileges"] if wanted.owners == "skip" else []),
         *(["--no-tablespaces"] if wanted.tablespaces == "skip" else []),
+        *(["--single-transaction"] if wanted.whole else []),
     ]  # fmt: skip
     blocks = None
-    is_alone = wanted.whole and not wanted.keep_going
     if wanted.schema:  # through a pipe, which only one process reads
         blocks = _changed(archive, selection, plain)
     else:
         if selection.entries != archive.entries:
             argv.append(f"--use-list={_list(selection, plain.with_name('list'))}")
-        if not is_alone:
+        if not wanted.whole:
             argv.append(f"--jobs={wanted.jobs}")
-        if not is_alone and wanted.jobs > 1:
-            write_offsets(archive, plain)
         argv.append(plain)
-    if is_alone:
-        argv.insert(1, "--single-transaction")
     stage = Stage(argv, _environment(target, server), is_heard=True)
     restored = archive.with_entries(selection.entries)
     listener = Listener(restored)
     _run(stage, blocks, listener, restored, wanted)
     return _outcome(listener, restored, selection)
+
+
+def _together(loads: Sequence[Loaded]) -> Loaded:
+    """Return what loads one after the other came to."""
+    slowest = sorted((each for part in loads for each in part.slowest), key=lambda e: -e.seconds)
+    return Loaded(
+        failed=tuple(each for part in loads for each in part.failed),
+        left_out=tuple(each for part in loads for each in part.left_out),
+        data_seconds=sum(part.data_seconds for part in loads[:1]),
+        index_seconds=sum(part.index_seconds for part in loads)
+        + sum(part.data_seconds for part in loads[1:]),
+        slowest=tuple(slowest[:SLOWEST]),
+        warnings=tuple(dict.fromkeys(each for part in loads for each in part.warnings)),
+    )
 
 
 def select(
@@ -214,7 +258,7 @@ def _run(
     wanted: Wanted,
 ) -> None:
     """Run pg_restore to its end, or raise for the first thing that failed unless it may."""
-    hint = f"{_WHOLE if wanted.whole and not wanted.keep_going else _PART}."
+    hint = f"{_WHOLE if wanted.whole else _PART}."
     try:
         with (
             ThreadPoolExecutor(1, "feed") as feeder,  # closed last: the child is ended before it

@@ -24,11 +24,16 @@ if TYPE_CHECKING:
 PRIVILEGES = ("ACL", "DEFAULT ACL")
 _HEADER = re.compile(
     rb"^--\n-- Name: (?P<name>.*); Type: (?P<kind>[A-Z ]+); Schema: (?P<schema>.*); "
-    rb"Owner: (?P<owner>.*)\n--$",
+    rb"Owner: (?P<owner>.*?)(; Tablespace: .*)?\n--$",
     re.MULTILINE,
 )
 # Between two entries pg_dump says where the next one goes, and at the end that it is complete.
 _BETWEEN = re.compile(rb"|--( PostgreSQL .*)?|\\(un)?restrict .*|SET default_\w+ = .*;")
+# The roles of a policy stand in the order in which a server made them.
+_ROLE = rb'(?:"(?:[^"]|"")+"|\w+)'
+_TO_ROLES = re.compile(
+    rb"(?<= TO )" + _ROLE + rb"(?:, " + _ROLE + rb")+(?= (?:USING|WITH CHECK) |;)"
+)
 _OWNER = re.compile(rb"ALTER .* OWNER TO .*;")
 
 
@@ -61,6 +66,8 @@ def parse(script: bytes) -> tuple[SchemaObject, ...]:
             header[part].decode("utf-8", "backslashreplace").strip()
             for part in ("kind", "schema", "name", "owner")
         )
+        if kind == "POLICY":
+            text = _TO_ROLES.sub(_in_order, text)  # noqa: PLW2901 - the same, said alike
         lines, is_owned = _normal(text)
         if kind in PRIVILEGES:
             lines.sort()
@@ -79,6 +86,10 @@ def _entries(script: bytes) -> Iterator[tuple[re.Match[bytes], bytes]]:
     headers = list(_HEADER.finditer(script))
     for header, after in zip_longest(headers, headers[1:]):
         yield header, script[header.end() : after.start() if after else len(script)]
+
+
+def _in_order(roles: re.Match[bytes]) -> bytes:
+    return b", ".join(sorted(re.findall(_ROLE, roles[0])))
 
 
 def _normal(text: bytes) -> tuple[list[bytes], bool]:

@@ -14,8 +14,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import psycopg
-from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from backup.postgres.connection import PostgresUri
@@ -33,10 +31,9 @@ from frame.failure import Failure, Stopped, WrongUse
 from frame.log import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from backup.manifest import Source
     from backup.settings import Settings
 
 CONTROL_SECONDS = 60  # the server's container may start after ours
@@ -74,29 +71,6 @@ class ScratchServer:
             ),
             "the scratch server",
         )
-
-    def create_database(self, name: str, source: Source) -> PostgresUri:
-        """Create an empty database like ``source``, with its roles, and return the URI of it.
-
-        The collation is the image's own: the source's may not be installed here.
-        """
-        locale = "C.UTF-8" if source.encoding == "UTF8" else "C"
-        with self.uri("postgres").connect("drill") as connection:
-            self._create_roles(connection, source.roles)
-            connection.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {} LOCALE {}").format(
-                    sql.Identifier(name), sql.Literal(source.encoding), sql.Literal(locale)
-                )
-            )
-        return self.uri(name)
-
-    @staticmethod
-    def _create_roles(
-        connection: psycopg.Connection[tuple[object, ...]], roles: Sequence[str]
-    ) -> None:
-        for role in roles:
-            with suppress(psycopg.errors.DuplicateObject):
-                connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role)))
 
 
 def server_directory(settings: Settings) -> Path:

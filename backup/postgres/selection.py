@@ -33,12 +33,23 @@ _EVERYBODY = frozenset(("PUBLIC", "CURRENT_USER", "CURRENT_ROLE", "SESSION_USER"
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """An object that is not restored, though nobody named it, and the reason."""
+class Named:
+    """An object of an archive: pg_dump's word for its kind, its schema if any, and its name."""
 
     kind: str
     schema_name: str
     name: str
+
+    @property
+    def described(self) -> str:
+        """All three, as people read them: ``FK CONSTRAINT public.people people_fk``."""
+        return f"{self.kind} {'.'.join(filter(None, (self.schema_name, self.name)))}".strip()
+
+
+@dataclass(frozen=True)
+class LeftOut(Named):
+    """An object that is not restored, though nobody named it, and the reason."""
+
     why: str
 
 

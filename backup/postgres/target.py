@@ -1,38 +1,44 @@
-"""The database that a backup is restored into: made, found empty, and given roles and settings."""
+"""The database that a backup is restored into: made, and closed to others while it fills.
+
+Closed means that CONNECT is revoked from all but its owner. ALLOW_CONNECTIONS would shut out
+pg_restore too, and a CONNECTION LIMIT an owner who is no superuser.
+"""
 
 from __future__ import annotations
 
-import re
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, LiteralString
 
 import psycopg
 from psycopg import sql
 
-from backup.pipeline import run_tool
-from backup.postgres.connection import one_line, plain_environment
-from backup.postgres.contents import list_tables
+from backup.postgres.connection import one_line
+from backup.postgres.names import Quoted
 from frame.failure import Failure
 from frame.log import get_logger
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from backup.manifest import Source
     from backup.postgres.connection import PostgresUri
 
+Connection = psycopg.Connection[tuple[Any, ...]]
 KeepOrSkip = Literal["keep", "skip"]
 # pg_database.datlocprovider: libc is what CREATE DATABASE takes if nothing is said.
 _PROVIDERS: dict[str, LiteralString] = {
     "i": "LOCALE_PROVIDER icu ICU_LOCALE {}",
     "b": "LOCALE_PROVIDER builtin BUILTIN_LOCALE {}",
 }
-_SETTING = re.compile(
-    r'^(ALTER DATABASE |ALTER ROLE (?:"(?:[^"]|"")+"|\w+) IN DATABASE )'
-    r'(?:"(?:[^"]|"")+"|\w+) (SET .*?);$',
-    re.MULTILINE | re.DOTALL,
-)
+CONNECTABLE = """
+SELECT acl.grantee, r.rolname, bool_or(acl.is_grantable)
+FROM pg_database d
+CROSS JOIN LATERAL aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) AS acl
+LEFT JOIN pg_roles r ON r.oid = acl.grantee
+WHERE d.datname = current_database() AND acl.privilege_type = 'CONNECT'
+  AND acl.grantee <> d.datdba
+GROUP BY 1, 2 ORDER BY 1
+"""
 
 # Anything that a user made, extensions' own objects aside. A composite type is a relation too.
 CONTENTS = """
@@ -59,6 +65,8 @@ WHERE NOT EXISTS (SELECT FROM pg_depend d
 LIMIT 3
 """
 
+DEFAULT_TABLESPACE = "pg_default"
+
 log = get_logger(__name__)
 
 
@@ -72,8 +80,10 @@ class Wanted:
     ``schema.table``, are all that is restored, into a database that may hold other things, as it
     may with ``beside``, and into ``schema`` if that is given; ``excluded`` tables are left out.
     ``tablespaces`` are kept, or everything goes to the target's default. ``keep_going``: an object
-    that does not load is listed, and the rest comes. ``jobs`` load beside each other; a single one
-    loads in one transaction, and so does what comes to a database that holds other things.
+    that does not load is listed, and the rest comes. ``check``: what came back is compared.
+    ``any_locale``: the rows matter, not the order that a library of the source's gives them.
+    ``jobs`` load beside each other; a single one loads in one transaction, and so does what comes
+    to a database that holds other things.
     """
 
     jobs: int
@@ -86,96 +96,104 @@ class Wanted:
     schema: str = ""
     tablespaces: KeepOrSkip = "keep"
     keep_going: bool = False
+    check: bool = False
+    any_locale: bool = False
+
+    @property
+    def everything(self) -> bool:
+        """Whether the whole database is restored, into an empty one."""
+        return not (self.beside or self.tables)
 
     @property
     def whole(self) -> bool:
         """Whether it is one transaction, which a failure undoes."""
+        if self.keep_going:
+            return False
         return self.jobs == 1 or self.beside or bool(self.tables)
 
 
-def create_database(target: PostgresUri, source: Source) -> None:
-    """Make the target database like ``source``, if it is not there."""
-    clauses = [
-        sql.SQL(
-            "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}"
-        ).format(
-            sql.Identifier(target.database()),
-            *map(sql.Literal, (source.encoding, source.collate, source.ctype)),
-        )
-    ]
-    if source.provider in _PROVIDERS:
-        clauses.append(sql.SQL(_PROVIDERS[source.provider]).format(sql.Literal(source.locale)))
+def create_database(target: PostgresUri, source: Source, wanted: Wanted) -> bool:
+    """Make the target database like ``source``, and return whether it was not there before.
+
+    Of ``wanted.any_locale``: a locale of the C library that the server has not gives way to its
+    nearest plain one.
+    """
     with target.in_database("postgres").connect("restore") as connection:
         try:
-            with suppress(psycopg.errors.DuplicateDatabase):
-                connection.execute(sql.SQL(" ").join(clauses))
+            connection.execute(_creation(target.database(), source, wanted, plain=False))
+        except psycopg.errors.DuplicateDatabase:
+            return False
         except psycopg.Error as error:
-            raise Failure(
-                f"database {target.database()} cannot be created: {one_line(error)}",
-                hint="Create it as you want it, TEMPLATE template0, and restore without --create.",
-            ) from error
-
-
-def check_target(connection: psycopg.Connection[tuple[Any, ...]], wanted: Wanted) -> bool:
-    """Raise if what comes would meet something; return whether the database is empty."""
-    database = connection.info.dbname
-    contents = [name for (name,) in connection.execute(CONTENTS)]
-    met = [] if wanted.beside else contents
-    if wanted.tables:
-        there = {f"{schema}.{table}" for schema, table in list_tables(connection)}
-        met = [f"relation {table}" for table in wanted.tables if table in there]
-    if met:
-        raise Failure(
-            f"target database {database} is not empty: it has {', '.join(met)}",
-            hint="Restore into a new database, which --create makes, or give --beside.",
-        )
-    return not contents
-
-
-def provide_roles(
-    connection: psycopg.Connection[tuple[Any, ...]], source: Source, wanted: Wanted
-) -> None:
-    """Raise if roles are missing that own or may do something, or make them if that is wanted."""
-    if wanted.owners == "skip":
-        return
-    known = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles")}
-    missing = [role for role in source.roles if role not in known]
-    if missing and not wanted.create_roles:
-        raise Failure(
-            f"target server has no role {', '.join(missing)}",
-            hint="Create them, give --create-roles, or --owners skip to own everything yourself.",
-        )
-    for role in missing:
+            why = one_line(error)
+        else:
+            return True
         try:
-            with suppress(psycopg.errors.DuplicateObject):
-                connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role)))
+            if wanted.any_locale:
+                connection.execute(_creation(target.database(), source, wanted, plain=True))
+                log.warning("made with a plain locale", database=target.database(), why=why)
+                return True
         except psycopg.Error as error:
-            raise Failure(
-                f"role {role} cannot be created: {one_line(error)}",
-                hint="Give a login with CREATEROLE, or --owners skip to own everything yourself.",
-            ) from error
-        log.info("role created, without a login", role=role)
-
-
-def apply_settings(pg_bin: Path, plain: Path, target: PostgresUri) -> None:
-    """Set on the target what ALTER DATABASE and ALTER ROLE … IN DATABASE had set on the source.
-
-    pg_restore does so only to a database of the source's name. One that cannot be set is told in
-    the log: the rows are there, and worth more.
-    """
-    listed = run_tool([pg_bin / "pg_restore", "--list", plain], plain_environment())
-    properties = [line for line in listed.splitlines() if " DATABASE PROPERTIES " in line]
-    chosen = plain.with_name("properties")
-    chosen.write_text("\n".join(properties))
-    script = run_tool(
-        [pg_bin / "pg_restore", "--create", f"--use-list={chosen}", "--file=-", plain],
-        plain_environment(),
+            why = one_line(error)
+    raise Failure(
+        f"database {target.database()} cannot be created: {why}",
+        hint="Create it as you want it, TEMPLATE template0, and restore without --create.",
     )
-    name = sql.Identifier(target.database())
-    with target.connect("restore") as connection:
-        for whose, setting in _SETTING.findall(script):
-            before = sql.SQL(whose)  # as pg_restore has quoted it
-            try:
-                connection.execute(sql.SQL("{}{} {}").format(before, name, sql.SQL(setting)))
-            except psycopg.Error as error:
-                log.warning("setting not restored", setting=setting, why=one_line(error))
+
+
+def _creation(name: str, source: Source, wanted: Wanted, *, plain: bool) -> sql.Composed:
+    """Return CREATE DATABASE; ``plain`` takes the C library's UTF-8 or no locale at all."""
+    usual = "C.UTF-8" if source.encoding == "UTF8" else "C"
+    collate, ctype = (usual, usual) if plain else (source.collate, source.ctype)
+    clauses = [
+        sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}")
+        .format(Quoted(name), *map(sql.Literal, (source.encoding, collate, ctype)))
+    ]  # fmt: skip
+    if source.provider in _PROVIDERS:
+        clauses.append(sql.SQL(_PROVIDERS[source.provider]).format(sql.Literal(source.locale)))
+        if source.icu_rules:
+            clauses.append(sql.SQL("ICU_RULES {}").format(sql.Literal(source.icu_rules)))
+    if source.tablespace != DEFAULT_TABLESPACE and wanted.tablespaces == "keep":
+        clauses.append(sql.SQL("TABLESPACE {}").format(Quoted(source.tablespace)))
+    return sql.SQL(" ").join(clauses)
+
+
+@dataclass(frozen=True)
+class Grantee:
+    """Who may connect: a role, or everybody if ``name`` is None, and whether he may pass it on."""
+
+    name: str | None
+    passes_on: bool
+
+    def whom(self) -> sql.Composable:
+        """Return it as GRANT and REVOKE have it."""
+        return sql.SQL("PUBLIC") if self.name is None else Quoted(self.name)
+
+
+def close_to_others(connection: Connection) -> tuple[Grantee, ...]:
+    """Revoke CONNECT on the session's database from all but its owner; return who had it.
+
+    Says so in the log if this login may not: then others can look at what is not whole yet.
+    """
+    database = Quoted(connection.info.dbname)
+    there = [Grantee(name, passes) for _, name, passes in connection.execute(CONNECTABLE)]
+    revoke = sql.SQL("REVOKE CONNECT ON DATABASE {} FROM {} CASCADE")
+    for grantee in there:
+        with_rights = revoke.format(database, grantee.whom())
+        try:
+            connection.execute(with_rights)
+        except psycopg.Error as error:
+            log.warning("others can connect before it is whole", why=one_line(error))
+            return ()
+    if left := connection.execute(CONNECTABLE).fetchall():
+        log.warning("others can connect before it is whole", roles=[name for _, name, _ in left])
+    return tuple(there)
+
+
+def open_to(connection: Connection, grantees: Sequence[Grantee]) -> None:
+    """Let those connect again who could before. Raises psycopg.Error."""
+    for grantee in grantees:
+        grant = sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(
+            Quoted(connection.info.dbname), grantee.whom()
+        )
+        passes = sql.SQL(" WITH GRANT OPTION" if grantee.passes_on else "")
+        connection.execute(sql.SQL("{}{}").format(grant, passes))

@@ -125,7 +125,7 @@ def _restore_and_compare(
 ) -> DrillResult:
     manifest = chosen.manifest
     age = chosen.backup.age_seconds(datetime.now(UTC))
-    proof = KINDS[manifest.kind].prove(settings, catalogue.store, ring, manifest, jobs)
+    proof = KINDS[manifest.kind].prove(settings, catalogue, ring, manifest, jobs)
     passed_over = tuple(f"{passed.id}: {passed.why}" for passed in chosen.passed_over)
     return result(manifest, age, proof).model_copy(
         update={"object_name": manifest.dump.name, "passed_over": passed_over}
