@@ -26,6 +26,10 @@ class Needs(BaseModel):
     )
     encoding: str = Field(default="UTF8", min_length=1, description="of its template databases")
     locale: str = Field(default="C.UTF-8", min_length=1, description="of its template databases")
+    extensions: tuple[str, ...] = Field(
+        default=(), description="that come; some of them a server must load when it starts"
+    )
+    database: str = Field(default="postgres", description="that they come to")
     settings: dict[str, str] = Field(
         default={}, description="as postgresql.conf has them, such as max_locks_per_transaction"
     )

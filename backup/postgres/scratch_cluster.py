@@ -44,6 +44,18 @@ SERVER_SETTINGS = {
 }
 
 
+# Extensions that can be created only if their library is loaded at the start, and what they are
+# then told. pg_cron belongs to one database; it finds no server by TCP to run its jobs in, and is
+# not to write into its table that it did not.
+PRELOADED = {
+    "citus": {},
+    "pg_cron": {"cron.database_name": "{database}", "cron.log_run": "off"},
+    "pg_stat_statements": {},
+    "pgaudit": {},
+    "timescaledb": {},
+}
+
+
 class LeaseOver(Exception):
     """The client has closed its end, or died."""
 
@@ -130,7 +142,12 @@ def make(watch: Watch, programs: Path, data: Path, needs: Needs) -> str:
 def start(watch: Watch, programs: Path, data: Path, needs: Needs, server: ScratchServer) -> int:
     """Start the cluster and return the pid once it answers. Raises Failure, LeaseOver."""
     quoted = str(server.sockets).replace('"', '""')
-    settings = needs.settings | SERVER_SETTINGS | {"unix_socket_directories": f'"{quoted}"'}
+    settings = (
+        needs.settings
+        | preloaded(needs, programs.with_name("lib"))
+        | SERVER_SETTINGS
+        | {"unix_socket_directories": f'"{quoted}"'}
+    )
     words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     pid = watch.start([programs / "postgres", "-D", data, *words])
     uri = server.uri("postgres").uri
@@ -141,6 +158,24 @@ def start(watch: Watch, programs: Path, data: Path, needs: Needs, server: Scratc
             return pid
         watch.pause()
     watch.failed("did not start")
+
+
+def preloaded(needs: Needs, libraries: Path) -> dict[str, str]:
+    """Return the settings that load what the extensions need of what is installed.
+
+    One that is not installed keeps no server from starting: the restore names it.
+    """
+    names = [
+        name
+        for name in PRELOADED
+        if name in needs.extensions and (libraries / f"{name}.so").exists()
+    ]
+    settings = {
+        setting: value.format(database=needs.database)
+        for name in names
+        for setting, value in PRELOADED[name].items()
+    }
+    return settings | ({"shared_preload_libraries": ",".join(names)} if names else {})
 
 
 def watch_until_it_ends(watch: Watch, pid: int) -> NoReturn:

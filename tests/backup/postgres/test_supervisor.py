@@ -209,6 +209,12 @@ def test_the_version_asked_for_is_served_or_the_next_newer_one(running: Running)
     assert "PG_MAJORS" in told.value.hint
 
 
+def test_extensions_are_loaded_that_must_be_and_are_there(running: Running) -> None:
+    extensions = ("pg_stat_statements", "hstore", "pg_cron_of_somebody", "pgaudit")
+    with running.lease(extensions=extensions) as server:
+        assert ask(server, "SHOW shared_preload_libraries") == "pg_stat_statements"
+
+
 def test_a_server_that_ends_before_its_time_is_told(running: Running) -> None:
     def kill() -> None:
         with running.lease() as server, server.uri("postgres").connect("test") as connection:
