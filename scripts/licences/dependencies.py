@@ -99,8 +99,10 @@ def debian_packages(root: Path) -> list[Dependency]:
 def _of_images(root: Path) -> Iterator[tuple[str, str]]:
     for image, path in IMAGES.items():
         text = (root / path).read_text().replace("\\\n", " ")
-        for name, value in re.findall(r"^ARG (\w+)=(\S+)$", text, re.MULTILINE):
+        for name, value in re.findall(r"^ARG (\w+)=(\S*)$", text, re.MULTILINE):
             text = text.replace(f"${{{name}}}", value)
+        for name, front, value in re.findall(r"(\w+)=\$\(printf '(\S+)%s ' (\S+)\)", text):
+            text = text.replace(f"${{{name}}}", front + value)
         for words in re.findall(r"apt-get install ([^&\n]+)", text):
             for word in words.replace('"', "").split():
                 if not word.startswith("-"):
