@@ -60,12 +60,12 @@ class Selection:
     entries: tuple[Entry, ...]
     left_out: tuple[LeftOut, ...] = ()
 
-    def without(self, numbers: Collection[int], why: str, *, told: bool = True) -> Selection:
+    def without(self, reasons: Mapping[int, str]) -> Selection:
         """Return the selection without these entries and all that needs them.
 
-        What needs them is told, and they themselves if ``told``.
+        What needs them is told, and they themselves if there is a reason.
         """
-        gone = dict.fromkeys(numbers, why if told else "")
+        gone = dict(reasons)
         by_number = {entry.number: entry for entry in self.entries}
         while more := {
             entry.number: f"it needs {cause.label}"
@@ -96,7 +96,7 @@ def of_tables(archive: Archive, tables: Collection[Name]) -> Selection:
 
 def without_tables(selection: Selection, archive: Archive, tables: Collection[Name]) -> Selection:
     """Return the selection without these tables, what is theirs, and what needs them."""
-    return selection.without(_belonging(archive, tables), "", told=False)
+    return selection.without(dict.fromkeys(_belonging(archive, tables), ""))
 
 
 def without_roles(selection: Selection, roles: Collection[str]) -> Selection:
@@ -104,11 +104,29 @@ def without_roles(selection: Selection, roles: Collection[str]) -> Selection:
 
     A policy without its role would be everybody's, so it is left out, and shows no rows instead.
     """
-    for entry in selection.entries:
-        if missing := sorted({*_roles(entry)} - {*roles}):
-            why = f"it is for the role {', '.join(missing)}, which is not there"
-            selection = selection.without([entry.number], why)
-    return selection
+    reasons = {
+        entry.number: f"it is for the role {', '.join(missing)}, which is not there"
+        for entry in selection.entries
+        if (missing := sorted({*_roles(entry)} - {*roles}))
+    }
+    return selection.without(reasons)
+
+
+def event_triggers_last(
+    selection: Selection,
+) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
+    """Return all entries but event triggers, and these with what is said of them.
+
+    An event trigger sees, and can forbid, whatever is restored after it: materialised views are.
+    """
+    triggers = {entry.number for entry in selection.entries if entry.kind == "EVENT TRIGGER"}
+
+    def is_late(entry: Entry) -> bool:
+        said = entry.kind in _SAID and not triggers.isdisjoint(entry.dependencies)
+        return said or entry.number in triggers
+
+    first = (entry for entry in selection.entries if not is_late(entry))
+    return tuple(first), tuple(entry for entry in selection.entries if is_late(entry))
 
 
 def in_schema(selection: Selection, schema: str) -> Selection:

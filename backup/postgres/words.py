@@ -50,8 +50,8 @@ _PARAMETERS = (
 _TIMEOUT = re.compile(r"SET \w+_timeout = 0;$")
 _SETTING = "SET "
 _FIELD = re.compile(r"^\s|^[^\s:]+(?: \d+)?: ")  # DETAIL, LINE 1, in any language; the caret below
-# Whose message is its author's own: RAISE, and every other language's errors.
-_AUTHORED = re.compile(r"PL/pgSQL function .* RAISE$|PL/(?!pgSQL)\S+ ", re.MULTILINE)
+# Whose message is its author's own: RAISE, ASSERT, and every other language's errors.
+_AUTHORED = re.compile(r"PL/pgSQL function .* (?:RAISE|ASSERT)$|PL/(?!pgSQL)\S+ ", re.MULTILINE)
 _QUOTES = '"«»„“”「」『』'  # of the languages that PostgreSQL speaks
 _QUOTED = re.compile(f"[{_QUOTES}]([^{_QUOTES}]*)(?:[{_QUOTES}]|$)")
 _BYTES = re.compile(r"\b0x[0-9a-fA-F]+")

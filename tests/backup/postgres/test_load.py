@@ -173,6 +173,60 @@ def elsewhere(plain: Path, extension: str, unknown: str) -> Path:
     return changed
 
 
+def test_what_needs_a_language_that_is_missing_is_listed_and_all_else_comes(
+    database: str, target: str, tmp_path: Path
+) -> None:
+    """Beside it what is restored last, and what is in no schema."""
+    fill(
+        database,
+        "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';"
+        "CREATE VIEW on_f AS SELECT f(); CREATE TABLE t AS SELECT 1 AS x;"
+        "CREATE MATERIALIZED VIEW first AS SELECT x FROM t;"
+        "CREATE MATERIALIZED VIEW second AS SELECT x FROM first;"
+        "CREATE PUBLICATION p FOR TABLE t; CREATE FOREIGN DATA WRAPPER w;"
+        "CREATE SERVER s FOREIGN DATA WRAPPER w; CREATE FOREIGN TABLE far (x int) SERVER s;"
+        "SELECT lo_from_bytea(77, 'large'); ALTER TABLE t ADD PRIMARY KEY (x);"
+        "CREATE FUNCTION no() RETURNS event_trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN IF tg_tag <> 'CREATE EVENT TRIGGER' THEN RAISE 'no'; END IF; END $$;"
+        "CREATE EVENT TRIGGER no ON ddl_command_start EXECUTE FUNCTION no()",
+    )
+    plain = dump(database, tmp_path / "dump")
+    for jobs in (1, 2):
+        assert brought(plain, fresh(target), Wanted(jobs)).failed == ()
+    fill(target, "DROP EXTENSION plpgsql")
+    loaded = brought(plain, target, KEEP_GOING)
+    assert {(each.kind, each.name, each.because) for each in loaded.failed} == {
+        ("FUNCTION", "f()", ""), ("FUNCTION", "no()", ""), ("VIEW", "on_f", "FUNCTION public.f()"),
+        ("EVENT TRIGGER", "no", "FUNCTION public.no()"),
+    }  # fmt: skip
+    with psycopg.connect(target) as connection:
+        found = connection.execute("SELECT (SELECT x FROM second), lo_get(77), count(*)"
+                                   " FROM pg_publication_tables").fetchone()  # fmt: skip
+        assert found == (1, b"large", 1)
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_names_of_another_encoding_are_loaded_and_told(
+    postgres: PostgresServer, tmp_path: Path, encoding: str
+) -> None:
+    made, target = (f"{name}_{secrets.token_hex(4)}" for name in ("made", "target"))
+    for name in (made, target):
+        fill(
+            postgres.uri(),
+            f"CREATE DATABASE {name} TEMPLATE template0 ENCODING {encoding} LOCALE 'C'",
+        )
+    with psycopg.connect(postgres.uri(made), autocommit=True, client_encoding=encoding) as each:
+        each.execute(b'CREATE SCHEMA "s\xe9"; CREATE TABLE "s\xe9"."t\xe9" AS SELECT 1 AS x')
+        each.execute(b'ALTER TABLE "s\xe9"."t\xe9" ADD CHECK (x < current_setting($$a.b$$)::int)'
+                     b" NOT VALID")  # fmt: skip
+    plain = dump(postgres.uri(made), tmp_path / "dump")
+    table = next(each for each in read_archive(plain).entries if each.kind == "TABLE")
+    wanted = Wanted(1, tables=(f"{table.schema}.{table.name}",), keep_going=True)
+    loaded = brought(plain, postgres.uri(target), wanted)
+    assert loaded.failed == ()
+    assert brought(plain, postgres.uri(target), replace(wanted, schema="né")).failed == ()
+
+
 @pytest.fixture
 def roles(postgres: PostgresServer) -> Iterator[str]:
     """A role's name, which does not outlive the test."""
