@@ -114,7 +114,6 @@ class Manifest(BaseModel):
     sequences: tuple[Sequence, ...] = ()
     extensions: dict[str, str] = Field(default_factory=dict, description="name and version")
     unvalidated: tuple[str, ...] = Field(default=(), description="constraints that are NOT VALID")
-    invalid: tuple[str, ...] = Field(default=(), description="indexes that PostgreSQL does not use")
     plain_size: int | None = Field(default=None, description="bytes of the dump before zstd")
     objects: tuple[SchemaObject, ...] = Field(default=(), description="empty in old manifests")
     gaps: tuple[Gap, ...] = ()

@@ -19,11 +19,13 @@ from backup.bucket.layout import (
     monthly_folder,
     old_folder,
     pair,
+    purpose_folders,
 )
 from backup.bucket.store import open_store
 from backup.manifest import Manifest, parse_manifest
 from backup.openpgp.opener import Opener
 from backup.openpgp.signature import NotTrusted, Signed
+from backup.registry import RESERVED
 from backup.settings import B2_KEY
 from frame.failure import Failure
 from frame.log import get_logger
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 
     from backup.bucket.layout import Backup, Place
     from backup.bucket.store import Store
-    from backup.registry import Entry
     from backup.settings import Settings
 
 AT_ONCE = 4  # manifests that are read beside each other: each waits for B2, then for gpg
@@ -89,28 +90,34 @@ class Catalogue:
     def _everything(self, database: str) -> list[Backup]:
         return [*self.made(database), *self.kept(database)]
 
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all that has a folder here, also of what the registry has no more."""
+        folders = {
+            name for folder in purpose_folders(self._prefix) for name in self.store.folders(folder)
+        }
+        return tuple(sorted(folders - {*RESERVED}))
+
     def find(
         self,
-        databases: Sequence[Entry],
+        names: Sequence[str],
         identifier: str | None = None,
         at: datetime | None = None,
     ) -> Chosen:
-        """Return the backup ``identifier`` of any of ``databases``, or the newest of them.
+        """Return the backup ``identifier`` of any of ``names``, or the newest of them.
 
         It is the newest that is trusted: what is newer and is not is passed over, and the log says
         so. With ``at`` none is younger than that. Raises :class:`NotTrusted` if none is trusted.
         """
-        backups = [each for entry in databases for each in self._everything(entry.name)]
+        backups = [each for name in names for each in self._everything(name)]
         what = identifier or "at all"
         if identifier is not None:
             backups = [backup for backup in backups if backup.id == identifier]
         if at is not None:
             backups = [backup for backup in backups if backup.taken <= at]
             what += f" from {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC or before"
-        names = ", ".join(entry.name for entry in databases)
         if not backups:
             raise Failure(
-                f"no backup {what} of {names} under {self._prefix}/",
+                f"no backup {what} of {', '.join(names)} under {self._prefix}/",
                 hint="`backup list` shows the backups that are complete.",
             )
         return self.newest(backups)

@@ -127,6 +127,11 @@ def monthly_folder(prefix: str, database: str) -> str:
     return f"{prefix}/{MONTHLY}/{database}"
 
 
+def purpose_folders(prefix: str) -> tuple[str, ...]:
+    """Return the folders in which each thing that is backed up has one of its own."""
+    return (prefix, f"{prefix}/{DAILY}", f"{prefix}/{MONTHLY}")
+
+
 def dump_name(folder: str, identifier: str) -> str:
     """Return the object name of an encrypted dump."""
     return f"{folder}/{identifier}{DUMP}"

@@ -246,6 +246,13 @@ class Store:
             if start[0] is None:
                 return
 
+    def folders(self, prefix: str) -> tuple[str, ...]:
+        """Return the names of the folders in the folder ``prefix``, without slashes."""
+        with _translated(f"listing of {prefix}"):
+            below = self._bucket.ls(f"{prefix}/", latest_only=False)
+            found = {folder for _, folder in below if folder is not None}
+        return tuple(sorted(folder.removeprefix(f"{prefix}/").rstrip("/") for folder in found))
+
     def get(self, name: str, file_id: str) -> bytes:
         """Return the bytes of a small object."""
         with _translated(f"download of {name}"):

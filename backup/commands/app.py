@@ -31,6 +31,8 @@ from frame.failure import WrongUse
 from frame.output import screen
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from backup.bucket.catalogue import Catalogue, Chosen
 
 FILES = [
@@ -117,4 +119,24 @@ def find_backup(
     at: datetime | None = None,
 ) -> Chosen:
     """Return the backup ``identifier``, or the newest trusted one of ``names``, as opened."""
-    return catalogue.find(load_registry(settings.registry).select(names), identifier, at)
+    return catalogue.find(known_names(catalogue, settings, names), identifier, at)
+
+
+def known_names(
+    catalogue: Catalogue, settings: Settings, names: Sequence[str] | None
+) -> tuple[str, ...]:
+    """Return ``names``, or all if none are given: those of the registry, then of the bucket alone.
+
+    What left the registry is still in the bucket. Raises WrongUse for a name that is in neither.
+    """
+    registered = [entry.name for entry in load_registry(settings.registry).entries]
+    if names and {*names} <= {*registered}:
+        return tuple(names)
+    known = dict.fromkeys((*registered, *catalogue.names()))
+    if strangers := [name for name in names or () if name not in known]:
+        raise WrongUse(
+            f"{', '.join(map(repr, strangers))} is neither in the registry nor in the bucket, "
+            f"which know {', '.join(known)}",
+            hint="Give one of these names.",
+        )
+    return tuple(names or known)

@@ -18,12 +18,12 @@ from backup.commands.app import (
     Unsigned,
     app,
     find_backup,
+    known_names,
     out,
     read_settings,
 )
 from backup.deadline import limited
 from backup.proof.report import human_age, human_bytes
-from backup.registry import load_registry
 from frame.output import AsJson, print_json, table
 
 if TYPE_CHECKING:
@@ -38,11 +38,13 @@ def list_backups(
     timeout: Timeout = "2m",
     as_json: AsJson = False,
 ) -> None:
-    """List complete backups, oldest first. Needs no right to read objects."""
+    """List complete backups, oldest first, also of what left the registry.
+
+    Needs no right to read objects.
+    """
     settings = read_settings()
-    entries = load_registry(settings.registry).select(names or [])
     with open_catalogue(settings) as catalogue:
-        kept = [catalogue.backups(each.name) for each in entries]
+        kept = [catalogue.backups(name) for name in known_names(catalogue, settings, names)]
     found = [backup for backups in kept for backup in (backups[-1:] if newest else backups)]
     if as_json:
         print_json(TypeAdapter(list[Backup]).dump_python(found, mode="json"))

@@ -114,7 +114,7 @@ def roles_of_night(
     If there are none that can be trusted: no roles, and why.
     """
     why = f"no backup of the globals of its server ({manifest.server.system_identifier})"
-    for name in _globals_of(load_registry(settings.registry), manifest.database):
+    for name in _globals_of(load_registry(settings.registry), catalogue, manifest.database):
         near = sorted(
             catalogue.backups(name), key=lambda each: abs(each.started - manifest.started)
         )
@@ -134,13 +134,15 @@ def roles_of_night(
     return Roles(), why
 
 
-def _globals_of(registry: Registry, database: str) -> list[str]:
-    """Return what the globals of all servers are called, those of the database's own first."""
-    own = [each.server for each in registry.database if each.name == database]
-    servers = dict.fromkeys([*own, *(server.name for server in registry.server)])
-    return [
-        server.globals.name for name in servers for server in registry.server if server.name == name
-    ]
+def _globals_of(registry: Registry, catalogue: Catalogue, database: str) -> list[str]:
+    """Return what the globals of all servers are called, those of the database's own first.
+
+    A server that left the registry has its in the bucket.
+    """
+    named = {server.name: server.globals.name for server in registry.server}
+    own = [named[each.server] for each in registry.database if each.name == database]
+    left = [name for name in catalogue.names() if name.endswith("_globals")]
+    return list(dict.fromkeys([*own, *named.values(), *left]))
 
 
 def _read(directory: Path, store: Store, ring: Keyring, manifest: Manifest) -> str:

@@ -98,7 +98,7 @@ def _drill_one(
 ) -> DrillResult:
     chosen: Chosen | None = None
     try:
-        chosen = catalogue.find([database], at=at)
+        chosen = catalogue.find([database.name], at=at)
         return _restore_and_compare(settings, catalogue, ring, chosen, jobs)
     except Failure as error:
         why = error.message

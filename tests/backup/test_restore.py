@@ -50,7 +50,7 @@ def restore_newest(
         private_key(settings.secret_path("drill_key.asc")) as ring,
         open_catalogue(settings) as catalogue,
     ):
-        manifest = catalogue.find([house.database]).manifest.model_copy(update=changed)
+        manifest = catalogue.find(["hr"]).manifest.model_copy(update=changed)
         backup = Encrypted(catalogue.store, manifest, ring)
         return restore(settings, catalogue, backup, PostgresUri(target, "the test"), wanted)
 
@@ -298,7 +298,7 @@ def test_a_moment_chooses_the_backup_before_it(house: House, drill_key: OpenPgpK
     with open_catalogue(house.settings) as catalogue:
 
         def found(at: datetime) -> str:
-            return catalogue.find([house.database], at=at).backup.id
+            return catalogue.find(["hr"], at=at).backup.id
 
         assert found(datetime.now(UTC)) == second.id
         assert found(first.started) == first.id
@@ -356,3 +356,21 @@ def test_a_table_is_told_from_those_whose_names_begin_like_it(
         restore_newest(house, target, Wanted(2, tables=(table,)))
         assert contents(target)[table] == wanted[table]
     assert len(contents(target)) == 3
+
+
+def test_what_left_the_registry_is_listed_shown_verified_and_restored(backed_up: House) -> None:
+    backed_up.settings.registry.write_text(SERVER + database_entry("other"))
+    listed = json.loads(backed_up.run("list", "--json").stdout)
+    assert [(each["database"], each["size"] > 0) for each in listed] == [("hr", True)]
+    identifier = listed[0]["id"]
+    assert json.loads(backed_up.run("list", "hr", "--json").stdout) == listed
+    assert json.loads(backed_up.run("show", identifier, "--json").stdout)["database"] == "hr"
+    assert backed_up.run("verify", identifier).returncode == 0
+    target = backed_up.server.create_database()
+    ended = backed_up.run("restore", "hr", "--into-env", "TARGET", TARGET=target)
+    assert ended.returncode == 0, ended.stderr
+    assert contents(target) == contents(backed_up.source)
+    stranger = backed_up.run("list", "nobody")
+    assert stranger.returncode == 2
+    assert "'nobody' is neither in the registry nor in the bucket" in stranger.stderr
+    assert "postgres_globals, other, hr" in stranger.stderr

@@ -13,7 +13,7 @@ from backup.bucket.layout import dump_name, manifest_name
 from backup.dump import run_backup
 from backup.openpgp.signature import NotTrusted, signer
 from frame.failure import Failure, WrongUse
-from tests.backup.conftest import House, add_megabytes, contents, make_database
+from tests.backup.conftest import House, add_megabytes, contents
 
 if TYPE_CHECKING:
     from tests.backup.conftest import OpenPgpKey
@@ -32,7 +32,7 @@ def put(house: House, folder: str, identifier: str, manifest: bytes = b"{}") -> 
 def as_of_old(house: House) -> None:
     """Make of the newest backup one as it was made before: another folder, a plain manifest."""
     with open_catalogue(house.settings) as catalogue:
-        chosen = catalogue.find([house.database])
+        chosen = catalogue.find(["hr"])
         dump = b"".join(catalogue.store.stream("the dump", chosen.backup.dump.file_id))
     for version, _ in house.bucket.ls(DAILY, latest_only=False, recursive=True):
         version.delete()
@@ -75,7 +75,7 @@ def test_a_backup_that_is_not_there_is_an_error(empty_house: House) -> None:
         open_catalogue(empty_house.settings) as catalogue,
         pytest.raises(Failure, match="no backup at all of hr under local/"),
     ):
-        catalogue.find([make_database("hr")])
+        catalogue.find(["hr"])
 
 
 @pytest.mark.parametrize("text", [b"", b"{}", b'{"version": 2}'])
@@ -87,7 +87,7 @@ def test_a_manifest_that_cannot_be_used_is_an_error(empty_house: House, text: by
         open_catalogue(empty_house.settings, unsigned=True) as catalogue,
         pytest.raises(Failure, match="cannot be used"),
     ):
-        catalogue.find([make_database("hr")], NEW)
+        catalogue.find(["hr"], NEW)
 
 
 def test_a_manifest_under_another_name_is_an_error(backed_up: House) -> None:
@@ -99,7 +99,7 @@ def test_a_manifest_under_another_name_is_an_error(backed_up: House) -> None:
             data = catalogue.store.get(place.name, place.file_id)
             backed_up.bucket.upload_bytes(data, manifest_name(DAILY, OLD) + suffix)
         with pytest.raises(NotTrusted, match="tells of local/daily/hr/"):
-            catalogue.find([make_database("hr")], OLD)
+            catalogue.find(["hr"], OLD)
 
 
 def test_many_manifests_are_opened_in_their_order(house: House, drill_key: OpenPgpKey) -> None:
@@ -134,10 +134,10 @@ def test_a_manifest_needs_a_key_that_is_told_where_there_is_none(
         open_catalogue(backed_up.settings) as catalogue,
         pytest.raises(WrongUse, match="no private key is at hand"),
     ):
-        catalogue.find([backed_up.database])
+        catalogue.find(["hr"])
     key_file = secrets / "elsewhere.asc"
     with open_catalogue(backed_up.settings, key_file=key_file) as catalogue:
-        assert catalogue.find([backed_up.database]).passed_over == ()
+        assert catalogue.find(["hr"]).passed_over == ()
 
 
 def test_a_reader_of_the_bucket_can_guess_nothing(backed_up: House) -> None:
@@ -187,7 +187,7 @@ def test_none_that_is_trusted_is_one_error(empty_house: House, signing_key: Open
         open_catalogue(empty_house.settings) as catalogue,
         pytest.raises(NotTrusted, match="is not signed, and 1 older ones are not trusted either"),
     ):
-        catalogue.find([make_database("hr")])
+        catalogue.find(["hr"])
 
 
 def test_an_old_bucket_is_listed_shown_verified_restored_and_copied(
@@ -212,7 +212,7 @@ def test_an_old_bucket_is_listed_shown_verified_restored_and_copied(
 
 def test_what_is_put_in_the_dumps_place_is_not_the_one_that_is_signed(backed_up: House) -> None:
     with open_catalogue(backed_up.settings) as catalogue:
-        chosen = catalogue.find([backed_up.database])
+        chosen = catalogue.find(["hr"])
     dump = chosen.backup.dump
     for data, fault in (
         (b"junk", "has 4 bytes"),
@@ -226,7 +226,7 @@ def test_what_is_put_in_the_dumps_place_is_not_the_one_that_is_signed(backed_up:
             open_catalogue(backed_up.settings) as catalogue,
             pytest.raises(NotTrusted, match=fault),
         ):
-            catalogue.find([backed_up.database])
+            catalogue.find(["hr"])
 
 
 def test_a_large_dump_put_in_place_again_is_told_by_its_id(house: House) -> None:
@@ -235,7 +235,7 @@ def test_a_large_dump_put_in_place_again_is_told_by_its_id(house: House) -> None
     run_backup(house.settings, house.database)
     house.read()
     with open_catalogue(house.settings) as catalogue:
-        dump = catalogue.find([house.database]).backup.dump
+        dump = catalogue.find(["hr"]).backup.dump
     assert dump.sha1 is None
     for version, _ in house.bucket.ls(dump.name, latest_only=False):
         version.delete()
@@ -244,7 +244,7 @@ def test_a_large_dump_put_in_place_again_is_told_by_its_id(house: House) -> None
         open_catalogue(house.settings) as catalogue,
         pytest.raises(NotTrusted, match="is the file"),
     ):
-        catalogue.find([house.database])
+        catalogue.find(["hr"])
 
 
 def test_the_twin_of_a_lost_answer_is_the_same_dump(house: House) -> None:
@@ -254,4 +254,4 @@ def test_the_twin_of_a_lost_answer_is_the_same_dump(house: House) -> None:
     house.endpoint.set_faults()
     house.read()
     with open_catalogue(house.settings) as catalogue:
-        assert catalogue.find([house.database]).backup.dump.twins
+        assert catalogue.find(["hr"]).backup.dump.twins
