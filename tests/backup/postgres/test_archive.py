@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from backup.postgres.archive import Section, python_encoding, read_archive, read_head
 from frame.failure import Failure
+from tests.backup.clusters import programs_of
 from tests.backup.postgres.zoo import CAGE, dump, make_zoo
 from tests.conftest import PG_BIN
 
@@ -28,10 +29,27 @@ def zoo(database: str, tmp_path: Path) -> Path:
     return dump(database, tmp_path / "zoo")
 
 
-def listed(path: Path) -> list[tuple[int, list[int]]]:
+@pytest.mark.parametrize(("major", "version"), [(16, (1, 15)), (17, (1, 16)), (18, (1, 16))])
+def test_an_archive_of_each_major_version_is_read_and_written(
+    database: str, tmp_path: Path, major: int, version: tuple[int, int]
+) -> None:
+    make_zoo(database)
+    programs = programs_of(major)
+    options = ["--statistics"] if major >= 18 else []
+    path = dump(database, tmp_path / "zoo", *options, programs=programs)
+    archive = read_archive(path)
+    assert archive.version == version
+    assert archive.dump_version.startswith(f"{major}.")
+    assert archive.head() == path.read_bytes()[: archive.size]
+    read = [(entry.number, [*entry.dependencies]) for entry in archive.entries]
+    assert read == listed(path, programs)
+    assert ("STATISTICS DATA" in {entry.kind for entry in archive.entries}) == (major >= 18)
+
+
+def listed(path: Path, programs: Path = PG_BIN) -> list[tuple[int, list[int]]]:
     """Return each entry's number and what it depends on as pg_restore lists it."""
     text = subprocess.run(
-        [PG_BIN / "pg_restore", "--list", "--verbose", path],
+        [programs / "pg_restore", "--list", "--verbose", path],
         check=True, capture_output=True, text=True,
     ).stdout  # fmt: skip
     entries: list[tuple[int, list[int]]] = []

@@ -14,6 +14,7 @@ from backup.postgres.connection import PostgresUri
 from backup.postgres.load import FailedObject, Loaded, load, named_tables
 from backup.postgres.target import Wanted
 from frame.failure import Failure, WrongUse
+from tests.backup.clusters import cluster, programs_of
 from tests.backup.conftest import contents
 from tests.backup.examples import NOW
 from tests.backup.postgres.zoo import CAGE, dump, make_zoo, schema_of
@@ -318,11 +319,14 @@ def test_excluded_tables_stay_out_with_what_needs_them(
 TABLES = (f"public.{CAGE}", "public.marks", "public.appeals")
 
 
-def tables_of(uri: str, schema: str) -> list[str]:
+def tables_of(uri: str, schema: str, programs: Path = PG_BIN) -> list[str]:
     """Return the statements that make TABLES, with the schema called as it was in the zoo."""
     patterns = [f'--table={schema}."Cage*"', *(f"--table={schema}.{each}" for each in
                 ("marks*", "appeals", "cage_statistics"))]  # fmt: skip
-    return [each.replace(f"{schema}.", "public.") for each in schema_of(uri, *patterns)]
+    return [
+        each.replace(f"{schema}.", "public.")
+        for each in schema_of(uri, *patterns, programs=programs)
+    ]
 
 
 @pytest.mark.parametrize("wanted", [Wanted(1), KEEP_GOING])
@@ -348,6 +352,41 @@ def test_tables_come_back_whole_under_another_schema_beside_themselves(
             assert positions["yesterday", name] == positions["public", name]
         invalid = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
         assert connection.execute(invalid).fetchone() == (0,)
+
+
+@pytest.mark.programs
+def test_tables_of_the_newest_version_come_back_under_another_schema(tmp_path: Path) -> None:
+    """With constraints of their own for NOT NULL, and the planner's statistics in the dump."""
+    programs = programs_of(18)
+    with cluster(18) as server:
+        uri = server.uri()
+        make_zoo(uri)
+        plain = dump(uri, tmp_path / "dump", "--statistics", programs=programs)
+        wanted = Wanted(1, tables=TABLES, schema="yesterday")
+        loaded = load(programs, plain, PostgresUri(uri, "the test"), wanted)
+        assert (loaded.failed, loaded.left_out) == ((), ())
+        assert tables_of(uri, "yesterday", programs) == tables_of(uri, "public", programs)
+        found = contents(uri)
+        assert found[f"yesterday.{CAGE}"] == found[f"public.{CAGE}"]
+
+
+def test_a_dump_by_a_newer_client_loads_into_an_older_server(
+    database: str, target: str, tmp_path: Path
+) -> None:
+    make_zoo(database)
+    programs = programs_of(17)
+    plain = dump(database, tmp_path / "dump", programs=programs)
+    for jobs in (1, 2):
+        wanted = Wanted(jobs, keep_going=True)
+        fresh_one = fresh(target)
+        loaded = load(programs, plain, PostgresUri(fresh_one, "the test"), wanted)
+        assert loaded.failed == ()
+        assert [*loaded.warnings] == [
+            'ERROR: unrecognized configuration parameter "transaction_timeout"'
+        ]
+        assert contents(fresh_one) == contents(database)
+    with pytest.raises(Failure, match=r'ended early: .* parameter "transaction_timeout"'):
+        load(programs, plain, PostgresUri(target, "the test"), Wanted(2))
 
 
 def test_tables_come_back_into_a_database_without_their_schema(

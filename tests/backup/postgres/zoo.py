@@ -84,17 +84,17 @@ def make_zoo(uri: str) -> tuple[str, str]:
     return keeper, visitor
 
 
-def dump(uri: str, path: Path) -> Path:
+def dump(uri: str, path: Path, *options: str, programs: Path = PG_BIN) -> Path:
     """Dump a database into the new file ``path``, through a pipe as a backup does."""
-    argv = [PG_BIN / "pg_dump", "--format=custom", "--compress=0", uri]
+    argv = [programs / "pg_dump", "--format=custom", "--compress=0", *options, uri]
     path.write_bytes(subprocess.run(argv, check=True, capture_output=True).stdout)
     return path
 
 
-def schema_of(uri: str, *arguments: str) -> list[str]:
+def schema_of(uri: str, *arguments: str, programs: Path = PG_BIN) -> list[str]:
     """Return the statements of ``pg_dump --schema-only``, sorted."""
     script = subprocess.run(
-        [PG_BIN / "pg_dump", "--schema-only", *arguments, uri],
+        [programs / "pg_dump", "--schema-only", *arguments, uri],
         check=True, capture_output=True, text=True,
     ).stdout  # fmt: skip
     lines = [line for line in script.splitlines() if not line.startswith(("--", "\\"))]
