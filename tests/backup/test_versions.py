@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import subprocess
 from typing import TYPE_CHECKING
@@ -10,7 +11,8 @@ import psycopg
 import pytest
 
 from backup.dump import run_backup
-from backup.postgres.comparison import compare
+from backup.manifest import Manifest
+from backup.postgres.comparison import compare, damage
 from backup.postgres.connection import PostgresUri
 from frame.failure import Failure
 from tests.backup.clusters import Cluster, cluster, make_root, programs_of
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from backup.manifest import Manifest
     from tests.backup.conftest import House
+    from tests.conftest import PostgresServer
 
 MAJORS = (15, 16, 17, 18)
 ZOO = """
@@ -60,7 +62,8 @@ NEWER = {
 
 @pytest.fixture(scope="module", params=MAJORS)
 def server(request: pytest.FixtureRequest) -> Iterator[tuple[int, Cluster]]:
-    with cluster(request.param, "max_locks_per_transaction=64") as made:
+    logged = "log_statement=all", "log_line_prefix=%c %a|"
+    with cluster(request.param, *logged) as made:
         yield request.param, made
 
 
@@ -86,6 +89,17 @@ def copy(major: int, source: str, target: str, path: Path) -> None:
     subprocess.run(restore, check=True)
 
 
+def first_statements(made: Cluster) -> dict[str, str]:
+    """Return by application and session what each session asked first."""
+    first: dict[str, str] = {}
+    for line in (made.home / "log").read_text().splitlines():
+        about, _, said = line.partition("|")
+        session, _, application = about.partition(" ")
+        if statement := re.search(r"(?:statement|execute [^:]*): (.*)", said):
+            first.setdefault(f"{application} {session}", statement[1])
+    return first
+
+
 def test_a_database_of_each_version_is_backed_up_and_comes_back_equal(
     house: House, server: tuple[int, Cluster], tmp_path: Path
 ) -> None:
@@ -107,11 +121,19 @@ def test_a_database_of_each_version_is_backed_up_and_comes_back_equal(
     copy(major, source, target, tmp_path / "dump")
     restored = PostgresUri(target, "the copy")
     assert compare(manifest, restored, 2, programs_of(major)) == []
+    pages = damage(programs_of(major), restored, 2)
+    assert not pages or 'extension "amcheck" is not available' in pages[0]  # of one wheel
     make(target, "DROP INDEX people_fixed_idx", "UPDATE parted SET b = 'c' WHERE a = 1")
     assert compare(manifest, restored, 2, programs_of(major)) == [
         "public.parted_1 has 9 rows as expected, but not the same",
         "index public.people_fixed_idx is missing",
     ]
+    first = first_statements(made)
+    theirs = {said for each, said in first.items() if each.startswith("pg_")}
+    assert theirs == {"SELECT pg_catalog.set_config('search_path', '', false);"}
+    assert {each.partition(" ")[0] for each in first} >= {"pg_dump", "pg_restore", "pg_amcheck"}
+    ours = {said for each, said in first.items() if each.startswith("harmattan-")}
+    assert ours == {"SET search_path = pg_catalog, pg_temp", *theirs}
 
 
 def test_a_server_that_is_newer_than_all_programs_is_refused_by_name(
@@ -165,3 +187,54 @@ def test_a_server_with_few_locks_and_many_partitions_is_backed_up(house: House) 
         manifest = back_up(house, small.uri("many"), PG_ROOT)
     assert len(manifest.tables) == 120
     assert all(table.rows == 1 and not table.unproved for table in manifest.tables)
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "MULE_INTERNAL", "LATIN1"])
+def test_a_database_of_any_encoding_is_backed_up_and_comes_back_equal(
+    house: House, postgres: PostgresServer, encoding: str, tmp_path: Path
+) -> None:
+    names = f"source_{secrets.token_hex(4)}", f"target_{secrets.token_hex(4)}"
+    source, target = (postgres.uri(name) for name in names)
+    make(
+        postgres.uri(),
+        *(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'"
+          for name in names),
+    )  # fmt: skip
+    odd = b"T\x81\xe4ble" if encoding == "MULE_INTERNAL" else b"T\xe4ble"
+    with psycopg.connect(source, autocommit=True, client_encoding="SQL_ASCII") as connection:
+        connection.execute(b'CREATE TABLE "%s" (a int, "%s" text)' % (odd, odd))
+        connection.execute(b"INSERT INTO \"%s\" VALUES (1, '%s')" % (odd, odd))
+        connection.execute(b'CREATE SEQUENCE "%s_seq"' % odd)
+        connection.execute(
+            b"CREATE FUNCTION f(int) RETURNS int IMMUTABLE LANGUAGE sql AS $$SELECT 1$$"
+        )
+        connection.execute(b'CREATE TABLE "%s_2" AS SELECT * FROM "%s"' % (odd, odd))
+        connection.execute(b'CREATE INDEX ON "%s_2" (f(a))' % odd)
+    manifest = back_up(house, source, PG_ROOT)
+    assert Manifest.model_validate_json(manifest.to_json()) == manifest
+    shown = {"SQL_ASCII": "T\\xe4ble", "MULE_INTERNAL": "T\\x81\\xe4ble", "LATIN1": "Täble"}[
+        encoding
+    ]
+    assert [(table.table, table.rows, (table.digest or "").partition(":")[0], table.unproved)
+            for table in manifest.tables] == [
+        (shown, 1, "columns", None), (f"{shown}_2", 1, "copy", None)
+    ]  # fmt: skip
+    assert ("TABLE", shown) in [(each.kind, each.name) for each in manifest.objects]
+    copy(15, source, target, tmp_path / "dump")
+    restored = PostgresUri(target, "the copy")
+    assert compare(manifest, restored, 2, PG_BIN) == []
+    with psycopg.connect(target, autocommit=True, client_encoding="SQL_ASCII") as connection:
+        connection.execute(b'UPDATE "%s" SET a = 2' % odd)
+    assert compare(manifest, restored, 2, PG_BIN) == [
+        f"public.{shown} has 1 rows as expected, but not the same"
+    ]
+
+
+def test_a_role_with_an_encoding_of_its_own_backs_up(
+    house: House, postgres: PostgresServer
+) -> None:
+    role = house.settings.secret("database_uri").partition("//")[2].partition(":")[0]
+    make(postgres.uri(), f"ALTER ROLE {role} SET client_encoding = 'SQL_ASCII'")
+    manifest = run_backup(house.settings, house.database)
+    assert [table.table for table in manifest.tables if table.unproved] == []
+    assert "Täble" in [table.table for table in manifest.tables]
