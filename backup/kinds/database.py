@@ -161,8 +161,9 @@ def prove(
 ) -> Proof:
     """Restore into a throwaway server as a person would, and compare."""
     backup = Encrypted(catalogue.store, manifest, ring)
-    with scratch_server(settings, needs_of(manifest.server)) as server:
-        target = server.uri(f"drill_{manifest.database}")
+    name = f"drill_{manifest.database}"
+    with scratch_server(settings, needs_of(manifest, name)) as server:
+        target = server.uri(name)
         restored = restore(settings, catalogue, backup, target, replace(DRILLED, jobs=jobs))
     failed = [f"{each.described} did not load: {each.error}" for each in restored.failed]
     found = (*failed, *restored.differences)

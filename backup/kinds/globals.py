@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from backup.attempt import Attempt
     from backup.bucket.catalogue import Catalogue
     from backup.bucket.store import Store
-    from backup.manifest import Manifest, Source
+    from backup.manifest import Manifest
     from backup.openpgp.crypt import Keyring
     from backup.registry import Entry, Registry
     from backup.settings import Settings
@@ -66,11 +66,16 @@ def dump(settings: Settings, _entry: Entry, _attempt: Attempt) -> Iterator[Origi
     yield Origin(Stage(argv, uri.environment()), 0, lambda: facts)
 
 
-def needs_of(source: Source) -> Needs:
-    """Return a throwaway server that can hold what comes from the server ``source``."""
+def needs_of(manifest: Manifest, database: str = "postgres") -> Needs:
+    """Return a throwaway server that can hold what ``manifest`` tells of, in ``database``."""
+    source = manifest.server
     settings = {"max_locks_per_transaction": str(source.max_locks)} if source.max_locks else {}
     return Needs(
-        major=source.server_version // VERSION_UNIT, superuser=source.superuser, settings=settings
+        major=source.server_version // VERSION_UNIT,
+        superuser=source.superuser,
+        extensions=tuple(manifest.extensions),
+        database=database,
+        settings=settings,
     )
 
 
@@ -80,7 +85,7 @@ def prove(
     """Make the roles in a server of the drill's own, and let that one tell them."""
     with (
         private_directory(settings.scratch, "globals") as directory,
-        scratch_server(settings, needs_of(manifest.server)) as server,
+        scratch_server(settings, needs_of(manifest)) as server,
     ):
         began = time.monotonic()
         script = _read(directory, catalogue.store, ring, manifest)

@@ -140,9 +140,10 @@ def _unlink_files(folder: int, top: int, keep: str = "") -> list[str]:
             if not stat.S_ISDIR(found.st_mode):
                 os.unlink(name, dir_fd=folder)
                 continue
-            os.chmod(name, 0o700, dir_fd=folder)  # one that cannot be written cannot be moved
-            new = secrets.token_hex(16) if folder != top else name
-            os.rename(name, new, src_dir_fd=folder, dst_dir_fd=top)
+            if folder != top:  # one that cannot be written cannot be moved elsewhere
+                os.chmod(name, 0o700, dir_fd=folder)
+            new = secrets.token_hex(16)
+            os.rename(name, new, src_dir_fd=folder, dst_dir_fd=top)  # not of a mount
             moved.append(new)
     return moved
 

@@ -63,6 +63,17 @@ class Place:
                 f"directory {self.sockets} has too long a path for unix sockets",
                 hint=f"Give one of {LONGEST_SOCKET_DIRECTORY} bytes at most.",
             )
+        for directory in self.wiped:
+            if directory in (
+                *self.sockets.parents[1:],
+                self.sockets,
+                self.data,
+                *self.data.parents,
+            ):
+                raise WrongUse(
+                    f"directory {directory} is to be wiped, and holds the server's own",
+                    hint="Give --wipe directories beside DIRECTORY and the data.",
+                )
         # Whoever is to connect must get to the sockets, and nobody to the rows.
         for directory, mode in ((self.data, 0o700), (self.sockets, 0o711)):
             try:

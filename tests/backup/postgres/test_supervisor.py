@@ -355,6 +355,14 @@ def test_directories_of_others_are_refused(tmp_path: Path) -> None:
             module.Place(sockets, data, PG_ROOT).prepare()
 
 
+def test_what_holds_the_servers_own_directories_is_not_wiped(tmp_path: Path) -> None:
+    sockets, data = tmp_path / "some/sockets", tmp_path / "other/data"
+    for wiped in (tmp_path, data, data.parent, sockets):
+        with pytest.raises(WrongUse, match="holds the server's own"):
+            module.Place(sockets, data, PG_ROOT, (wiped,)).prepare()
+    module.Place(sockets, data, PG_ROOT, (sockets.parent,)).prepare()
+
+
 def test_the_user_of_the_server_leases_none(running: Running) -> None:
     """Neither by the drill's own client nor, as a stranger there might try, without it."""
     as_nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
