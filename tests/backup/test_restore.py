@@ -315,6 +315,19 @@ def test_a_moment_chooses_the_backup_before_it(house: House, drill_key: OpenPgpK
     assert (wrong.returncode, "'yesterday' is not understood" in wrong.stderr) == (2, True)
 
 
+def test_a_partitioned_table_comes_back_beside_itself_under_another_schema(
+    backed_up: House,
+) -> None:
+    before = contents(backed_up.source)
+    done = backed_up.run(
+        "restore", "hr", "--into-env", "TARGET", "--table", "public.marks",
+        "--into-schema", "yester day", TARGET=backed_up.source,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    old = {f"yester day.{name}": before[f"public.{name}"] for name in ("marks_1", "marks_2")}
+    assert contents(backed_up.source) == before | old
+
+
 def test_one_table_comes_back_beside_what_is_there(backed_up: House) -> None:
     target = backed_up.server.create_database()
     odd = 'odd "schema'
