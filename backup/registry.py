@@ -164,6 +164,11 @@ class Registry(BaseModel):
     recovery_key: Fingerprint | None = Field(
         default=None, description="of the offline key that every backup is encrypted to"
     )
+    object_lock: str | None = Field(
+        default=None,
+        pattern=r"^(compliance|governance), [1-9][0-9]* (days|years)$",
+        description="the bucket's default retention, as `backup lifecycle show` tells it",
+    )
     server: tuple[Server, ...] = Field(min_length=1)
     database: tuple[Database, ...] = Field(min_length=1)
     snapshot: tuple[ClusterSnapshot, ...] = ()

@@ -233,14 +233,15 @@ def open_catalogue(
     *,
     key_file: Path | None = None,
     unsigned: bool = False,
+    any_clock: bool = True,
 ) -> Iterator[Catalogue]:
     """Authorise with the key of ``b2.json``, once, and yield the environment's backups.
 
-    ``told`` hears of bytes, as :class:`backup.bucket.store.Store`'s; ``key_file`` and ``unsigned``
-    are :class:`backup.openpgp.opener.Opener`'s.
+    ``told`` and ``any_clock`` are :func:`backup.bucket.store.open_store`'s, ``key_file`` and
+    ``unsigned`` :class:`backup.openpgp.opener.Opener`'s.
     """
     with (
-        open_store(settings, settings.b2_key(B2_KEY), told) as store,
+        open_store(settings, settings.b2_key(B2_KEY), told, any_clock=any_clock) as store,
         Opener(settings, key_file, unsigned=unsigned) as opener,
     ):
         yield Catalogue(store, settings.prefix, opener)

@@ -5,22 +5,22 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from backup.registry import MONTHLY
+from backup.registry import DAILY, DRILLS, MONTHLY
 from frame.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backup.bucket.store import Store
-    from backup.registry import Entry
 
 # Days from upload to hiding and from there to deleting: 30 days, and 13 months. Hiding is no more
 # than a mark, and a hidden backup is listed and restored like any other. But a writer's key can
 # hide, too: whoever misuses it leaves that long to be noticed.
 DAILY_DAYS = (16, 14)
 MONTHLY_DAYS = (367, 30)
-RULES_LIMIT = 100  # B2's own, for one bucket
+DRILLS_DAYS = (731, 30)  # as long as the chart of drills goes back
 UNFINISHED_DAYS = 2  # longer than any run may take
+OLD = "of the old layout"
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class State:
-    """One rule of ours: ``state`` is in place, missing, different, or of no database any more."""
+    """One rule of ours: ``state`` is in place, missing, different, or of the old layout."""
 
     rule: Rule
     state: str
@@ -69,18 +69,16 @@ class State:
         return {**asdict(self.rule), "state": self.state}
 
 
-def wanted_rules(prefix: str, databases: Sequence[Entry]) -> list[Rule]:
-    """Return a rule for each database's folder, as prefixes may not overlap, and the monthlies'."""
-    daily = [
-        Rule(f"{prefix}/{database.name}/", *DAILY_DAYS, UNFINISHED_DAYS) for database in databases
-    ]
-    return [*daily, Rule(f"{prefix}/{MONTHLY}/", *MONTHLY_DAYS, UNFINISHED_DAYS)]
+def wanted_rules(prefix: str) -> list[Rule]:
+    """Return a rule for each folder below ``prefix``, however many databases are backed up."""
+    folders = {DAILY: DAILY_DAYS, MONTHLY: MONTHLY_DAYS, DRILLS: DRILLS_DAYS}
+    return [Rule(f"{prefix}/{folder}/", *days, UNFINISHED_DAYS) for folder, days in folders.items()]
 
 
-def states(there: Sequence[Rule], prefix: str, databases: Sequence[Entry]) -> list[State]:
+def states(there: Sequence[Rule], prefix: str) -> list[State]:
     """Return how each rule below ``prefix`` is; other prefixes are not ours to tell of."""
     known = {rule.prefix: rule for rule in there}
-    wanted = wanted_rules(prefix, databases)
+    wanted = wanted_rules(prefix)
     found = [
         State(
             rule,
@@ -92,22 +90,24 @@ def states(there: Sequence[Rule], prefix: str, databases: Sequence[Entry]) -> li
         )
         for rule in wanted
     ]
-    ours = {rule.prefix for rule in wanted}
-    # Kept: what such a folder still holds is to age away as it was promised.
-    old = [
-        State(rule, "of no database any more")
-        for rule in there
-        if rule.prefix.startswith(f"{prefix}/") and rule.prefix not in ours
+    return found + [State(rule, OLD) for rule in _old_rules(there, prefix)]
+
+
+def _old_rules(there: Sequence[Rule], prefix: str) -> list[Rule]:
+    """Return the rules of before, one a database. What is below them ages as it was promised."""
+    ours = {rule.prefix for rule in wanted_rules(prefix)}
+    return [
+        rule for rule in there if rule.prefix.startswith(f"{prefix}/") and rule.prefix not in ours
     ]
-    return found + old
 
 
-def apply(store: Store, prefix: str, databases: Sequence[Entry]) -> list[State]:
+def apply(store: Store, prefix: str) -> list[State]:
     """Put the rules in place, once or again, and return how they are now.
 
-    Rules of other prefixes stay as they are; one that overlaps with ours is an error.
+    Rules of other prefixes stay as they are; one that overlaps with ours is an error. One of the
+    old layout goes once nothing is left below it, if the key can list that.
     """
-    wanted = wanted_rules(prefix, databases)
+    wanted = wanted_rules(prefix)
     revision, rules = store.lifecycle_rules()
     there = [Rule.of(rule) for rule in rules]
     mine = {rule.prefix for rule in wanted}
@@ -120,12 +120,16 @@ def apply(store: Store, prefix: str, databases: Sequence[Entry]) -> list[State]:
                     " which B2 does not allow",
                     hint="Take the bucket's other rule away, or give the backups their own bucket.",
                 )
-    if len(others) + len(wanted) > RULES_LIMIT:
-        raise Failure(
-            f"{len(others) + len(wanted)} lifecycle rules are wanted, a bucket has {RULES_LIMIT}",
-            hint="Give this environment a bucket of its own, or take rules of what is gone away.",
-        )
+    aged = [rule for rule in _old_rules(there, prefix) if _is_empty(store, rule.prefix)]
+    others = [rule for rule in others if rule not in aged]
     if {*there} != {*others, *wanted}:
         store.set_lifecycle_rules([rule.as_b2() for rule in [*others, *wanted]], revision)
     _, rules = store.lifecycle_rules()
-    return states([Rule.of(rule) for rule in rules], prefix, databases)
+    return states([Rule.of(rule) for rule in rules], prefix)
+
+
+def _is_empty(store: Store, folder: str) -> bool:
+    try:
+        return next(iter(store.list(folder.rstrip("/"))), None) is None
+    except Failure:  # a key that sets rules need not be one that lists
+        return False

@@ -300,22 +300,34 @@ def _is_twin(version: Any, other: Any) -> bool:
     return bool(other["action"] == "upload" and other["contentSha1"] == sha1 and sha1 != LARGE)
 
 
-def _check_clock(store: Store) -> None:
-    """Raise :class:`Failure` if this host's clock is far from B2's, by which backups are judged."""
+def _check_clock(store: Store, *, refuse: bool) -> None:
+    """Raise :class:`Failure` if this host's clock is far from B2's, by which backups are judged.
+
+    What only reads warns instead: a restore has to go on.
+    """
     ahead = store.clock_ahead or 0.0
     if abs(ahead) > CLOCK_SECONDS:
         how = "ahead of" if ahead > 0 else "behind"
-        raise Failure(
+        failure = Failure(
             f"clock of this host is {abs(ahead):.0f} s {how} B2's",
             hint="Set it right (NTP): ages, expiry and the order of backups go by it.",
         )
+        if refuse:
+            raise failure
+        log.warning(failure.message, hint=failure.hint)
 
 
 @contextmanager
 def open_store(
-    settings: Settings, key: B2Key, told: Callable[[int], None] = lambda _size: None
+    settings: Settings,
+    key: B2Key,
+    told: Callable[[int], None] = lambda _size: None,
+    *,
+    any_clock: bool = False,
 ) -> Iterator[Store]:
     """Authorise with ``key`` and yield the configured bucket; ``told`` is as :class:`Store`'s.
+
+    With ``any_clock`` a host whose clock is far from B2's is only warned of.
 
     An error inside leaves no unfinished large file of this session, if B2 answers in time.
     """
@@ -330,7 +342,7 @@ def open_store(
                 api.get_bucket_by_name, settings.bucket
             )
         store = Store(api, bucket, http, told)
-        _check_clock(store)
+        _check_clock(store, refuse=not any_clock)
         with store.tidied():
             yield store
     finally:

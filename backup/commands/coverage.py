@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import typer
@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from backup.bucket.catalogue import open_catalogue
 from backup.bucket.layout import merged
+from backup.bucket.lifecycle import Rule, states
 from backup.commands.app import Timeout, app, out, read_settings
 from backup.deadline import limited
 from backup.openpgp.expiry import key_states
@@ -18,7 +19,8 @@ from backup.proof.coverage import Kept, Row, judge, judge_keys, survey
 from backup.proof.history import NIGHTS
 from backup.proof.kept import LOOKED_AT, kept_reports
 from backup.proof.report import human_age, human_bytes
-from backup.registry import load_registry
+from backup.proof.trust import judge_copies, judge_lock, judge_recovery, judge_rules
+from backup.registry import load_registry, pinned_recovery
 from frame.failure import Failure
 from frame.output import AsJson, print_json, table
 
@@ -38,9 +40,11 @@ def coverage(timeout: Timeout = "15m", as_json: AsJson = False) -> None:
     row is red if it is uncovered, without a backup, stale (older than 26 hours), shrunk (to less
     than half of what was usual), hidden before its time, with a manifest that is not its job's,
     without a monthly copy, or not drilled with success in 34 days; if a table lost its rows, or
-    more of them than it did in a week; and for a key that expires within 60 days. What is red goes
-    to the webhook. A row is yellow for a table without its proof, for what the dump cannot hold and
-    for fewer rows than usual, until databases.toml has the name as `accepted`.
+    more of them than it did in a week; for a key that expires within 60 days, a recovery key that
+    is not pinned or no recipient, lifecycle rules that are not in place, an object lock other than
+    the pinned one, and a monthly copy that is damaged. What is red goes to the webhook. A row is
+    yellow for a table without its proof, for what the dump cannot hold and for fewer rows than
+    usual, until databases.toml has the name as `accepted`.
     """
     settings = read_settings()
     alerts = Alerts.of(settings)
@@ -62,6 +66,7 @@ def coverage(timeout: Timeout = "15m", as_json: AsJson = False) -> None:
 def _ask(settings: Settings) -> list[Row]:
     """Ask servers and bucket and return every row."""
     registry, now = load_registry(settings.registry), datetime.now(UTC)
+    registry = registry.model_copy(update={"recovery_key": pinned_recovery(settings)})
     servers = survey(settings, registry)
     bucket, signing = {}, {}
     with open_catalogue(settings) as catalogue:
@@ -82,8 +87,18 @@ def _ask(settings: Settings) -> list[Row]:
             bucket[entry.name] = Kept(backups, copies, manifest, earlier)
         signers = catalogue.opener.signers
         drills = kept_reports(catalogue.store, settings.prefix, LOOKED_AT, signers)
+        now -= timedelta(seconds=catalogue.store.clock_ahead or 0.0)  # B2's own
         keys = list(key_states(settings, now, signing=signing, signers=signers))
-    return [*judge(registry, servers, bucket, drills, now), *judge_keys(keys)]
+        _, rules = catalogue.store.lifecycle_rules()
+        lock = catalogue.store.object_lock()
+    return [
+        *judge(registry, servers, bucket, drills, now),
+        *judge_copies(drills),
+        *judge_keys(keys),
+        *judge_recovery(registry.recovery_key),
+        *judge_rules(states([Rule.of(rule) for rule in rules], settings.prefix)),
+        *judge_lock(lock, registry.object_lock),
+    ]
 
 
 def _show_coverage(rows: list[Row]) -> None:

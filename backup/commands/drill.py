@@ -15,7 +15,7 @@ from backup.postgres.scratch_server import server_directory
 from backup.postgres.supervisor import sweep_data
 from backup.proof.alerts import Alerts
 from backup.proof.drill import DrillStopped, run_drill
-from backup.proof.report import drill_table
+from backup.proof.report import CopyCheck, DrillResult, drill_table
 from backup.registry import load_registry
 from backup.scratch import sweep
 from frame.output import AsJson
@@ -46,7 +46,8 @@ def drill(
     The newest backup of each database goes into a throwaway server, where all rows are compared:
     that of a running `backup scratch-server`, as another user. Exit 1 if one of them is not equal;
     the others are drilled all the same. The report, also of a drill that is stopped, goes to
-    <prefix>/drills/ in the bucket, and what is not equal to the webhook.
+    <prefix>/drills/ in the bucket, and what is not equal to the webhook. A drill of everything also
+    reads one monthly copy from end to end, each month the next.
     """
     settings = read_settings()
     server_directory(settings)  # said before a byte is downloaded
@@ -56,10 +57,17 @@ def drill(
     stopped = None
     with alerts.if_it_breaks(JOB, settings.prefix), progress() as advance:
         try:
-            report = run_drill(settings, entries, jobs, moment, partial(advance, JOB))
+            report = run_drill(
+                settings, entries, jobs, moment, partial(advance, JOB),
+                reads_copy=not names and moment is None,
+            )  # fmt: skip
         except DrillStopped as drill_stopped:
             stopped, report = drill_stopped, drill_stopped.report
-    failed = [each for each in report.databases if each.verdict != "equal"]
+    failed: list[DrillResult | CopyCheck] = [
+        each for each in report.databases if each.verdict != "equal"
+    ]
+    if report.copy_check and not report.copy_check.whole:
+        failed.append(report.copy_check)
     if failed:
         findings = [each.model_dump(mode="json") for each in failed]
         with clean_up("alert") if stopped else nullcontext():

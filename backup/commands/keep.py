@@ -32,7 +32,7 @@ def keep_monthly(names: Scope = None, timeout: Timeout = "4h", as_json: AsJson =
     entries = load_registry(settings.registry).select(names or [])
     with (
         Alerts.of(settings).if_it_breaks("backup-monthly", settings.prefix),
-        open_catalogue(settings) as catalogue,
+        open_catalogue(settings, any_clock=False) as catalogue,
     ):
         copied = monthly.keep(catalogue, settings.prefix, entries, datetime.now(UTC))
     if as_json:
@@ -73,11 +73,10 @@ def show_rules(timeout: Timeout = "2m", as_json: AsJson = False) -> None:
     Object lock is the bucket's default retention, within which nobody can delete.
     """
     settings = read_settings()
-    databases = load_registry(settings.registry).entries
     with open_catalogue(settings) as catalogue:
         _, there = catalogue.store.lifecycle_rules()
         lock = catalogue.store.object_lock()
-    found = states([Rule.of(rule) for rule in there], settings.prefix, databases)
+    found = states([Rule.of(rule) for rule in there], settings.prefix)
     _show_rules(found, lock, as_json=as_json)
     if not all(state.well for state in found):
         raise typer.Exit(1)
@@ -88,12 +87,11 @@ def show_rules(timeout: Timeout = "2m", as_json: AsJson = False) -> None:
 def apply_rules(timeout: Timeout = "2m", as_json: AsJson = False) -> None:
     """Put the bucket's rules in place; those of other prefixes stay. Needs the right writeBuckets.
 
-    Each database's backups are hidden after 16 days and deleted 14 days later, the monthly copies
-    after 367 and 30. Hidden ones are listed and restored as before.
+    Backups are hidden after 16 days and deleted 14 days later, the monthly copies after 367 and 30,
+    reports of drills after 731 and 30. Hidden ones are listed and restored as before.
     """
     settings = read_settings()
-    databases = load_registry(settings.registry).entries
     with open_catalogue(settings) as catalogue:
-        found = apply(catalogue.store, settings.prefix, databases)
+        found = apply(catalogue.store, settings.prefix)
         lock = catalogue.store.object_lock()
     _show_rules(found, lock, as_json=as_json)

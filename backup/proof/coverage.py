@@ -44,9 +44,14 @@ State = Literal[
     "of another server", "hidden early", "no monthly copy", "never drilled", "drill overdue",
     "drill failed", "not on its server", "server does not answer", "key expires soon",
     "key does not serve", "rows lost",
+    "recovery key missing", "no recovery key pinned", "rules not in place",
+    "object lock different", "copy not whole",
 ]  # fmt: skip
 
-_DATABASES = "SELECT datname FROM pg_database WHERE NOT datistemplate AND datallowconn ORDER BY 1"
+# A template of somebody's own, or one that lets nobody in, holds data like any other.
+_DATABASES = (
+    "SELECT datname FROM pg_database WHERE datname NOT IN ('template0', 'template1') ORDER BY 1"
+)
 _IDENTITY = "SELECT system_identifier FROM pg_control_system()"
 
 
@@ -160,9 +165,20 @@ def judge(
     for entry in registry.entries:
         answer = servers.get(where.get(entry.name, ""))
         row = _judge_one(entry, bucket[entry.name], answer, drilled.get(entry.name), now)
+        if lacks_recovery(bucket[entry.name].manifest, registry.recovery_key):
+            row = row.model_copy(update={"states": (*row.states, "recovery key missing")})
         states = row.states if there.get(entry.name, True) else ("not on its server", *row.states)
         rows.append(row.model_copy(update={"server": where.get(entry.name), "states": states}))
     return rows
+
+
+def lacks_recovery(manifest: Manifest | Failure | None, recovery: str | None) -> bool:
+    """Tell whether the pinned ``recovery`` key could not open what ``manifest`` tells of."""
+    return (
+        isinstance(manifest, Manifest)
+        and recovery is not None
+        and recovery not in manifest.recipients
+    )
 
 
 def _is_there(found: Found | Failure, name: str) -> bool:
@@ -243,7 +259,8 @@ def _judge_backups(kept: Kept, server: Found | Failure | None, now: datetime) ->
     newest = kept.backups[-1]
     if now - newest.started > FRESH:
         states.append("stale")
-    if newest.started - now > AHEAD:
+    said = kept.manifest.started if isinstance(kept.manifest, Manifest) else newest.started
+    if max(newest.started - now, said - newest.started) > AHEAD:  # than B2's clock
         states.append("from the future")
     earlier = [backup.size for backup in kept.backups[:-1][-HISTORY:]]
     if len(earlier) >= ENOUGH and newest.size < SHRUNK * statistics.median(earlier):

@@ -13,9 +13,10 @@ from backup.deadline import clean_up
 from backup.kinds import KINDS
 from backup.openpgp.crypt import Keyring, private_key
 from backup.postgres.connection import one_line
+from backup.proof.copies import check_copy
 from backup.proof.history import notices
 from backup.proof.kept import drill_signer, keep_report
-from backup.proof.report import PROMISE_SECONDS, DrillReport, DrillResult
+from backup.proof.report import PROMISE_SECONDS, CopyCheck, DrillReport, DrillResult
 from backup.settings import DRILL_KEY, Settings
 from frame.failure import Failure, Stopped
 from frame.log import get_logger
@@ -48,11 +49,14 @@ def run_drill(
     jobs: int,
     at: datetime | None = None,
     told: Callable[[int], None] = lambda _size: None,
+    *,
+    reads_copy: bool = False,
 ) -> DrillReport:
     """Drill every one of ``databases``, whatever becomes of the others, and store the report.
 
     It is the newest backup of each, or the newest from ``at`` or before. ``told`` hears of the
-    bytes that are downloaded. Raises :class:`Failure` only for what concerns all of them:
+    bytes that are downloaded. With ``reads_copy`` the monthly copy whose turn it is is verified
+    too. Raises :class:`Failure` only for what concerns all of them:
     settings, keys, the bucket; and :class:`DrillStopped`, behind the report.
     """
     started = datetime.now(UTC)
@@ -60,14 +64,16 @@ def run_drill(
     with (
         private_key(settings.secret_path(DRILL_KEY)) as ring,
         drill_signer(settings) as signing,
-        open_catalogue(settings, told) as catalogue,
+        open_catalogue(settings, told, any_clock=False) as catalogue,
     ):
         results: list[DrillResult] = []
+        copy: CopyCheck | None = None
         try:
             for database in databases:
                 result = _drill_one(settings, catalogue, ring, database, jobs, at)
                 log.info("drilled", database=database.name, verdict=result.verdict)
                 results.append(result)
+            copy = check_copy(catalogue, ring, databases, started) if reads_copy else None
         except Stopped as error:  # what was proved until then is not lost
             stopped = error
             results += [
@@ -79,6 +85,7 @@ def run_drill(
             finished=datetime.now(UTC),
             at=at,
             databases=tuple(results),
+            copy_check=copy,
             program_version=own_version(),
         )
         with clean_up("keeping the report", REPORT_SHARE) if stopped else nullcontext():

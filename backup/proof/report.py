@@ -55,6 +55,18 @@ class DrillResult(BaseModel):
         return int(self.source_bytes * PROMISE_SECONDS / self.restore_seconds)
 
 
+class CopyCheck(BaseModel):
+    """One monthly copy that was read from end to end: its size, SHA-256 and that it decrypts."""
+
+    model_config = ConfigDict(frozen=True)
+
+    database: str
+    backup_id: str
+    object_name: str
+    whole: bool
+    finding: str | None = None
+
+
 class DrillReport(BaseModel):
     """One drill of one or more databases."""
 
@@ -67,6 +79,9 @@ class DrillReport(BaseModel):
         default=None, description="no younger backups; None: the newest"
     )
     databases: tuple[DrillResult, ...]
+    copy_check: CopyCheck | None = Field(
+        default=None, description="of the monthly copies the one whose turn it was, if any"
+    )
     program_version: str = "unknown"
 
     @property
@@ -78,8 +93,9 @@ class DrillReport(BaseModel):
 
     @property
     def passed(self) -> bool:
-        """Whether every database was restored equal to its source."""
-        return all(result.verdict == "equal" for result in self.databases)
+        """Whether every database was restored equal to its source, and the copy was whole."""
+        equal = all(result.verdict == "equal" for result in self.databases)
+        return equal and (self.copy_check is None or self.copy_check.whole)
 
 
 def last_results(
@@ -143,4 +159,8 @@ def drill_table(report: DrillReport) -> Group:
             for finding in (*result.findings[:SHOWN], *result.passed_over[:SHOWN])
         ]
         found += [Text(f"{result.database}: {note}") for note in result.notes[:SHOWN]]
+    if check := report.copy_check:
+        words = "is whole" if check.whole else f"is not whole: {check.finding}"
+        copy = f"The monthly copy {check.backup_id} of {check.database} was read: it {words}."
+        found.append(Text(copy, style="" if check.whole else "red"))
     return Group(results, Text(f"Of each database {report.which} was restored."), *found)

@@ -19,7 +19,6 @@ import requests
 from backup.bucket import lifecycle
 from backup.bucket.store import open_store
 from backup.deadline import time_limit
-from backup.registry import load_registry
 from backup.settings import B2_KEY, Settings
 from frame.failure import Failure
 from frame.output import screen, table
@@ -202,9 +201,8 @@ def keep_backups(platform: Access) -> None:
     with TemporaryDirectory() as folder:
         (Path(folder) / B2_KEY).write_text(json.dumps(kept("b2-master")))
         settings = Settings.from_environment({**platform.values, "BACKUP_SECRETS_DIR": folder})
-        registry = load_registry(settings.registry)
         with time_limit(status.B2_SECONDS), open_store(settings, settings.b2_key()) as store:
-            lifecycle.apply(store, settings.prefix, registry.entries)
+            lifecycle.apply(store, settings.prefix)
 
 
 def back_up(platform: Access) -> None:

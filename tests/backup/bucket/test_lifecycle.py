@@ -14,12 +14,11 @@ from backup.bucket.lifecycle import apply, states, wanted_rules
 from backup.bucket.store import open_store
 from backup.dump import run_backup
 from frame.failure import Failure
-from tests.backup.conftest import add_megabytes, make_database
+from tests.backup.conftest import add_megabytes
 
 if TYPE_CHECKING:
     from tests.backup.conftest import House
 
-DATABASES = [make_database("hr"), make_database("records")]
 OTHER = {
     "fileNamePrefix": "staging/",
     "daysFromUploadingToHiding": 3,
@@ -30,7 +29,7 @@ OTHER = {
 
 def applied(house: House) -> list[str]:
     with open_store(house.settings, house.settings.b2_key()) as store:
-        return [state.state for state in apply(store, "local", DATABASES)]
+        return [state.state for state in apply(store, "local")]
 
 
 def test_rules_are_put_in_place_once_and_others_stay(empty_house: House) -> None:
@@ -44,19 +43,22 @@ def test_rules_are_put_in_place_once_and_others_stay(empty_house: House) -> None
     assert empty_house.bucket.get_fresh_state().revision == before.revision
 
 
-def test_a_database_that_left_the_registry_keeps_its_rule(empty_house: House) -> None:
-    empty_house.use_key("writeBuckets")
-    applied(empty_house)
-    with open_store(empty_house.settings, empty_house.settings.b2_key()) as store:
-        found = apply(store, "local", DATABASES[:1])
-    assert [(state.rule.prefix, state.state) for state in found] == [
-        ("local/hr/", "in place"),
-        ("local/monthly/", "in place"),
-        ("local/records/", "of no database any more"),
-    ]
+def test_a_rule_of_the_old_layout_stays_until_what_it_holds_has_aged(empty_house: House) -> None:
+    empty_house.bucket.update(lifecycle_rules=[{**OTHER, "fileNamePrefix": "local/hr/"}])
+    empty_house.bucket.upload_bytes(b"x", "local/hr/a")
+    rights = ("writeBuckets", "listFiles")
+    for capabilities, days, left in (
+        (rights, 0, True),
+        (rights, 2, True),
+        (rights[:1], 3, True),  # nothing is below it, but this key cannot tell
+        (rights, 0, False),
+    ):
+        empty_house.endpoint.advance(days=days)
+        empty_house.use_key(*capabilities)
+        assert applied(empty_house)[3:] == (["of the old layout"] if left else [])
 
 
-@pytest.mark.parametrize("prefix", ["", "loc", "local/hr/2026"])
+@pytest.mark.parametrize("prefix", ["", "loc", "local/daily/hr/"])
 def test_a_rule_in_the_way_is_named_and_nothing_changed(empty_house: House, prefix: str) -> None:
     empty_house.bucket.update(lifecycle_rules=[{**OTHER, "fileNamePrefix": prefix}])
     empty_house.use_key("writeBuckets")
@@ -73,27 +75,27 @@ def test_a_key_that_may_not_is_one_clear_error(empty_house: House) -> None:
 
 
 def test_what_differs_is_told() -> None:
-    rules = wanted_rules("local", DATABASES)
-    assert [state.state for state in states([], "local", DATABASES)] == ["missing"] * 3
+    rules = wanted_rules("local")
+    assert [state.state for state in states([], "local")] == ["missing"] * 3
     changed = [
         rule if number else type(rule)(rule.prefix, 1, 1, 1) for number, rule in enumerate(rules)
     ]
-    found = [state.state for state in states(changed, "local", DATABASES)]
+    found = [state.state for state in states(changed, "local")]
     assert found == ["different", "in place", "in place"]
 
 
 def test_a_backup_is_kept_thirty_days_and_a_monthly_one_thirteen_months(empty_house: House) -> None:
     empty_house.use_key("writeBuckets")
     applied(empty_house)
-    for name in ("local/hr/a", "local/monthly/hr/a", "staging/hr/a"):
+    for name in ("local/daily/hr/a", "local/monthly/hr/a", "staging/hr/a"):
         empty_house.bucket.upload_bytes(b"x", name)
     empty_house.use_key("listFiles")
 
     # One session: this host's clock would be refused by the next.
     with open_store(empty_house.settings, empty_house.settings.b2_key()) as store:
         for days, there in (
-            (20, ["local/hr/a", "local/monthly/hr/a", "staging/hr/a"]),  # hidden, still a backup
-            (9, ["local/hr/a", "local/monthly/hr/a", "staging/hr/a"]),
+            (20, ["local/daily/hr/a", "local/monthly/hr/a", "staging/hr/a"]),
+            (9, ["local/daily/hr/a", "local/monthly/hr/a", "staging/hr/a"]),
             (3, ["local/monthly/hr/a", "staging/hr/a"]),
             (360, ["local/monthly/hr/a", "staging/hr/a"]),
             (10, ["staging/hr/a"]),
