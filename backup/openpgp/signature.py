@@ -137,7 +137,7 @@ class Signers:
             detached.write_bytes(signature)
             verify = [
                 *GPG, "--homedir", str(ring.home), "--no-autostart", "--trust-model=always",
-                "--status-fd=1", "--verify", str(detached), str(signed),
+                "--status-fd=1", "--logger-file=/dev/null", "--verify", str(detached), str(signed),
             ]  # fmt: skip
             try:
                 status = run_tool(verify, plain_environment())

@@ -13,7 +13,7 @@ from backup.bucket.layout import dump_name, manifest_name
 from backup.dump import run_backup
 from backup.openpgp.signature import NotTrusted, signer
 from frame.failure import Failure, WrongUse
-from tests.backup.conftest import House, add_megabytes, contents
+from tests.backup.conftest import House, add_megabytes, contents, publish
 
 if TYPE_CHECKING:
     from tests.backup.conftest import OpenPgpKey
@@ -168,6 +168,45 @@ def test_the_newest_trusted_backup_is_the_default_and_what_was_passed_over_is_to
     assert ended.stderr.count("newer backup passed over") == 2
     assert "is not signed" in ended.stderr
     assert contents(target) == contents(backed_up.source)
+
+
+def test_a_host_whose_clock_is_off_makes_nothing_and_still_restores(backed_up: House) -> None:
+    backed_up.endpoint.advance(seconds=330)
+    try:
+        backed_up.use_key("listFiles", "readFiles", "writeFiles")
+        for words in (("run", "hr"), ("monthly", "hr"), ("drill", "hr")):
+            ended = backed_up.run(*words, unprivileged=True)
+            assert (ended.returncode, "clock of this host is 3" in ended.stderr) == (1, True), words
+        target = backed_up.settings.scratch / "plain"
+        ended = backed_up.run("restore", "hr", "--to", str(target))
+        assert ended.returncode == 0, ended.stderr
+        assert "clock of this host is 3" in ended.stderr
+    finally:
+        backed_up.endpoint.reset_clock()
+    assert len([name for name in backed_up.names() if name.endswith(".gpg")]) == 2
+
+
+def test_one_run_by_a_clock_of_next_year_is_not_the_newest_for_ever(backed_up: House) -> None:
+    with open_catalogue(backed_up.settings) as catalogue:
+        chosen = catalogue.find(["hr"])
+        dump = b"".join(catalogue.store.stream("the dump", chosen.backup.dump.file_id))
+    next_year = "20271121T010000Z-00000000"
+    stored = backed_up.bucket.upload_bytes(dump, dump_name(DAILY, next_year))
+    ahead = chosen.manifest.started + timedelta(days=365)
+    place = {"name": stored.file_name, "file_id": stored.id_}
+    made = {
+        "id": next_year,
+        "started": ahead,
+        "finished": ahead,
+        "dump": chosen.manifest.dump.model_copy(update=place),
+    }
+    publish(backed_up, chosen.manifest.model_copy(update=made))
+    backed_up.write()
+    newest = run_backup(backed_up.settings, backed_up.database)
+    backed_up.read()
+    with open_catalogue(backed_up.settings) as catalogue:
+        assert catalogue.find(["hr"]).manifest.id == newest.id
+        assert [each.id for each in catalogue.backups("hr")][1] == next_year
 
 
 def test_unsigned_ones_are_taken_by_their_id_alone(backed_up: House) -> None:

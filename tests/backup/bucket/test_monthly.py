@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -75,6 +75,46 @@ def test_a_month_that_was_cut_short_is_finished_without_a_second_version(house: 
     with open_catalogue(house.settings) as catalogue:
         (copy,) = catalogue.kept("hr")
     assert copy.stood() is None
+
+
+@pytest.mark.parametrize("size", [1, 12])
+def test_junk_of_the_right_size_counts_as_no_copy(house: House, size: int) -> None:
+    """Of a large file, the second case, B2 knows no SHA-1."""
+    add_megabytes(house.source, size)
+    manifest = run_backup(house.settings, house.database)
+    house.use_key("listFiles", "readFiles", "writeFiles")
+    name = f"local/monthly/hr/{manifest.id}.dump.zst.gpg"
+    house.bucket.upload_bytes(bytes(manifest.dump.size), name)
+    ended = house.run("monthly", "hr")
+    assert (ended.returncode, f"object {name} is no copy of" in ended.stderr) == (1, True)
+    marker = f"local/monthly/hr/{manifest.id}.manifest.json.gpg"
+    assert marker not in house.names()
+    house.bucket.upload_bytes(b"{}", marker)
+    ended = house.run("monthly", "hr")
+    assert (ended.returncode, "copy does not count" in ended.stderr) == (1, True)
+    for version, _ in house.bucket.ls("local/monthly/", latest_only=False, recursive=True):
+        version.delete()
+    assert house.run("monthly", "hr").returncode == 0
+
+
+def test_junk_under_an_id_of_its_own_is_not_this_months_copy(house: House) -> None:
+    run_backup(house.settings, house.database)
+    house.use_key("listFiles", "readFiles", "writeFiles")
+    identifier = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-00000000"
+    for suffix in (".dump.zst.gpg", ".manifest.json.gpg"):
+        house.bucket.upload_bytes(b"{}", f"local/monthly/hr/{identifier}{suffix}")
+    ended = house.run("monthly", "hr", "--json")
+    assert (ended.returncode, len(json.loads(ended.stdout))) == (0, 1), ended.stderr
+
+
+def test_the_newest_is_copied_that_is_trusted(house: House) -> None:
+    good = run_backup(house.settings, house.database)
+    for suffix in (".dump.zst.gpg", ".manifest.json.gpg"):
+        house.bucket.upload_bytes(b"{}", f"local/daily/hr/20991231T000000Z-00000000{suffix}")
+    house.use_key("listFiles", "readFiles", "writeFiles")
+    ended = house.run("monthly", "hr", "--json")
+    assert [each["id"] for each in json.loads(ended.stdout)] == [good.id]
+    assert "newer backup passed over" in ended.stderr
 
 
 def test_what_cannot_be_copied_is_told_behind_what_could(house: House) -> None:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import secrets
 import subprocess
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from backup.bucket.catalogue import open_catalogue
 from backup.dump import run_backup
-from backup.openpgp.signature import Signed, Signers, signer
+from backup.openpgp.signature import NotTrusted, Signed, Signers, signer
 from frame.failure import Failure, WrongUse
 from tests.backup.conftest import House, OpenPgpKey, make_key
 
 if TYPE_CHECKING:
-    from datetime import datetime
     from pathlib import Path
 
 DATA = b'{"version": 1}'
@@ -89,6 +89,73 @@ def test_a_key_that_expired_since_still_tells_and_a_revoked_one_does_not(
     ).stdout
     with pytest.raises(Failure, match="not signed by the key of hr"):
         check(signers(scratch, hr=revoked), "hr", DATA, signature)
+
+
+def at(moment: datetime) -> list[str]:
+    """Return the option by which gpg takes ``moment`` for now."""
+    return [f"--faked-system-time={moment:%Y%m%dT%H%M%S}"]
+
+
+@pytest.fixture(scope="module", params=["primary", "subkey"])
+def ended(request: pytest.FixtureRequest, gnupg_home: Path) -> tuple[str, list[str | Path]]:
+    """A public key that signed until END, and gpg with its private half, which knows no end.
+
+    Whoever has that can lengthen it; the public half that we hold stays as it was.
+    """
+    gpg = ["gpg", "--homedir", gnupg_home, "--batch", "--quiet", "--passphrase", "",
+           "--pinentry-mode", "loopback"]  # fmt: skip
+    name = f"{secrets.token_hex(8)}@example.org"
+    seconds = f"seconds={int((END - BEGUN).total_seconds())}"
+    whole = request.param == "primary"
+
+    def call(*words: str) -> str:
+        command = [*gpg, *at(BEGUN), *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    call("--quick-generate-key", name, "ed25519", "sign" if whole else "cert",
+         seconds if whole else "never")  # fmt: skip
+    listing = call("--list-keys", "--with-colons", name).splitlines()
+    fingerprint = next(line.split(":")[9] for line in listing if line.startswith("fpr"))
+    if not whole:
+        call("--quick-add-key", fingerprint, "ed25519", "sign", seconds)
+    public = call("--armor", "--export", fingerprint)
+    call("--quick-set-expire", fingerprint, "never", *([] if whole else ["*"]))
+    return public, [*gpg, f"--local-user={fingerprint}"]
+
+
+BEGUN = datetime(2025, 1, 1, tzinfo=UTC)
+END = datetime(2025, 6, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("dated", "uploaded", "counts"),
+    [
+        (END - DAY, None, True),
+        (END - DAY, END - DAY, True),
+        (END + DAY, None, False),
+        (END + DAY, END + DAY, False),
+        (END - DAY, END + DAY, False),  # dated back by a thief: B2 had it later
+        (END + DAY, END - DAY, False),
+    ],
+)
+def test_a_key_must_have_been_good_when_it_signed(
+    scratch: Path,
+    ended: tuple[str, list[str | Path]],
+    dated: datetime,
+    uploaded: datetime | None,
+    *,
+    counts: bool,
+) -> None:
+    public, gpg = ended
+    sign_it = [*gpg, *at(dated), "--armor", "--detach-sign"]
+    signature = subprocess.run(sign_it, input=DATA, check=True, capture_output=True).stdout
+    known = signers(scratch, hr=public)
+    if counts:
+        check(known, "hr", DATA, signature, uploaded)
+        return
+    with pytest.raises(NotTrusted, match="by a key of hr that ended at 2025-06-01"):
+        check(known, "hr", DATA, signature, uploaded)
 
 
 def test_what_is_wrong_with_the_signers_is_told(scratch: Path, signing_key: OpenPgpKey) -> None:

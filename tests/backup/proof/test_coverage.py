@@ -22,6 +22,7 @@ from tests.backup.examples import HOUR, NOW, SOURCE, backup
 from tests.http_server import http_server
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from typing import Literal
 
     from backup.bucket.catalogue import Backup
@@ -48,9 +49,13 @@ REGISTRY = Registry(server=(server("postgres", "postgres"),), database=(database
 GLOBALS = "postgres_globals"
 
 
-def manifest(identity: int | None = 1) -> Manifest:
+RECOVERY = "0A" * 20
+
+
+def manifest(identity: int | None = 1, started: datetime = NOW - 99 * 24 * HOUR) -> Manifest:
     return Manifest(
-        id="x", database="hr", started=NOW, finished=NOW, recipients=(), program_version="0",
+        id="x", database="hr", started=started, finished=started, recipients=(RECOVERY,),
+        program_version="0",
         dump=StoredDump(name="x", file_id="x", size=1, sha256="0" * 64),
         source=SOURCE.model_copy(update={"system_identifier": identity}),
     )  # fmt: skip
@@ -92,6 +97,7 @@ FORGED = Failure("manifest x is not signed by the key of hr", hint="Find out who
         (Kept([backup("hr")], [], FORGED), "not trusted"),
         (Kept([backup("hr")], [], manifest(2)), "of another server"),
         (Kept([backup("hr")], [], manifest(None)), None),
+        (Kept([backup("hr")], [], manifest(started=NOW + 365 * 24 * HOUR)), "from the future"),
         (kept(backup("hr", 40 * DAY), backup("hr"), copies=()), "no monthly copy"),
         (kept(backup("hr", 40 * DAY), backup("hr"), copies=(backup("hr", 34 * DAY),)),
          "no monthly copy"),
@@ -165,6 +171,13 @@ def test_what_is_wrong_with_drills_is_told(
     drills: list[DrillReport], expected: tuple[str, ...] | None
 ) -> None:
     assert states(drills=[drill(GLOBALS), *drills]) == ({"hr": expected} if expected else {})
+
+
+def test_a_backup_that_recovery_could_not_open_is_told() -> None:
+    for pinned, expected in ((RECOVERY, {}), ("0B" * 20, {"recovery key missing"})):
+        registry = REGISTRY.model_copy(update={"recovery_key": pinned})
+        found = states(registry=registry)
+        assert {state for of in found.values() for state in of} == set(expected)
 
 
 def test_a_database_that_nobody_registered_is_uncovered() -> None:
@@ -242,6 +255,8 @@ def test_a_real_server_is_asked_and_what_is_red_goes_to_the_webhook(house: House
             if other != name
         ]
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(f"{name}_new")))
+        template = sql.SQL("CREATE DATABASE {} IS_TEMPLATE true ALLOW_CONNECTIONS false")
+        connection.execute(template.format(sql.Identifier(f"{name}_template")))
     server_uri = house.source.rpartition("@")[2].split("/")[0]
     uri = f"postgresql://observer:observes@{server_uri}/postgres"
     house.secret("servers.json", json.dumps({"postgres": uri}))
@@ -257,8 +272,11 @@ def test_a_real_server_is_asked_and_what_is_red_goes_to_the_webhook(house: House
     red = {row["name"]: row["states"] for row in json.loads(ended.stdout) if row["states"]}
     assert red == {
         f"{name}_new": ["uncovered"],
+        f"{name}_template": ["uncovered"],
         "hr": ["never drilled"],
         "postgres_globals": ["no backup", "never drilled"],
+        "recovery key": ["no recovery key pinned"],
+        "lifecycle": ["rules not in place"],
     }
     (request,), (body,) = hook.requests, hook.posts
     assert request.path == "/hook"
