@@ -286,6 +286,41 @@ def test_a_real_server_is_asked_and_what_is_red_goes_to_the_webhook(house: House
     assert "observes" not in ended.stderr + ended.stdout
 
 
+def test_what_a_real_backup_lacks_is_told_and_accepted(house: House) -> None:
+    name = house.source.rpartition("/")[2]
+    with psycopg.connect(house.source, autocommit=True) as connection:
+        for statement in (
+            "CREATE EXTENSION postgres_fdw",
+            "CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw",
+            "CREATE FOREIGN TABLE away (a int) SERVER far",
+        ):
+            connection.execute(statement)
+        run_backup(house.settings, house.database)
+        connection.execute("DELETE FROM people")
+        run_backup(house.settings, house.database)
+    house.secret("servers.json", json.dumps({"postgres": house.source}))
+    house.read()
+
+    def told(*accepted: str) -> tuple[list[str], list[str], str]:
+        entry = database_entry("hr", dbname=name, accepted=accepted)
+        house.settings.registry.write_text(SERVER + entry)
+        rows = json.loads(house.run("coverage", "--json").stdout)
+        (row,) = [row for row in rows if row["name"] == "hr"]
+        return row["states"], [notice["name"] for notice in row["notices"]], row["detail"] or ""
+
+    states, notices, detail = told()
+    assert "rows lost" in states
+    assert notices == ["foreign table:public.away"]
+    assert detail == "rows:public.people: has no rows, it had 500"
+    states, notices, detail = told("rows:public.people", "foreign table:*")
+    assert ("rows lost" in states, notices, detail) == (False, [], "")
+    shown = house.run("coverage").stdout
+    assert "foreign table:public.away" not in shown
+    identifier = json.loads(house.run("list", "--newest", "--json").stdout)[0]["id"]
+    shown = house.run("show", identifier).stdout
+    assert "not in the dump, foreign table public.away: its rows are another server's" in shown
+
+
 def test_what_the_writers_key_can_do_in_secret_is_seen(house: House) -> None:
     run_backup(house.settings, house.database)
     manifest_name = next(name for name in house.names() if name.endswith(".manifest.json.gpg"))
