@@ -99,6 +99,15 @@ def running() -> Iterator[Running]:
         shutil.rmtree(home)
 
 
+def segments(running: Running) -> int:
+    """How many segments of System V's shared memory there are beside the supervisor."""
+    listed = subprocess.run(
+        ["nsenter", "--ipc", f"--target={running.pid}", "cat", "/proc/sysvipc/shm"],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return len(listed.stdout.splitlines()) - 1
+
+
 def ask(server: ScratchServer, query: str) -> Any:
     with server.uri("postgres").connect("test") as connection:
         (row,) = connection.execute(query.encode()).fetchall()
@@ -129,7 +138,8 @@ def test_a_lease_is_an_empty_server_as_production_has_it_and_nothing_is_left(
                 connection.execute(f"COPY public.t FROM PROGRAM '{leave(path)}'".encode())
         assert running.others().count("sleep") == 3
         assert {"left", "data"} <= {*running.left()}
-    assert (running.others(), running.left()) == ([], [])
+        assert segments(running) == 1, "PostgreSQL's own"
+    assert (running.others(), running.left(), segments(running)) == ([], [], 0)
     with running.lease() as server:
         assert ask(server, "SELECT count(*) FROM pg_database") == 3
 
