@@ -72,8 +72,7 @@ def _tell(chosen: Chosen, restored: Restored, into: str) -> None:
     but = f", but for {len(restored.failed)} objects" if restored.failed else ""
     typer.echo(
         f"restored {chosen.backup.id} of {chosen.backup.database} into {into}{but}, "
-        f"in {steps.total:.1f} s: download and decrypt {steps.download:.1f}, "
-        f"rows {steps.data:.1f}, indexes {steps.indexes:.1f}, ANALYZE {steps.analyse:.1f}"
+        f"in {steps.total:.1f} s: {steps}"
     )
     if restored.failed:
         failed = table("not loaded", "why")

@@ -38,9 +38,9 @@ def list_backups(
     timeout: Timeout = "2m",
     as_json: AsJson = False,
 ) -> None:
-    """List complete backups, oldest first, also of what left the registry.
+    """List complete backups, oldest first.
 
-    Needs no right to read objects.
+    Also of what left the registry. Needs no right to read objects.
     """
     settings = read_settings()
     with open_catalogue(settings) as catalogue:

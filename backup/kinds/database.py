@@ -167,4 +167,5 @@ def prove(
         restored = restore(settings, catalogue, backup, target, replace(DRILLED, jobs=jobs))
     failed = [f"{each.described} did not load: {each.error}" for each in restored.failed]
     found = (*failed, *restored.differences)
-    return Proof(restored.timings.total, manifest.server.size, found, restored.timings)
+    steps = restored.timings
+    return Proof(steps.total, manifest.server.size, found, steps, restored.slowest)

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backup.pipeline import Stage
-    from backup.postgres.restoration import Timings
+    from backup.postgres.load import Slow
+    from backup.timings import Timings
     from frame.failure import Failure
 
 
@@ -43,10 +44,11 @@ class Origin:
 class Proof:
     """A restore: its seconds, the bytes that it brought back, and what is not as it was.
 
-    ``timings`` says what of a database's restore took how long.
+    ``timings`` says what of a database's restore took how long, ``slowest`` which objects did.
     """
 
     seconds: float
     size: int
     differences: tuple[str, ...]
     timings: Timings | None = None
+    slowest: tuple[Slow, ...] = ()

@@ -25,6 +25,7 @@ from backup.postgres.roles import Role, Roles, make_roles
 from backup.postgres.target import Grantee, close_to_others, create_database, open_to
 from backup.restore import unpack
 from backup.scratch import private_directory
+from backup.timings import Timings
 from frame.failure import Failure, WrongUse
 from frame.log import get_logger
 
@@ -64,21 +65,6 @@ class Place:
     def beside(self, path: Path) -> Place:
         """Return the place of a restore into the file ``path``, which is plain beside it first."""
         return Place(path.parent, self.pg_root)
-
-
-@dataclass
-class Timings:
-    """Seconds of each step. The look and the comparison are no part of a restore."""
-
-    download: float = 0.0  # and check, decrypt, decompress
-    data: float = 0.0
-    indexes: float = 0.0  # and keys, triggers, all that comes after the rows
-    analyse: float = 0.0
-
-    @property
-    def total(self) -> float:
-        """All of it."""
-        return self.download + self.data + self.indexes + self.analyse
 
 
 @dataclass(frozen=True)

@@ -151,6 +151,10 @@ def result(manifest: Manifest, age: float, proof: Proof) -> DrillResult:
         backup_bytes=manifest.dump.size,
         backup_age_seconds=age,
         restore_seconds=round(proof.seconds, 3),
+        step_seconds={name: round(took, 3) for name, took in vars(proof.timings).items()}
+        if proof.timings
+        else {},
+        slowest=tuple(f"{each.described}, {each.seconds:.1f} s" for each in proof.slowest),
         source_bytes=proof.size,
         tables_compared=len(manifest.tables),
         rows_compared=sum(table.rows or 0 for table in manifest.tables),

@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from rich.console import Group
 from rich.text import Text
 
+from backup.timings import Timings
 from frame.output import table
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ class DrillResult(BaseModel):
     backup_bytes: int | None = None
     backup_age_seconds: float | None = None
     restore_seconds: float | None = None
+    step_seconds: dict[str, float] = Field(
+        default_factory=dict, description="of backup.timings; empty for what is no database"
+    )
+    slowest: tuple[str, ...] = Field(default=(), description="what took longest to load")
     source_bytes: int | None = None
     tables_compared: int = 0
     rows_compared: int = 0
@@ -135,6 +140,14 @@ def human_age(seconds: float | None) -> str:
     return f"{seconds:.0f} s"
 
 
+def _steps(result: DrillResult) -> list[str]:
+    """Return what of a restore took how long, and what took longest to load."""
+    if not result.step_seconds:
+        return []
+    slowest = f"; slowest: {result.slowest[0]}" if result.slowest else ""
+    return [f"{Timings(**result.step_seconds)}{slowest}"]
+
+
 def drill_table(report: DrillReport) -> Group:
     """Return the report as a table, a row a database, and below it what was restored and found."""
     results = table("database", "verdict", ">restore", ">in 30 min", ">size", ">age", ">tables")
@@ -158,7 +171,9 @@ def drill_table(report: DrillReport) -> Group:
             Text(f"{result.database}: {finding}", style="red")
             for finding in (*result.findings[:SHOWN], *result.passed_over[:SHOWN])
         ]
-        found += [Text(f"{result.database}: {note}") for note in result.notes[:SHOWN]]
+        found += [
+            Text(f"{result.database}: {note}") for note in (*_steps(result), *result.notes[:SHOWN])
+        ]
     if check := report.copy_check:
         words = "is whole" if check.whole else f"is not whole: {check.finding}"
         copy = f"The monthly copy {check.backup_id} of {check.database} was read: it {words}."

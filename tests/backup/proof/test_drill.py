@@ -34,6 +34,8 @@ def test_a_drill_proves_a_backup_and_keeps_its_report(house: House, drill_key: O
     assert (result["database"], result["verdict"]) == ("hr", "equal")
     assert (result["tables_compared"], result["rows_compared"]) == (5, 699)
     assert result["restore_seconds"] > 0
+    assert abs(sum(result["step_seconds"].values()) - result["restore_seconds"]) < 0.01
+    assert result["slowest"]
     assert result["backup_age_seconds"] > 0
     kept = [name for name in house.names() if name.startswith("local/drills/")]
     assert [name.rpartition(".")[2] for name in kept] == ["html", "json", "asc"]

@@ -30,7 +30,13 @@ def test_a_report_survives_json() -> None:
 def test_the_table_tells_what_differs() -> None:
     console = Console(width=120, record=True, file=io.StringIO())
     shown = report(
-        DrillResult(database="hr", verdict="equal", source_bytes=1500),
+        DrillResult(
+            database="hr",
+            verdict="equal",
+            source_bytes=1500,
+            slowest=("INDEX public.x, 1.5 s",),
+            step_seconds={"download": 1, "data": 2, "indexes": 1.5, "analyse": 0.5},
+        ),
         DrillResult(database="records", verdict="different", findings=("a has 1",)),
     )
     console.print(drill_table(shown))
@@ -40,6 +46,7 @@ def test_the_table_tells_what_differs() -> None:
     assert "the newest backup from 2026-11-21 05:00:00 UTC or before" in console.export_text()
     assert "1.5 kB" in text
     assert "records: a has 1" in text
+    assert "hr: download and decrypt 1.0 s, rows 2.0 s, indexes 1.5 s, ANALYZE 0.5 s; sl" in text
 
 
 @pytest.mark.parametrize(
