@@ -92,3 +92,45 @@ def test_reading_takes_no_more_memory_than_a_pipe() -> None:
         while count := pipeline.readinto(block):
             total += count
     assert total == 64 << 20
+
+
+def test_what_the_first_child_gives_the_second_is_counted() -> None:
+    chain = [shell("seq 300000"), shell("cat"), shell("wc -c")]
+    with Pipeline(chain, metered=True, hint="") as pipeline:
+        assert int(pipeline.read_all()) == pipeline.plain_size == 1_988_895
+
+
+@pytest.mark.parametrize(
+    ("scripts", "said"),
+    [
+        (["echo half; exit 3", "cat", "cat"], "sh ended with 3"),
+        (["seq 300000; kill -9 $$", "cat", "cat"], "was ended by SIGKILL"),
+        (["yes", "head -c 9; exit 1", "cat"], "ended with 1"),
+        # The second is content with less than there was, and the first does not notice.
+        (["trap '' PIPE; seq 300000 2>&-; exit 0", "head -n 1", "cat"], "sh was cut short"),
+    ],
+)
+def test_a_metered_chain_tells_what_failed_as_well(scripts: list[str], said: str) -> None:
+    with (
+        Pipeline([shell(script) for script in scripts], metered=True, hint="") as pipeline,
+        pytest.raises(ChildFailed, match=said),
+    ):
+        pipeline.read_all()
+
+
+def test_a_metered_chain_whose_next_program_is_missing_ends() -> None:
+    chain = [shell("yes"), Stage(["/no/such/program"], ENVIRONMENT)]
+    with (
+        pytest.raises(ChildFailed, match="cannot be started"),
+        Pipeline(chain, metered=True, hint=""),
+    ):
+        pass
+
+
+def test_a_failed_chain_names_its_programs() -> None:
+    with (
+        Pipeline([shell("exit 1"), Stage(["cat"], ENVIRONMENT)], hint="") as pipeline,
+        pytest.raises(ChildFailed) as caught,
+    ):
+        pipeline.read_all()
+    assert caught.value.programs == ("sh",)

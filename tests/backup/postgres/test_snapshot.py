@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from psycopg import errors
 
-from backup.attempt import Attempt
+from backup.attempt import Attempt, Disturbed
 from backup.postgres.connection import PostgresUri
-from backup.postgres.snapshot import exclusive, exported_snapshot, lock_key
+from backup.postgres.snapshot import exclusive, explained, exported_snapshot, lock_key
 from frame.failure import Failure
 
 if TYPE_CHECKING:
@@ -81,3 +83,50 @@ def test_a_server_that_is_down_is_told_without_the_password(database: str) -> No
     with pytest.raises(Failure, match="no connection to database school") as caught:
         uri.connect("test")
     assert "hush" not in caught.value.message + repr(uri)
+
+
+def test_each_cause_has_a_hint_of_its_own() -> None:
+    causes = {
+        errors.InsufficientPrivilege: "Grant the backup role pg_read_all_data",
+        errors.UndefinedTable: "Run it again",
+        errors.OutOfMemory: "max_locks_per_transaction",
+        errors.TooManyConnections: "more connections",
+        errors.QueryCanceled: "who cancelled it",
+        errors.AdminShutdown: "administrator ended",
+        errors.ConnectionFailure: "closed the connection",
+        errors.IdleInTransactionSessionTimeout: "limit of time",
+        errors.DataCorrupted: "server's log",
+        psycopg.OperationalError: "closed the connection",
+    }
+    for cause, hint in causes.items():
+        failure = explained("no snapshot", cause("server's words"))
+        assert hint in failure.hint, cause
+        assert not isinstance(failure, Disturbed)
+    assert isinstance(explained("no snapshot", errors.LockNotAvailable("")), Disturbed)
+
+
+def test_sequences_that_are_locked_at_the_end_are_waited_for_with_nothing_held(
+    database: str,
+) -> None:
+    with psycopg.connect(database, autocommit=True) as other:
+        other.execute("CREATE SEQUENCE s; CREATE TABLE t (n int)")
+        with snapshot_of(database) as snapshot, ThreadPoolExecutor(1) as pool:
+            # The first look keeps a lock on each sequence that there was.
+            other.execute("SELECT nextval('s')")
+            other.execute("CREATE SEQUENCE late; BEGIN; ALTER SEQUENCE late RENAME TO later")
+            finishing = pool.submit(snapshot.finish)
+            time.sleep(0.7)
+            other.execute("SET lock_timeout = '1s'; TRUNCATE t")
+            other.execute("COMMIT")
+            finishing.result(10)
+        (sequence,) = snapshot.sequences
+        assert (sequence.name, sequence.before, sequence.after) == ("s", None, 1)
+
+
+def test_a_snapshot_of_which_only_proofs_are_left_lets_go_of_them(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as other:
+        other.execute("CREATE TABLE t AS SELECT generate_series(1, 3000000) n")
+        with snapshot_of(database) as snapshot:
+            snapshot.watch.give_up_proofs("somebody waited")
+            snapshot.finish()
+        assert [table.unproved for table in snapshot.tables] == ["somebody waited"]
