@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import secrets
 from dataclasses import dataclass
 from math import inf
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 # Then a backup comes before another's patience.
 SHARE_TO_GIVE_WAY = 0.5
 LONGEST_PAUSE = 30.0  # seconds between two attempts
+SHORT_PAUSE = 1.0  # seconds at most, after what was by chance
 EARLY_ENDS = 3  # of pg_dump, before its first byte: more are not by chance
 
 log = get_logger(__name__)
@@ -31,6 +33,10 @@ log = get_logger(__name__)
 
 class Disturbed(Failure):
     """The attempt ended because of somebody else at the source; another one may do better."""
+
+
+class Overtaken(Disturbed):
+    """Somebody came for a table between two of our locks on it. It was by chance: soon again."""
 
 
 class EndedEarly(Disturbed):
@@ -59,7 +65,7 @@ class Attempts:
         """
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_exception(self._is_worth_another),
-            wait=tenacity.wait_random_exponential(multiplier=0.5, max=LONGEST_PAUSE),
+            wait=_pause,
             stop=tenacity.stop_before_delay(self._limit),
             before_sleep=_tell,
             reraise=True,
@@ -75,6 +81,14 @@ class Attempts:
             self._early_ends += 1
             return self._early_ends < EARLY_ENDS
         return isinstance(error, Disturbed)
+
+
+def _pause(state: RetryCallState) -> float:
+    """Return the seconds until the next attempt: growing by chance."""
+    error = state.outcome and state.outcome.exception()
+    if isinstance(error, Overtaken):
+        return random.uniform(0, SHORT_PAUSE)  # noqa: S311 - no secret
+    return tenacity.wait_random_exponential(multiplier=0.5, max=LONGEST_PAUSE)(state)
 
 
 def _tell(state: RetryCallState) -> None:

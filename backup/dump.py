@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ from frame.log import get_logger
 from frame.version import own_version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from backup.attempt import Attempt
     from backup.bucket.store import Store
@@ -56,21 +57,31 @@ class DumpStream:
         self._ended = False
         self.size = 0
 
-    def readinto(self, buffer: memoryview) -> int:
-        """Fill the beginning of ``buffer`` and return how far, or raise what went wrong."""
-        if self._ended:
-            return 0
+    def begin(self) -> int:
+        """Begin what goes on beside the dump, which runs, and return the bytes to expect."""
+        with self._explained():
+            return self._origin.begin()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
         try:
-            count = self._pipeline.readinto(buffer)
-            self._origin.check()
-            if not count:
-                self._origin.finish()
-                self._ended = True
+            yield
         except Failure as error:
             cause = self._origin.explain(error, self._pipeline.plain_size)
             if cause is error:
                 raise
             raise cause from error
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill the beginning of ``buffer`` and return how far, or raise what went wrong."""
+        if self._ended:
+            return 0
+        with self._explained():
+            count = self._pipeline.readinto(buffer)
+            self._origin.check()
+            if not count:
+                self._origin.finish()
+                self._ended = True
         self._digest.update(buffer[:count])
         self.size += count
         return count
@@ -157,12 +168,12 @@ class _Backup:
 
     def _upload(self, name: str, origin: Origin) -> tuple[StoredDump, Pipeline]:
         """Upload the dump, and return what is in the bucket and the chain that made it."""
-        expected = max(int(self.entry.expected_size), origin.size)
-        plan = plan_parts(expected, int(self.settings.part_minimum))
         stages = [origin.stage, Stage(ZSTD, plain_environment()), self.ring.encrypt_stage()]
         hint = "No backup was made; look at the message and run again."
         with Pipeline(stages, metered=True, hint=hint) as pipeline:
             stream = DumpStream(pipeline, origin)
+            expected = max(int(self.entry.expected_size), stream.begin())
+            plan = plan_parts(expected, int(self.settings.part_minimum))
             rate = self.settings.bandwidth
             stored = self.store.upload_stream(name, Paced(stream, rate) if rate else stream, plan)
         if stored.size != stream.size:

@@ -43,7 +43,7 @@ def dump(settings: Settings, entry: Entry, _attempt: Attempt) -> Iterator[Origin
     inherited = {name: os.environ[name] for name in OF_PYTHON if name in os.environ}
     argv = [sys.executable, "-m", "backup.cluster", entry.kind]
     settings.address(entry.kind)
-    yield Origin(Stage(argv, plain_environment() | inherited | given), 0, dict)
+    yield Origin(Stage(argv, plain_environment() | inherited | given), dict)
 
 
 def prove(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from psycopg.conninfo import make_conninfo
@@ -22,7 +22,7 @@ from backup.postgres.schema import fingerprints
 from backup.postgres.scratch_server import scratch_server
 from backup.postgres.snapshot import exclusive, exported_snapshot
 from backup.postgres.target import Wanted
-from backup.postgres.watch import DUMP
+from backup.postgres.watch import DUMP, PROOF, SCHEMA
 from backup.registry import Database
 from frame.failure import WrongUse
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 WORDS = "an archive of pg_dump"
 # Of pg_dump for what the snapshot's session holds: only who waits for that session is before it.
-LOCK_WAIT = "5s"
+LOCK_WAIT = "3s"
 # The throwaway server has no place for tablespaces, and perhaps not every locale of the source's.
 DRILLED = Wanted(
     jobs=1, create=True, create_roles=True, tablespaces="skip", keep_going=True, check=True,
@@ -81,45 +81,70 @@ def dump(settings: Settings, entry: Entry, attempt: Attempt) -> Iterator[Origin]
     uri = source_uri(settings)
     pg_bin = programs(settings.pg_root, server_major(uri))
     version = program_version(pg_bin / "pg_dump")
-    with exported_snapshot(
-        uri, attempt, jobs=settings.digest_jobs, digests=entry.proof == "digests"
-    ) as snapshot:
-        schema = _schema(pg_bin, uri, snapshot, attempt)
+    with exported_snapshot(uri, attempt) as snapshot:
+        dumped = _Dumped(settings, entry, attempt, uri, pg_bin, snapshot)
         yield Origin(
             dump_stage(pg_bin, uri.named(f"{DUMP}-{attempt.name}"), snapshot.identifier),
-            snapshot.source.size,
-            lambda: {
-                "source": snapshot.source,
-                "pg_dump_version": version,
-                "tables": snapshot.tables,
-                "sequences": snapshot.sequences,
-                "extensions": snapshot.extensions,
-                "unvalidated": snapshot.unvalidated,
-                "warnings": tuple(snapshot.watch.warnings),
-                **schema,
-            },
+            lambda: {"pg_dump_version": version, **dumped.facts()},
+            begin=dumped.begin,
             check=snapshot.watch.check,
-            finish=snapshot.finish,
+            finish=dumped.finish,
             explain=lambda error, plain_size: _explain(snapshot, error, plain_size),
         )
 
 
-def _schema(pg_bin: Path, uri: PostgresUri, snapshot: Snapshot, attempt: Attempt) -> dict[str, Any]:
-    """Return the manifest's objects of the schema and what the dump cannot hold.
+@dataclass
+class _Dumped:
+    """A database while it is dumped."""
 
-    Before the dump, so that the locks of two pg_dumps do not add up.
-    """
-    with uri.connect(f"backup-gaps-{attempt.name}", lock_timeout="3s") as connection:
-        gaps = find_gaps(connection)
+    settings: Settings
+    entry: Entry
+    attempt: Attempt
+    uri: PostgresUri
+    pg_bin: Path
+    snapshot: Snapshot
+    gaps: tuple[Gap, ...] = ()
     objects: tuple[SchemaObject, ...] = ()
-    try:
-        objects = fingerprints(
-            pg_bin, uri.named(f"harmattan-schema-{attempt.name}"), snapshot.source.encoding,
-            f"--snapshot={snapshot.identifier}", f"--lock-wait-timeout={LOCK_WAIT}",
-        )  # fmt: skip
-    except ChildFailed as error:  # where the dump fails of the same, it says so itself
-        gaps += (Gap(kind="proof", name="schema", why=error.message),)
-    return {"objects": objects, "gaps": gaps}
+
+    def begin(self) -> int:
+        """Read the catalogue and begin the proofs, beside pg_dump; return the bytes to expect."""
+        self.snapshot.begin(
+            lambda: self.uri.connect(f"{PROOF}-{self.attempt.name}"),
+            self.settings.digest_jobs,
+            digests=self.entry.proof == "digests",
+        )
+        purpose = f"backup-gaps-{self.attempt.name}"
+        with self.uri.connect(purpose, lock_timeout="3s") as connection:
+            self.gaps = find_gaps(connection)
+        return self.snapshot.source.size
+
+    def finish(self) -> None:
+        """Take the proof of the schema, wait for the others, and let go of the source.
+
+        Once pg_dump has ended, so that the locks of two do not add up.
+        """
+        try:
+            self.objects = fingerprints(
+                self.pg_bin, self.uri.named(f"{SCHEMA}-{self.attempt.name}"),
+                self.snapshot.source.encoding,
+                f"--snapshot={self.snapshot.identifier}", f"--lock-wait-timeout={LOCK_WAIT}",
+            )  # fmt: skip
+        except ChildFailed as error:
+            self.gaps += (Gap(kind="proof", name="schema", why=error.message),)
+        self.snapshot.finish()
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the manifest says of it."""
+        return {
+            "source": self.snapshot.source,
+            "tables": self.snapshot.tables,
+            "sequences": self.snapshot.sequences,
+            "extensions": self.snapshot.extensions,
+            "unvalidated": self.snapshot.unvalidated,
+            "warnings": tuple(self.snapshot.watch.warnings),
+            "objects": self.objects,
+            "gaps": self.gaps,
+        }
 
 
 def _explain(snapshot: Snapshot, error: Failure, plain_size: int) -> Failure:

@@ -63,7 +63,7 @@ def dump(settings: Settings, _entry: Entry, _attempt: Attempt) -> Iterator[Origi
     with uri.connect("backup-globals") as connection:
         source = describe(connection).model_copy(update={"roles": roles_of_server(connection)})
     facts = {"source": source, "pg_dump_version": version}
-    yield Origin(Stage(argv, uri.environment()), 0, lambda: facts)
+    yield Origin(Stage(argv, uri.environment()), lambda: facts)
 
 
 def needs_of(manifest: Manifest, database: str = "postgres") -> Needs:

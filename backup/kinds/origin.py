@@ -26,15 +26,16 @@ def _as_it_is(error: Failure, _plain_size: int) -> Failure:
 class Origin:
     """One thing that is ready to be dumped.
 
-    ``stage`` writes the plain dump. ``size`` is what it is expected to be, in bytes. ``check``
-    raises while it is read if something beside it went wrong, ``finish`` when it is at its end,
-    and then the source is let go; ``facts`` is what the manifest says of it. ``explain`` returns
-    the cause of an error behind which so many plain bytes came, or the error as it is.
+    ``stage`` writes the plain dump. As soon as it runs, ``begin`` does what goes on beside it, and
+    returns how many bytes to expect. ``check`` raises while it is read if something beside it went
+    wrong, ``finish`` when it is at its end, and then the source is let go; ``facts`` is what the
+    manifest says of it. ``explain`` returns the cause of an error behind which so many plain bytes
+    came, or the error as it is.
     """
 
     stage: Stage
-    size: int
     facts: Callable[[], dict[str, Any]]
+    begin: Callable[[], int] = field(default=int)
     check: Callable[[], None] = field(default=_nothing)
     finish: Callable[[], None] = field(default=_nothing)
     explain: Callable[[Failure, int], Failure] = field(default=_as_it_is)

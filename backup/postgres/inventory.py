@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from backup.postgres.digests import Manner, Shape, Taken
 
 LOCK_WAIT = "3s"  # behind somebody's ALTER TABLE, which may itself wait for the dump
+LOCK_WAIT_BESIDE_HOLDER = "200ms"  # who has the lock already
 TRIES = 3  # of a table that was locked, or whose session was lost; the others come first
-TRY_AGAIN = ("55P03", "57014")  # lock_not_available, query_canceled: by whom is seen elsewhere
+LOCKED = "55P03"  # lock_not_available
+TRY_AGAIN = (LOCKED, "57014")  # and query_canceled: by whom is seen elsewhere
 
 # Of each its number and the SHA-256 of pieces of 16 MiB: one call returns 1 GB at most.
 _LARGE_OBJECTS: LiteralString = """
@@ -51,7 +53,9 @@ class Inventory:
 
     ``connect`` opens a session in autocommit mode, ``snapshot`` is the exported one that each
     table is read in, in a transaction that ends with it: so nothing gathers locks. ``manners`` says
-    how to take a table's digest where it is to be held against one that is there.
+    how to take a table's digest where it is to be held against one that is there. ``holder`` is the
+    session that exported the snapshot and holds all tables. It reads those that nobody else can
+    lock any more, because somebody waits for it; behind all others, when :meth:`tables` is called.
     """
 
     def __init__(
@@ -63,8 +67,12 @@ class Inventory:
         digests: bool,
         snapshot: str | None = None,
         manners: Mapping[Name, Manner] | None = None,
+        holder: Connection | None = None,
     ) -> None:
         """Start at once."""
+        self._holder = holder
+        self._left_to_holder: deque[Name] = deque()
+        self._locked_out: set[Name] = set()
         self._connect = connect
         self._left = deque(tables)
         self._digests = digests
@@ -94,14 +102,17 @@ class Inventory:
 
     def give_up_rest(self, why: str) -> None:
         """Let all tables that are not done be without their proofs because of ``why``."""
-        for table in (*self._left, *self.working().values()):
+        for table in (*self._left, *self._left_to_holder, *self.working().values()):
             self._given_up[table] = why
         self._cancel(None)
 
     def tables(self) -> tuple[TableContents, ...]:
         """Wait for the work to end and return each table, by name."""
         contents = [table for working in self._working for table in working.result()]
-        contents += [_contents(table, None, why=self._no_session) for table in self._left]
+        if self._holder:
+            contents += self._read_by_holder(self._holder)
+        left = (*self._left, *self._left_to_holder)
+        contents += [_contents(table, None, why=self._no_session) for table in left]
         return tuple(sorted(contents, key=lambda table: (table.schema_name, table.table)))
 
     def close(self) -> None:
@@ -144,9 +155,23 @@ class Inventory:
             finally:
                 del self._busy[backend]
             if contents is None:
-                self._left.append(table)
+                self._try_again(table)
             else:
                 yield contents
+
+    def _read_by_holder(self, holder: Connection) -> Iterator[TableContents]:
+        while not holder.closed and (self._left or self._left_to_holder):
+            self._left.extend(self._left_to_holder)
+            self._left_to_holder.clear()
+            with suppress(psycopg.Error):  # of a session that was lost, which then is closed
+                holder.execute(SETTINGS)
+            yield from self._read_tables(holder)
+
+    def _try_again(self, table: Name) -> None:
+        if self._holder and table in self._locked_out:
+            self._left_to_holder.append(table)
+        else:
+            self._left.append(table)
 
     def _read(self, connection: Connection, table: Name) -> TableContents | None:
         """Return what ``table`` holds, or None if it is to be tried again after the others."""
@@ -166,6 +191,8 @@ class Inventory:
                 failed += 1
                 if why is None or failed < len(ways):  # that of a mere count says no more
                     why = reason(error)
+                if error.sqlstate == LOCKED:
+                    self._locked_out.add(table)
                 if connection.closed or error.sqlstate in TRY_AGAIN:
                     if self._tries[table] < TRIES and table not in self._given_up:
                         return None
@@ -188,9 +215,18 @@ class Inventory:
     @contextmanager
     def _transaction(self, connection: Connection, table: Name) -> Iterator[None]:
         """Have a transaction in the snapshot with nothing locked but ``table``."""
+        if connection is self._holder:
+            connection.execute("SAVEPOINT proof")
+            try:
+                yield
+            finally:  # and with it go the locks on indexes
+                with suppress(psycopg.Error):
+                    connection.execute("ROLLBACK TO SAVEPOINT proof; RELEASE SAVEPOINT proof")
+            return
+        wait = LOCK_WAIT_BESIDE_HOLDER if self._holder else LOCK_WAIT
         statements = [
             sql.SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
-            sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK_WAIT)),
+            sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(wait)),
         ]
         if self._snapshot:
             identifier = sql.Literal(self._snapshot)

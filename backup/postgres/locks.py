@@ -70,10 +70,10 @@ SELECT current_setting('max_locks_per_transaction')::int,
 def begin_locked(connection: Connection, somebody_waits: Callable[[], bool]) -> None:
     """Begin a transaction that holds every table and then took its snapshot.
 
-    Raises :class:`Disturbed` where a lock is not had soon, or tables changed meanwhile, Failure
-    where the server has no room for so many locks, and psycopg.Error.
+    The session has a lock_timeout of ``SLICE``. Raises :class:`Disturbed` where a lock is not had
+    soon, or tables changed meanwhile, Failure where the server has no room for so many locks, and
+    psycopg.Error.
     """
-    connection.execute(f"SET lock_timeout = '{SLICE}'")
     tables = [(schema, name) for _, schema, name in connection.execute(_TABLES)]
     connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     try:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -22,17 +21,17 @@ from backup.postgres.contents import (
     unvalidated,
 )
 from backup.postgres.inventory import Inventory
-from backup.postgres.locks import begin_locked, check_names
+from backup.postgres.locks import SLICE, begin_locked, check_names
 from backup.postgres.names import printable
 from backup.postgres.watch import Watch
 from frame.failure import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from backup.attempt import Attempt
     from backup.postgres.connection import PostgresUri
-    from backup.postgres.contents import Name
+    from backup.postgres.contents import Connection, Name
 
 # The locale is called otherwise before version 17, and is not there before 15.
 SOURCE = """
@@ -101,43 +100,75 @@ def exclusive(uri: PostgresUri, name: str) -> Iterator[bool]:
         yield True
 
 
-@dataclass
 class Snapshot:
     """An exported snapshot with its tables locked, and what is told about it beside the dump.
 
-    ``tables`` and ``sequences`` are known once it is finished.
+    pg_dump starts first, because whoever wants a table for himself before pg_dump has it as well
+    stands between them. Then :meth:`begin`, and at the end :meth:`finish`.
     """
 
-    identifier: str
     source: Source
     extensions: dict[str, str]
     unvalidated: tuple[str, ...]
-    inventory: Inventory
-    watch: Watch
-    tables: tuple[TableContents, ...] = ()
-    sequences: tuple[Sequence, ...] = ()
-    _connection: psycopg.Connection[tuple[Any, ...]] = field(kw_only=True, repr=False)
-    _sequences: dict[Name, int | None] = field(kw_only=True)
+    tables: tuple[TableContents, ...]
+    sequences: tuple[Sequence, ...]
+
+    def __init__(
+        self,
+        identifier: str,
+        connection: Connection,
+        watch: Watch,
+        sequences: dict[Name, int | None],
+    ) -> None:
+        """Take the session that holds it, its watch, and the sequences as they were before it."""
+        self.identifier = identifier
+        self.watch = watch
+        self._connection = connection
+        self._before = sequences
+        self._inventory: Inventory | None = None
+
+    def begin(self, connect: Callable[[], Connection], jobs: int, *, digests: bool) -> None:
+        """Read the catalogue, and start to count or digest in ``jobs`` sessions. Raises Failure.
+
+        They are sessions of their own: an error in one must not end the transaction that holds the
+        snapshot and the locks.
+        """
+        with self._explained("catalogue could not be read"):
+            tables = list_tables(self._connection)
+            self.source = describe(self._connection)
+            objects = large_objects(self._connection)
+            self.extensions = extensions(self._connection)
+            self.unvalidated = unvalidated(self._connection)
+        if objects:
+            _require_right_to_objects(self._connection)
+        self._inventory = Inventory(
+            connect, jobs, [*tables, *objects],
+            digests=digests, snapshot=self.identifier, holder=self._connection,
+        )  # fmt: skip
+        self.watch.give_up_proofs = self._inventory.give_up_rest
 
     def finish(self) -> None:
         """Wait for what goes on beside the dump, which has ended, and let go of the source.
 
         Raises :class:`Disturbed` if the dump may not be of this snapshot, and Failure.
         """
-        self.tables = self.inventory.tables()
+        assert self._inventory  # noqa: S101 - it was begun
+        self.tables = self._inventory.tables()
         self.watch.check()
-        try:
+        with self._explained("session of the snapshot was lost"):
             check_names(self._connection)
             now = self._sequences_now()
-        except psycopg.Error as error:
-            self.watch.check()
-            raise explained("session of the snapshot was lost", error) from error
         self.watch.stop()
         self._connection.close()
         self.sequences = tuple(
-            Sequence(schema_name=key[0], name=key[1], before=before, after=now.get(key, before))
-            for key, before in self._sequences.items()
+            Sequence(schema_name=key[0], name=key[1], before=self._before.get(key), after=after)
+            for key, after in now.items()
         )
+
+    def close(self) -> None:
+        """End what goes on beside the dump."""
+        if self._inventory:
+            self._inventory.close()
 
     def _sequences_now(self) -> dict[Name, int | None]:
         """Return the values of now, which know no snapshot: if need be, those of after it."""
@@ -152,43 +183,35 @@ class Snapshot:
         )
         return patiently(sequence_values, self._connection)
 
+    @contextmanager
+    def _explained(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as error:
+            self.watch.check()
+            raise explained(what, error) from error
+
 
 @contextmanager
-def exported_snapshot(
-    uri: PostgresUri, attempt: Attempt, *, jobs: int = 1, digests: bool = True
-) -> Iterator[Snapshot]:
-    """Open a snapshot that pg_dump can share; ``jobs`` sessions count what it holds meanwhile.
+def exported_snapshot(uri: PostgresUri, attempt: Attempt) -> Iterator[Snapshot]:
+    """Open a snapshot that pg_dump can share, with every table locked.
 
-    They are sessions of their own: an error in one must not end the transaction that holds the
-    snapshot and the locks. Raises :class:`Disturbed` where another attempt may do better.
+    Raises :class:`Disturbed` where another attempt may do better, and Failure.
     """
     with (
         Watch(uri, attempt) as watch,
-        uri.connect(f"backup-snapshot-{attempt.name}") as connection,
+        closing(uri.connect(f"backup-snapshot-{attempt.name}")) as connection,
     ):
         try:
-            begin_locked(connection, watch.somebody_waits)
-            tables = list_tables(connection)
-            source = describe(connection)
-            objects = large_objects(connection)
-            there, loose = extensions(connection), unvalidated(connection)
+            connection.execute(f"SET lock_timeout = '{SLICE}'")
             sequences = sequence_values(connection)
+            begin_locked(connection, watch.somebody_waits)
             identifier = str(_one(connection, "SELECT pg_export_snapshot()")[0])
         except psycopg.Error as error:
             watch.check()
             raise explained(f"no snapshot of database {uri.database()}", error) from error
-
-        if objects:
-            _require_right_to_objects(connection)
-        with Inventory(
-            lambda: uri.connect(f"backup-count-{attempt.name}"), jobs, [*tables, *objects],
-            digests=digests, snapshot=identifier,
-        ) as inventory:  # fmt: skip
-            watch.give_up_proofs = inventory.give_up_rest
-            yield Snapshot(
-                identifier, source, there, loose, inventory, watch,
-                _connection=connection, _sequences=sequences,
-            )  # fmt: skip
+        with closing(Snapshot(identifier, connection, watch, sequences)) as snapshot:
+            yield snapshot
 
 
 # By SQLSTATE, or by its class: what to do about an error of the server.

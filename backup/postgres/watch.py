@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import psycopg
 from psycopg import errors
 
-from backup.attempt import Disturbed
+from backup.attempt import Disturbed, Overtaken
 from backup.postgres.names import printable
 from frame.failure import Failure
 from frame.log import get_logger
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-POLL = 1.0  # seconds from one look to the next
+POLL = 0.5  # seconds from one look to the next
 # Seconds that somebody may wait for us, all his tries together: a migration with a lock_timeout
 # comes again and again.
 OTHERS_PATIENCE = 5.0
@@ -42,6 +42,7 @@ BLIND = 30.0  # seconds without a look that are as bad as somebody who waits
 # What the names of sessions begin with; that of the attempt follows.
 DUMP = "harmattan-pg_dump"
 PROOF = "harmattan-backup-count"
+SCHEMA = "harmattan-schema"
 LIMITS = {"lock_timeout": "1s", "statement_timeout": "10s"}
 
 # Functions and not the views over them: these take no lock, and everybody may call them.
@@ -70,14 +71,9 @@ class Session:
     ours: bool
 
     @property
-    def proves(self) -> bool:
-        """Whether it counts or digests rows."""
-        return PROOF in self.application
-
-    @property
     def dumps(self) -> bool:
         """Whether it is pg_dump's."""
-        return self.ours and DUMP in self.application
+        return self.ours and self.application.startswith(DUMP)
 
     def __str__(self) -> str:
         return f"{printable(self.application) or 'somebody'} (pid {self.pid})"
@@ -110,9 +106,22 @@ class Look:
             if not wait.waiting.ours and any(holder.ours for holder in wait.holders)
         ]
 
-    def of_ours(self) -> list[Wait]:
-        """Return those of ours, but for proofs: their sessions bound their waits themselves."""
-        return [wait for wait in self.waits if wait.waiting.ours and not wait.waiting.proves]
+    def of_dump(self) -> list[Wait]:
+        """Return those of pg_dump. All other sessions of ours bound their waits themselves."""
+        return [wait for wait in self.waits if wait.waiting.dumps]
+
+    def of_schema(self) -> list[Wait]:
+        """Return those of the proof of the schema, which bounds only its waits for tables."""
+        return [
+            wait
+            for wait in self.waits
+            if wait.waiting.ours and wait.waiting.application.startswith(SCHEMA)
+        ]
+
+    def in_circle(self) -> list[Wait]:
+        """Return those of pg_dump for somebody who waits for us: neither would come further."""
+        others = {wait.waiting.pid for wait in self.for_us()}
+        return [wait for wait in self.of_dump() if any(each.pid in others for each in wait.holders)]
 
     @property
     def dumping(self) -> bool:
@@ -185,7 +194,7 @@ class Watch:
         self._uri = uri
         self._attempt = attempt
         self._verdict: Disturbed | None = None
-        self._others, self._own = Account(FORGOTTEN), Account(0)
+        self._others, self._own, self._schema = Account(FORGOTTEN), Account(0), Account(0)
         self._warned_of: set[int] = set()
         self._dump_seen = False
         self._looked = time.monotonic()
@@ -242,11 +251,15 @@ class Watch:
     def _consider(self, connection: Connection, seen: Look) -> None:
         now, since = time.monotonic(), self._looked
         self._looked = now
-        others, own = seen.for_us(), seen.of_ours()
+        others, own, schema = seen.for_us(), seen.of_dump(), seen.of_schema()
         others_seconds = self._others.note(since, now, waits=bool(others))
-        if self._own.note(since, now, waits=bool(own)) > OWN_PATIENCE:
-            holders = " and ".join(map(str, own[0].holders))
-            self._end(f"it waited for {describe(connection, own[0])}, held by {holders}")
+        own_seconds = self._own.note(since, now, waits=bool(own))
+        if self._schema.note(since, now, waits=bool(schema)) > OWN_PATIENCE:
+            end_session(connection, schema[0].waiting)
+        if in_circle := seen.in_circle():
+            self._end(self._reason(connection, in_circle[0]), Overtaken)
+        elif own_seconds > OWN_PATIENCE:
+            self._end(self._reason(connection, own[0]))
         elif others and others_seconds > OTHERS_PATIENCE:
             waiting = others[0].waiting
             why = f"{waiting} waited for {describe(connection, others[0])}"
@@ -267,8 +280,13 @@ class Watch:
             )
             log.error("backup does not give way, as half of its time is gone", reason=why)
 
-    def _end(self, why: str) -> None:
-        self._verdict = Disturbed(
+    @staticmethod
+    def _reason(connection: Connection, wait: Wait) -> str:
+        holders = " and ".join(map(str, wait.holders))
+        return f"it waited for {describe(connection, wait)}, held or wanted by {holders}"
+
+    def _end(self, why: str, kind: type[Disturbed] = Disturbed) -> None:
+        self._verdict = kind(
             f"backup gave way: {why}",
             hint="Run it at a quieter time, or give it more with --timeout.",
         )
@@ -281,4 +299,9 @@ def end_sessions(connection: Connection, attempt: Attempt) -> None:
     (own,) = connection.execute("SELECT pg_backend_pid()").fetchone() or (0,)
     for session in look(connection, attempt).sessions:
         if session.ours and session.pid != own:
-            connection.execute("SELECT pg_terminate_backend(%s)", [session.pid])
+            end_session(connection, session)
+
+
+def end_session(connection: Connection, session: Session) -> None:
+    """End ``session`` at the server. Raises psycopg.Error."""
+    connection.execute("SELECT pg_terminate_backend(%s)", [session.pid])

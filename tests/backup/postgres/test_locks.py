@@ -30,7 +30,7 @@ def locked(uri: str) -> Iterator[psycopg.Connection[tuple[int]]]:
     source = PostgresUri(uri, "the test")
     with (
         closing(source.connect("watch")) as watch,
-        closing(source.connect(f"backup-snapshot-{NAME}")) as connection,
+        closing(source.connect(f"backup-snapshot-{NAME}", lock_timeout=locks.SLICE)) as connection,
     ):
         attempt = Attempt(NAME, lambda: True)
         begin_locked(connection, lambda: bool(look(watch, attempt).for_us()))

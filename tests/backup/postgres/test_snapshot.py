@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -14,13 +15,17 @@ from backup.postgres.snapshot import exclusive, explained, exported_snapshot, lo
 from frame.failure import Failure
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator
 
     from backup.postgres.snapshot import Snapshot
 
 
-def snapshot_of(database: str) -> AbstractContextManager[Snapshot]:
-    return exported_snapshot(PostgresUri(database, "the test"), Attempt("a1", lambda: True))
+@contextmanager
+def snapshot_of(database: str) -> Iterator[Snapshot]:
+    source = PostgresUri(database, "the test")
+    with exported_snapshot(source, Attempt("a1", lambda: True)) as snapshot:
+        snapshot.begin(lambda: source.connect("backup-count-a1"), 1, digests=True)
+        yield snapshot
 
 
 def test_each_name_has_a_lock_of_its_own() -> None:
@@ -50,7 +55,8 @@ def test_a_truncate_cannot_come_between_count_and_dump(database: str) -> None:
         with snapshot_of(database) as snapshot:
             with pytest.raises(psycopg.errors.LockNotAvailable):
                 other.execute("TRUNCATE t")
-            assert [table.rows for table in snapshot.inventory.tables()] == [5]
+            snapshot.finish()
+            assert [table.rows for table in snapshot.tables] == [5]
         other.execute("TRUNCATE t")
 
 

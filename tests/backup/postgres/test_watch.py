@@ -193,7 +193,7 @@ def test_a_dump_that_waits_itself_ends_the_attempt_and_names_who_holds(table: st
     ):
         message = verdict(watch).message
         assert isinstance(dump.exception(5), psycopg.errors.AdminShutdown)
-    assert "AccessShareLock on public.t, held by idler (pid" in message
+    assert "AccessShareLock on public.t, held or wanted by idler (pid" in message
 
 
 def test_a_proof_that_waits_ends_nothing(table: str) -> None:
