@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backup.bucket.layout import Backup, Place
-    from backup.bucket.store import Store
+    from backup.bucket.store import Store, StoredObject
     from backup.settings import Settings
 
 AT_ONCE = 4  # manifests that are read beside each other: each waits for B2, then for gpg
@@ -77,23 +77,32 @@ class Catalogue:
         """Return the backups of ``database`` where its job makes them, or did, oldest first."""
         folders = (old_folder(self._prefix, database), daily_folder(self._prefix, database))
         return merged(
-            backup
-            for folder in folders
-            for backup in pair(folder, database, self.store.list(folder))
+            backup for folder in folders for backup in pair(folder, database, self._list(folder))
         )
 
     def kept(self, database: str) -> list[Backup]:
         """Return the copies that are kept longer, oldest first."""
         folder = monthly_folder(self._prefix, database)
-        return pair(folder, database, self.store.list(folder), copied=True)
+        return pair(folder, database, self._list(folder), copied=True)
+
+    def _list(self, folder: str) -> Iterable[StoredObject]:
+        """Return what is in ``folder``, nothing if the key is bound to another one."""
+        return self.store.list(folder) if self.store.may("listFiles", f"{folder}/") else ()
 
     def _everything(self, database: str) -> list[Backup]:
         return [*self.made(database), *self.kept(database)]
 
+    def opens_manifests(self) -> bool:
+        """Tell whether manifests can be read and opened here, or the bucket be listed only."""
+        return self.store.may("readFiles") and self.opener.has_keys
+
     def names(self) -> tuple[str, ...]:
         """Return the names of all that has a folder here, also of what the registry has no more."""
         folders = {
-            name for folder in purpose_folders(self._prefix) for name in self.store.folders(folder)
+            name
+            for folder in purpose_folders(self._prefix)
+            if self.store.may("listFiles", f"{folder}/")
+            for name in self.store.folders(folder)
         }
         return tuple(sorted(folders - {*RESERVED}))
 

@@ -100,11 +100,15 @@ class Store:
         """
         return self._http.ahead
 
+    def may(self, capability: str, name: str = "") -> bool:
+        """Tell whether the key has a right, and for an object or folder called ``name``."""
+        allowed = self._api.account_info.get_allowed()
+        prefix = (allowed.get("namePrefix") or "") if name else ""
+        return capability in allowed["capabilities"] and name.startswith(prefix)
+
     def may_write(self, name: str) -> bool:
         """Tell whether the key can upload an object called ``name``."""
-        allowed = self._api.account_info.get_allowed()
-        prefix = allowed.get("namePrefix") or ""
-        return "writeFiles" in allowed["capabilities"] and name.startswith(prefix)
+        return self.may("writeFiles", name)
 
     def upload_stream(self, name: str, source: Source, plan: PartPlan) -> StoredObject:
         """Upload ``source`` to its end as the new object ``name``, in flat memory.

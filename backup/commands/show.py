@@ -23,7 +23,9 @@ from backup.commands.app import (
     read_settings,
 )
 from backup.deadline import limited
+from backup.openpgp.signature import NotTrusted
 from backup.proof.report import human_age, human_bytes
+from frame.failure import Failure
 from frame.output import AsJson, print_json, table
 
 if TYPE_CHECKING:
@@ -40,21 +42,41 @@ def list_backups(
 ) -> None:
     """List complete backups, oldest first.
 
-    Also of what left the registry. Needs no right to read objects.
+    Also of what left the registry. Needs no right to read objects; with it, and a key that opens
+    manifests, the state of each is shown: whether it is trusted, and what its manifest tells of.
     """
     settings = read_settings()
     with open_catalogue(settings) as catalogue:
         kept = [catalogue.backups(name) for name in known_names(catalogue, settings, names)]
-    found = [backup for backups in kept for backup in (backups[-1:] if newest else backups)]
+        found = [backup for backups in kept for backup in (backups[-1:] if newest else backups)]
+        opened = catalogue.manifests(found) if catalogue.opens_manifests() else []
+    states: list[str | None] = [_state(manifest) for manifest in opened]
+    states += [None] * (len(found) - len(states))
     if as_json:
-        print_json(TypeAdapter(list[Backup]).dump_python(found, mode="json"))
+        dumped = TypeAdapter(list[Backup]).dump_python(found, mode="json")
+        print_json([each | {"state": state} for each, state in zip(dumped, states, strict=True)])
         return
-    listed = table("name", "id", ">size", ">age")
+    listed = table("name", "id", ">size", ">age", *(["state"] if opened else []))
     now = datetime.now(UTC)
-    for backup in found:
+    for backup, state in zip(found, states, strict=True):
         size, age = human_bytes(backup.size), human_age(backup.age_seconds(now))
-        listed.add_row(backup.database, backup.id, size, age)
+        told = [escape(state)] if state else []
+        listed.add_row(backup.database, backup.id, size, age, *told)
     out.print(listed)
+
+
+def _state(manifest: Manifest | Failure) -> str:
+    """Return in a few words whether a backup is trusted, and what its manifest tells of."""
+    if isinstance(manifest, NotTrusted):
+        return f"not trusted: {manifest.message}"
+    if isinstance(manifest, Failure):
+        return f"not opened: {manifest.message}"
+    counts = {
+        "without proof": sum(1 for each in manifest.tables if each.unproved),
+        "not held": len(manifest.gaps),
+        "warnings": len(manifest.warnings),
+    }
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "well"
 
 
 @app.command()

@@ -56,9 +56,9 @@ class Opener:
         self.signers.__exit__(*error)
 
     @property
-    def has_key(self) -> bool:
-        """Whether there is a private key at all."""
-        return bool(self._keys)
+    def has_keys(self) -> bool:
+        """Whether there are public keys of signers, and a private key, at all."""
+        return bool(self._keys) and self.signers.armoured.exists()
 
     def check(self, signed: Signed) -> None:
         """Raise :class:`NotTrusted` unless it is signed as :meth:`Signers.check` wants it."""

@@ -58,6 +58,28 @@ def test_backups_and_their_ages_need_no_right_to_read(empty_house: House) -> Non
     assert newest.age_seconds(newest.started + timedelta(hours=1)) == 3600
 
 
+def test_a_key_that_is_bound_to_daily_lists_what_is_there(empty_house: House) -> None:
+    """As the writer's, which cannot reach the copies and the reports."""
+    put(empty_house, DAILY, NEW)
+    put(empty_house, MONTHLY, OLD)
+    empty_house.use_key("listFiles", "writeFiles", prefix="local/daily/")
+    listed = json.loads(empty_house.run("list", "--json").stdout)
+    assert [(each["id"], each["state"]) for each in listed] == [(NEW, None)]
+    with open_catalogue(empty_house.settings) as catalogue:
+        for name in ("local/monthly/hr/a", "local/drills/a.json", "local/hr/a"):
+            with pytest.raises(Failure, match=f"upload of {name} failed"):
+                catalogue.store.put(name, b"{}")
+
+
+def test_a_list_tells_which_backups_are_trusted(backed_up: House) -> None:
+    put(backed_up, DAILY, NEW)
+    listed = json.loads(backed_up.run("list", "hr", "--json").stdout)
+    good, bad = (each["state"] for each in listed)
+    assert "is not signed" in bad
+    assert "trusted" not in good
+    assert "not trusted" in backed_up.run("list", "hr").stdout
+
+
 def test_a_copy_stands_for_a_backup_that_has_aged_away(empty_house: House) -> None:
     put(empty_house, DAILY, NEW)
     put(empty_house, MONTHLY, OLD)
