@@ -36,6 +36,7 @@ DAMAGE_BYTES = 4096  # of pg_amcheck's words
 _UNHEARD = {"session_replication_role": "replica", "default_transaction_read_only": "off"}
 _MAY_CHECK = """
 SELECT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
+       EXISTS (SELECT FROM pg_available_extensions WHERE name = 'amcheck'),
        EXISTS (SELECT FROM pg_extension WHERE extname = 'amcheck'),
        EXISTS (SELECT FROM pg_settings WHERE name = 'event_triggers')
 """
@@ -175,9 +176,9 @@ def damage(pg_bin: Path, target: PostgresUri, jobs: int) -> list[str]:
     database hears of it.
     """
     with target.connect("drill") as connection:
-        ((superuser, there, deaf),) = connection.execute(_MAY_CHECK).fetchall()
-    if not superuser:
-        log.warning("pages are not looked at: that takes a superuser")
+        ((superuser, at_hand, there, deaf),) = connection.execute(_MAY_CHECK).fetchall()
+    if not (superuser and at_hand):
+        log.warning("pages are not looked at: that takes a superuser and the extension amcheck")
         return []
     settings = _UNHEARD | ({"event_triggers": "off"} if deaf else {})
     options = [f"-c {name}={value}" for name, value in settings.items()]

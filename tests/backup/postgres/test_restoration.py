@@ -11,12 +11,14 @@ import psycopg
 import pytest
 
 from backup.postgres.target import CONNECTABLE
+from tests.backup.clusters import cluster, make_root
 from tests.backup.conftest import SERVER, House, contents, database_entry
 from tests.backup.postgres.zoo import make_zoo
 from tests.conftest import started_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.backup.conftest import OpenPgpKey
     from tests.conftest import PostgresServer
@@ -278,6 +280,37 @@ def test_a_source_whose_first_superuser_has_another_name_is_drilled(
     assert [(each["database"], each["verdict"], each["findings"]) for each in results] == [
         ("postgres_globals", "equal", []), ("hr", "equal", []),
     ], ended.stderr  # fmt: skip
+
+
+@pytest.mark.parametrize(("source", "target"), [(15, 18), (17, 15)])
+def test_another_version_takes_it_with_the_clients_of_the_dump(
+    house: House, drill_key: OpenPgpKey, tmp_path: Path, source: int, target: int
+) -> None:
+    root = make_root(tmp_path / "root", 15, 16, 17, 18)
+    with cluster(source) as then, cluster(target) as now:
+        uri = then.uri("zoo")
+        execute(then.uri(), "CREATE DATABASE zoo", "ALTER DATABASE zoo SET work_mem TO '7MB'")
+        execute(
+            uri,
+            "CREATE TABLE t AS SELECT n, repeat('x', n) AS text FROM generate_series(1, 99) n",
+            "CREATE INDEX ON t (text); CREATE VIEW v AS SELECT n FROM t",
+        )
+        house.secret("database_uri", uri)
+        house.settings.registry.write_text(SERVER + database_entry("hr", dbname="zoo"))
+        elsewhere = dataclasses.replace(
+            house, source=uri, settings=house.settings.model_copy(update={"pg_root": root})
+        )
+        back_up(elsewhere, drill_key)
+        arguments = ("restore", "hr", "--into-env", "TARGET", "--create", "--check", "--json")
+        ended = elsewhere.run(*arguments, TARGET=now.uri("back"))
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        assert json.loads(ended.stdout)["failed"] == []
+        assert contents(now.uri("back")) == contents(uri)
+        assert one(now.uri("back"), "SELECT current_setting('work_mem')") == ("7MB",)
+        looked = elsewhere.run(*arguments, "--dry-run", TARGET=now.uri("new"))
+        found = {each["about"]: each["said"] for each in json.loads(looked.stdout)["findings"]}
+        assert found["client"].startswith(f"pg_restore {source} ")
+        assert found["server"].startswith(f"version {target}, the source was {source}")
 
 
 @pytest.mark.parametrize("option", ["--into-env", "--into-file"])
