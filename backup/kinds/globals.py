@@ -102,7 +102,7 @@ def prove(
     lost = [role for role in manifest.server.roles if role not in wanted.roles]
     return Proof(
         seconds,
-        len(script.encode()),
+        len(script.encode("utf-8", "surrogateescape")),
         (
             *(f"role {role} is not in the dump" for role in lost),
             *refused,
