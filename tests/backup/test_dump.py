@@ -5,12 +5,16 @@ import json
 import os
 import re
 import signal
+import time
+from contextlib import closing
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
+from backup.deadline import time_limit
 from backup.dump import run_backup
 from backup.manifest import Manifest
 from backup.openpgp.crypt import private_key
@@ -183,3 +187,48 @@ def test_a_clock_that_is_wrong_is_told(house: House, shift: str) -> None:
     assert ended.returncode != 0
     assert re.search("clock of this host is 10(799|80[01]) s|expired", ended.stderr), ended.stderr
     assert house.names() == []
+
+
+def test_a_load_that_is_open_at_the_start_is_in_the_backup(house: House) -> None:
+    with psycopg.connect(house.source, autocommit=True) as loader:
+        loader.execute(
+            "BEGIN; TRUNCATE people; INSERT INTO people SELECT FROM generate_series(1, 7)"
+        )
+        commit = Timer(1, loader.execute, ["COMMIT"])
+        commit.start()
+        manifest = run_backup(house.settings, house.database)
+        commit.join()
+    assert {table.table: table.rows for table in manifest.tables}["people"] == 7
+
+
+def test_a_migration_beside_a_backup_passes_and_the_backup_comes_about(slow: House) -> None:
+    run = slow.start("run", "hr", "--json")
+    (given_up,) = eventually(slow.unfinished)
+    with psycopg.connect(slow.source, autocommit=True, application_name="migrator") as migrator:
+        began = time.monotonic()
+        migrator.execute("ALTER TABLE blobs ADD COLUMN w int")
+        assert time.monotonic() - began < 10
+        slow.endpoint.set_faults()
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == 0, err
+    assert "gave way: migrator (pid " in err
+    assert "AccessExclusiveLock on public.blobs" in err
+    assert slow.unfinished() == []
+    assert given_up not in slow.names()
+    assert json.loads(out)["plain_size"] > 64 << 20
+
+
+def test_a_backup_that_no_longer_gives_way_says_so_in_its_manifest(
+    slow: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backup.attempt.SHARE_TO_GIVE_WAY", 0)
+    monkeypatch.setattr("backup.postgres.watch.OTHERS_PATIENCE", 1)
+    with closing(psycopg.connect(slow.source, autocommit=True)) as migrator:
+        waiting = Timer(2, migrator.execute, ["ALTER TABLE blobs ADD COLUMN w int"])
+        waiting.start()
+        with time_limit(100):
+            manifest = run_backup(slow.settings, slow.database)
+        waiting.join()
+    (warning,) = manifest.warnings
+    assert "did not give way" in warning
+    assert "AccessExclusiveLock on public.blobs" in warning
