@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from backup.bucket.download import Damaged
 from backup.bucket.layout import (
     daily_folder,
     dump_name,
@@ -232,7 +233,10 @@ class Catalogue:
             )
 
     def _get(self, place: Place) -> bytes:
-        return self.store.get(place.name, place.file_id)
+        try:
+            return self.store.get(place.name, place.file_id)
+        except Damaged as error:
+            raise NotTrusted(error.message, error.hint) from error
 
 
 @contextmanager

@@ -24,6 +24,10 @@ _SHA1_LENGTH = 40  # in hexadecimal; what B2 says of a large file is no SHA-1
 DAMAGED = "Use another backup, and look who or what changed this object."
 
 
+class Damaged(Failure):
+    """What B2 gives is not what it says it has."""
+
+
 class Download:
     """One version of one object. Raises B2Error, RequestException, and :class:`Failure`."""
 
@@ -65,11 +69,11 @@ class Download:
             data: bytes = again(self._get, bounds)
         except TruncatedOutput as error:
             came = f"{error.bytes_read} of {error.file_size} bytes came for {what}"
-            raise Failure(
+            raise Damaged(
                 f"object {self._name} is shorter than B2 says: {came}, {SAME_TRIES} times", DAMAGED
             ) from error
         except ChecksumMismatch as error:
-            raise Failure(
+            raise Damaged(
                 f"object {self._name} has SHA-1 {error.actual} where B2 says {error.expected}, "
                 f"{SAME_TRIES} times",
                 DAMAGED,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from backup.bucket.download import Damaged
 from backup.bucket.layout import SIGNATURE
 from backup.bucket.store import open_store
 from backup.openpgp.signature import NotTrusted, Signed, signer
@@ -121,8 +122,11 @@ def _read(
     what = f"report {stored.name}"
     if signature is None:  # so it need not be read
         raise NotTrusted(f"{what} is not signed", hint="Hold a drill, whose report is signed.")
-    data = store.get(stored.name, stored.file_id)
-    detached = store.get(signature.name, signature.file_id)
+    try:
+        data = store.get(stored.name, stored.file_id)
+        detached = store.get(signature.name, signature.file_id)
+    except Damaged as error:
+        raise NotTrusted(error.message, error.hint) from error
     signers.check(Signed(what, DRILL, data, detached, signature.uploaded_at))
     try:
         report = DrillReport.model_validate_json(data)

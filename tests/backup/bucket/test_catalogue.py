@@ -231,6 +231,25 @@ def test_one_run_by_a_clock_of_next_year_is_not_the_newest_for_ever(backed_up: H
         assert [each.id for each in catalogue.backups("hr")][1] == next_year
 
 
+@pytest.mark.parametrize("suffix", [".manifest.json.gpg", ".manifest.json.gpg.asc"])
+def test_a_newest_whose_manifest_is_damaged_is_passed_over(backed_up: House, suffix: str) -> None:
+    with open_catalogue(backed_up.settings) as catalogue:
+        (good,) = catalogue.backups("hr")
+    backed_up.write()
+    newest = run_backup(backed_up.settings, backed_up.database)
+    backed_up.read()
+    (found,) = [
+        version
+        for version, _ in backed_up.bucket.ls(recursive=True)
+        if version.file_name.endswith(f"{newest.id}{suffix}")
+    ]
+    fault = {"kind": "flip_bit", "file_id": found.id_, "offset": found.size // 2}
+    backed_up.endpoint.set_faults(fault)
+    with open_catalogue(backed_up.settings) as catalogue:
+        chosen = catalogue.find(["hr"])
+    assert (chosen.backup.id, chosen.passed_over[0].id) == (good.id, newest.id)
+
+
 def test_unsigned_ones_are_taken_by_their_id_alone(backed_up: House) -> None:
     ended = backed_up.run("restore", "hr", "--to", "/never", "--unsigned")
     assert (ended.returncode, "so it is not chosen for you" in ended.stderr) == (2, True)
