@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SHARE_TO_GIVE_WAY = 0.5
 LONGEST_PAUSE = 30.0  # seconds between two attempts
 SHORT_PAUSE = 1.0  # seconds at most, after what was by chance
-EARLY_ENDS = 3  # of pg_dump, before its first byte: more are not by chance
+EARLY_ENDS = 3  # of pg_dump, before its first byte: more on end are not by chance
 
 log = get_logger(__name__)
 
@@ -80,6 +80,7 @@ class Attempts:
         if isinstance(error, EndedEarly):
             self._early_ends += 1
             return self._early_ends < EARLY_ENDS
+        self._early_ends = 0
         return isinstance(error, Disturbed)
 
 
