@@ -45,7 +45,8 @@ class Origin:
 class Proof:
     """A restore: its seconds, the bytes that it brought back, and what is not as it was.
 
-    ``timings`` says what of a database's restore took how long, ``slowest`` which objects did.
+    ``seconds`` are held against the promise. ``timings`` says what of them a database's restore
+    took for which step, ``slowest`` which objects took longest.
     """
 
     seconds: float

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, LiteralString
 
 from backup.postgres.archive import read_archive
@@ -17,6 +18,7 @@ from backup.postgres.selection import (
     all_entries,
     event_triggers_last,
     in_schema,
+    named,
     of_tables,
     with_schemas,
     without_roles,
@@ -69,13 +71,15 @@ class Slow(Named):
 class Loaded:
     """What a load brought: objects that failed or had to be left out, and how long it took.
 
-    ``data_seconds`` is of pre-data and data, with what indexes were made meanwhile,
-    ``index_seconds`` of the rest: indexes, keys and triggers. ``warnings``: what failed and takes
-    nothing from the restored database.
+    ``schema_seconds`` is of what comes before the rows, ``data_seconds`` of these, with what
+    indexes were made meanwhile, and the look where they are in the archive; ``index_seconds`` of
+    the rest: indexes, keys and triggers. ``warnings``: what failed and takes nothing from the
+    restored database.
     """
 
     failed: tuple[FailedObject, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    schema_seconds: float = 0.0
     data_seconds: float = 0.0
     index_seconds: float = 0.0
     slowest: tuple[Slow, ...] = ()
@@ -102,6 +106,7 @@ def load(pg_bin: Path, plain: Path, target: PostgresUri, wanted: Wanted) -> Load
     With one job it is one transaction, unless ``wanted.keep_going``; with more, a failure leaves
     the target half full. Raises Failure, with the server's own line and no value of a row.
     """
+    began = time.monotonic()
     archive = read_archive(plain)
     server = _look_at(target)
     selection = select(archive, wanted, server.schemas, server.roles)
@@ -113,7 +118,9 @@ def load(pg_bin: Path, plain: Path, target: PostgresUri, wanted: Wanted) -> Load
         if wanted.jobs > 1:
             write_offsets(archive, plain)
         listeners = [loader.load(turn) for turn in (first, last) if turn]
-    return _outcome(listeners, archive.with_entries((*first, *last)), selection)
+    loaded = _outcome(listeners, archive.with_entries((*first, *last)), selection)
+    others = loaded.schema_seconds + loaded.index_seconds
+    return replace(loaded, data_seconds=time.monotonic() - began - others)
 
 
 def select(
@@ -157,16 +164,15 @@ def _look_at(target: PostgresUri) -> _Server:
 
 def _outcome(listeners: list[Listener], archive: Archive, selection: Selection) -> Loaded:
     seconds = [listener.seconds() for listener in listeners]
-    data_seconds = seconds[0]["pre-data"] + seconds[0]["data"]
     taken = {number: each for one in listeners for number, each in one.seconds_of.items()}
     slowest = sorted(taken, key=lambda number: -taken[number])[:SLOWEST]
     return Loaded(
         failed=tuple(_failed(listeners, archive)),
         left_out=selection.left_out,
-        data_seconds=data_seconds,
-        index_seconds=sum(sum(each.values()) for each in seconds) - data_seconds,
+        schema_seconds=seconds[0]["pre-data"],
+        index_seconds=seconds[0]["post-data"] + sum(sum(each.values()) for each in seconds[1:]),
         slowest=tuple(
-            Slow(entry.kind, entry.schema, entry.name, round(taken[entry.number], 3))
+            Slow(*named(entry), round(taken[entry.number], 3))
             for entry in map(archive.by_number.__getitem__, slowest)
         ),
         warnings=tuple({each: None for one in listeners for each in one.warnings}),
@@ -186,7 +192,7 @@ def _failed(listeners: list[Listener], archive: Archive) -> Iterator[FailedObjec
             cause = next((each for each in _needs(entry, archive) if each in errors), None)
             because = archive.by_number[cause].label if cause else ""
             error = errors[entry.number]
-            yield FailedObject(entry.kind, entry.schema, entry.name, error, because)
+            yield FailedObject(*named(entry), error, because)
     for number in errors.keys() - archive.by_number.keys():
         yield FailedObject("session", "", "", errors[number])
 

@@ -121,6 +121,7 @@ def restore(
             "a part of a backup cannot be compared with all of it",
             hint="Give --check with a restore of the whole database into one of its own.",
         )
+    began = time.monotonic()
     with private_directory(place.scratch, "restore") as directory:
         refuse(look(backup, target, wanted, place), manifest.database)
         notes = list(_provide_roles(target, manifest, wanted, all_roles))
@@ -129,6 +130,7 @@ def restore(
         # Into a file: pg_restore reads no pipe when it works in parallel.
         restored = _fill(backup, target, wanted, place, directory / "dump")
         restored = replace(restored, notes=(*notes, *restored.notes))
+        restored.timings.other = time.monotonic() - began - restored.timings.total
     if wanted.check:
         restored = replace(restored, differences=_differences(manifest, target, wanted, place))
     _report(manifest, restored)
@@ -152,7 +154,8 @@ def _fill(
             log.info("settings restored", settings=list(properties.settings))
         closed.begun = not wanted.whole
         loaded = load(clients, plain, target, wanted)
-        timings.data, timings.indexes = loaded.data_seconds, loaded.index_seconds
+        timings.schema, timings.data = loaded.schema_seconds, loaded.data_seconds
+        timings.indexes = loaded.index_seconds
         notes += loaded.warnings
         with _timed(timings, "analyse"):
             notes += [f"ANALYZE of {why}" for why in _analyse(target, wanted, manifest)]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from backup.postgres.archive import Entry, Section
+from backup.postgres.names import printable
 from backup.postgres.qualified import moved, names_between, qualified_names, quoted
 from frame.failure import Failure
 
@@ -46,6 +47,11 @@ class Named:
         return f"{self.kind} {'.'.join(filter(None, (self.schema_name, self.name)))}".strip()
 
 
+def named(entry: Entry) -> tuple[str, str, str]:
+    """Return kind, schema and name of an entry, for people and JSON."""
+    return entry.kind, printable(entry.schema), printable(entry.name)
+
+
 @dataclass(frozen=True)
 class LeftOut(Named):
     """An object that is not restored, though nobody named it, and the reason."""
@@ -74,7 +80,7 @@ class Selection:
         }:
             gone |= more
         left = tuple(
-            LeftOut(entry.kind, entry.schema, entry.name, gone[entry.number])
+            LeftOut(*named(entry), gone[entry.number])
             for entry in self.entries
             if gone.get(entry.number) and entry.kind not in _SAID | _ATTACHED
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,9 @@ from backup.postgres.connection import one_line
 from backup.proof.copies import check_copy
 from backup.proof.history import notices
 from backup.proof.kept import drill_signer, keep_report
-from backup.proof.report import PROMISE_SECONDS, CopyCheck, DrillReport, DrillResult
+from backup.proof.report import PROMISE_SECONDS, CopyCheck, DrillReport, DrillResult, SlowObject
 from backup.settings import DRILL_KEY, Settings
+from backup.timings import Timings
 from frame.failure import Failure, Stopped
 from frame.log import get_logger
 from frame.version import own_version
@@ -151,10 +153,8 @@ def result(manifest: Manifest, age: float, proof: Proof) -> DrillResult:
         backup_bytes=manifest.dump.size,
         backup_age_seconds=age,
         restore_seconds=round(proof.seconds, 3),
-        step_seconds={name: round(took, 3) for name, took in vars(proof.timings).items()}
-        if proof.timings
-        else {},
-        slowest=tuple(f"{each.described}, {each.seconds:.1f} s" for each in proof.slowest),
+        steps=_rounded(proof.timings) if proof.timings else None,
+        slow_objects=tuple(SlowObject(**asdict(each)) for each in proof.slowest),
         source_bytes=proof.size,
         tables_compared=len(manifest.tables),
         rows_compared=sum(table.rows or 0 for table in manifest.tables),
@@ -162,3 +162,7 @@ def result(manifest: Manifest, age: float, proof: Proof) -> DrillResult:
         findings=tuple(differences),
         notes=(*map(str, notices(manifest, [])), *manifest.warnings),
     )
+
+
+def _rounded(timings: Timings) -> Timings:
+    return Timings(**{step: round(seconds, 3) for step, seconds in asdict(timings).items()})

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from backup.proof.report import PROMISE_SECONDS, human_age, human_bytes
+from backup.proof.report import FARTHEST, PROMISE_SECONDS, human_age, human_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backup.proof.report import DrillReport
+    from backup.timings import Timings
 
 WIDTH, HEIGHT = 880, 320  # of the chart, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 12, 36
@@ -25,6 +26,12 @@ TICKS = ((0.1, "0.1 s"), (1, "1 s"), (10, "10 s"), (60, "1 min"), (600, "10 min"
 COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999",
     "#6f4fc3", "#8b5e3c", "#b3a100",
+)  # fmt: skip
+# What a restore's time goes into, as Timings has it.
+STEPS = (
+    ("download", "download and decrypt", "#0072b2"), ("schema", "schema", "#cc79a7"),
+    ("data", "rows", "#e69f00"), ("indexes", "indexes and keys", "#009e73"),
+    ("analyse", "ANALYZE", "#56b4e9"), ("other", "other", "#999999"),
 )  # fmt: skip
 ROUND = 10  # a shorter time is told with a decimal
 
@@ -53,6 +60,15 @@ class Line:
         return " ".join(f"{dot.x:.1f},{dot.y:.1f}" for dot in self.dots)
 
 
+@dataclass(frozen=True)
+class Piece:
+    """One step's share of a restore, in percent; ``title`` is shown under the pointer."""
+
+    share: float
+    colour: str
+    title: str
+
+
 def page(report: DrillReport, earlier: Sequence[DrillReport]) -> str:
     """Return the page of ``report``, with ``earlier`` drills, oldest first, in its chart."""
     environment = Environment(
@@ -68,6 +84,9 @@ def page(report: DrillReport, earlier: Sequence[DrillReport]) -> str:
         report=report,
         drills=drills,
         lines=_lines(drills),
+        steps=STEPS,
+        pieces=_pieces,
+        farthest=FARTHEST,
         ticks=[(_height(seconds), text) for seconds, text in TICKS],
         promise=_height(PROMISE_SECONDS),
         dates=_dates(drills),
@@ -75,6 +94,14 @@ def page(report: DrillReport, earlier: Sequence[DrillReport]) -> str:
                "top": TOP, "bottom": HEIGHT - BOTTOM},
         share=lambda seconds: min(100.0, 100 * seconds / PROMISE_SECONDS),
     )  # fmt: skip
+
+
+def _pieces(timings: Timings) -> list[Piece]:
+    return [
+        Piece(100 * seconds / timings.total, colour, f"{text}: {human_seconds(seconds)}")
+        for step, text, colour in STEPS
+        if (seconds := getattr(timings, step)) > 0
+    ]
 
 
 def human_seconds(seconds: float) -> str:

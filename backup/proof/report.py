@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, computed_field
 from rich.console import Group
 from rich.text import Text
 
@@ -15,10 +15,39 @@ from frame.output import table
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from rich.table import Table
+
 KILO = 1000
 PROMISE_SECONDS = 30 * 60  # from the bucket into a database that answers
 AHEAD = timedelta(minutes=15)  # that clocks may differ
 SHOWN = 3  # differences shown a database; the JSON has all
+# Times its own size, a database of which no speed is told: what fits in memory, or is over in a
+# second, says nothing about disks that are full of it.
+FARTHEST = 100
+_WORDS = {
+    "CONSTRAINT": "key",
+    "FK CONSTRAINT": "foreign key",
+    "INDEX": "index",
+    "MATERIALIZED VIEW DATA": "materialised view",
+    "TABLE DATA": "rows of",
+}
+
+
+class SlowObject(BaseModel):
+    """One of the objects that took longest to load; those of a restore overlap in time."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str = Field(description="as pg_dump calls it, such as TABLE DATA or INDEX")
+    schema_name: str = Field(description="empty for what is in none")
+    name: str
+    seconds: float
+
+    def __str__(self) -> str:
+        name = ".".join(filter(None, (self.schema_name, self.name)))
+        # A name may hold line breaks, and what steers a terminal.
+        shown = "".join(each if each.isprintable() else " " for each in name)
+        return f"{_WORDS.get(self.kind, self.kind.lower())} {shown}".strip()
 
 
 class DrillResult(BaseModel):
@@ -32,10 +61,10 @@ class DrillResult(BaseModel):
     backup_bytes: int | None = None
     backup_age_seconds: float | None = None
     restore_seconds: float | None = None
-    step_seconds: dict[str, float] = Field(
-        default_factory=dict, description="of backup.timings; empty for what is no database"
+    steps: Timings | None = Field(
+        default=None, description="seconds; None: no database, or an old report"
     )
-    slowest: tuple[str, ...] = Field(default=(), description="what took longest to load")
+    slow_objects: tuple[SlowObject, ...] = Field(default=(), description="the slowest first")
     source_bytes: int | None = None
     tables_compared: int = 0
     rows_compared: int = 0
@@ -49,15 +78,25 @@ class DrillResult(BaseModel):
         default=(), description="why newer backups are not trusted, newest first"
     )
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def bytes_in_time(self) -> int | None:
-        """How large the database may be for a restore to keep the promise, at the speed seen.
+        """The size at which the promise breaks for this database: its mix of rows and indexes.
 
         None for what has no tables: a start and no data would be extrapolated.
         """
         if not self.source_bytes or not self.restore_seconds or not self.tables_compared:
             return None
-        return int(self.source_bytes * PROMISE_SECONDS / self.restore_seconds)
+        steps = self.steps or Timings(data=self.restore_seconds)  # an old report tells no more
+        return steps.size_in(PROMISE_SECONDS, self.source_bytes)
+
+    @property
+    def limit(self) -> str:
+        """That size for people, who are not told more than the speed that was seen can say."""
+        most = FARTHEST * (self.source_bytes or 0)
+        if self.bytes_in_time is None or self.bytes_in_time <= most:
+            return human_bytes(self.bytes_in_time)
+        return f"> {human_bytes(most)}"
 
 
 class CopyCheck(BaseModel):
@@ -140,20 +179,38 @@ def human_age(seconds: float | None) -> str:
     return f"{seconds:.0f} s"
 
 
-def _steps(result: DrillResult) -> list[str]:
-    """Return what of a restore took how long, and what took longest to load."""
-    if not result.step_seconds:
+def _slowest(result: DrillResult) -> list[str]:
+    """Return which objects took most of the time, as a line."""
+    if not result.slow_objects:
         return []
-    slowest = f"; slowest: {result.slowest[0]}" if result.slowest else ""
-    return [f"{Timings(**result.step_seconds)}{slowest}"]
+    first, *rest = (f"{each}, {each.seconds:.1f} s" for each in result.slow_objects[:SHOWN])
+    return ["; ".join([f"took longest: {first}", *rest])]
+
+
+def _step_table(report: DrillReport) -> list[Table | Text]:
+    """Return what of each restore took how long, if any tells it."""
+    steps = _folding_names(">download", ">schema", ">rows", ">indexes", ">ANALYZE", ">other")
+    steps.title = "What took how long, in seconds"
+    for result in report.databases:
+        if result.steps:
+            seconds = (f"{each:.1f}" for each in vars(result.steps).values())
+            steps.add_row(result.database, *seconds)
+    return [Text(), steps] if steps.rows else []
+
+
+def _folding_names(*headings: str) -> Table:
+    """Return a table in which a long name gives way on a narrow terminal, and no number does."""
+    made = table("database", *headings)
+    made.columns[0].overflow = "fold"
+    for column in made.columns[1:]:
+        column.no_wrap = True
+    return made
 
 
 def drill_table(report: DrillReport) -> Group:
-    """Return the report as a table, a row a database, and below it what was restored and found."""
-    results = table("database", "verdict", ">restore", ">in 30 min", ">size", ">age", ">tables")
+    """Return the report as tables, a row a database, and below them what was found."""
+    results = _folding_names("verdict", ">restore", ">in 30 min", ">size", ">age", ">tables")
     results.title = f"Restore drill of {report.started:%Y-%m-%d %H:%M} UTC"
-    for column in results.columns:
-        column.no_wrap = True
     found = []
     for result in report.databases:
         style = None if result.verdict == "equal" else "bold red"
@@ -161,7 +218,7 @@ def drill_table(report: DrillReport) -> Group:
             result.database,
             result.verdict,
             "-" if result.restore_seconds is None else f"{result.restore_seconds:.1f} s",
-            human_bytes(result.bytes_in_time),
+            result.limit,
             human_bytes(result.source_bytes),
             human_age(result.backup_age_seconds),
             f"{result.tables_compared}{'' if result.digested else ', counted'}",
@@ -172,10 +229,15 @@ def drill_table(report: DrillReport) -> Group:
             for finding in (*result.findings[:SHOWN], *result.passed_over[:SHOWN])
         ]
         found += [
-            Text(f"{result.database}: {note}") for note in (*_steps(result), *result.notes[:SHOWN])
+            Text(f"{result.database}: {note}")
+            for note in (*_slowest(result), *result.notes[:SHOWN])
         ]
     if check := report.copy_check:
         words = "is whole" if check.whole else f"is not whole: {check.finding}"
         copy = f"The monthly copy {check.backup_id} of {check.database} was read: it {words}."
         found.append(Text(copy, style="" if check.whole else "red"))
-    return Group(results, Text(f"Of each database {report.which} was restored."), *found)
+    about = Text(
+        f"Of each database {report.which} was restored.\n"
+        "In 30 min: the size that fits, at the same mix of rows and indexes."
+    )
+    return Group(results, about, *_step_table(report), *found)

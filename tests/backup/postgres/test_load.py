@@ -96,6 +96,7 @@ def test_what_does_not_load_is_listed_and_the_rest_comes(
     assert found == expected | {"public.limited": [], "public.generated": []}
     with psycopg.connect(target) as connection:
         assert connection.execute("SELECT * FROM seen, on_generated").fetchall() == []
+    assert loaded.schema_seconds > 0
     assert loaded.data_seconds > 0
     assert loaded.index_seconds > 0
     assert len(loaded.slowest) == 5

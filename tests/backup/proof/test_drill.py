@@ -34,8 +34,10 @@ def test_a_drill_proves_a_backup_and_keeps_its_report(house: House, drill_key: O
     assert (result["database"], result["verdict"]) == ("hr", "equal")
     assert (result["tables_compared"], result["rows_compared"]) == (5, 699)
     assert result["restore_seconds"] > 0
-    assert abs(sum(result["step_seconds"].values()) - result["restore_seconds"]) < 0.01
-    assert result["slowest"]
+    assert abs(sum(result["steps"].values()) - result["restore_seconds"]) < 0.01
+    assert all(seconds > 0 for seconds in result["steps"].values())
+    assert result["bytes_in_time"] > result["source_bytes"]
+    assert {"kind", "schema_name", "name", "seconds"} == {*result["slow_objects"][0]}
     assert result["backup_age_seconds"] > 0
     kept = [name for name in house.names() if name.startswith("local/drills/")]
     assert [name.rpartition(".")[2] for name in kept] == ["html", "json", "asc"]

@@ -9,7 +9,8 @@ import pytest
 from playwright.sync_api import expect
 
 from backup.proof.page import human_seconds, page
-from backup.proof.report import DrillReport, DrillResult
+from backup.proof.report import DrillReport, DrillResult, SlowObject
+from backup.timings import Timings
 from tests.browser import SCREENSHOTS, launched
 
 if TYPE_CHECKING:
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 FIRST = datetime(2026, 1, 1, 6, tzinfo=UTC)
+SHARES = {
+    "download": 0.1, "schema": 0.01, "data": 0.5, "indexes": 0.31, "analyse": 0.06, "other": 0.02
+}  # fmt: skip
+NOTES = (
+    "public.scans: without its proof, a page of it is damaged",
+    "subscription:from_hr: its connection is visible to a superuser alone and is not in the dump",
+)
 HOSTILE = '<script>document.title = "taken"</script>'
 
 
@@ -33,6 +41,22 @@ def drill(month: int, *, finding: str = "") -> DrillReport:
             backup_age_seconds=4 * 3600,
             restore_seconds=seconds * (1 + month / 20),
             source_bytes=size,
+            steps=Timings(
+                **{step: seconds * (1 + month / 20) * share for step, share in SHARES.items()}
+            ),
+            slow_objects=(
+                SlowObject(
+                    kind="INDEX", schema_name="public", name=f"{name}_words", seconds=seconds / 3
+                ),
+                SlowObject(
+                    kind="TABLE DATA", schema_name="public", name=name, seconds=seconds / 4
+                ),
+                SlowObject(
+                    kind="CONSTRAINT", schema_name="public", name=f"{name} {name}_pkey",
+                    seconds=seconds / 9,
+                ),
+            ),
+            notes=NOTES if name == "records" else (),
             tables_compared=12,
             rows_compared=120_345,
             findings=(finding,) if finding and name == "records" else (),
@@ -79,14 +103,36 @@ def test_a_good_drill_is_seen_at_a_glance(screen: Page, tmp_path: Path) -> None:
     expect(screen.locator(".verdict")).to_have_text(
         "✓ All 3 backups came back whole, sound and within 30 minutes."
     )
-    row = screen.get_by_role("row").filter(has_text="warehouse")
+    row = screen.get_by_role("row").filter(has_text="warehouse").first
+    expect(screen.get_by_text("without its proof")).to_be_visible()
     expect(row).to_contain_text("17 min 30 s")
-    expect(row).to_contain_text("15.4 GB")  # 9 GB in 1,050 s
+    expect(row).to_contain_text("15.6 GB")  # 9 GB in 1,018.5 s that grow and 31.5 s that do not
     assert screen.locator("svg polyline").count() == 3
     assert screen.locator("svg circle").count() == 33
-    hidden = screen.locator(".scroll").evaluate("box => box.scrollWidth - box.clientWidth")
-    assert hidden == 0
+    for box in screen.locator(".scroll").all():
+        assert box.evaluate("box => box.scrollWidth - box.clientWidth") == 0
     screen.screenshot(path=SCREENSHOTS / "drill-report.png", full_page=True)
+
+
+def test_what_took_how_long_is_a_bar_of_its_steps(screen: Page, tmp_path: Path) -> None:
+    shown(screen, tmp_path, drill(10), [])
+    bars = screen.locator(".stack")
+    assert bars.count() == 3
+    whole = bars.first.bounding_box()
+    pieces = [piece.bounding_box() for piece in bars.first.locator("i").all()]
+    assert whole is not None
+    widths = [piece["width"] / whole["width"] for piece in pieces if piece is not None]
+    assert widths == pytest.approx([*SHARES.values()], abs=0.01)
+    row = screen.locator(".steps tbody tr").filter(has_text="warehouse")
+    expect(row).to_contain_text("rows: 8 min 45 s")
+    expect(row).to_contain_text("index public.warehouse_words 3 min 53 s")
+
+
+def test_a_report_without_steps_has_no_bars(screen: Page, tmp_path: Path) -> None:
+    report = drill(0)
+    old = [each.model_copy(update={"steps": None}) for each in report.databases]
+    shown(screen, tmp_path, report.model_copy(update={"databases": tuple(old)}), [])
+    assert screen.locator(".stack").count() == 0
 
 
 def test_a_bad_drill_says_what_is_wrong_and_strangers_words_stay_words(
