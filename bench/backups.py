@@ -54,6 +54,18 @@ DO $$ BEGIN FOR n IN 1..200 LOOP
                  ' FROM generate_series(1, 1000) g', n);
 END LOOP; END $$;
 """
+_TABLES: LiteralString = """
+SELECT count(*), sum(pg_table_size(oid))::bigint FROM pg_class
+WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+"""
+_INDEXES: LiteralString = """
+SELECT string_agg(format('%s %s indexes of %s GB (%s of them keys)', of_kind, amname,
+                         round(bytes / 1e9::numeric, 2), keys), ', ' ORDER BY amname)
+FROM (SELECT am.amname, count(*) AS of_kind, sum(pg_relation_size(c.oid)) AS bytes,
+             count(*) FILTER (WHERE i.indisprimary) AS keys
+      FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid JOIN pg_am am ON am.oid = c.relam
+      WHERE c.relnamespace = 'public'::regnamespace GROUP BY am.amname) AS kinds
+"""
 
 
 @dataclass(frozen=True)
@@ -112,6 +124,17 @@ def fill(setting: Setting) -> None:
 def size(cluster: Cluster) -> int:
     """Return the bytes of the bench database on its server."""
     return int(cluster.row("SELECT pg_database_size(current_database())")[0])
+
+
+def contents(cluster: Cluster) -> str:
+    """Return what the bench database is made of, which decides how fast it is loaded."""
+    tables, in_tables = cluster.row(_TABLES)
+    (indexes,) = cluster.row(_INDEXES)
+    return (
+        f"{size(cluster) / 1e9:.1f} GB on the server: {tables} tables of {in_tables / 1e9:.1f} GB"
+        " (TPC-H lineitem, JSON documents, files that do not compress, texts, 200 of 1,000 rows)"
+        f" and {indexes}"
+    )
 
 
 @contextmanager

@@ -75,7 +75,7 @@ out = screen()
 Timeout = Annotated[
     str, typer.Option(help="End within this time, clean-up included: 90s, 15m, 4h.")
 ]
-CORES = os.cpu_count() or 1
+CORES = len(os.sched_getaffinity(0))  # that this process may use
 Jobs = Annotated[
     int,
     typer.Option(

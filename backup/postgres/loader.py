@@ -54,7 +54,7 @@ class Loader:
                 ) as pipeline,
             ):
                 feeding = feeder.submit(pipeline.feed, blocks) if blocks else None
-                for line in lines(pipeline.blocks()):
+                for line in lines(pipeline.blocks(), self.archive.encoding):
                     listener.hear(line)
                 if feeding:
                     feeding.result()

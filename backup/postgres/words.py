@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from backup.postgres.archive import Section
+from backup.postgres.names import printable
 from backup.postgres.qualified import identifiers
 
 if TYPE_CHECKING:
@@ -60,17 +61,17 @@ _LIBRARY = re.compile(r"\$libdir/[\w.+-]+")
 HIDDEN = "…"
 
 
-def lines(blocks: Iterable[bytes]) -> Iterator[str]:
-    """Yield the lines of a stream, each no longer than LINE_BYTES."""
+def lines(blocks: Iterable[bytes], encoding: str) -> Iterator[str]:
+    """Yield the lines of a stream, each no longer than LINE_BYTES, with names as an archive's."""
     kept = bytearray()
     for block in blocks:
         first, *rest = block.split(b"\n")
         kept += first[: LINE_BYTES - len(kept)]
         for part in rest:
-            yield kept.decode(errors="replace")
+            yield kept.decode(encoding, "surrogateescape")
             kept = bytearray(part[:LINE_BYTES])
     if kept:
-        yield kept.decode(errors="replace")
+        yield kept.decode(encoding, "surrogateescape")
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ class Listener:
         if not (error := self._error):
             return
         self._error = None
-        message = error.shown(lambda: self._names)
+        message = printable(error.shown(lambda: self._names))
         number = self._about(error, statement)
         if _TIMEOUT.match(statement):
             self.warnings[message] = None

@@ -226,6 +226,8 @@ def test_names_of_another_encoding_are_loaded_and_told(
     wanted = Wanted(1, tables=(f"{table.schema}.{table.name}",), keep_going=True)
     loaded = brought(plain, postgres.uri(target), wanted)
     assert loaded.failed == ()
+    shown = {"SQL_ASCII": r"s\xe9.t\xe9", "LATIN1": "sé.té"}[encoding]
+    assert f"TABLE DATA {shown}" in {each.described for each in loaded.slowest}
     assert brought(plain, postgres.uri(target), replace(wanted, schema="né")).failed == ()
 
 
