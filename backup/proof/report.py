@@ -23,7 +23,7 @@ AHEAD = timedelta(minutes=15)  # that clocks may differ
 SHOWN = 3  # differences shown a database; the JSON has all
 # Times its own size, a database of which no speed is told: what fits in memory, or is over in a
 # second, says nothing about disks that are full of it.
-FARTHEST = 100
+FARTHEST = 1000
 _WORDS = {
     "CONSTRAINT": "key",
     "FK CONSTRAINT": "foreign key",

@@ -110,7 +110,7 @@ def test_a_short_restore_does_not_promise_the_moon() -> None:
         update={"steps": Timings(data=0.1, other=0.3), "restore_seconds": 0.4}
     )
     assert result.bytes_in_time == int(8_600_000_000 * 1799.7 / 0.1)
-    assert result.limit == "> 860.0 GB"
+    assert result.limit == "> 8.6 TB"
     empty = DrillResult(database="hr", verdict="equal", source_bytes=8, restore_seconds=0.4)
     assert (empty.bytes_in_time, empty.limit) == (None, "-")
 
