@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from b2sdk.v3.exception import ChecksumMismatch, TruncatedOutput
+from b2sdk.v3.exception import B2ConnectionError, ChecksumMismatch, TruncatedOutput
 from requests.exceptions import RequestException
 
 from backup.bucket.patience import SAME_TRIES, patiently
@@ -82,6 +82,9 @@ class Download:
 
     def _get(self, bounds: tuple[int, int] | None) -> bytes:
         with self._session.download_file_from_url(self._url, bounds) as answer:
+            sha1 = answer.headers.get("X-Bz-Content-Sha1")
+            if sha1 is None:
+                raise B2ConnectionError("the answer is not one of B2's")
             told = int(answer.headers["Content-Length"])
             size = told if bounds is None else bounds[1] - bounds[0] + 1
             try:
@@ -92,7 +95,6 @@ class Download:
                 raise TruncatedOutput(read, size) from error
         if len(data) != size:
             raise TruncatedOutput(len(data), size)
-        sha1 = answer.headers.get("X-Bz-Content-Sha1", "")
         if bounds is None and len(sha1) == _SHA1_LENGTH:
             check_sha1(sha1, hashlib.sha1(data, usedforsecurity=False).hexdigest())
         return data

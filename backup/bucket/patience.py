@@ -15,7 +15,6 @@ from b2sdk.v3.exception import (
     ChecksumMismatch,
     ConnectionReset,
     InvalidAuthToken,
-    PartSha1Mismatch,
     RequestTimeout,
     ServiceError,
     TooManyRequests,
@@ -44,7 +43,7 @@ SAME_TRIES = 5  # of bytes that are wrong in the same way each time: so they are
 # What another try may mend. All else (rights, caps, names) would only be refused again.
 TRANSIENT = (
     B2ConnectionError, B2RequestTimeout, BadUploadUrl, BrokenPipe, ChecksumMismatch,
-    ConnectionReset, InvalidAuthToken, PartSha1Mismatch, RequestTimeout, ServiceError,
+    ConnectionReset, InvalidAuthToken, RequestTimeout, ServiceError,
     TooManyRequests, TruncatedOutput, UnknownHost, RequestException,
 )  # fmt: skip
 # Two more that B2 says in words, behind a 400: what came was damaged on its way; and an upload that

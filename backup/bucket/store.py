@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from b2sdk.v3.exception import B2Error, CapExceeded
+from b2sdk.v3.exception import B2Error, CapExceeded, Conflict
 from requests.exceptions import RequestException
 
 from backup.bucket.download import Download
@@ -216,10 +216,17 @@ class Store:
 
     def set_lifecycle_rules(self, rules: Sequence[dict[str, Any]], revision: int) -> None:
         """Replace the bucket's rules, unless it has changed since ``revision``."""
+
+        def update() -> None:
+            try:
+                self._bucket.update(lifecycle_rules=rules, if_revision_is=revision)
+            except Conflict:  # so it is with what a lost answer said, too
+                there = self._bucket.get_fresh_state().lifecycle_rules
+                if not all(_holds(rule, there) for rule in rules):
+                    raise
+
         with _translated("setting the lifecycle rules"):
-            patiently("b2_update_bucket", "the lifecycle rules")(
-                self._bucket.update, lifecycle_rules=rules, if_revision_is=revision
-            )
+            patiently("b2_update_bucket", "the lifecycle rules")(update)
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield the oldest version of every object below ``prefix``, a folder without its slash.
@@ -268,6 +275,11 @@ class Store:
             for data in Download(self._session, name, file_id).ranges():
                 self._told(len(data))
                 yield data
+
+
+def _holds(rule: dict[str, Any], there: Sequence[dict[str, Any]]) -> bool:
+    """Tell whether ``rule`` is ``there``, whichever of its unset numbers B2 leaves out."""
+    return any(all(each.get(name) == value for name, value in rule.items()) for each in there)
 
 
 def _drained(parts: list[bytearray]) -> Iterator[bytearray]:
