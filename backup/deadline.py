@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial, wraps
@@ -274,6 +275,21 @@ def clean_up(what: str, share: float = SHARE) -> Iterator[None]:
         for alarm in silenced:
             alarm.off = alarm.at <= time.monotonic()
         _set_timer()
+
+
+@contextmanager
+def threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
+    """Yield a pool whose threads are waited for at its end, and not behind an error or a stop.
+
+    What they wait for may never answer.
+    """
+    pool = ThreadPoolExecutor(count, thread_name_prefix=name)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
 def limited(command: Callable[..., None]) -> Callable[..., None]:

@@ -14,6 +14,7 @@ from backup.attempt import Attempts
 from backup.bucket.layout import SIGNATURE, daily_folder, dump_name, manifest_name, new_id
 from backup.bucket.store import open_store
 from backup.bucket.upload import Paced, plan_parts
+from backup.deadline import waiting_for
 from backup.kinds import KINDS
 from backup.manifest import Manifest, StoredDump
 from backup.openpgp.crypt import manifest_recipients, recipients
@@ -80,7 +81,8 @@ class DumpStream:
             count = self._pipeline.readinto(buffer)
             self._origin.check()
             if not count:
-                self._origin.finish()
+                with waiting_for("PostgreSQL", "what is left of the proofs"):
+                    self._origin.finish()
                 self._ended = True
         self._digest.update(buffer[:count])
         self.size += count

@@ -13,6 +13,7 @@ from threading import Thread
 from typing import IO, TYPE_CHECKING, Self
 
 from backup.complaints import complaints
+from backup.deadline import waiting_for
 from frame.failure import Failure
 from frame.log import get_logger
 
@@ -190,7 +191,8 @@ class Pipeline:
         """
         stream = self.children[-1].stdout
         assert stream is not None  # noqa: S101 - a chain with a sink is never read
-        count = os.readv(stream.fileno(), [buffer])
+        with waiting_for(" | ".join(stage.name for stage in self.stages), "its output"):
+            count = os.readv(stream.fileno(), [buffer])
         if not count:
             self.finish()
         return count
@@ -207,8 +209,8 @@ class Pipeline:
 
     def finish(self) -> None:
         """Wait for every child and raise :class:`ChildFailed` unless each ended with 0."""
-        for child in self.children:
-            with suppress(subprocess.TimeoutExpired):
+        for stage, child in zip(self.stages, self.children, strict=True):
+            with waiting_for(stage.name, "its end"), suppress(subprocess.TimeoutExpired):
                 child.wait(None if self.sink else EXIT_SECONDS)
         failed = {
             number: f"{stage.name} {self._ending(child)}: "

@@ -26,6 +26,7 @@ BEHAVIOURS = {
     "backup/test_versions.py": "servers of every version in support, small ones, and standbys",
     "backup/test_restore_by_hand.py": "docs/restore-by-hand.md, command by command",
     "backup/test_migrations.py": "backups beside migrations, from the lock to the restore",
+    "backup/test_limits.py": "servers that take calls and never answer, at every verb",
     "backup/test_whole.py": "whole databases of every kind, from the dump to the drill",
     "frame/test_commands.py": "all commands of the house: help, and what is missing",
     "ingest/test_convergence.py": "whatever happens at a source, by an oracle",

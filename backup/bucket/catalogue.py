@@ -6,7 +6,6 @@ Which of them is ours only the signed manifest says, and what is in the bucket i
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ from backup.bucket.layout import (
     purpose_folders,
 )
 from backup.bucket.store import open_store
+from backup.deadline import threads
 from backup.manifest import Manifest, parse_manifest
 from backup.openpgp.opener import Opener
 from backup.openpgp.signature import NotTrusted, Signed
@@ -194,12 +194,8 @@ class Catalogue:
             except Failure as error:
                 return error
 
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="manifest") as pool:
-            try:
-                return list(pool.map(read, backups))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        with threads(AT_ONCE, "manifest") as pool:
+            return list(pool.map(read, backups))
 
     def _hold(self, manifest: Manifest, backup: Backup) -> None:
         """Raise :class:`NotTrusted` unless the dump in the bucket is the one that is signed.

@@ -136,17 +136,22 @@ class Store:
         """Cancel, behind an error inside, every large file that was begun inside and not finished.
 
         Enter it before what the uploads read from: so that is closed first, and no session on a
-        source waits for B2. The session of :func:`open_store` is tidied as a whole.
+        source waits for B2. It is for errors behind which the session goes on; at its end, also by
+        a stop, :func:`open_store` does the same.
         """
         try:
             yield
-        except BaseException:
-            names = sorted(self._begun)
-            self._begun.clear()
-            for name in names:
-                with clean_up(f"cancelling {name}"):
-                    self.cancel_unfinished(name)
+        except Exception:
+            self.cancel_begun()
             raise
+
+    def cancel_begun(self) -> None:
+        """Cancel every large file that this session began and did not finish, within a time."""
+        names = sorted(self._begun)
+        self._begun.clear()
+        for name in names:
+            with clean_up(f"cancelling {name}"):
+                self.cancel_unfinished(name)
 
     def cancel_unfinished(self, prefix: str) -> None:
         """Cancel all unfinished large files below ``prefix``; B2's refusal is only logged.
@@ -343,9 +348,8 @@ def open_store(
 ) -> Iterator[Store]:
     """Authorise with ``key`` and yield the configured bucket; ``told`` is as :class:`Store`'s.
 
-    With ``any_clock`` a host whose clock is far from B2's is only warned of.
-
-    An error inside leaves no unfinished large file of this session, if B2 answers in time.
+    With ``any_clock`` a host whose clock is far from B2's is only warned of. An error inside leaves
+    no unfinished large file of this session, if B2 answers in time.
     """
     api, http = new_api()
     secret = key.key.get_secret_value()
@@ -359,7 +363,10 @@ def open_store(
             )
         store = Store(api, bucket, http, told)
         _check_clock(store, refuse=not any_clock)
-        with store.tidied():
+        try:
             yield store
+        except BaseException:
+            store.cancel_begun()
+            raise
     finally:
         http.close()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import sql
 
+from backup.deadline import threads, waiting_for
 from backup.postgres.connection import one_line
 from backup.postgres.names import Quoted, printable
 
@@ -52,5 +52,5 @@ def analyse(target: PostgresUri, jobs: int, only: Iterable[Name] | None = None) 
     sessions = min(jobs, len(left))
     if not sessions:
         return ()
-    with ThreadPoolExecutor(sessions, thread_name_prefix="analyse") as pool:
+    with threads(sessions, "analyse") as pool, waiting_for("PostgreSQL", "ANALYZE"):
         return tuple(said for refused in pool.map(work, range(sessions)) for said in refused)

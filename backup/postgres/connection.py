@@ -11,6 +11,7 @@ import psycopg
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
+from backup.deadline import waiting_for
 from backup.postgres import names
 from backup.settings import DATABASE_URI
 from frame.failure import Failure, WrongUse
@@ -106,6 +107,12 @@ class PostgresUri:
         whatever the database's encoding is, and go back by :mod:`backup.postgres.names`.
         """
         database = self.database()
+        with waiting_for("PostgreSQL", f"connection to database {database}"):
+            return self._connect(database, purpose, LASTING | limits)
+
+    def _connect(
+        self, database: str, purpose: str, settings: dict[str, str]
+    ) -> psycopg.Connection[tuple[Any, ...]]:
         try:
             connection = psycopg.connect(
                 self.uri,
@@ -123,7 +130,6 @@ class PostgresUri:
         try:
             connection.execute(SEARCH_PATH)
             names.settle_encoding(connection)
-            settings = LASTING | limits
             connection.execute(KNOWN_SETTINGS, [json.dumps(settings), list(settings)])
         except psycopg.Error as error:
             connection.close()

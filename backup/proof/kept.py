@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from pydantic import ValidationError
 from backup.bucket.download import Damaged
 from backup.bucket.layout import SIGNATURE
 from backup.bucket.store import open_store
+from backup.deadline import threads
 from backup.openpgp.signature import NotTrusted, Signed, signer
 from backup.proof.page import page
 from backup.proof.report import DrillReport
@@ -99,7 +99,7 @@ def kept_reports(store: Store, prefix: str, count: int, signers: Signers) -> lis
 
     kept: list[DrillReport] = []
     passed_over: list[NotTrusted] = []
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="report") as pool:
+    with threads(AT_ONCE, "report") as pool:
         while reports and len(kept) < count:
             some = [reports.pop(0) for _ in range(min(len(reports), count - len(kept)))]
             for answer in pool.map(read, some):
