@@ -11,12 +11,13 @@ import warnings
 from email.utils import parsedate_to_datetime
 from math import inf
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import requests
 from b2sdk.v3 import B2Api, B2Http, B2HttpApiConfig, B2Session, InMemoryAccountInfo
 from b2sdk.v3.exception import B2ConnectionError, InvalidAuthToken, Unauthorized
 
-from backup.deadline import left
+from backup.deadline import left, waiting_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +49,8 @@ class Requests(requests.Session):
         answer = COPY_SECONDS if url.endswith(COPIES) else ANSWER_SECONDS
         how["timeout"] = tuple(min(each, left() + BEHIND) for each in (CONNECT_SECONDS, answer))
         began = time.time()
-        response = super().request(method, url, **how)
+        with waiting_for("B2", _call(url)):  # should nobody be patient here
+            response = super().request(method, url, **how)
         self._look_at_clock(response.headers, began, time.time())
         return response
 
@@ -60,6 +62,12 @@ class Requests(requests.Session):
         if ended - began < self._quickest:
             self._quickest = ended - began
             self.ahead = (began + ended) / 2 - (told + 0.5)
+
+
+def _call(url: str) -> str:
+    """Return B2's name of the call that an address is of."""
+    parts = urlsplit(url).path.split("/")
+    return next((part for part in parts if part.startswith("b2_")), "an answer")
 
 
 class _Http(B2Http):  # type: ignore[misc] # b2sdk has no types

@@ -264,9 +264,14 @@ class Store:
 
     def folders(self, prefix: str) -> tuple[str, ...]:
         """Return the names of the folders in the folder ``prefix``, without slashes."""
-        with _translated(f"listing of {prefix}"):
+
+        def listed() -> set[str]:
             below = self._bucket.ls(f"{prefix}/", latest_only=False)
-            found = {folder for _, folder in below if folder is not None}
+            return {folder for _, folder in below if folder is not None}
+
+        with _translated(f"listing of {prefix}"):
+            again = patiently("b2_list_file_versions", f"folders of {prefix}")
+            found: set[str] = again(listed)
         return tuple(sorted(folder.removeprefix(f"{prefix}/").rstrip("/") for folder in found))
 
     def get(self, name: str, file_id: str) -> bytes:
