@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backup.bucket.layout import Backup, Place
-    from backup.bucket.store import Store, StoredObject
+    from backup.bucket.store import Store
+    from backup.bucket.versions import StoredObject
     from backup.settings import Settings
 
 AT_ONCE = 4  # manifests that are read beside each other: each waits for B2, then for gpg

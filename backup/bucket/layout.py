@@ -25,7 +25,7 @@ from backup.registry import DAILY, MONTHLY
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from backup.bucket.store import StoredObject
+    from backup.bucket.versions import StoredObject
 
 DAY_MS = 86_400_000
 DUMP = ".dump.zst.gpg"

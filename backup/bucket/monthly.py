@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from backup.bucket.catalogue import Catalogue, Chosen
     from backup.bucket.layout import Backup, Place
-    from backup.bucket.store import Store, StoredObject
+    from backup.bucket.store import Store
+    from backup.bucket.versions import StoredObject
     from backup.registry import Entry
 
 log = get_logger(__name__)

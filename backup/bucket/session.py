@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,20 @@ from urllib.parse import urlsplit
 
 import requests
 from b2sdk.v3 import B2Api, B2Http, B2HttpApiConfig, B2Session, InMemoryAccountInfo
-from b2sdk.v3.exception import B2ConnectionError, InvalidAuthToken, Unauthorized
+from b2sdk.v3.exception import (
+    B2ConnectionError,
+    B2Error,
+    CapExceeded,
+    InvalidAuthToken,
+    Unauthorized,
+)
+from requests.exceptions import RequestException
 
 from backup.deadline import left, waiting_for
+from frame.failure import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 CONNECT_SECONDS = 46.0  # four retransmissions of TCP; for a block that is sent too
 ANSWER_SECONDS = 128.0  # until an answer begins or goes on
@@ -117,3 +126,20 @@ def new_api() -> tuple[Any, Requests]:
     # Its own look at the clock ends a call whose answer has no Date, and at ten minutes only.
     config = B2HttpApiConfig(http_session_factory=lambda: http, install_clock_skew_hook=False)
     return _Api(InMemoryAccountInfo(), api_config=config), http
+
+
+def _b2_error(doing: str, error: Exception) -> Failure:
+    words = " ".join(str(error).split())[-300:]
+    hint = "Look at the B2 key's rights and expiry, the bucket's name and the way to the realm."
+    if isinstance(error, CapExceeded) or "cap_exceeded" in words:
+        hint = "Raise this cap of the B2 account, or wait until it begins again at 00:00 UTC."
+    return Failure(f"{doing} failed: {type(error).__name__}: {words}", hint)
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Raise :class:`Failure` where B2, or the way to it, refuses what is ``doing`` inside."""
+    try:
+        yield
+    except (B2Error, RequestException) as error:
+        raise _b2_error(doing, error) from error

@@ -8,18 +8,17 @@ whole, a lost answer of a small upload leaves two versions) is dealt with here a
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from b2sdk.v3.exception import B2Error, CapExceeded, Conflict
+from b2sdk.v3.exception import B2Error, Conflict
 from requests.exceptions import RequestException
 
 from backup.bucket.download import Download
 from backup.bucket.patience import patiently
-from backup.bucket.session import new_api
+from backup.bucket.session import new_api, translated
 from backup.bucket.upload import LargeFile, put_small, read_parts, unfinished_files
+from backup.bucket.versions import StoredObject, first_of_each, stored
 from backup.deadline import clean_up
 from frame.failure import Failure
 from frame.log import get_logger
@@ -34,48 +33,8 @@ if TYPE_CHECKING:
 LEFTOVERS_SECONDS = 60.0  # that B2 may not cancel what a killed run left, before the backup goes on
 CLOCK_SECONDS = 300.0  # that this host's clock may differ from B2's
 PAGE = 10_000  # versions that one answer lists: B2's most
-LARGE = "none"  # what B2 tells as the SHA-1 of a large file
 
 log = get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class StoredObject:
-    """One version of one object in the bucket; times are in milliseconds since 1970.
-
-    ``hidden`` is when something newer of that name came before it: a mark, or another object.
-    ``sha1`` is B2's own, which a large file has not; ``twins`` are the ids of what lost answers had
-    uploaded once more.
-    """
-
-    name: str
-    file_id: str
-    size: int
-    uploaded: int
-    hidden: int | None = None
-    sha1: str | None = None
-    twins: tuple[str, ...] = ()
-
-    @property
-    def uploaded_at(self) -> datetime:
-        """When B2 took it, by B2's own clock."""
-        return datetime.fromtimestamp(self.uploaded / 1000, UTC)
-
-
-def _b2_error(doing: str, error: Exception) -> Failure:
-    words = " ".join(str(error).split())[-300:]
-    hint = "Look at the B2 key's rights and expiry, the bucket's name and the way to the realm."
-    if isinstance(error, CapExceeded) or "cap_exceeded" in words:
-        hint = "Raise this cap of the B2 account, or wait until it begins again at 00:00 UTC."
-    return Failure(f"{doing} failed: {type(error).__name__}: {words}", hint)
-
-
-@contextmanager
-def _translated(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except (B2Error, RequestException) as error:
-        raise _b2_error(doing, error) from error
 
 
 class Store:
@@ -119,17 +78,17 @@ class Store:
         parts = read_parts(source, plan)
         begun = list(islice(parts, 2))
         if len(begun) < 2:  # noqa: PLR2004 - B2 makes no large file of one part
-            stored = self.put(name, b"".join(begun), content_type="application/octet-stream")
-            self._told(stored.size)
-            return stored
+            small = self.put(name, b"".join(begun), content_type="application/octet-stream")
+            self._told(small.size)
+            return small
         large = LargeFile(self._session, self._bucket.id_, name, plan)
         self._begun.add(name)
-        with _translated(f"upload of {name}"):
+        with translated(f"upload of {name}"):
             version = large.upload(chain(_drained(begun), parts), self._told)
         if large.starts > 1:
             self.cancel_unfinished(name)
         self._begun.discard(name)
-        return _stored(version)
+        return stored(version)
 
     @contextmanager
     def tidied(self) -> Iterator[None]:
@@ -180,8 +139,8 @@ class Store:
 
     def put(self, name: str, data: bytes, content_type: str = "application/json") -> StoredObject:
         """Upload a small object, patiently: a manifest is the end of hours of work."""
-        with _translated(f"upload of {name}"):
-            return _stored(put_small(self._session, self._bucket.id_, name, data, content_type))
+        with translated(f"upload of {name}"):
+            return stored(put_small(self._session, self._bucket.id_, name, data, content_type))
 
     def copy(self, file_id: str, name: str, size: int) -> None:
         """Copy one version to the object ``name`` inside the bucket; no byte of it comes here.
@@ -196,7 +155,7 @@ class Store:
                 self._bucket.copy(file_id, name, offset=0, length=size)
 
         self._begun.add(name)
-        with _translated(f"copy to {name}"):
+        with translated(f"copy to {name}"):
             patiently("b2_copy_file", f"copy to {name}")(copy)
         self._begun.discard(name)
 
@@ -216,7 +175,7 @@ class Store:
         return f"{retention.mode.value}, {retention.period.duration} {retention.period.unit}"
 
     def _fresh(self, what: str) -> Any:
-        with _translated(f"reading {what}"):
+        with translated(f"reading {what}"):
             return patiently("b2_list_buckets", what)(self._bucket.get_fresh_state)
 
     def set_lifecycle_rules(self, rules: Sequence[dict[str, Any]], revision: int) -> None:
@@ -230,7 +189,7 @@ class Store:
                 if not all(_holds(rule, there) for rule in rules):
                     raise
 
-        with _translated("setting the lifecycle rules"):
+        with translated("setting the lifecycle rules"):
             patiently("b2_update_bucket", "the lifecycle rules")(update)
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
@@ -239,16 +198,9 @@ class Store:
         Names are used once, so a younger version is a retry's twin or somebody's overwriting; a
         hidden object still counts, because the writer's key can hide.
         """
-        versions: dict[str, list[Any]] = {}
-        with _translated(f"listing of {prefix}"):
-            for version in self._versions(f"{prefix}/"):
-                if version["action"] in ("upload", "hide"):
-                    versions.setdefault(version["fileName"], []).append(version)
-        for of_name in versions.values():
-            uploads = [version for version in of_name if version["action"] == "upload"]
-            if uploads:
-                first = min(uploads, key=lambda version: int(version["uploadTimestamp"]))
-                yield _stored(first, of_name)
+        with translated(f"listing of {prefix}"):
+            versions = list(self._versions(f"{prefix}/"))
+        yield from first_of_each(versions)
 
     def _versions(self, prefix: str) -> Iterator[Any]:
         again = patiently("b2_list_file_versions", f"listing of {prefix}")
@@ -269,19 +221,19 @@ class Store:
             below = self._bucket.ls(f"{prefix}/", latest_only=False)
             return {folder for _, folder in below if folder is not None}
 
-        with _translated(f"listing of {prefix}"):
+        with translated(f"listing of {prefix}"):
             again = patiently("b2_list_file_versions", f"folders of {prefix}")
             found: set[str] = again(listed)
         return tuple(sorted(folder.removeprefix(f"{prefix}/").rstrip("/") for folder in found))
 
     def get(self, name: str, file_id: str) -> bytes:
         """Return the bytes of a small object."""
-        with _translated(f"download of {name}"):
+        with translated(f"download of {name}"):
             return Download(self._session, name, file_id).whole()
 
     def stream(self, name: str, file_id: str) -> Generator[bytes]:
         """Yield the bytes of one version in their order. Raises :class:`Failure`."""
-        with _translated(f"download of {name}"):
+        with translated(f"download of {name}"):
             for data in Download(self._session, name, file_id).ranges():
                 self._told(len(data))
                 yield data
@@ -295,35 +247,6 @@ def _holds(rule: dict[str, Any], there: Sequence[dict[str, Any]]) -> bool:
 def _drained(parts: list[bytearray]) -> Iterator[bytearray]:
     while parts:
         yield parts.pop(0)
-
-
-def _stored(version: Any, others: Sequence[Any] = ()) -> StoredObject:
-    """Return a version as B2 tells of it; ``others`` of its name may hide it."""
-    uploaded = int(version["uploadTimestamp"])
-    later = [
-        int(other["uploadTimestamp"])
-        for other in others
-        if int(other["uploadTimestamp"]) > uploaded and not _is_twin(version, other)
-    ]
-    return StoredObject(
-        str(version["fileName"]),
-        str(version["fileId"]),
-        int(version["contentLength"]),
-        uploaded,
-        min(later, default=None),
-        None if version["contentSha1"] in (None, LARGE) else str(version["contentSha1"]),
-        tuple(
-            str(other["fileId"])
-            for other in others
-            if other["fileId"] != version["fileId"] and _is_twin(version, other)
-        ),
-    )
-
-
-def _is_twin(version: Any, other: Any) -> bool:
-    """Tell whether a lost answer had ``version`` uploaded once more."""
-    sha1 = version["contentSha1"]
-    return bool(other["action"] == "upload" and other["contentSha1"] == sha1 and sha1 != LARGE)
 
 
 def _check_clock(store: Store, *, refuse: bool) -> None:
@@ -359,10 +282,10 @@ def open_store(
     api, http = new_api()
     secret = key.key.get_secret_value()
     try:
-        with _translated(f"authorisation at {settings.b2_realm}"):
+        with translated(f"authorisation at {settings.b2_realm}"):
             authorise = patiently("b2_authorize_account", f"authorisation at {settings.b2_realm}")
             authorise(api.authorize_account, key.key_id, secret, realm=settings.b2_realm)
-        with _translated(f"opening bucket {settings.bucket}"):
+        with translated(f"opening bucket {settings.bucket}"):
             bucket: Any = patiently("b2_list_buckets", f"bucket {settings.bucket}")(
                 api.get_bucket_by_name, settings.bucket
             )

@@ -22,7 +22,8 @@ from frame.log import get_logger
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from backup.bucket.store import Store, StoredObject
+    from backup.bucket.store import Store
+    from backup.bucket.versions import StoredObject
     from backup.openpgp.signature import Signer, Signers
 
 DRILL = "restore-drill"  # whose key signs the reports, among the signers

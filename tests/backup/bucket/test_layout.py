@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from backup.bucket.layout import dump_name, manifest_name, merged, new_id, pair
-from backup.bucket.store import StoredObject
+from backup.bucket.versions import StoredObject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
