@@ -121,8 +121,7 @@ def test_a_database_of_each_version_is_backed_up_and_comes_back_equal(
     copy(major, source, target, tmp_path / "dump")
     restored = PostgresUri(target, "the copy")
     assert compare(manifest, restored, 2, programs_of(major)) == []
-    pages = damage(programs_of(major), restored, 2)
-    assert not pages or 'extension "amcheck" is not available' in pages[0]  # of one wheel
+    assert damage(programs_of(major), restored, 2) == []
     make(target, "DROP INDEX people_fixed_idx", "UPDATE parted SET b = 'c' WHERE a = 1")
     assert compare(manifest, restored, 2, programs_of(major)) == [
         "public.parted_1 has 9 rows as expected, but not the same",
@@ -131,7 +130,11 @@ def test_a_database_of_each_version_is_backed_up_and_comes_back_equal(
     first = first_statements(made)
     theirs = {said for each, said in first.items() if each.startswith("pg_")}
     assert theirs == {"SELECT pg_catalog.set_config('search_path', '', false);"}
-    assert {each.partition(" ")[0] for each in first} >= {"pg_dump", "pg_restore", "pg_amcheck"}
+    with psycopg.connect(target) as connection:
+        amcheck = "SELECT FROM pg_available_extensions WHERE name = 'amcheck'"
+        at_hand = connection.execute(amcheck).fetchone() is not None  # not of every wheel
+    programs = {"pg_dump", "pg_restore", *(["pg_amcheck"] if at_hand else [])}
+    assert {each.partition(" ")[0] for each in first if each.startswith("pg_")} == programs
     ours = {said for each, said in first.items() if each.startswith("harmattan-")}
     assert ours == {"SET search_path = pg_catalog, pg_temp", *theirs}
 
