@@ -106,7 +106,7 @@ job "backup-monthly" {
     task "copy" {
       driver       = "docker"
       user         = "50001:50001"
-      kill_timeout = "90s" # cancelling an unfinished copy is bounded at 60 s
+      kill_timeout = "90s" # cancelling an unfinished copy and all other clean-up is bounded at 30 s
 
       vault {
         role         = "backup-monthly"

@@ -149,7 +149,7 @@ job "backup-snapshot" {
     task "backup" {
       driver       = "docker"
       user         = "50001:50001"
-      kill_timeout = "90s" # cancelling the unfinished upload is bounded at 60 s
+      kill_timeout = "90s" # cancelling the unfinished upload and all other clean-up is bounded at 30 s
 
       vault {
         role         = "backup-${var.snapshot}"

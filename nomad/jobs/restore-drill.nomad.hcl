@@ -230,7 +230,7 @@ job "restore-drill" {
     task "drill" {
       driver       = "docker"
       user         = "50001:50001"
-      kill_timeout = "30s" # the scratch directory is removed, the report kept
+      kill_timeout = "45s" # the scratch directory is removed, the report kept: bounded at 30 s
 
       vault {
         role         = local.id
