@@ -20,7 +20,7 @@ class TableContents(BaseModel):
     table: str
     rows: int | None = Field(ge=0, description="None: could not be counted")
     digest: str | None = Field(
-        default=None, description="of backup.postgres.digests; None: counted only"
+        default=None, description="of backup.source.digests; None: counted only"
     )
     unproved: str | None = Field(
         default=None,

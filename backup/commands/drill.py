@@ -11,13 +11,13 @@ import typer
 
 from backup.commands.app import CORES, Jobs, Timeout, app, out, parse_moment, read_settings
 from backup.deadline import clean_up, limited
-from backup.postgres.scratch_server import server_directory
-from backup.postgres.supervisor import sweep_data
 from backup.proof.alerts import Alerts
 from backup.proof.drill import DrillStopped, run_drill
 from backup.proof.report import CopyCheck, DrillResult, drill_table
 from backup.registry import load_registry
-from backup.scratch import sweep
+from backup.scratch.directory import sweep
+from backup.scratch.server import server_directory
+from backup.scratch.supervisor import sweep_data
 from frame.output import AsJson
 from frame.progress import progress
 

@@ -29,11 +29,11 @@ from backup.kinds.database import place_of
 from backup.kinds.database import restore as restore_database
 from backup.openpgp.crypt import private_key
 from backup.postgres.connection import PostgresUri
-from backup.postgres.findings import refuse
-from backup.postgres.restoration import Encrypted, look
-from backup.postgres.target import Wanted
-from backup.restore import extract
-from backup.restore import verify as verify_backup
+from backup.restoration.findings import refuse
+from backup.restoration.steps import Encrypted, look
+from backup.restoration.target import Wanted
+from backup.restoration.unpack import extract
+from backup.restoration.unpack import verify as verify_backup
 from backup.settings import DRILL_KEY, read_text
 from frame.application import exit_codes
 from frame.failure import WrongUse

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backup.bucket.catalogue import Chosen
-    from backup.postgres.findings import Finding
-    from backup.postgres.restoration import Restored
+    from backup.restoration.findings import Finding
+    from backup.restoration.steps import Restored
 
 IN_PART = 3  # the exit code of a restore whose missing objects are listed
 _STYLES = {"good": None, "note": "yellow", "blocks": "bold red"}

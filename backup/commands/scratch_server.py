@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from backup.commands.app import app
-from backup.postgres.confinement import check_border, shut_in
-from backup.postgres.supervisor import Place, Supervisor
+from backup.scratch.confinement import check_border, shut_in
+from backup.scratch.supervisor import Place, Supervisor
 from backup.settings import Settings
 from frame.failure import ExitCode, Stopped
 

@@ -12,8 +12,8 @@ from backup.cluster import check_snapshot
 from backup.kinds.origin import Origin, Proof
 from backup.pipeline import Stage
 from backup.postgres.connection import plain_environment
-from backup.restore import extract
-from backup.scratch import private_directory
+from backup.restoration.unpack import extract
+from backup.scratch.directory import private_directory
 from backup.settings import Settings
 
 if TYPE_CHECKING:

@@ -14,16 +14,16 @@ from backup.kinds.origin import Origin, Proof
 from backup.manifest import Gap
 from backup.pipeline import ChildFailed, Stage
 from backup.postgres.connection import KEEPALIVES, source_uri
-from backup.postgres.gaps import find_gaps
 from backup.postgres.programs import program_version, programs, server_major
-from backup.postgres.restoration import Encrypted, Place, Restored
-from backup.postgres.restoration import restore as restore_in_steps
-from backup.postgres.schema import fingerprints
-from backup.postgres.scratch_server import scratch_server
-from backup.postgres.snapshot import exclusive, exported_snapshot
-from backup.postgres.target import Wanted
-from backup.postgres.watch import DUMP, PROOF, SCHEMA
 from backup.registry import Database
+from backup.restoration.steps import Encrypted, Place, Restored
+from backup.restoration.steps import restore as restore_in_steps
+from backup.restoration.target import Wanted
+from backup.scratch.server import scratch_server
+from backup.source.gaps import find_gaps
+from backup.source.schema import fingerprints
+from backup.source.snapshot import exclusive, exported_snapshot
+from backup.source.watch import DUMP, PROOF, SCHEMA
 from frame.failure import WrongUse
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from backup.manifest import Manifest, SchemaObject
     from backup.openpgp.crypt import Keyring
     from backup.postgres.connection import PostgresUri
-    from backup.postgres.roles import Roles
-    from backup.postgres.snapshot import Snapshot
     from backup.registry import Entry
+    from backup.restoration.roles import Roles
     from backup.settings import Settings
+    from backup.source.snapshot import Snapshot
     from frame.failure import Failure
 
 WORDS = "an archive of pg_dump"

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from backup.kinds.origin import Origin, Proof
 from backup.pipeline import Stage, run_tool
 from backup.postgres.connection import source_uri
-from backup.postgres.lease import Needs
 from backup.postgres.programs import VERSION_UNIT, program_version, programs, server_major
-from backup.postgres.roles import Roles, differences, make_roles, parse_roles
-from backup.postgres.scratch_server import scratch_server
-from backup.postgres.snapshot import describe, exclusive, roles_of_server
 from backup.registry import load_registry
-from backup.restore import extract
-from backup.scratch import private_directory
+from backup.restoration.roles import Roles, differences, make_roles, parse_roles
+from backup.restoration.unpack import extract
+from backup.scratch.directory import private_directory
+from backup.scratch.lease import Needs
+from backup.scratch.server import scratch_server
+from backup.source.snapshot import describe, exclusive, roles_of_server
 from frame.failure import Failure
 from frame.log import get_logger
 

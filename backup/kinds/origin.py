@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from backup.loading.load import Slow
     from backup.pipeline import Stage
-    from backup.postgres.load import Slow
-    from backup.timings import Timings
+    from backup.restoration.timings import Timings
     from frame.failure import Failure
 
 

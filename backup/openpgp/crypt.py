@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from backup.openpgp.key import Key, parse_keys
 from backup.pipeline import ChildFailed, Pipeline, Stage, run_tool
 from backup.postgres.connection import plain_environment
-from backup.scratch import MORE_ROOM, private_directory
+from backup.scratch.directory import MORE_ROOM, private_directory
 from frame.failure import Failure, WrongUse
 
 if TYPE_CHECKING:

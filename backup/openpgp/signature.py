@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 from backup.openpgp.crypt import GPG, KEYRINGS, Keyring, private_key, public_keys
 from backup.pipeline import ChildFailed, run_tool
 from backup.postgres.connection import plain_environment
-from backup.scratch import private_directory
+from backup.scratch.directory import private_directory
 from backup.settings import SIGNERS, read_json
 from frame.failure import Failure, WrongUse
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backup.proof.report import CopyCheck
-from backup.restore import verify
+from backup.restoration.unpack import verify
 from frame.failure import Failure
 from frame.log import get_logger
 

@@ -18,8 +18,8 @@ from backup.proof.copies import check_copy
 from backup.proof.history import notices
 from backup.proof.kept import drill_signer, keep_report
 from backup.proof.report import PROMISE_SECONDS, CopyCheck, DrillReport, DrillResult, SlowObject
+from backup.restoration.timings import Timings
 from backup.settings import DRILL_KEY, Settings
-from backup.timings import Timings
 from frame.failure import Failure, Stopped
 from frame.log import get_logger
 from frame.version import own_version

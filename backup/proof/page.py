@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backup.proof.report import DrillReport
-    from backup.timings import Timings
+    from backup.restoration.timings import Timings
 
 WIDTH, HEIGHT = 880, 320  # of the chart, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 12, 36

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, computed_field
 from rich.console import Group
 from rich.text import Text
 
-from backup.timings import Timings
+from backup.restoration.timings import Timings
 from frame.output import table
 
 if TYPE_CHECKING:

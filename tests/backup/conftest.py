@@ -24,9 +24,9 @@ from backup.bucket.layout import manifest_name
 from backup.dump import run_backup
 from backup.openpgp.crypt import manifest_recipients
 from backup.openpgp.signature import signer
-from backup.postgres.contents import list_tables
 from backup.registry import Database
 from backup.settings import Settings
+from backup.source.contents import list_tables
 from standins.b2_server.endpoint import b2_endpoint
 from tests.conftest import PG_ROOT
 

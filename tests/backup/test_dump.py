@@ -19,7 +19,7 @@ from backup.dump import run_backup
 from backup.manifest import Manifest
 from backup.openpgp.crypt import private_key
 from backup.postgres.connection import PostgresUri
-from backup.postgres.snapshot import exclusive
+from backup.source.snapshot import exclusive
 from frame.failure import ExitCode, Failure, WrongUse
 from tests.backup.conftest import (
     PASSWORD,
@@ -222,7 +222,7 @@ def test_a_backup_that_no_longer_gives_way_says_so_in_its_manifest(
     slow: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backup.attempt.SHARE_TO_GIVE_WAY", 0)
-    monkeypatch.setattr("backup.postgres.watch.OTHERS_PATIENCE", 1)
+    monkeypatch.setattr("backup.source.watch.OTHERS_PATIENCE", 1)
     with closing(psycopg.connect(slow.source, autocommit=True)) as migrator:
         waiting = Timer(2, migrator.execute, ["ALTER TABLE blobs ADD COLUMN w int"])
         waiting.start()

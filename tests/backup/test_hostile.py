@@ -14,10 +14,10 @@ import pytest
 
 from backup.dump import run_backup
 from backup.manifest import TableContents
-from backup.postgres import comparison
 from backup.postgres.connection import PostgresUri
-from backup.postgres.contents import list_tables
-from backup.postgres.digests import SETTINGS, look, take
+from backup.restoration import comparison
+from backup.source.contents import list_tables
+from backup.source.digests import SETTINGS, look, take
 from tests.conftest import PG_BIN
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 
 from backup.bucket.catalogue import open_catalogue
 from backup.openpgp.crypt import private_key
-from backup.restore import verify
+from backup.restoration.unpack import verify
 from tests.backup.conftest import add_megabytes, descendants, eventually, program
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
-from backup import scratch
 from backup.__main__ import app
 from backup.dump import run_backup
+from backup.scratch import directory as scratch
 from tests.backup.conftest import ROOT, make_key
 
 if TYPE_CHECKING:

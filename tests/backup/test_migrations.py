@@ -20,9 +20,9 @@ import pytest
 from backup.bucket.store import open_store
 from backup.dump import run_backup
 from backup.openpgp.crypt import private_key
-from backup.postgres.comparison import compare
 from backup.postgres.connection import PostgresUri
-from backup.restore import unpack
+from backup.restoration.comparison import compare
+from backup.restoration.unpack import unpack
 from tests.backup.conftest import add_megabytes
 from tests.conftest import PG_BIN
 

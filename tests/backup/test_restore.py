@@ -20,9 +20,9 @@ from backup.dump import run_backup
 from backup.kinds.database import restore
 from backup.openpgp.crypt import private_key
 from backup.postgres.connection import PostgresUri
-from backup.postgres.restoration import Encrypted, Restored
-from backup.postgres.target import Wanted
-from backup.restore import verify
+from backup.restoration.steps import Encrypted, Restored
+from backup.restoration.target import Wanted
+from backup.restoration.unpack import verify
 from frame.failure import Failure, WrongUse
 from tests.backup.conftest import (
     SERVER,

@@ -12,8 +12,8 @@ import pytest
 
 from backup.dump import run_backup
 from backup.manifest import Manifest
-from backup.postgres.comparison import compare, damage
 from backup.postgres.connection import PostgresUri
+from backup.restoration.comparison import compare, damage
 from frame.failure import Failure
 from tests.backup.clusters import Cluster, cluster, make_root, programs_of
 from tests.conftest import PG_BIN, PG_ROOT

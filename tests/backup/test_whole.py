@@ -11,10 +11,10 @@ import pytest
 from psycopg import sql
 
 from backup.dump import run_backup
-from backup.postgres.comparison import compare_tables
 from backup.postgres.connection import PostgresUri
-from backup.postgres.contents import LARGE_OBJECTS
-from backup.postgres.inventory import Inventory
+from backup.restoration.comparison import compare_tables
+from backup.source.contents import LARGE_OBJECTS
+from backup.source.inventory import Inventory
 from frame.failure import Failure
 from tests.ingest import torture
 

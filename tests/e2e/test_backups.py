@@ -22,7 +22,7 @@ from backup.bucket.catalogue import open_catalogue
 from backup.bucket.layout import daily_folder
 from backup.bucket.store import open_store
 from backup.registry import load_registry
-from backup.scratch import PREFIX
+from backup.scratch.directory import PREFIX
 from backup.settings import B2_KEY, DRILL_KEY, REGISTRY, SIGNERS
 from frame.failure import Failure
 from scripts import launches

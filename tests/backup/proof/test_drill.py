@@ -10,9 +10,9 @@ from backup.dump import run_backup
 from backup.kinds import database as kind
 from backup.kinds.origin import Proof
 from backup.pipeline import Stage
-from backup.postgres import comparison
 from backup.postgres.connection import PostgresUri
 from backup.proof.drill import result
+from backup.restoration import comparison
 from tests.backup.conftest import SERVER, House, OpenPgpKey, database_entry, publish
 from tests.conftest import PG_BIN
 

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from backup.proof.page import human_seconds, page
 from backup.proof.report import DrillReport, DrillResult, SlowObject
-from backup.timings import Timings
+from backup.restoration.timings import Timings
 from tests.browser import SCREENSHOTS, launched
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from backup.proof.report import (
     human_age,
     human_bytes,
 )
-from backup.timings import Timings
+from backup.restoration.timings import Timings
 
 NOW = datetime(2026, 11, 21, 5, tzinfo=UTC)
 

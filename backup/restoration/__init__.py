@@ -1,0 +1,1 @@
+"""One restore, for people and the drill: look first, bring back, compare."""

@@ -1,0 +1,175 @@
+"""What a restore would meet, asked before a byte of the dump is downloaded.
+
+What follows from it is decided in :mod:`backup.restoration.findings`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from backup.openpgp.opening import why_ring_is_closed
+from backup.postgres.programs import VERSION_UNIT, majors
+from backup.restoration.target import CONTENTS
+from frame.failure import Failure, WrongUse
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import psycopg
+
+    from backup.manifest import Manifest
+    from backup.openpgp.crypt import Keyring
+    from backup.postgres.connection import PostgresUri
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+SERVER = """
+SELECT current_setting('server_version_num')::int, current_user, rolsuper, rolcreatedb,
+       rolcreaterole,
+       current_setting('max_connections')::int
+         - current_setting('superuser_reserved_connections')::int
+         - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::int,
+       EXISTS (SELECT FROM pg_collation WHERE collprovider = 'i'),
+       pg_char_to_encoding(%s) >= 0
+FROM pg_roles WHERE rolname = current_user
+"""
+DATABASE = """
+SELECT pg_encoding_to_char(encoding), datcollate, datctype, pg_has_role(datdba, 'USAGE'),
+       (SELECT count(*) FROM pg_stat_activity a WHERE a.datname = d.datname
+                                                AND pid <> pg_backend_pid())::int
+FROM pg_database d WHERE datname = %s
+"""
+LOCALES = """
+SELECT collcollate FROM pg_collation WHERE collprovider = 'c' AND collcollate <> ''
+UNION SELECT datcollate FROM pg_database UNION SELECT datctype FROM pg_database
+"""
+EXTENSIONS = "SELECT name, array_agg(version) FROM pg_available_extension_versions GROUP BY name"
+RELATIONS = """
+SELECT nspname || '.' || relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+"""
+
+
+@dataclass(frozen=True)
+class Existing:
+    """The target database, where it is there already."""
+
+    encoding: str
+    collate: str
+    ctype: str
+    mine: bool
+    others: int  # sessions in it
+    contents: tuple[str, ...] = ()  # the first few things in it
+    relations: frozenset[str] = frozenset()  # as schema.name
+
+
+@dataclass(frozen=True)
+class Server:
+    """The target's server, and what this login may do on it."""
+
+    version: int  # server_version_num
+    user: str
+    superuser: bool
+    createdb: bool
+    createrole: bool
+    free_sessions: int
+    icu: bool
+    knows_encoding: bool
+    roles: frozenset[str] = frozenset()
+    tablespaces: frozenset[str] = frozenset()
+    locales: frozenset[str] = frozenset()
+    extensions: dict[str, frozenset[str]] = field(default_factory=dict)  # versions to be had
+    database: Existing | None = None
+
+    @property
+    def major(self) -> int:
+        """The major version."""
+        return self.version // VERSION_UNIT
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that was asked. ``server`` is why there is no answer, or None where none is needed."""
+
+    closed: tuple[str, str] | None  # why the key does not open the dump, and the way out
+    signed: bool
+    free: int  # bytes on the scratch disk
+    clients: tuple[int, ...]  # major versions
+    server: Server | Failure | None
+
+
+def gather(
+    manifest: Manifest,
+    ring: Keyring,
+    target: PostgresUri | None,
+    place: tuple[Path, Path],
+    *,
+    signed: bool,
+) -> Facts:
+    """Ask key, disk, programs and server. ``place`` is the scratch directory, and BACKUP_PG_ROOT.
+
+    Without ``target`` the dump goes to a file in that directory.
+    """
+    scratch, root = place
+    server: Server | Failure | None = None
+    if target is not None:
+        try:
+            server = _ask(target, manifest)
+        except Failure as failure:
+            server = failure
+    return Facts(
+        why_ring_is_closed(ring, manifest.recipients),
+        signed,
+        _free(scratch),
+        majors(root),
+        server,
+    )
+
+
+def _free(directory: Path) -> int:
+    try:
+        return shutil.disk_usage(directory).free
+    except OSError as error:
+        raise WrongUse(
+            f"no directory can be made in {directory}: {error.strerror}",
+            hint="Create it, or name another; it needs room for the plain dump.",
+        ) from error
+
+
+def _ask(target: PostgresUri, manifest: Manifest) -> Server:
+    name = target.database()
+    with target.in_database("postgres").connect("look") as connection:
+        ((version, user, superuser, createdb, createrole, free, icu, encoding),) = (
+            connection.execute(SERVER, [manifest.server.encoding])
+        )
+        there = connection.execute(DATABASE, [name]).fetchone()
+        server = Server(
+            version,
+            user,
+            superuser,
+            createdb,
+            createrole,
+            free,
+            icu,
+            encoding,
+            roles=_names(connection, "SELECT rolname FROM pg_roles"),
+            tablespaces=_names(connection, "SELECT spcname FROM pg_tablespace"),
+            locales=_names(connection, LOCALES),
+            extensions={
+                extension: frozenset(versions)
+                for extension, versions in connection.execute(EXTENSIONS)
+            },
+        )
+    if there is None:
+        return server
+    with target.connect("look") as connection:
+        contents = tuple(what for (what,) in connection.execute(CONTENTS))
+        encoding, collate, ctype, mine, others = there
+        relations = _names(connection, RELATIONS)
+        database = Existing(encoding, collate, ctype, mine, others, contents, relations)
+    return replace(server, database=database)
+
+
+def _names(connection: Connection, query: str) -> frozenset[str]:
+    return frozenset(name for (name,) in connection.execute(query.encode()))
