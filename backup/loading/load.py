@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, LiteralString
 
 from backup.loading.archive import read_archive
+from backup.loading.collisions import objects_there, refuse_collisions
 from backup.loading.loader import Loader
 from backup.loading.offsets import write_offsets
 from backup.loading.selection import (
@@ -21,6 +22,7 @@ from backup.loading.selection import (
     named,
     of_tables,
     with_schemas,
+    without_comments_on_extensions,
     without_roles,
     without_tables,
 )
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from backup.loading.archive import Archive, Entry
+    from backup.loading.collisions import Object
     from backup.loading.words import Listener
     from backup.manifest import Manifest
     from backup.postgres.connection import PostgresUri
@@ -41,9 +44,9 @@ SLOWEST = 5  # entries that are told of
 # Messages are read whatever their language, but best in English; who is no superuser cannot choose.
 _SERVER: LiteralString = """
 SELECT (SELECT array_agg(nspname::text) FROM pg_namespace),
-       (SELECT array_agg(rolname::text) FROM pg_roles),
-       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
-       AND current_setting('lc_messages') !~ '^(C|POSIX|en_.*|)$'
+       (SELECT array_agg(rolname::text) FROM pg_roles), rolsuper,
+       current_setting('lc_messages') ~ '^(C|POSIX|en_.*|)$'
+FROM pg_roles WHERE rolname = current_user
 """
 
 
@@ -90,7 +93,9 @@ class Loaded:
 class _Server:
     schemas: frozenset[str]
     roles: frozenset[str]
-    may_speak_english: bool
+    superuser: bool
+    speaks_english: bool
+    objects: frozenset[Object]
 
 
 def named_tables(manifest: Manifest, texts: Sequence[str]) -> tuple[Name, ...]:
@@ -104,13 +109,18 @@ def load(pg_bin: Path, plain: Path, target: PostgresUri, wanted: Wanted) -> Load
     """Load the archive ``plain`` into the target database as ``wanted``.
 
     With one job it is one transaction, unless ``wanted.keep_going``; with more, a failure leaves
-    the target half full. Raises Failure, with the server's own line and no value of a row.
+    the target half full. Nothing is loaded over what is there already. Raises Failure, with the
+    server's own line and no value of a row.
     """
     began = time.monotonic()
     archive = read_archive(plain)
     server = _look_at(target)
     selection = select(archive, wanted, server.schemas, server.roles)
-    loader = Loader(pg_bin, plain, target, wanted, archive, server.may_speak_english)
+    if not server.superuser:
+        selection = without_comments_on_extensions(selection)
+    refuse_collisions(selection.entries, server.objects, target.database())
+    may_speak_english = server.superuser and not server.speaks_english
+    loader = Loader(pg_bin, plain, target, wanted, archive, may_speak_english)
     first, last = event_triggers_last(selection)
     if wanted.whole or wanted.schema:
         listeners = [loader.load((*first, *last))]
@@ -158,8 +168,9 @@ def _named(known: Iterable[Name], texts: Sequence[str], where: str) -> tuple[Nam
 
 def _look_at(target: PostgresUri) -> _Server:
     with target.connect("load") as connection:
-        ((schemas, roles, may_speak_english),) = connection.execute(_SERVER).fetchall()
-    return _Server(frozenset(schemas), frozenset(roles), may_speak_english)
+        ((schemas, roles, superuser, english),) = connection.execute(_SERVER).fetchall()
+        there = objects_there(connection)
+    return _Server(frozenset(schemas), frozenset(roles), superuser, english, there)
 
 
 def _outcome(listeners: list[Listener], archive: Archive, selection: Selection) -> Loaded:

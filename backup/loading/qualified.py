@@ -35,6 +35,16 @@ def qualified_names(statement: str) -> Iterator[Name]:
         yield tokens[place].name, tokens[place + 2].name
 
 
+def inherited(statement: str) -> tuple[Name, ...]:
+    """Return the tables that the table of a CREATE TABLE inherits from."""
+    tokens = [token for token in all_tokens(statement) if token.kind != "space"]
+    for place in range(1, len(tokens) - 1):
+        before, word, behind = tokens[place - 1 : place + 2]
+        if word.is_word("INHERITS") and behind.text == _FUNCTION and before.text == ")":
+            return tuple(qualified_names(statement[behind.at :].partition(";")[0]))
+    return ()
+
+
 def names_between(statement: str, after: str, until: Collection[str] = ()) -> tuple[str, ...]:
     """Return the names from the first word ``after`` to a word of ``until``, or to the end.
 

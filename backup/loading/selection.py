@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from backup.loading.archive import Entry, Section
-from backup.loading.qualified import moved, names_between, qualified_names, quoted
+from backup.loading.qualified import inherited, moved, names_between, qualified_names, quoted
 from backup.postgres.names import printable
 from frame.failure import Failure
 
@@ -43,8 +43,10 @@ class Named:
 
     @property
     def described(self) -> str:
-        """All three, as people read them: ``FK CONSTRAINT public.people people_fk``."""
-        return f"{self.kind} {'.'.join(filter(None, (self.schema_name, self.name)))}".strip()
+        """All three in one line, as people read them: ``FK CONSTRAINT public.people people_fk``."""
+        name = ".".join(filter(None, (self.schema_name, self.name)))
+        shown = "".join(each if each.isprintable() else " " for each in name)
+        return f"{self.kind} {shown}".strip()
 
 
 def named(entry: Entry) -> tuple[str, str, str]:
@@ -118,6 +120,19 @@ def without_roles(selection: Selection, roles: Collection[str]) -> Selection:
     return selection.without(reasons)
 
 
+def without_comments_on_extensions(selection: Selection) -> Selection:
+    """Return the selection as who does not own the extensions can restore it.
+
+    Each brings its comment itself.
+    """
+    kept = (
+        entry
+        for entry in selection.entries
+        if not (entry.kind == "COMMENT" and entry.name.startswith("EXTENSION "))
+    )
+    return replace(selection, entries=tuple(kept))
+
+
 def event_triggers_last(
     selection: Selection,
 ) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
@@ -138,8 +153,10 @@ def event_triggers_last(
 def in_schema(selection: Selection, schema: str) -> Selection:
     """Return the selection with its tables, and what is theirs, in another schema. Raises Failure.
 
-    Types, functions and tables that are not in the selection stay where they were. Planner
-    statistics that name the old schema are left out; ANALYZE makes them.
+    Types, functions and tables that are not in the selection stay where they were, and are to
+    notice nothing: a foreign key to one of these is left out and told, since its owner could then
+    delete no row, and a table that inherits from one is refused. Planner statistics that name the
+    old schema are left out; ANALYZE makes them.
     """
     names = [name for entry in selection.entries for name in _own_names(entry)]
     relations = [name for _, name in names]
@@ -149,6 +166,15 @@ def in_schema(selection: Selection, schema: str) -> Selection:
             hint="Restore one of the tables at a time, each into a schema of its own.",
         )
     known = frozenset(names)
+    _refuse_heirs(selection, known)
+    selection = selection.without(
+        {
+            entry.number: f"it points to {printable('.'.join(other))}, which stays where it is"
+            for entry in selection.entries
+            if entry.kind == "FK CONSTRAINT"
+            and (other := [*qualified_names(entry.sql)][1]) not in known
+        }
+    )
     return replace(
         selection,
         entries=tuple(
@@ -163,6 +189,23 @@ def in_schema(selection: Selection, schema: str) -> Selection:
             if entry.kind != "STATISTICS DATA"
         ),
     )
+
+
+def _refuse_heirs(selection: Selection, known: Collection[Name]) -> None:
+    """Raise Failure for tables whose rows a table that is not moved would show as its own."""
+    heirs = {
+        f"{entry.label} inherits from {printable('.'.join(parent))}"
+        for entry in selection.entries
+        if entry.kind in TABLES
+        for parent in inherited(entry.sql)
+        if parent not in known
+    }
+    if heirs:
+        raise Failure(
+            f"in another schema rows would show twice: {', '.join(sorted(heirs))}",
+            hint="Nothing was loaded. Name those tables by --table, too, or restore into another "
+            "database.",
+        )
 
 
 def with_schemas(selection: Selection, archive: Archive, there: Collection[str]) -> Selection:

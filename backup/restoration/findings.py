@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 State = Literal["good", "note", "blocks"]
 WITHOUT_LOCALE = ("C", "POSIX")
 ICU_SINCE, BUILTIN_SINCE = 15, 17  # major versions in which a database can have such a locale
+LISTED = 20  # names in one finding
 OWN_SESSIONS = 2  # of a restore beside its jobs: one that holds the database, one that looks
 
 
@@ -184,18 +185,20 @@ def _database(manifest: Manifest, wanted: Wanted, server: Server, name: str) -> 
 
 
 def _contents(manifest: Manifest, wanted: Wanted, there: Existing, name: str) -> Iterator[Finding]:
-    met = [] if wanted.beside else list(there.contents)
-    if wanted.tables:
+    met, hint = list(there.contents), "or give --beside."
+    if not wanted.everything:
         landing = [
             f"{wanted.schema or table.schema_name}.{table.table}"
             for table in manifest.tables
-            if f"{table.schema_name}.{table.table}" in wanted.tables
+            if not wanted.tables or f"{table.schema_name}.{table.table}" in wanted.tables
+            if f"{table.schema_name}.{table.table}" not in wanted.excluded
         ]
         met = [f"relation {table}" for table in landing if table in there.relations]
+        hint = "or rename what is there; tables of --table also go --into-schema."
     if met:
         yield Finding(
             "database", "blocks", f"target database {name} is not empty: it has {_listed(met)}",
-            "Restore into a new database, which --create makes, or give --beside.",
+            f"Restore into a new database, which --create makes, {hint}",
         )  # fmt: skip
     else:
         yield Finding("database", "good", f"{name} has nothing that is in the way")
@@ -264,7 +267,9 @@ def _sessions(wanted: Wanted, server: Server) -> Iterator[Finding]:
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)
+    there = tuple(names)
+    more = f" and {len(there) - LISTED} more" if len(there) > LISTED else ""
+    return ", ".join(there[:LISTED]) + more
 
 
 def refuse(findings: Iterable[Finding], what: str) -> None:
