@@ -45,9 +45,9 @@ def show_restored(chosen: Chosen, restored: Restored, into: str, *, as_json: boo
         print_json({**_about(chosen), "into": into, **asdict(restored)})
     else:
         _tell(chosen, restored, into)
-    if restored.failed and not restored.unexplained:
-        return IN_PART
-    return ExitCode.FAILED if restored.differences else ExitCode.DONE
+    if restored.unexplained:
+        return ExitCode.FAILED
+    return IN_PART if restored.failed or restored.differences else ExitCode.DONE
 
 
 def show_file(chosen: Chosen, into: str, *, as_json: bool) -> None:

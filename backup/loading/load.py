@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, LiteralString
 from backup.loading.archive import read_archive
 from backup.loading.collisions import objects_there, refuse_collisions
 from backup.loading.loader import Loader
+from backup.loading.moving import in_schema, with_schemas
 from backup.loading.offsets import write_offsets
 from backup.loading.selection import (
     TABLES,
@@ -18,10 +19,8 @@ from backup.loading.selection import (
     Selection,
     all_entries,
     event_triggers_last,
-    in_schema,
     named,
     of_tables,
-    with_schemas,
     without_comments_on_extensions,
     without_roles,
     without_tables,

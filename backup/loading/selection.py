@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from backup.loading.archive import Entry, Section
-from backup.loading.qualified import inherited, moved, names_between, qualified_names, quoted
+from backup.loading.qualified import names_between, qualified_names
 from backup.postgres.names import printable
 from frame.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from backup.loading.archive import Archive
+    from backup.loading.archive import Archive, Entry
     from backup.source.contents import Name
 
 TABLES = frozenset(("TABLE", "FOREIGN TABLE"))
@@ -29,7 +28,6 @@ _SAID = frozenset((
 _ATTACHED = frozenset(("TABLE ATTACH", "INDEX ATTACH"))  # joins two that must both be there
 # What has a name of its own in its table's schema.
 _NAMED = TABLES | {"SEQUENCE", "INDEX", "CONSTRAINT", "STATISTICS"}
-_NAMESPACES = 2615  # the number of pg_namespace in every catalogue
 _EVERYBODY = frozenset(("PUBLIC", "CURRENT_USER", "CURRENT_ROLE", "SESSION_USER"))
 
 
@@ -47,6 +45,20 @@ class Named:
         name = ".".join(filter(None, (self.schema_name, self.name)))
         shown = "".join(each if each.isprintable() else " " for each in name)
         return f"{self.kind} {shown}".strip()
+
+    @property
+    def called(self) -> tuple[str, ...]:
+        """How a comparison calls it: with its schema, or its kind; nothing if it has no name.
+
+        With spaces for line breaks, too: pg_dump heads an object's text so.
+        """
+        if not self.name:
+            return ()
+        if self.schema_name:
+            name = f"{self.schema_name}.{self.name}"
+        else:
+            name = f"{self.kind.lower()} {self.name}"
+        return name, name.replace("\n", " ").replace("\r", " ")
 
 
 def named(entry: Entry) -> tuple[str, str, str]:
@@ -150,76 +162,6 @@ def event_triggers_last(
     return tuple(first), tuple(entry for entry in selection.entries if is_late(entry))
 
 
-def in_schema(selection: Selection, schema: str) -> Selection:
-    """Return the selection with its tables, and what is theirs, in another schema. Raises Failure.
-
-    Types, functions and tables that are not in the selection stay where they were, and are to
-    notice nothing: a foreign key to one of these is left out and told, since its owner could then
-    delete no row, and a table that inherits from one is refused. Planner statistics that name the
-    old schema are left out; ANALYZE makes them.
-    """
-    names = [name for entry in selection.entries for name in _own_names(entry)]
-    relations = [name for _, name in names]
-    if twice := sorted({name for name in relations if relations.count(name) > 1}):
-        raise Failure(
-            f"schema {schema} cannot hold two relations of one name: {', '.join(twice)}",
-            hint="Restore one of the tables at a time, each into a schema of its own.",
-        )
-    known = frozenset(names)
-    _refuse_heirs(selection, known)
-    selection = selection.without(
-        {
-            entry.number: f"it points to {printable('.'.join(other))}, which stays where it is"
-            for entry in selection.entries
-            if entry.kind == "FK CONSTRAINT"
-            and (other := [*qualified_names(entry.sql)][1]) not in known
-        }
-    )
-    return replace(
-        selection,
-        entries=tuple(
-            replace(
-                entry,
-                namespace=schema if entry.namespace is not None else None,
-                definition=entry.definition
-                and moved(entry.definition, known, schema, literals=entry.kind == "SEQUENCE SET"),
-                copy=entry.copy and moved(entry.copy, known, schema, literals=False),
-            )
-            for entry in selection.entries
-            if entry.kind != "STATISTICS DATA"
-        ),
-    )
-
-
-def _refuse_heirs(selection: Selection, known: Collection[Name]) -> None:
-    """Raise Failure for tables whose rows a table that is not moved would show as its own."""
-    heirs = {
-        f"{entry.label} inherits from {printable('.'.join(parent))}"
-        for entry in selection.entries
-        if entry.kind in TABLES
-        for parent in inherited(entry.sql)
-        if parent not in known
-    }
-    if heirs:
-        raise Failure(
-            f"in another schema rows would show twice: {', '.join(sorted(heirs))}",
-            hint="Nothing was loaded. Name those tables by --table, too, or restore into another "
-            "database.",
-        )
-
-
-def with_schemas(selection: Selection, archive: Archive, there: Collection[str]) -> Selection:
-    """Return the selection with the schemas of its tables in front, but for those ``there``."""
-    schemas = {entry.schema for entry in selection.entries if entry.kind in TABLES}
-    originals = {entry.name: entry for entry in archive.entries if entry.kind == "SCHEMA"}
-    unused = max(archive.by_number, default=0) + 1
-    made = [
-        originals.get(schema) or _schema_entry(unused + number, schema, archive.nowhere)
-        for number, schema in enumerate(sorted(schemas - {*there}))
-    ]
-    return replace(selection, entries=(*made, *selection.entries))
-
-
 def _cause(entry: Entry, gone: Collection[int], entries: Mapping[int, Entry]) -> Entry | None:
     """Return which of the entries that are gone this one needs, a table before its key."""
     needed = [entries[each] for each in entry.dependencies if each in gone and each in entries]
@@ -269,7 +211,7 @@ def _partitions(archive: Archive, tables: Collection[int]) -> Iterator[int]:
 
 def _dependents(archive: Archive, numbers: Collection[int]) -> Iterator[int]:
     """Yield what is said of the entries ``numbers``, and what joins two of them."""
-    names = {name for number in numbers for name in _own_names(archive.by_number[number])}
+    names = {name for number in numbers for name in own_names(archive.by_number[number])}
     for entry in archive.entries:
         if entry.kind in _SAID and any(each in numbers for each in entry.dependencies):
             yield entry.number
@@ -305,7 +247,8 @@ def _roles(entry: Entry) -> Iterable[str]:
     return (role for role in named if role.upper() not in _EVERYBODY)
 
 
-def _own_names(entry: Entry) -> Iterator[Name]:
+def own_names(entry: Entry) -> Iterator[Name]:
+    """Yield the name that the entry takes in a schema."""
     if entry.kind not in _NAMED:
         return
     if entry.kind == "CONSTRAINT":  # called "table constraint"; its index has the constraint's name
@@ -313,12 +256,3 @@ def _own_names(entry: Entry) -> Iterator[Name]:
         yield from ((entry.schema, name) for name in named[:1])
     else:
         yield entry.schema, entry.name
-
-
-def _schema_entry(number: int, schema: str, place: bytes) -> Entry:
-    return Entry(
-        number=number, had_dumper=0, catalogue=_NAMESPACES, oid=0, name=schema, kind="SCHEMA",
-        section=Section.PRE_DATA, definition=f"CREATE SCHEMA {quoted(schema)};\n", drop="", copy="",
-        namespace=None, tablespace=None, access_method=None, relkind=None, owner="",
-        with_oids="false", dependencies=(), place=place,
-    )  # fmt: skip

@@ -17,7 +17,7 @@ from backup.settings import DATABASE_URI
 from frame.failure import Failure, WrongUse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from backup.settings import Settings
 
@@ -99,6 +99,15 @@ class PostgresUri:
     def named(self, application: str) -> PostgresUri:
         """Return the same login for programs whose sessions the server calls ``application``."""
         return PostgresUri(make_conninfo(self.uri, application_name=application), self.origin)
+
+    def with_settings(self, settings: Mapping[str, str]) -> PostgresUri:
+        """Return the same login for sessions that begin with these settings, which have no space.
+
+        Behind what the URI itself begins with, so they count.
+        """
+        own = [value for keyword, _, value in self.options() if keyword == "options"]
+        words = [*own, *(f"-c {name}={value}" for name, value in settings.items())]
+        return PostgresUri(make_conninfo(self.uri, options=" ".join(words)), self.origin)
 
     def connect(self, purpose: str, **limits: str) -> psycopg.Connection[tuple[Any, ...]]:
         """Open a connection in autocommit mode, with no time limit on it but ``limits``.

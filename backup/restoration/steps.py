@@ -1,7 +1,7 @@
 """One restore, step by step: the same for a person at three in the morning and for the drill.
 
-Look, roles, database, dump, settings, load, ANALYZE, then what the database was like, and the
-comparison. A drill brings a throwaway server and always compares.
+Look, roles, database, dump, settings, load, ANALYZE, the comparison, then what the database was
+like. A drill brings a throwaway server and always compares.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from backup.restoration.findings import Finding, judge, refuse
 from backup.restoration.look import gather
 from backup.restoration.properties import Properties, apply, open_as_it_was, read_properties
 from backup.restoration.roles import Role, Roles, make_roles
+from backup.restoration.sessions import undisturbed, why_none_begins
 from backup.restoration.target import Grantee, close_to_others, create_database, open_to
 from backup.restoration.timings import Timings
 from backup.restoration.unpack import unpack
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from backup.openpgp.crypt import Keyring
     from backup.postgres.connection import PostgresUri
     from backup.restoration.target import Connection, Wanted
-
-WRITES = {"default_transaction_read_only": "off"}  # whatever the target has set
 
 log = get_logger(__name__)
 
@@ -84,23 +83,42 @@ class Restored:
 
     @property
     def unexplained(self) -> tuple[str, ...]:
-        """The differences that no object accounts for which did not load."""
-        names = [each.name for each in self.failed if each.name]
+        """The differences that no object accounts for which did not load or was left out."""
+        missing = (*self.failed, *self.left_out)
+        names = {f" {name} " for each in missing for name in each.called}
         return tuple(
             difference
             for difference in self.differences
-            if not any(name in difference for name in names)
+            if not any(name in f" {difference} " for name in names)
         )
 
 
 def look(
     backup: Encrypted, target: PostgresUri | None, wanted: Wanted, place: Place
 ) -> tuple[Finding, ...]:
-    """Return what a restore into ``target``, or into a file, would meet. Changes nothing."""
+    """Return what a restore into ``target``, or into a file, would meet. Changes nothing.
+
+    Raises WrongUse if what is wanted makes no sense, or names tables that the backup has not.
+    """
+    _require_sense(backup.manifest, wanted)
     facts = gather(
         backup.manifest, backup.ring, target, (place.scratch, place.pg_root), signed=backup.signed
     )
     return judge(backup.manifest, wanted, facts, target.database() if target else "")
+
+
+def _require_sense(manifest: Manifest, wanted: Wanted) -> None:
+    named_tables(manifest, (*wanted.tables, *wanted.excluded))
+    if wanted.check and (wanted.tables or wanted.excluded or wanted.beside):
+        raise WrongUse(
+            "a part of a backup cannot be compared with all of it",
+            hint="Give --check with a restore of the whole database into one of its own.",
+        )
+    if wanted.schema and not wanted.tables:
+        raise WrongUse(
+            "only tables that are named go into another schema",
+            hint="Give each by --table SCHEMA.TABLE.",
+        )
 
 
 def restore(
@@ -115,35 +133,33 @@ def restore(
     Nothing was changed if it raises before the roles are made; what may be there later is said.
     """
     manifest = backup.manifest
-    named_tables(manifest, (*wanted.tables, *wanted.excluded))
-    if wanted.check and (wanted.tables or wanted.excluded or wanted.beside):
-        raise WrongUse(
-            "a part of a backup cannot be compared with all of it",
-            hint="Give --check with a restore of the whole database into one of its own.",
-        )
     began = time.monotonic()
     with private_directory(place.scratch, "restore") as directory:
         refuse(look(backup, target, wanted, place), manifest.database)
-        notes = list(_provide_roles(target, manifest, wanted, all_roles))
-        if wanted.create and create_database(target, manifest.server, wanted):
+        calm = undisturbed(target, whole=wanted.everything)
+        notes = list(_provide_roles(calm, manifest, wanted, all_roles))
+        if wanted.create and create_database(calm, manifest.server, wanted):
             log.info("database made", database=target.database())
-        # Into a file: pg_restore reads no pipe when it works in parallel.
-        restored = _fill(backup, target, wanted, place, directory / "dump")
-        restored = replace(restored, notes=(*notes, *restored.notes))
-        restored.timings.other = time.monotonic() - began - restored.timings.total
-    if wanted.check:
-        restored = replace(restored, differences=_differences(manifest, target, wanted, place))
+        prepared = time.monotonic() - began
+        restored = _fill(backup, calm, target, wanted, replace(place, scratch=directory))
+    restored = replace(restored, notes=(*notes, *restored.notes))
+    restored.timings.other += prepared
     _report(manifest, restored)
     return restored
 
 
 def _fill(
-    backup: Encrypted, target: PostgresUri, wanted: Wanted, place: Place, plain: Path
+    backup: Encrypted, target: PostgresUri, as_it_is: PostgresUri, wanted: Wanted, place: Place
 ) -> Restored:
-    """Load the dump, by way of the new file ``plain``, into a database that others wait for."""
-    manifest, timings = backup.manifest, Timings()
+    """Load the dump into a database that others wait for, compare, and open it.
+
+    By way of a file in the directory of ``place``: pg_restore reads no pipe when it works in
+    parallel. ``as_it_is`` is the login of ``target`` with sessions as anybody's.
+    """
+    manifest, timings, began = backup.manifest, Timings(), time.monotonic()
     clients = programs(place.pg_root, major_of(manifest.pg_dump_version) or 0)
-    with target.connect("restore", **WRITES) as connection, _closed(connection, wanted) as closed:
+    plain = place.scratch / "dump"
+    with target.connect("restore") as connection, _closed(connection, wanted) as closed:
         with _timed(timings, "download"):
             unpack(backup.store, manifest, backup.ring, plain)
         log.info("dump checked and unpacked", id=manifest.id, size=plain.stat().st_size)
@@ -151,7 +167,9 @@ def _fill(
         if wanted.everything:
             properties = read_properties(clients, plain, target.database(), wanted)
             notes += [f"setting: {why}" for why in apply(connection, properties.settings)]
-            log.info("settings restored", settings=list(properties.settings))
+            log.info("settings restored", settings=len(properties.settings))  # they hold secrets
+            if why := why_none_begins(as_it_is):
+                notes.append(f"setting: sessions cannot begin as they are set up: {why}")
         closed.begun = not wanted.whole
         loaded = load(clients, plain, target, wanted)
         timings.schema, timings.data = loaded.schema_seconds, loaded.data_seconds
@@ -159,10 +177,18 @@ def _fill(
         notes += loaded.warnings
         with _timed(timings, "analyse"):
             notes += [f"ANALYZE of {why}" for why in _analyse(target, wanted, manifest)]
-        if wanted.everything:
-            refused = open_as_it_was(connection, closed.grantees, properties)
-            notes += [f"database: {why}" for why in refused]
-    return Restored(loaded.failed, loaded.left_out, (), tuple(notes), timings, loaded.slowest)
+        compared = time.monotonic()
+        try:  # before others can write; whatever comes of it, the database is loaded
+            differences = _differences(manifest, target, wanted, place) if wanted.check else ()
+        finally:
+            compared = time.monotonic() - compared
+            if wanted.everything:
+                refused = open_as_it_was(connection, closed.grantees, properties)
+                notes += [f"database: {why}" for why in refused]
+    timings.other = time.monotonic() - began - compared - timings.total
+    return Restored(
+        loaded.failed, loaded.left_out, differences, tuple(notes), timings, loaded.slowest
+    )
 
 
 def _differences(

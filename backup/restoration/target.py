@@ -6,6 +6,7 @@ pg_restore too, and a CONNECTION LIMIT an owner who is no superuser.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, LiteralString
 
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 KeepOrSkip = Literal["keep", "skip"]
-# pg_database.datlocprovider: libc is what CREATE DATABASE takes if nothing is said.
+# By pg_database.datlocprovider. If nothing is said it is that of the template, which may be any.
 _PROVIDERS: dict[str, LiteralString] = {
+    "c": "LOCALE_PROVIDER libc",
     "i": "LOCALE_PROVIDER icu ICU_LOCALE {}",
     "b": "LOCALE_PROVIDER builtin BUILTIN_LOCALE {}",
 }
+_PROVIDERS_SINCE = 150_000  # server_version_num; before, there is the C library alone
 CONNECTABLE = """
 SELECT acl.grantee, r.rolname, bool_or(acl.is_grantable)
 FROM pg_database d
@@ -119,8 +122,14 @@ def create_database(target: PostgresUri, source: Source, wanted: Wanted) -> bool
     nearest plain one.
     """
     with target.in_database("postgres").connect("restore") as connection:
+        chooses = connection.info.server_version >= _PROVIDERS_SINCE
+
+        def create(*, plain: bool) -> None:
+            clauses = _creation(target.database(), source, wanted, plain=plain, chooses=chooses)
+            connection.execute(clauses)
+
         try:
-            connection.execute(_creation(target.database(), source, wanted, plain=False))
+            create(plain=False)
         except psycopg.errors.DuplicateDatabase:
             return False
         except psycopg.Error as error:
@@ -129,7 +138,7 @@ def create_database(target: PostgresUri, source: Source, wanted: Wanted) -> bool
             return True
         try:
             if wanted.any_locale:
-                connection.execute(_creation(target.database(), source, wanted, plain=True))
+                create(plain=True)
                 log.warning("made with a plain locale", database=target.database(), why=why)
                 return True
         except psycopg.Error as error:
@@ -140,21 +149,35 @@ def create_database(target: PostgresUri, source: Source, wanted: Wanted) -> bool
     )
 
 
-def _creation(name: str, source: Source, wanted: Wanted, *, plain: bool) -> sql.Composed:
-    """Return CREATE DATABASE; ``plain`` takes the C library's UTF-8 or no locale at all."""
+def _creation(
+    name: str, source: Source, wanted: Wanted, *, plain: bool, chooses: bool
+) -> sql.Composed:
+    """Return CREATE DATABASE; ``plain`` takes the C library's UTF-8 or no locale at all.
+
+    ``chooses``: the server has more than one provider of locales.
+    """
     usual = "C.UTF-8" if source.encoding == "UTF8" else "C"
     collate, ctype = (usual, usual) if plain else (source.collate, source.ctype)
     clauses = [
         sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}")
         .format(Quoted(name), *map(sql.Literal, (source.encoding, collate, ctype)))
     ]  # fmt: skip
-    if source.provider in _PROVIDERS:
+    if source.provider in _PROVIDERS and chooses:
         clauses.append(sql.SQL(_PROVIDERS[source.provider]).format(sql.Literal(source.locale)))
         if source.icu_rules:
             clauses.append(sql.SQL("ICU_RULES {}").format(sql.Literal(source.icu_rules)))
     if source.tablespace != DEFAULT_TABLESPACE and wanted.tablespaces == "keep":
         clauses.append(sql.SQL("TABLESPACE {}").format(Quoted(source.tablespace)))
     return sql.SQL(" ").join(clauses)
+
+
+# How the database's comment begins while it is closed. Behind it stand who could connect before and
+# the comment that there was: a restore that is killed leaves it for the next, and for people.
+# No setting: those of a name of one's own take a superuser.
+_CLOSED = "closed by Harmattan while it is restored: "
+_COMMENT = """
+SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()
+"""
 
 
 @dataclass(frozen=True)
@@ -172,28 +195,50 @@ class Grantee:
 def close_to_others(connection: Connection) -> tuple[Grantee, ...]:
     """Revoke CONNECT on the session's database from all but its owner; return who had it.
 
-    Says so in the log if this login may not: then others can look at what is not whole yet.
+    Or who had it before a restore that never came to an end. Says so in the log if this login may
+    not revoke: then others can look at what is not whole yet.
     """
     database = Quoted(connection.info.dbname)
     there = [Grantee(name, passes) for _, name, passes in connection.execute(CONNECTABLE)]
+    comment, before = _left_closed(connection)
+    there += [each for each in before if each not in there]
+    mark = _CLOSED + json.dumps([comment, [(each.name, each.passes_on) for each in there]])
     revoke = sql.SQL("REVOKE CONNECT ON DATABASE {} FROM {} CASCADE")
-    for grantee in there:
-        with_rights = revoke.format(database, grantee.whom())
-        try:
-            connection.execute(with_rights)
-        except psycopg.Error as error:
-            log.warning("others can connect before it is whole", why=one_line(error))
-            return ()
+    closing = [
+        _comment_on(database, mark),
+        *(revoke.format(database, each.whom()) for each in there),
+    ]
+    try:
+        with connection.transaction():
+            for statement in closing if there else ():
+                connection.execute(statement)
+    except psycopg.Error as error:
+        log.warning("others can connect before it is whole", why=one_line(error))
+        return ()
     if left := connection.execute(CONNECTABLE).fetchall():
         log.warning("others can connect before it is whole", roles=[name for _, name, _ in left])
     return tuple(there)
 
 
+def _comment_on(database: Quoted, comment: str | None) -> sql.Composed:
+    return sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(comment))
+
+
+def _left_closed(connection: Connection) -> tuple[str | None, list[Grantee]]:
+    """Return the database's own comment, and who is shut out by a restore that did not end."""
+    ((comment,),) = connection.execute(_COMMENT).fetchall()
+    if comment is None or not comment.startswith(_CLOSED):
+        return comment, []
+    own, grantees = json.loads(comment.removeprefix(_CLOSED))
+    return own, [Grantee(*each) for each in grantees]
+
+
 def open_to(connection: Connection, grantees: Sequence[Grantee]) -> None:
     """Let those connect again who could before. Raises psycopg.Error."""
+    database = Quoted(connection.info.dbname)
+    if grantees:
+        connection.execute(_comment_on(database, _left_closed(connection)[0]))
     for grantee in grantees:
-        grant = sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(
-            Quoted(connection.info.dbname), grantee.whom()
-        )
+        grant = sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, grantee.whom())
         passes = sql.SQL(" WITH GRANT OPTION" if grantee.passes_on else "")
         connection.execute(sql.SQL("{}{}").format(grant, passes))

@@ -71,8 +71,13 @@ def _user() -> list[str]:
 
 
 @contextmanager
-def cluster(major: int, *settings: str, standby_of: Cluster | None = None) -> Iterator[Cluster]:
-    """Make a server of ``major``, or a standby of another, with these settings beside the usual."""
+def cluster(
+    major: int, *settings: str, standby_of: Cluster | None = None, initdb: tuple[str, ...] = ()
+) -> Iterator[Cluster]:
+    """Make a server of ``major``, or a standby of another, with these settings beside the usual.
+
+    ``initdb`` are options of its making.
+    """
     programs = programs_of(major)
     home = Path(tempfile.mkdtemp(prefix="harmattan-pg-", dir="/tmp"))
     if os.geteuid() == 0:
@@ -85,7 +90,7 @@ def cluster(major: int, *settings: str, standby_of: Cluster | None = None) -> It
     else:
         as_postgres(
             home, programs / "initdb", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8",
-            "--auth=trust", "--username=postgres", home / "data",
+            "--auth=trust", "--username=postgres", *initdb, home / "data",
         )  # fmt: skip
     made = Cluster(free_port(), home)
     with (home / "log").open("ab") as log:

@@ -8,9 +8,7 @@ from backup.loading.archive import Archive, read_archive
 from backup.loading.selection import (
     Selection,
     all_entries,
-    in_schema,
     of_tables,
-    with_schemas,
     without_roles,
     without_tables,
 )
@@ -115,20 +113,3 @@ def test_a_policy_for_a_role_that_is_not_there_is_left_out(
     assert told.why == f"it is for the role {visitor}, which is not there"
     kept = without_roles(whole, ()).entries
     assert sorted(e.name for e in kept if e.kind == "POLICY") == [f"{CAGE} own", "marks anyone"]
-
-
-def test_schemas_that_are_missing_come_first(zoo: tuple[Archive, str, str]) -> None:
-    archive = zoo[0]
-    selection = of_tables(archive, [("a b", "c"), ("public", "marks")])
-    made = with_schemas(selection, archive, ["public"]).entries[0]
-    assert (made.kind, made.name, made.owner) == ("SCHEMA", "a b", "postgres")
-    elsewhere = with_schemas(in_schema(selection, 'new "one'), archive, ["public", "a b"])
-    assert elsewhere.entries[0].sql == 'CREATE SCHEMA "new ""one";\n'
-    assert elsewhere.entries[0].number not in archive.by_number
-
-
-def test_a_schema_holds_one_table_of_a_name(zoo: tuple[Archive, str, str]) -> None:
-    archive = zoo[0]
-    twice = [entry for entry in archive.entries if entry.kind == "TABLE" and entry.name == "c"]
-    with pytest.raises(Failure, match="two relations of one name: c"):
-        in_schema(Selection((*twice, *twice)), "one")

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
+from backup.loading.load import FailedObject
+from backup.loading.selection import LeftOut
+from backup.restoration.steps import Restored
 from backup.restoration.target import CONNECTABLE
 from backup.restoration.timings import Timings
 from tests.backup.clusters import cluster, make_root
@@ -324,11 +327,69 @@ def test_a_uri_among_the_words_is_refused_and_not_repeated(house: House, option:
         assert word not in ended.stdout + ended.stderr
 
 
-def test_a_part_cannot_be_compared(house: House, drill_key: OpenPgpKey) -> None:
-    back_up(house, drill_key)
-    ended = house.run(
-        "restore", "hr", "--into-env", "TARGET", "--check", "--table", "public.people",
-        TARGET=house.server.create_database(),
-    )  # fmt: skip
-    assert ended.returncode == 2
-    assert "part of a backup cannot be compared" in ended.stderr
+@pytest.mark.programs
+def test_a_database_whose_sessions_are_kept_out_is_restored_and_compared(
+    house: House, drill_key: OpenPgpKey, tmp_path: Path
+) -> None:
+    """By a library that is missing, a trigger at login, and what role and database have set."""
+    root = str(make_root(tmp_path / "programs", 15, 17))
+    rest = "?options=-c%20session_preload_libraries%3D%20-c%20default_transaction_read_only%3Doff"
+    with cluster(17) as server:
+        execute(
+            server.uri(), "CREATE DATABASE source", "CREATE ROLE dumper LOGIN SUPERUSER",
+            "ALTER DATABASE source SET session_preload_libraries = nowhere",
+            "ALTER DATABASE source SET harmattan.secret = 'of an application'",
+            "ALTER DATABASE source SET idle_session_timeout = 500",
+            "CREATE ROLE restorer LOGIN SUPERUSER",
+            "ALTER ROLE restorer SET default_transaction_read_only = on",
+        )  # fmt: skip
+        execute(
+            server.uri("source") + rest,
+            "CREATE TABLE one AS SELECT 1 AS x",
+            "CREATE FUNCTION keep_out() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " IF session_user <> 'dumper' THEN RAISE EXCEPTION 'closed'; END IF; END $$",
+            "CREATE EVENT TRIGGER keep_out ON login EXECUTE FUNCTION keep_out()",
+        )
+        house.secret("database_uri", server.uri("source", "dumper") + rest)
+        house.settings.registry.write_text(SERVER + database_entry("hr", dbname="source"))
+        assert house.run("run", "hr", BACKUP_PG_ROOT=root).returncode == 0
+        house.read()
+        house.secret("drill_key.asc", drill_key.private)
+        ended = house.run(
+            "restore", "hr", "--into-env", "TARGET", "--create", "--check", "--json",
+            TARGET=server.uri("target", "restorer"), BACKUP_PG_ROOT=root,
+        )  # fmt: skip
+        assert ended.returncode == 0, ended.stderr
+        (note,) = json.loads(ended.stdout)["notes"]
+        assert "sessions cannot begin as they are set up" in note
+        assert 'could not access file "nowhere"' in note
+        assert "of an application" not in ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--check", "--table", "public.people"), "part of a backup cannot be compared"),
+        (("--dry-run", "--table", "public.nobody"), "holds no table public.nobody"),
+        (("--into-schema", "other"), "only tables that are named go into another schema"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_a_look(
+    backed_up: House, words: tuple[str, ...], told: str
+) -> None:
+    target = backed_up.server.uri("never_made")
+    ended = backed_up.run("restore", "hr", "--into-env", "TARGET", *words, TARGET=target)
+    assert (ended.returncode, told in ended.stderr) == (2, True), ended.stderr
+
+
+def test_only_what_is_missing_explains_a_difference() -> None:
+    """An object called x is not each word with an x in it."""
+    differences = ("public.taxes has 3 rows, 4 expected", "index public.x is missing")
+    x = FailedObject("INDEX", "public", "x", "ERROR: …")
+    assert Restored(failed=(x,), differences=differences).unexplained == differences[:1]
+    policy = LeftOut("POLICY", "public", "t\nof his", "it is for the role he")
+    told = ("policy public.t of his is missing",)
+    assert Restored(left_out=(policy,), differences=told).unexplained == ()
+    extension = FailedObject("EXTENSION", "", "hstore", "ERROR: …")
+    told = ("extension hstore is missing", "public.hstore has 1 rows, 2 expected")
+    assert Restored(failed=(extension,), differences=told).unexplained == told[1:]

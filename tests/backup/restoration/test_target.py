@@ -17,6 +17,7 @@ from backup.restoration.target import (
     open_to,
 )
 from frame.failure import Failure
+from tests.backup.clusters import cluster
 from tests.backup.examples import SOURCE
 
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ def test_an_owner_closes_his_database_and_opens_it_as_it_was(
                 sql.Identifier(owner), sql.Identifier(f"{owner} 2")
             )
         )
+        connection.execute(
+            sql.SQL("COMMENT ON DATABASE {} IS 'it''s ɛ'").format(sql.Identifier(owner))
+        )
         before = connection.execute(CONNECTABLE).fetchall()
     with as_owner(postgres, owner).connect("test") as connection:
         closed = close_to_others(connection)
@@ -62,8 +66,12 @@ def test_an_owner_closes_his_database_and_opens_it_as_it_was(
         may = "SELECT has_database_privilege(%s, current_database(), 'CONNECT')"
         assert connection.execute(may, [f"{owner} 2"]).fetchone() == (False,)
         assert connection.execute(may, [owner]).fetchone() == (True,)
+    with as_owner(postgres, owner).connect("test") as connection:  # after a restore that was killed
+        assert close_to_others(connection) == closed
         open_to(connection, closed)
         assert connection.execute(CONNECTABLE).fetchall() == before
+        comment = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s"
+        assert connection.execute(comment, [owner]).fetchone() == ("it's ɛ",)
 
 
 def test_who_does_not_own_a_database_says_that_it_stays_open(
@@ -92,6 +100,17 @@ def test_a_database_is_made_like_the_source_and_once(postgres: PostgresServer, o
     finally:
         with psycopg.connect(postgres.uri(), autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
+
+
+@pytest.mark.programs
+def test_a_database_of_the_c_library_is_one_wherever_it_is_made() -> None:
+    """A server that was made with another provider has that one in its templates."""
+    with cluster(17, initdb=("--locale-provider=builtin", "--builtin-locale=C.UTF-8")) as server:
+        assert create_database(PostgresUri(server.uri("made"), "the test"), MADE, Wanted(1))
+        with psycopg.connect(server.uri("made")) as connection:
+            about = "SELECT datlocprovider, datlocale, datcollate FROM pg_database" \
+                    " WHERE datname = current_database()"  # fmt: skip
+            assert connection.execute(about).fetchone() == ("c", None, "C.UTF-8")
 
 
 def test_a_locale_that_is_missing_gives_way_where_that_is_wanted(postgres: PostgresServer) -> None:
