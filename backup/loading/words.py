@@ -1,7 +1,9 @@
 """What pg_restore says while it works: which entries failed and why, and how long each took.
 
-Its standard error is read line by line as it comes. Parallel workers write to one pipe and may
-come between each other's lines, so what belongs together is found by its content.
+Its standard error is read line by line as it comes. Parallel workers write to one pipe. Each writes
+its name, a space, ``error: `` and the message with its line break one after the other, and others
+come in between: a line is one message, with any of these in front. So what it is, and what belongs
+together, is found by its content.
 
 A server's message can hold a row's values, and a statement a password. Of a message only the first
 line is kept, and in it nothing in quotes but names of the archive; details, contexts and statements
@@ -29,20 +31,22 @@ LINE_BYTES = 16_384  # the rest of a longer line, which is a statement's, is dro
 MESSAGE_CHARACTERS = 500
 NAMES_BYTES = 64_000_000  # of definitions, from which the names are taken that may be shown
 
+_FRONT = re.compile(r"^(?:pg_restore:|(?:error|warning|detail|hint): | )*")
 _ENTRY = re.compile(r"from TOC entry (\d+); \d+ \d+ ")
-_ERROR = re.compile(r"error: (.*)$")
+_ERROR = re.compile(r'COPY failed for table "|could not execute query: ')  # whoever says error:
 # libpq puts two spaces behind the severity, in whatever language it is.
 _SEVERITY = re.compile(r"(?:^|: )(?P<severity>[^\s:]+):  (?P<message>.*)$")
 _COPY = re.compile(r'^COPY failed for table "(?P<table>.*)": ')
-_IGNORED = re.compile(r"warning: errors ignored on restore: (\d+)")
-_JOB = re.compile(r"pg_restore: (launching|finished) item (\d+) ")
+_IGNORED = re.compile(r"errors ignored on restore: (\d+)")
+_JOB = re.compile(r"(launching|finished) item (\d+) ")
 _STEP = re.compile(
-    r'pg_restore: (?:creating (?P<kind>[A-Z ]+?)|processing data for table) "(?P<name>.*)"$'
-    r"|pg_restore: executing (?P<set>[A-Z ]+?) (?P<called>\S.*)$"
+    r'(?:creating (?P<kind>[A-Z ]+?)|processing data for table) "(?P<name>.*)"$'
+    r"|executing (?P<set>[A-Z ]+?) (?P<called>\S.*)$"
 )
-_PROGRAM = "pg_restore: "
+_WATCHED = re.compile(f"{_IGNORED.pattern}|{_JOB.pattern}|while PROCESSING TOC|{_STEP.pattern}")
+_PROGRAM, _SAYS_ERROR = "pg_restore:", "error: "
 _STATEMENT = "Command was: "
-# Names that no entry has to hold: what pg_restore sets, and encodings.
+# Names that no entry has to hold: what pg_restore sets, encodings.
 _PARAMETERS = (
     "default_tablespace", "default_table_access_method", "client_encoding", "UTF8", "SQL_ASCII",
 )  # fmt: skip
@@ -158,18 +162,21 @@ class Listener:
 
     def hear(self, line: str) -> None:
         """Take one line."""
-        entry, error = _ENTRY.search(line), None
-        if line.startswith(_PROGRAM):
+        said = _FRONT.sub("", line, count=1)
+        before = line.removesuffix(said)
+        if entry := _ENTRY.match(said):
             self._close()
-            error = _ERROR.search(line)
-        if entry:
             self._pending.append(int(entry[1]))
-        elif error:
-            self._error = _Error(error[1])
-        elif line.startswith(_PROGRAM):
-            self._watch(line)
-        elif line.startswith(_STATEMENT):
-            self._close(line.removeprefix(_STATEMENT))
+        elif _ERROR.match(said) or (_SAYS_ERROR in before and not _WATCHED.match(said)):
+            self._close()
+            self._error = _Error(said)
+        elif _PROGRAM in before:
+            self._close()
+            self._watch(said)
+        elif said.startswith(_STATEMENT):
+            self._close(said.removeprefix(_STATEMENT))
+        elif _WATCHED.match(said):
+            self._watch(said)
         elif self._error:
             self._error.add(line)
 

@@ -107,7 +107,6 @@ pg_restore: launching item 3 INDEX t_pay
 pg_restore: from TOC entry 2; 0 16803 TABLE DATA t boss
 pg_restore: pg_restore: from TOC entry 3; 1259 16814 INDEX t_pay boss
 error: could not execute query: ERROR:  relation "t" does not exist
-pg_restore: error: could not execute query: ERROR:  relation "t" does not exist
 Command was: CREATE INDEX t_pay ON public.t USING btree (pay);
 
 pg_restore: error: could not execute query: ERROR:  permission denied for table t
@@ -122,6 +121,28 @@ def test_lines_of_workers_that_meet_are_told_apart_by_their_statements() -> None
     assert heard(PARALLEL).complaints == [
         Complaint(3, 'ERROR: relation "t" does not exist'),
         Complaint(2, "ERROR: permission denied for table t"),
+    ]
+
+
+# What each of two workers writes, one after the other; a message holds its own line breaks.
+WORKERS = (
+    ("pg_restore:", " ", "from TOC entry 2; 0 16803 TABLE DATA t boss\n", "pg_restore:", " ",
+     "error: ",
+     'COPY failed for table "t": ERROR:  column "pay" does not exist\nCONTEXT:  COPY t\n'),
+    ("pg_restore:", " ", "from TOC entry 3; 1259 16814 INDEX t_pay boss\n", "pg_restore:", " ",
+     "error: ", 'could not execute query: ERROR:  permission denied for table t\nCommand was: '
+     "CREATE INDEX t_pay ON public.t USING btree (pay);\n\n\n"),
+    ("pg_restore:", " ", 'processing data for table "public.t"\n'),
+)  # fmt: skip
+
+
+@given(order=st.permutations([0] * 7 + [1] * 7 + [2] * 3))
+def test_no_error_is_lost_however_the_workers_words_meet(order: list[int]) -> None:
+    left = [list(words) for words in WORKERS]
+    complaints = heard("".join(left[worker].pop(0) for worker in order)).complaints
+    assert sorted(complaints, key=lambda each: each.number or 0) == [
+        Complaint(2, 'ERROR: column "pay" does not exist'),
+        Complaint(3, "ERROR: permission denied for table t"),
     ]
 
 
