@@ -6,6 +6,7 @@ password, which no backup holds, and unless asked without a login.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import psycopg
 from psycopg import sql
 
 from backup.postgres.connection import one_line
+from backup.postgres.names import Quoted
 from backup.postgres.statements import Statement, statements
 from frame.log import get_logger
 
@@ -29,6 +31,7 @@ USUAL = frozenset(
      "NOBYPASSRLS", "CONNECTION LIMIT -1"}
 )  # fmt: skip
 LOGIN = "LOGIN"
+_VALUE = re.compile(" TO | IS ")  # behind it may be a secret, which is no part of a report
 
 log = get_logger(__name__)
 
@@ -60,7 +63,10 @@ class Roles:
     memberships: tuple[Membership, ...] = ()
 
     def around(self, names: Iterable[str]) -> Roles:
-        """Return the roles called ``names`` and those that they are members of, bare if unknown."""
+        """Return the roles called ``names`` and those that they are members of, bare if unknown.
+
+        Memberships are those in any of these, be the member one of them or not.
+        """
         wanted = dict.fromkeys(names)
         before = -1
         while before != len(wanted):
@@ -72,7 +78,7 @@ class Roles:
         order = [*known, *(name for name in wanted if name not in self.roles)]
         return Roles(
             {name: self.roles.get(name, Role(name)) for name in order if not is_system(name)},
-            tuple(each for each in self.memberships if {each.group, each.member} <= wanted.keys()),
+            tuple(each for each in self.memberships if each.group in wanted),
         )
 
 
@@ -141,54 +147,60 @@ def make_roles(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Make those of ``wanted`` that the server lacks; return their names, and what was refused.
 
-    A membership is given if one of its two was made now: nobody who was there before gains what
-    was there before. Raises psycopg.Error if a role itself cannot be made.
+    A member is made of who was made now: who was there before gains nothing, for he may log in,
+    and a group that is made may be a superuser. Unless all ``login``, as on a throwaway server.
+    Raises psycopg.Error if a role itself cannot be made.
     """
-    there = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles")}
+    found = connection.execute("SELECT rolname, rolsuper FROM pg_roles")
+    there: dict[str, bool] = {name: superuser for name, superuser in found}
     made = [role for role in wanted.roles.values() if role.name not in there]
     refused: list[str] = []
     for role in made:
-        connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role.name)))
+        connection.execute(sql.SQL("CREATE ROLE {}").format(Quoted(role.name)))
     for role in made:
         refused += _dress(connection, role, login=login)
     new = {role.name for role in made}
-    for membership in wanted.memberships:
-        if {membership.group, membership.member} & new:
-            refused += _join(connection, membership)
+    for each in wanted.memberships:
+        if each.member in new or (login and each.group in new):
+            refused += _join(connection, each, wanted.roles.get(each.member, Role(each.member)))
+        elif each.group in new and not there.get(each.member):
+            refused.append(f"role {each.member} was there, and is no member of {each.group}")
     return tuple(role.name for role in made), tuple(refused)
 
 
 def _dress(connection: Connection, role: Role, *, login: bool) -> Iterator[str]:
     """Give a role its attributes, settings and comment; yield what the server refuses."""
-    alter = sql.SQL("ALTER ROLE {} WITH ").format(sql.Identifier(role.name)).as_string(connection)
-    given = [each for each in role.attributes if login or each != LOGIN]
-    for statement in (*(alter + attribute for attribute in given), *role.statements):
+    alter = sql.SQL("ALTER ROLE {} WITH ").format(Quoted(role.name)).as_bytes(connection)
+    given = [each.encode() for each in role.attributes if login or each != LOGIN]
+    said = [each.encode("utf-8", "surrogateescape") for each in role.statements]
+    for statement in (*(alter + attribute for attribute in given), *said):
         try:
-            connection.execute(statement.encode())
+            connection.execute(statement)
         except psycopg.Error as error:
             yield f"role {role.name}: {one_line(error)}"
 
 
-def _join(connection: Connection, membership: Membership) -> Iterator[str]:
-    """Make a member; yield why not if the server refuses every way of saying it.
+def _join(connection: Connection, membership: Membership, member: Role) -> Iterator[str]:
+    """Make a member; yield why not if the server refuses every way that gives no more than it was.
 
-    Who granted it, and options that came with version 16, do not exist everywhere.
+    Who granted it, and options that came with version 16, do not exist everywhere. Without them a
+    member has all that the group has, and can be the group.
     """
-    plain = sql.SQL("GRANT {} TO {}").format(
-        sql.Identifier(membership.group), sql.Identifier(membership.member)
+    plain = sql.SQL("GRANT {} TO {}").format(Quoted(membership.group), Quoted(membership.member))
+    said = membership.options.upper()
+    options = sql.SQL(f" WITH {membership.options}" if membership.options else "")
+    ways = [plain + options + sql.SQL(" GRANTED BY {}").format(Quoted(membership.grantor))]
+    ways = [*(ways if membership.grantor else []), plain + options]
+    gains = "SET FALSE" in said or (
+        "INHERIT FALSE" in said and "NOINHERIT" not in member.attributes
     )
-    admin = membership.options.upper().startswith(("ADMIN OPTION", "ADMIN TRUE"))
-    options = f" WITH {membership.options}" if membership.options else ""
-    by = sql.SQL(" GRANTED BY {}").format(sql.Identifier(membership.grantor))
-    ways = [
-        plain.as_string(connection) + options + by.as_string(connection),
-        plain.as_string(connection) + options,
-        plain.as_string(connection) + (" WITH ADMIN OPTION" if admin else ""),
-    ]
+    if not gains:
+        admin = said.startswith(("ADMIN OPTION", "ADMIN TRUE"))
+        ways.append(plain + sql.SQL(" WITH ADMIN OPTION" if admin else ""))
     why = ""
-    for way in dict.fromkeys(ways if membership.grantor else ways[1:]):
+    for way in ways:
         try:
-            connection.execute(way.encode())
+            connection.execute(way)
         except psycopg.Error as error:
             why = one_line(error)
         else:
@@ -207,7 +219,7 @@ def differences(wanted: Roles, found: Roles) -> Iterator[str]:
             has = "lacks" if attribute in role.attributes else "has"
             yield f"role {name} {has} {attribute}"
         for statement in sorted({*role.statements} - {*other.statements}):
-            yield f"role {name}: not restored: {statement}"
+            yield f"role {name}: not restored: {_VALUE.split(statement)[0]}"
     members = {(each.group, each.member, each.options) for each in found.memberships}
     for each in wanted.memberships:
         if (each.group, each.member, each.options) not in members:

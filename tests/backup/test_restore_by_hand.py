@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from scripts.repository import ROOT
 from tests.backup.conftest import contents
@@ -43,6 +44,15 @@ def test_the_page_restores_with_gpg_zstd_and_pg_restore_alone(
         connection.execute(f"ALTER DATABASE {name} SET work_mem TO '7MB'".encode())
         connection.execute("DROP ROLE IF EXISTS by_hand; CREATE ROLE by_hand")
         connection.execute("ALTER TABLE people OWNER TO by_hand")
+        connection.execute('CREATE TABLE "a\nb\\\\t\tc $(d) ""e""\'f" AS SELECT 1 AS x')
+        dumper = conninfo_to_dict(house.settings.secret("database_uri"))["user"]
+        connection.execute(f"ALTER ROLE {dumper} SET lo_compat_privileges = on".encode())
+        connection.execute("SELECT lo_from_bytea(0, repeat('x', 9000)::bytea)")
+        for arguments in ("text, text, text", "text, name, name"):  # which nobody is to call
+            connection.execute(
+                f"CREATE FUNCTION public.format({arguments}) RETURNS text LANGUAGE plpgsql"
+                " AS $$ BEGIN RAISE EXCEPTION 'planted'; END $$".encode()
+            )
         assert house.run("run", "hr").returncode == 0
         uri = house.settings.secret("database_uri")
         house.secret("database_uri", house.server.uri())
