@@ -29,7 +29,7 @@ from backup.kinds.database import place_of
 from backup.kinds.database import restore as restore_database
 from backup.openpgp.crypt import private_key
 from backup.postgres.connection import PostgresUri
-from backup.restoration.findings import refuse
+from backup.restoration.finding import refuse
 from backup.restoration.steps import Encrypted, look
 from backup.restoration.target import Wanted
 from backup.restoration.unpack import extract

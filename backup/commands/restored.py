@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backup.bucket.catalogue import Chosen
-    from backup.restoration.findings import Finding
+    from backup.restoration.finding import Finding
     from backup.restoration.steps import Restored
 
 IN_PART = 3  # the exit code of a restore whose missing objects are listed

@@ -25,6 +25,7 @@ _OF_A_TABLE = frozenset((
 _SAID = frozenset((
     "SEQUENCE OWNED BY", "SEQUENCE SET", "COMMENT", "ACL", "SECURITY LABEL", "STATISTICS DATA",
 ))  # fmt: skip
+_BODY = " _RETURN"  # how the rule of a view is called, and no rule of a table can be
 _ATTACHED = frozenset(("TABLE ATTACH", "INDEX ATTACH"))  # joins two that must both be there
 # What has a name of its own in its table's schema.
 _NAMED = TABLES | {"SEQUENCE", "INDEX", "CONSTRAINT", "STATISTICS"}
@@ -87,10 +88,15 @@ class Selection:
         """
         gone = dict(reasons)
         by_number = {entry.number: entry for entry in self.entries}
+        bodies = {_bodiless(entry, by_number): entry.number for entry in self.entries}
         while more := {
             entry.number: f"it needs {cause.label}"
             for entry in self.entries
             if entry.number not in gone and (cause := _cause(entry, gone, by_number))
+        } | {
+            view: gone[rule]
+            for view, rule in bodies.items()
+            if view and rule in gone and view not in gone
         }:
             gone |= more
         left = tuple(
@@ -170,6 +176,24 @@ def _cause(entry: Entry, gone: Collection[int], entries: Mapping[int, Entry]) ->
     return min(needed, key=lambda each: each.kind not in TABLES, default=None)
 
 
+def _bodiless(entry: Entry, entries: Mapping[int, Entry]) -> int | None:
+    """Return the number of the view that would show but NULL without this entry, if there is one.
+
+    A view that needs a table's key is made without its body first, and gets that as a rule.
+    """
+    if not _is_body(entry):
+        return None
+    view = "VIEW", entry.schema, entry.name.removesuffix(_BODY)
+    needed = (entries[each] for each in entry.dependencies if each in entries)
+    return next(
+        (each.number for each in needed if (each.kind, each.schema, each.name) == view), None
+    )
+
+
+def _is_body(entry: Entry) -> bool:
+    return entry.kind == "RULE" and entry.name.endswith(_BODY)
+
+
 def _belonging(archive: Archive, tables: Collection[Name]) -> set[int]:
     """Return the numbers of what is these tables'. Raises Failure if one is not there."""
     found = {
@@ -188,7 +212,8 @@ def _belonging(archive: Archive, tables: Collection[Name]) -> set[int]:
     numbers |= {
         entry.number
         for entry in archive.entries
-        if entry.kind in _OF_A_TABLE and _table_of(archive, entry) in numbers
+        if entry.kind in _OF_A_TABLE and not _is_body(entry)
+        if _table_of(archive, entry) in numbers
     }
     while more := {*_dependents(archive, numbers)} - numbers:
         numbers |= more

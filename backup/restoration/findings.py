@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from backup.postgres.programs import VERSION_UNIT, major_of
+from backup.restoration.finding import Finding, listed
 from backup.restoration.target import DEFAULT_TABLESPACE
 from backup.scratch.directory import MORE_ROOM
 from frame.failure import Failure
@@ -17,21 +17,11 @@ if TYPE_CHECKING:
     from backup.restoration.look import Existing, Facts, Server
     from backup.restoration.target import Wanted
 
-State = Literal["good", "note", "blocks"]
 WITHOUT_LOCALE = ("C", "POSIX")
 ICU_SINCE, BUILTIN_SINCE = 15, 17  # major versions in which a database can have such a locale
-LISTED = 20  # names in one finding
+# Owners that nothing has to be given to: none, and whoever owns the database.
+NOBODY = {"", "pg_database_owner"}
 OWN_SESSIONS = 2  # of a restore beside its jobs: one that holds the database, one that looks
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at: ``hint`` says how to go on where it ``blocks``."""
-
-    about: str
-    state: State
-    said: str
-    hint: str = ""
 
 
 def judge(manifest: Manifest, wanted: Wanted, facts: Facts, name: str) -> tuple[Finding, ...]:
@@ -49,6 +39,7 @@ def judge(manifest: Manifest, wanted: Wanted, facts: Facts, name: str) -> tuple[
         *_version(manifest, server),
         *_extensions(manifest, wanted, server),
         *_roles(manifest, wanted, server),
+        *_rights(manifest, wanted, server, name),
         *_tablespaces(manifest, wanted, server),
         *_database(manifest, wanted, server, name),
         *_sessions(wanted, server),
@@ -110,9 +101,17 @@ def _extensions(manifest: Manifest, wanted: Wanted, server: Server) -> Iterator[
     missing = [name for name in manifest.extensions if name not in server.extensions]
     if missing:
         yield Finding(
-            "extensions", "note" if wanted.keep_going else "blocks",
-            f"the server has no {_listed(missing)}",
+            "extensions", "note" if wanted.keep_going or wanted.tables else "blocks",
+            f"the server has no {listed(missing)}",
             "Install their packages on the server, or give --keep-going to restore the rest.",
+        )  # fmt: skip
+    there = server.database.extensions if server.database else frozenset()
+    forbidden = [name for name in manifest.extensions if name in server.for_superusers - there]
+    if forbidden and not (server.superuser or wanted.tables):
+        yield Finding(
+            "extensions", "note" if wanted.keep_going else "blocks",
+            f"{server.user} may not create {listed(forbidden)}",
+            "Let a superuser create them in the target, or give --keep-going to restore the rest.",
         )  # fmt: skip
     others = [
         f"{name} {version}"
@@ -120,9 +119,9 @@ def _extensions(manifest: Manifest, wanted: Wanted, server: Server) -> Iterator[
         if name in server.extensions and version not in server.extensions[name]
     ]
     if others:
-        yield Finding("extensions", "note", f"{_listed(others)} comes in the server's own version")
-    if not missing and not others:
-        yield Finding("extensions", "good", _listed(manifest.extensions) or "none needed")
+        yield Finding("extensions", "note", f"{listed(others)} comes in the server's own version")
+    if not (missing or others or forbidden):
+        yield Finding("extensions", "good", listed(manifest.extensions) or "none needed")
 
 
 def _roles(manifest: Manifest, wanted: Wanted, server: Server) -> Iterator[Finding]:
@@ -134,16 +133,35 @@ def _roles(manifest: Manifest, wanted: Wanted, server: Server) -> Iterator[Findi
         yield Finding("roles", "good", f"{len(manifest.server.roles)} needed, all there")
     elif not wanted.create_roles:
         yield Finding(
-            "roles", "blocks", f"the server has no role {_listed(missing)}",
+            "roles", "blocks", f"the server has no role {listed(missing)}",
             "Give --create-roles, or --owners skip to own everything yourself.",
         )  # fmt: skip
     elif not (server.superuser or server.createrole):
         yield Finding(
-            "roles", "blocks", f"{server.user} may not create {_listed(missing)}",
+            "roles", "blocks", f"{server.user} may not create {listed(missing)}",
             "Give a login with CREATEROLE, or --owners skip to own everything yourself.",
         )  # fmt: skip
     else:
-        yield Finding("roles", "note", f"to be made, without a login: {_listed(missing)}")
+        yield Finding("roles", "note", f"to be made, without a login: {listed(missing)}")
+
+
+def _rights(manifest: Manifest, wanted: Wanted, server: Server, name: str) -> Iterator[Finding]:
+    others = sorted(server.databases - {name} if wanted.everything else server.databases)
+    if server.superuser and others:
+        yield Finding(
+            "rights", "note",
+            f"code of the backup, such as a CHECK's function, runs as the superuser {server.user}, "
+            f"beside {listed(others)}",
+            "If its owners are not to be trusted with these, use a server of its own, or a login "
+            "that is no superuser.",
+        )  # fmt: skip
+    owners = {each.owner for each in manifest.objects} - server.receivers - NOBODY
+    if owners and wanted.owners == "keep" and not server.superuser:
+        yield Finding(
+            "rights", "note" if wanted.keep_going or wanted.tables else "blocks",
+            f"{server.user} can give nothing to {listed(sorted(owners))}, who own some of it",
+            "Give a superuser's login, or --owners skip to own everything yourself.",
+        )  # fmt: skip
 
 
 def _tablespaces(manifest: Manifest, wanted: Wanted, server: Server) -> Iterator[Finding]:
@@ -155,11 +173,11 @@ def _tablespaces(manifest: Manifest, wanted: Wanted, server: Server) -> Iterator
         yield Finding("tablespaces", "note", "everything goes to the database's default")
     elif missing:
         yield Finding(
-            "tablespaces", "blocks", f"the server has no tablespace {_listed(missing)}",
+            "tablespaces", "blocks", f"the server has no tablespace {listed(missing)}",
             "Create them, or give --no-tablespaces.",
         )  # fmt: skip
     else:
-        yield Finding("tablespaces", "good", _listed(used) or "none needed")
+        yield Finding("tablespaces", "good", listed(used) or "none needed")
 
 
 def _database(manifest: Manifest, wanted: Wanted, server: Server, name: str) -> Iterator[Finding]:
@@ -197,7 +215,7 @@ def _contents(manifest: Manifest, wanted: Wanted, there: Existing, name: str) ->
         hint = "or rename what is there; tables of --table also go --into-schema."
     if met:
         yield Finding(
-            "database", "blocks", f"target database {name} is not empty: it has {_listed(met)}",
+            "database", "blocks", f"target database {name} is not empty: it has {listed(met)}",
             f"Restore into a new database, which --create makes, {hint}",
         )  # fmt: skip
     else:
@@ -210,6 +228,7 @@ def _likeness(manifest: Manifest, there: Existing) -> Iterator[Finding]:
         ("encoding", there.encoding, source.encoding),
         ("collation", there.collate, source.collate),
         ("character type", there.ctype, source.ctype),
+        ("provider of the locale", there.provider, source.provider),
     ):
         if has != had:
             yield Finding("locale", "note", f"{what} {has}, the source had {had}")
@@ -226,7 +245,7 @@ def _locale(manifest: Manifest, wanted: Wanted, server: Server) -> Iterator[Find
         said = f"no built-in locale {source.locale} before version {BUILTIN_SINCE}"
         yield Finding("locale", "blocks", said, hint)
     elif missing := _unknown(server, (source.collate, source.ctype)):
-        said = f"the server knows no locale {_listed(missing)}"
+        said = f"the server knows no locale {listed(missing)}"
         if wanted.any_locale:
             yield Finding("locale", "note", f"{said}: a plain one takes its place")
             return
@@ -264,19 +283,3 @@ def _sessions(wanted: Wanted, server: Server) -> Iterator[Finding]:
     if server.database and server.database.others and wanted.everything:
         said = f"{server.database.others} sessions of others are in the target database"
         yield Finding("connections", "note", said)
-
-
-def _listed(names: Iterable[str]) -> str:
-    there = tuple(names)
-    more = f" and {len(there) - LISTED} more" if len(there) > LISTED else ""
-    return ", ".join(there[:LISTED]) + more
-
-
-def refuse(findings: Iterable[Finding], what: str) -> None:
-    """Raise one Failure of all that blocks, if something does."""
-    blocking = [finding for finding in findings if finding.state == "blocks"]
-    if blocking:
-        raise Failure(
-            f"{what} cannot be restored: " + "; ".join(each.said for each in blocking),
-            hint=" ".join(dict.fromkeys(each.hint for each in blocking)),
-        )

@@ -28,24 +28,35 @@ if TYPE_CHECKING:
 SERVER = """
 SELECT current_setting('server_version_num')::int, current_user, rolsuper, rolcreatedb,
        rolcreaterole,
-       current_setting('max_connections')::int
+       least(current_setting('max_connections')::int
          - current_setting('superuser_reserved_connections')::int
+         - coalesce(current_setting('reserved_connections', true)::int, 0)
          - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::int,
+         CASE WHEN rolconnlimit >= 0 AND NOT rolsuper THEN rolconnlimit
+         - (SELECT count(*) FROM pg_stat_activity WHERE usesysid = r.oid)::int END),
        EXISTS (SELECT FROM pg_collation WHERE collprovider = 'i'),
        pg_char_to_encoding(%s) >= 0
-FROM pg_roles WHERE rolname = current_user
+FROM pg_roles r WHERE rolname = current_user
 """
 DATABASE = """
 SELECT pg_encoding_to_char(encoding), datcollate, datctype, pg_has_role(datdba, 'USAGE'),
        (SELECT count(*) FROM pg_stat_activity a WHERE a.datname = d.datname
-                                                AND pid <> pg_backend_pid())::int
+                                                AND pid <> pg_backend_pid())::int,
+       datconnlimit, coalesce(to_jsonb(d) ->> 'datlocprovider', 'c')
 FROM pg_database d WHERE datname = %s
 """
 LOCALES = """
 SELECT collcollate FROM pg_collation WHERE collprovider = 'c' AND collcollate <> ''
 UNION SELECT datcollate FROM pg_database UNION SELECT datctype FROM pg_database
 """
-EXTENSIONS = "SELECT name, array_agg(version) FROM pg_available_extension_versions GROUP BY name"
+EXTENSIONS = """
+SELECT name, array_agg(version), bool_and(superuser AND NOT trusted)
+FROM pg_available_extension_versions GROUP BY name
+"""
+DATABASES = "SELECT datname FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres'"
+# Whom this login can give something to.
+RECEIVERS = "SELECT rolname FROM pg_roles WHERE pg_has_role(oid, '{}')"
+SET_SINCE = 160_000  # server_version_num; before, who is a member can be the group
 RELATIONS = """
 SELECT nspname || '.' || relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
 """
@@ -60,7 +71,9 @@ class Existing:
     ctype: str
     mine: bool
     others: int  # sessions in it
+    provider: str = "c"  # of the locale, as pg_database.datlocprovider
     contents: tuple[str, ...] = ()  # the first few things in it
+    extensions: frozenset[str] = frozenset()
     relations: frozenset[str] = frozenset()  # as schema.name
 
 
@@ -80,6 +93,9 @@ class Server:
     tablespaces: frozenset[str] = frozenset()
     locales: frozenset[str] = frozenset()
     extensions: dict[str, frozenset[str]] = field(default_factory=dict)  # versions to be had
+    for_superusers: frozenset[str] = frozenset()  # extensions that only those can make
+    receivers: frozenset[str] = frozenset()  # roles that this login can give something to
+    databases: frozenset[str] = frozenset()
     database: Existing | None = None
 
     @property
@@ -144,6 +160,8 @@ def _ask(target: PostgresUri, manifest: Manifest) -> Server:
             connection.execute(SERVER, [manifest.server.encoding])
         )
         there = connection.execute(DATABASE, [name]).fetchone()
+        offered = connection.execute(EXTENSIONS).fetchall()
+        receive = "SET" if version >= SET_SINCE else "MEMBER"
         server = Server(
             version,
             user,
@@ -156,19 +174,24 @@ def _ask(target: PostgresUri, manifest: Manifest) -> Server:
             roles=_names(connection, "SELECT rolname FROM pg_roles"),
             tablespaces=_names(connection, "SELECT spcname FROM pg_tablespace"),
             locales=_names(connection, LOCALES),
-            extensions={
-                extension: frozenset(versions)
-                for extension, versions in connection.execute(EXTENSIONS)
-            },
+            extensions={extension: frozenset(versions) for extension, versions, _ in offered},
+            for_superusers=frozenset(extension for extension, _, only in offered if only),
+            receivers=_names(connection, RECEIVERS.format(receive)),
+            databases=_names(connection, DATABASES),
         )
     if there is None:
         return server
     with target.connect("look") as connection:
         contents = tuple(what for (what,) in connection.execute(CONTENTS))
-        encoding, collate, ctype, mine, others = there
-        relations = _names(connection, RELATIONS)
-        database = Existing(encoding, collate, ctype, mine, others, contents, relations)
-    return replace(server, database=database)
+        encoding, collate, ctype, mine, others, limit, provider = there
+        database = Existing(
+            encoding, collate, ctype, mine, others, provider, contents,
+            extensions=_names(connection, "SELECT extname FROM pg_extension"),
+            relations=_names(connection, RELATIONS),
+        )  # fmt: skip
+    if limit >= 0 and not superuser:
+        free = min(free, limit - others)
+    return replace(server, database=database, free_sessions=free)
 
 
 def _names(connection: Connection, query: str) -> frozenset[str]:

@@ -18,7 +18,8 @@ from backup.postgres.connection import one_line
 from backup.postgres.programs import major_of, programs, server_major
 from backup.restoration.analyse import analyse
 from backup.restoration.comparison import compare, damage
-from backup.restoration.findings import Finding, judge, refuse
+from backup.restoration.finding import Finding, refuse
+from backup.restoration.findings import judge
 from backup.restoration.look import gather
 from backup.restoration.properties import Properties, apply, open_as_it_was, read_properties
 from backup.restoration.roles import Role, Roles, make_roles

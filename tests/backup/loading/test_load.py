@@ -460,6 +460,32 @@ def test_tables_in_another_schema_touch_nothing_that_stays(database: str, tmp_pa
         assert connection.execute(keys).fetchall() == [("sold_after_fkey",)]
 
 
+def test_a_view_is_never_a_tables_own(database: str, target: str, tmp_path: Path) -> None:
+    """One that needs a table's key is made empty first: its body would replace the live view's."""
+    fill(
+        database,
+        "CREATE TABLE t (id int PRIMARY KEY, x int); INSERT INTO t VALUES (1, 2);"
+        "CREATE VIEW grouped AS SELECT id, x FROM t GROUP BY id; CREATE TABLE other (x int);"
+        "CREATE VIEW above AS SELECT x FROM grouped; CREATE RULE r AS ON DELETE TO t DO NOTHING",
+    )
+    plain = dump(database, tmp_path / "dump")
+    loaded = brought(plain, database, Wanted(1, tables=("public.t",), schema="old"))
+    assert (loaded.failed, loaded.left_out) == ((), ())
+    with psycopg.connect(database) as connection:
+        body = "SELECT pg_get_viewdef('grouped'), count(*) FROM pg_rules WHERE rulename = 'r'"
+        ((text, rules),) = connection.execute(body).fetchall()
+        assert ("FROM t\n" in text, rules) == (True, 2)
+    loaded = brought(plain, target, Wanted(2, excluded=("public.t",)))
+    assert {(each.kind, each.name): each.why for each in loaded.left_out} == {
+        ("VIEW", "grouped"): "it needs TABLE public.t",
+        ("VIEW", "above"): "it needs VIEW public.grouped",
+        ("RULE", "grouped _RETURN"): "it needs TABLE public.t",
+    }
+    with psycopg.connect(target) as connection:
+        views = "SELECT count(*) FROM pg_views WHERE schemaname = 'public'"
+        assert connection.execute(views).fetchone() == (0,)
+
+
 def test_tables_come_back_into_a_database_without_their_schema(
     database: str, target: str, tmp_path: Path
 ) -> None:

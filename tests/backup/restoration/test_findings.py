@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from backup.restoration.findings import Finding, judge, refuse
+from backup.manifest import SchemaObject
+from backup.restoration.finding import Finding, refuse
+from backup.restoration.findings import judge
 from backup.restoration.look import Existing, Facts, Server
 from backup.restoration.target import Wanted
 from frame.failure import Failure
@@ -25,6 +27,7 @@ SERVER = Server(
     database=EMPTY,
 )  # fmt: skip
 FACTS = Facts(closed=None, signed=True, free=1 << 30, clients=(15, 17), server=SERVER)
+OWNED = SchemaObject(kind="TABLE", schema_name="s", name="t", owner="boss", digest="0")
 MANIFEST = manifest_of(extensions={"plpgsql": "1.0"}, pg_dump_version="15.18", plain_size=1000)
 WANTED = Wanted(2)
 
@@ -131,6 +134,36 @@ CASES: list[tuple[str, dict[str, Any], str, str, str]] = [
         "note", "does not own hr: others can connect", "",
     ),
     (
+        "rights",
+        {"server": {"superuser": True, "databases": frozenset(("hr", "payroll"))}},
+        "note", "code of the backup, .* runs as the superuser me, beside payroll$", "of its own",
+    ),
+    (
+        "rights",
+        {
+            "server": {"superuser": True, "databases": frozenset(("hr",))},
+            "wanted": Wanted(2, beside=True),
+        },
+        "note", "beside hr$", "no superuser",
+    ),
+    (
+        "rights", {"manifest": {"objects": (OWNED,)}},
+        "blocks", "me can give nothing to boss, who own some of it", "--owners skip",
+    ),
+    (
+        "rights",
+        {"manifest": {"objects": (OWNED,)}, "wanted": Wanted(2, keep_going=True)},
+        "note", "to boss", "",
+    ),
+    (
+        "extensions", {"server": {"for_superusers": frozenset(("plpgsql",))}},
+        "blocks", "me may not create plpgsql", "Let a superuser create them",
+    ),
+    (
+        "locale", {"server": {"database": replace(EMPTY, provider="i")}},
+        "note", "provider of the locale i, the source had c", "",
+    ),
+    (
         "locale", {"server": {"database": replace(EMPTY, encoding="LATIN1")}},
         "note", "encoding LATIN1, the source had UTF8", "",
     ),
@@ -201,6 +234,15 @@ def test_a_table_may_land_where_others_are() -> None:
     into = replace(one, schema="old")
     (finding,) = found(manifest={"tables": people}, wanted=into, server=full)
     assert "it has relation old.people" in finding.said
+
+
+def test_what_a_login_may_own_or_need_not_create_is_in_no_ones_way() -> None:
+    objects = {"objects": (OWNED, OWNED.model_copy(update={"owner": "pg_database_owner"}))}
+    assert found(manifest=objects, server={"receivers": frozenset(("me", "boss"))}) == []
+    assert found(manifest=objects, server={"superuser": True}) == []
+    assert found(manifest=objects, wanted=Wanted(2, owners="skip")) == []
+    made = {"database": replace(EMPTY, extensions=frozenset(("plpgsql",)))}
+    assert found(server={"for_superusers": frozenset(("plpgsql",)), **made}) == []
 
 
 def test_all_that_blocks_is_one_error() -> None:

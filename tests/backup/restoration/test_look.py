@@ -83,13 +83,19 @@ def test_a_login_without_rights_is_told_apart(
     armoured: Path, postgres: PostgresServer, database: str, drill_key: OpenPgpKey
 ) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute("DROP ROLE IF EXISTS looker; CREATE ROLE looker LOGIN PASSWORD 'x'")
+        connection.execute("DROP ROLE IF EXISTS looker")
+        connection.execute("CREATE ROLE looker LOGIN PASSWORD 'x' CONNECTION LIMIT 3")
         uri = f"postgresql://looker:x@127.0.0.1:{postgres.port}/{database.rpartition('/')[2]}"
         server = server_of(looked(armoured, uri, drill_key))
         connection.execute("DROP ROLE looker")
     assert (server.superuser, server.createdb, server.createrole) == (False, False, False)
     assert server.database is not None
     assert not server.database.mine
+    assert server.free_sessions == 2  # beside the one that asks
+    assert server.receivers == {"looker"}
+    assert "amcheck" in server.for_superusers
+    assert database.rpartition("/")[2] in server.databases
+    assert (server.database.provider, server.database.extensions) == ("c", {"plpgsql"})
 
 
 def test_a_file_needs_no_server_but_a_directory(

@@ -1,0 +1,41 @@
+"""One thing that a look found, and the error of all that blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from frame.failure import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+State = Literal["good", "note", "blocks"]
+LISTED = 20  # names in one finding
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: ``hint`` says how to go on where it ``blocks``."""
+
+    about: str
+    state: State
+    said: str
+    hint: str = ""
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return the names in one line, or the first of them and how many there are more."""
+    there = tuple(names)
+    more = f" and {len(there) - LISTED} more" if len(there) > LISTED else ""
+    return ", ".join(there[:LISTED]) + more
+
+
+def refuse(findings: Iterable[Finding], what: str) -> None:
+    """Raise one Failure of all that blocks, if something does."""
+    blocking = [finding for finding in findings if finding.state == "blocks"]
+    if blocking:
+        raise Failure(
+            f"{what} cannot be restored: " + "; ".join(each.said for each in blocking),
+            hint=" ".join(dict.fromkeys(each.hint for each in blocking)),
+        )
