@@ -6,7 +6,7 @@ all rows in front of those that it wants, and none knows which table is the larg
 
 from __future__ import annotations
 
-import mmap
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from backup.loading.archive import Archive, Entry
 
+WINDOW = 1 << 22  # bytes that are looked through at once
+
 log = get_logger(__name__)
 
 
@@ -26,10 +28,9 @@ def write_offsets(archive: Archive, path: Path) -> Archive:
 
     pg_restore can do without: if the data is not as expected, the file stays as it is.
     """
-    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
-        whole.madvise(mmap.MADV_SEQUENTIAL)
+    with path.open("r+b", buffering=0) as file:
         try:
-            places = _Blocks(archive, whole).places()
+            places = _Blocks(archive, file.fileno()).places()
         except ValueError as error:
             log.warning("data of the dump not found, pg_restore will look for it", why=str(error))
             return archive
@@ -50,8 +51,8 @@ class _Blocks:
     no length ends the block.
     """
 
-    def __init__(self, archive: Archive, whole: mmap.mmap) -> None:
-        self._whole = whole
+    def __init__(self, archive: Archive, file: int) -> None:
+        self._file = file
         self._start = archive.size
         self._bytes = archive.integer_bytes
         self._end = self._integer(0)
@@ -64,7 +65,7 @@ class _Blocks:
         for number, entry in enumerate(self._entries, 1):
             following = next(iter(self._entries[number : number + 1]), None)
             begin = self._beginning(entry)
-            if self._whole[position : position + len(begin)] != begin:
+            if os.pread(self._file, len(begin), position) != begin:
                 raise ValueError(f"no data of {entry.label} at byte {position}")
             places[entry.number] = position
             position += len(begin)
@@ -82,10 +83,13 @@ class _Blocks:
 
     def _behind_rows(self, position: int, following: Entry) -> int:
         """Return where rows end. They are text without a zero, so this cannot be within them."""
-        end = self._whole.find(self._end + self._beginning(following), position)
-        if end < 0:
-            raise ValueError(f"no data of {following.label}")
-        return end + len(self._end)
+        wanted = self._end + self._beginning(following)
+        while (window := os.pread(self._file, WINDOW, position)) and len(window) >= len(wanted):
+            found = window.find(wanted)
+            if found >= 0:
+                return position + found + len(self._end)
+            position += len(window) - len(wanted) + 1  # it may lie across the border
+        raise ValueError(f"no data of {following.label}")
 
     def _behind_objects(self, position: int) -> int:
         """Return where large objects end, whose bytes may be any: a number and pieces for each."""
@@ -97,7 +101,7 @@ class _Blocks:
         return position + len(self._end)
 
     def _number(self, position: int) -> int:
-        stored = self._whole[position : position + len(self._end)]
+        stored = os.pread(self._file, len(self._end), position)
         if len(stored) < len(self._end):
             raise ValueError(f"large objects end at byte {position}")
         return int.from_bytes(stored[1:], "little")
