@@ -286,11 +286,16 @@ class Pipeline:
             errors.close()
 
 
-def run_tool(argv: Sequence[str | os.PathLike[str]], environment: Mapping[str, str]) -> str:
+def run_tool(
+    argv: Sequence[str | os.PathLike[str]],
+    environment: Mapping[str, str],
+    encoding: str = "utf-8",
+    errors: str = "replace",
+) -> str:
     """Run one program to its end and return what it wrote on its standard output.
 
     Raises :class:`ChildFailed` if it does not end with 0.
     """
     hint = "Look at the message of the program."
     with Pipeline([Stage(argv, environment)], hint=hint) as pipeline:
-        return pipeline.read_all().decode(errors="replace")
+        return pipeline.read_all().decode(encoding, errors)

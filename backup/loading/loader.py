@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from backup.restoration.target import Wanted
 
 _OPTIONS = "PGOPTIONS"
+_NO_LOCKS = "out of shared memory"
 _WHOLE = "Nothing was changed in the target"
 _PART = "Drop the target database, create it again and repeat the restore"
 
@@ -116,6 +117,8 @@ def _failure(listener: Listener, error: ChildFailed, archive: Archive, wanted: W
     entry = archive.by_number.get(complaint.number or 0)
     what = f"{entry.label} was not loaded" if entry else "pg_restore ended early"
     way = "mend the cause and repeat it, or give --keep-going to load the rest"
+    if _NO_LOCKS in complaint.message and wanted.whole:
+        way = "raise max_locks_per_transaction, or give --keep-going, which is no one transaction"
     return Failure(
         f"{what}: {complaint.message}",
         hint=f"{_WHOLE}; {way}." if wanted.whole else f"{_PART}; or give --keep-going.",

@@ -131,7 +131,7 @@ def without_roles(selection: Selection, roles: Collection[str]) -> Selection:
     A policy without its role would be everybody's, so it is left out, and shows no rows instead.
     """
     reasons = {
-        entry.number: f"it is for the role {', '.join(missing)}, which is not there"
+        entry.number: f"it is for the role {printable(', '.join(missing))}, which is not there"
         for entry in selection.entries
         if (missing := sorted({*_roles(entry)} - {*roles}))
     }

@@ -31,9 +31,11 @@ SELECT current_setting('server_version_num')::int, current_user, rolsuper, rolcr
        least(current_setting('max_connections')::int
          - current_setting('superuser_reserved_connections')::int
          - coalesce(current_setting('reserved_connections', true)::int, 0)
-         - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::int,
+         - (SELECT count(*) FROM pg_stat_activity
+            WHERE backend_type = 'client backend' AND pid <> pg_backend_pid())::int,
          CASE WHEN rolconnlimit >= 0 AND NOT rolsuper THEN rolconnlimit
-         - (SELECT count(*) FROM pg_stat_activity WHERE usesysid = r.oid)::int END),
+         - (SELECT count(*) FROM pg_stat_activity
+            WHERE usesysid = r.oid AND pid <> pg_backend_pid())::int END),
        EXISTS (SELECT FROM pg_collation WHERE collprovider = 'i'),
        pg_char_to_encoding(%s) >= 0
 FROM pg_roles r WHERE rolname = current_user

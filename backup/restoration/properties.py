@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from backup.loading.archive import read_archive
 from backup.pipeline import run_tool
 from backup.postgres.connection import one_line, plain_environment
 from backup.postgres.statements import statements
@@ -54,7 +55,10 @@ def read_properties(programs: Path, plain: Path, name: str, wanted: Wanted) -> P
     listed = run_tool([*head, "--list", plain], plain_environment())
     chosen = plain.with_name("properties")
     chosen.write_text("\n".join(filter(_OF_DATABASE.match, listed.splitlines())) + "\n")
-    script = run_tool([*head, f"--use-list={chosen}", "--file=-", plain], plain_environment())
+    script = run_tool(
+        [*head, f"--use-list={chosen}", "--file=-", plain], plain_environment(),
+        read_archive(plain).encoding, "surrogateescape",
+    )  # fmt: skip
     return sort_properties(script, name, owners=wanted.owners == "keep")
 
 

@@ -142,7 +142,13 @@ def restore(
         if wanted.create and create_database(calm, manifest.server, wanted):
             log.info("database made", database=target.database())
         prepared = time.monotonic() - began
-        restored = _fill(backup, calm, target, wanted, replace(place, scratch=directory))
+        try:
+            restored = _fill(backup, calm, target, wanted, replace(place, scratch=directory))
+        except psycopg.Error as error:
+            raise Failure(
+                f"a session in database {target.database()} ended: {one_line(error)}",
+                hint="Look whether somebody ended it, drop the database and repeat the restore.",
+            ) from error
     restored = replace(restored, notes=(*notes, *restored.notes))
     restored.timings.other += prepared
     _report(manifest, restored)
@@ -184,7 +190,8 @@ def _fill(
         finally:
             compared = time.monotonic() - compared
             if wanted.everything:
-                refused = open_as_it_was(connection, closed.grantees, properties)
+                with target.connect("restore") as opening:  # the first may be gone after hours
+                    refused = open_as_it_was(opening, closed.grantees, properties)
                 notes += [f"database: {why}" for why in refused]
     timings.other = time.monotonic() - began - compared - timings.total
     return Restored(

@@ -1,8 +1,22 @@
 from __future__ import annotations
 
-import psycopg
+import secrets
+from typing import TYPE_CHECKING
 
-from backup.restoration.properties import apply, sort_properties
+import psycopg
+import pytest
+from psycopg import sql
+
+from backup.postgres.connection import PostgresUri
+from backup.restoration.properties import apply, read_properties, sort_properties
+from backup.restoration.target import Wanted
+from tests.backup.postgres.zoo import dump
+from tests.conftest import PG_BIN
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import PostgresServer
 
 SCRIPT = r"""
 \restrict abc
@@ -73,3 +87,27 @@ def test_a_statement_that_is_refused_ends_no_other(database: str) -> None:
         about = """SELECT setconfig, shobj_description(setdatabase, 'pg_database')
         FROM pg_db_role_setting JOIN pg_database d ON d.oid = setdatabase WHERE datname = %s"""
         assert connection.execute(about, [name]).fetchall() == [(["work_mem=7MB"], "ɛ")]
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_words_of_every_encoding_come_back_as_they_were(
+    postgres: PostgresServer, tmp_path: Path, encoding: str
+) -> None:
+    """Its comment, and what a setting says."""
+    name = f"words_{secrets.token_hex(4)}"
+    create = "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE 'C' LC_CTYPE 'C'"
+    with psycopg.connect(postgres.uri(), autocommit=True) as connection:
+        connection.execute(sql.SQL(create).format(sql.Identifier(name), encoding))
+    uri = postgres.uri(name)
+    said = b"SELECT shobj_description(oid, 'pg_database')::bytea, current_setting('a.b')::bytea" \
+           b" FROM pg_database WHERE datname = current_database()"  # fmt: skip
+    with psycopg.connect(uri, autocommit=True, client_encoding="SQL_ASCII") as connection:
+        on = b"DATABASE " + name.encode()
+        connection.execute(b"COMMENT ON " + on + b" IS 'f\xfcr'")
+        connection.execute(b"ALTER " + on + b" SET a.b TO 'Gr\xf6\xdfe'")
+        properties = read_properties(PG_BIN, dump(uri, tmp_path / "dump"), name, Wanted(1))
+        connection.execute(b"COMMENT ON " + on + b" IS NULL; ALTER " + on + b" RESET a.b")
+    with PostgresUri(uri, "the test").connect("test") as connection:
+        assert apply(connection, (*properties.settings, *properties.late)) == ()
+    with psycopg.connect(uri, client_encoding="SQL_ASCII") as connection:
+        assert connection.execute(said).fetchall() == [(b"f\xfcr", b"Gr\xf6\xdfe")]

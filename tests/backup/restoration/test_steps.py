@@ -366,6 +366,25 @@ def test_a_database_whose_sessions_are_kept_out_is_restored_and_compared(
         assert "of an application" not in ended.stdout + ended.stderr
 
 
+def test_a_session_that_is_ended_meanwhile_leaves_nothing_closed(
+    house: House, drill_key: OpenPgpKey
+) -> None:
+    """It holds the database for hours. Here a CHECK ends it, as a network would."""
+    execute(
+        house.source,
+        "CREATE FUNCTION fine() RETURNS bool LANGUAGE plpgsql AS $$ BEGIN PERFORM"
+        " pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name = 'harmattan-restore'; RETURN true; END $$",
+        "CREATE TABLE checked (x int CHECK (fine())); INSERT INTO checked VALUES (1)",
+    )
+    back_up(house, drill_key)
+    target = house.server.create_database()
+    ended = house.run("restore", "hr", "--into-env", "TARGET", "--check", TARGET=target)
+    assert ended.returncode == 0, ended.stderr
+    assert one(target, CONNECTABLE) == one(house.source, CONNECTABLE)
+    assert one(target, DATABASE)[5] is None
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
