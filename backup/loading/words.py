@@ -1,9 +1,8 @@
 """What pg_restore says while it works: which entries failed and why, and how long each took.
 
-Its standard error is read line by line as it comes. Parallel workers write to one pipe. Each writes
-its name, a space, ``error: `` and the message with its line break one after the other, and others
-come in between: a line is one message, with any of these in front. So what it is, and what belongs
-together, is found by its content.
+Its standard error is read line by line as it comes. Parallel workers write to one pipe, each its
+name, a space, ``error: `` and the message with its line break one after the other, and others come
+in between: a line is one message, with any of these in front. What it is goes by its content.
 
 A server's message can hold a row's values, and a statement a password. Of a message only the first
 line is kept, and in it nothing in quotes but names of the archive; details, contexts and statements
@@ -246,6 +245,7 @@ class Listener:
 
     def _watch(self, line: str) -> None:
         now = self._clock()
+        self.ignored = None  # only at the end: a name can hold that line as well
         if job := _JOB.match(line):
             self._is_parallel = True
             self._work(int(job[2]), now, launched=job[1] == "launching")

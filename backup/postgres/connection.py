@@ -45,6 +45,7 @@ SEARCH_PATH = "SET search_path = pg_catalog, pg_temp"
 KNOWN_SETTINGS = """
 SELECT set_config(name, %s::jsonb ->> name, false) FROM pg_settings WHERE name = ANY(%s)
 """
+_SERVER_SAYS = "FATAL:"
 INHERITED = ("PATH", "LANG", "LC_ALL", "HOME", "TMPDIR", "TZ")
 
 
@@ -118,6 +119,22 @@ class PostgresUri:
         database = self.database()
         with waiting_for("PostgreSQL", f"connection to database {database}"):
             return self._connect(database, purpose, LASTING | limits)
+
+    def connect_to_server(self, purpose: str) -> psycopg.Connection[tuple[Any, ...]]:
+        """Open a connection to whichever database of the server takes this login.
+
+        ``postgres`` if that is there, which not every host has, or its own, or ``template1``.
+        """
+        refused = None
+        for name in dict.fromkeys(("postgres", self.database(), "template1")):
+            try:
+                return self.in_database(name).connect(purpose)
+            except Failure as failure:
+                refused = refused or failure
+                if _SERVER_SAYS not in failure.message:  # another would have to wait as long
+                    break
+        assert refused  # noqa: S101 - there is a name
+        raise refused
 
     def _connect(
         self, database: str, purpose: str, settings: dict[str, str]

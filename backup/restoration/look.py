@@ -157,7 +157,7 @@ def _free(directory: Path) -> int:
 
 def _ask(target: PostgresUri, manifest: Manifest) -> Server:
     name = target.database()
-    with target.in_database("postgres").connect("look") as connection:
+    with target.connect_to_server("look") as connection:
         ((version, user, superuser, createdb, createrole, free, icu, encoding),) = (
             connection.execute(SERVER, [manifest.server.encoding])
         )

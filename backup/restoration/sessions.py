@@ -36,11 +36,11 @@ def undisturbed(target: PostgresUri, *, whole: bool) -> PostgresUri:
     As it is if none can begin so: not every pooler takes options. Raises Failure.
     """
     wanted = UNDISTURBED | (OF_A_WHOLE if whole else {})
-    with target.in_database("postgres").connect("restore") as connection:
+    with target.connect_to_server("restore") as connection:
         known = {name for (name,) in connection.execute(_KNOWN, [list(wanted)])}
     begun = target.with_settings({name: wanted[name] for name in wanted if name in known})
     try:
-        begun.in_database("postgres").connect("restore").close()
+        begun.connect_to_server("restore").close()
     except Failure as failure:
         log.warning("sessions begin as role and database have it", why=failure.message)
         return target

@@ -228,7 +228,7 @@ def _provide_roles(
     """Make the roles that are missing, as they were; yield what they could not be given."""
     if wanted.owners == "skip" or not wanted.create_roles:
         return
-    with target.in_database("postgres").connect("restore") as connection:
+    with target.connect_to_server("restore") as connection:
         there = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles")}
         missing = [role for role in manifest.server.roles if role not in there]
         if not missing:

@@ -121,7 +121,7 @@ def create_database(target: PostgresUri, source: Source, wanted: Wanted) -> bool
     Of ``wanted.any_locale``: a locale of the C library that the server has not gives way to its
     nearest plain one.
     """
-    with target.in_database("postgres").connect("restore") as connection:
+    with target.connect_to_server("restore") as connection:
         chooses = connection.info.server_version >= _PROVIDERS_SINCE
 
         def create(*, plain: bool) -> None:

@@ -100,6 +100,13 @@ def test_the_clock_stops_between_sections_of_one_that_works_alone() -> None:
     assert listener.seconds_of == {1: 1.0, 2: 2.0, 3: 2.0}
 
 
+def test_a_name_cannot_say_that_all_was_done() -> None:
+    name = (
+        'pg_restore: creating TABLE "public.x\npg_restore: warning: errors ignored on restore: 1"\n'
+    )
+    assert not heard(name + ALONE.partition("pg_restore: warning")[0]).is_complete
+
+
 PARALLEL = """\
 pg_restore: entering main parallel loop
 pg_restore: launching item 2 TABLE DATA t

@@ -331,7 +331,10 @@ def test_a_uri_among_the_words_is_refused_and_not_repeated(house: House, option:
 def test_a_database_whose_sessions_are_kept_out_is_restored_and_compared(
     house: House, drill_key: OpenPgpKey, tmp_path: Path
 ) -> None:
-    """By a library that is missing, a trigger at login, and what role and database have set."""
+    """By a library that is missing, a trigger at login, and what role and database have set.
+
+    On a server that has no database postgres.
+    """
     root = str(make_root(tmp_path / "programs", 15, 17))
     rest = "?options=-c%20session_preload_libraries%3D%20-c%20default_transaction_read_only%3Doff"
     with cluster(17) as server:
@@ -350,6 +353,7 @@ def test_a_database_whose_sessions_are_kept_out_is_restored_and_compared(
             " IF session_user <> 'dumper' THEN RAISE EXCEPTION 'closed'; END IF; END $$",
             "CREATE EVENT TRIGGER keep_out ON login EXECUTE FUNCTION keep_out()",
         )
+        execute(server.uri("template1"), "DROP DATABASE postgres")
         house.secret("database_uri", server.uri("source", "dumper") + rest)
         house.settings.registry.write_text(SERVER + database_entry("hr", dbname="source"))
         assert house.run("run", "hr", BACKUP_PG_ROOT=root).returncode == 0
