@@ -16,7 +16,9 @@ from backup.postgres.names import Quoted, printable
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from backup.manifest import Manifest
     from backup.postgres.connection import PostgresUri
+    from backup.restoration.target import Wanted
 
     Name = tuple[str, str]
 
@@ -27,6 +29,18 @@ WHERE c.relkind IN ('r', 'p', 'm') AND c.relpersistence <> 't'
   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_'
 ORDER BY pg_table_size(c.oid) DESC, 1, 2
 """
+
+
+def analyse_restored(target: PostgresUri, wanted: Wanted, manifest: Manifest) -> tuple[str, ...]:
+    """Run ANALYZE on what of ``manifest`` was ``wanted``, and return what PostgreSQL refused."""
+    if wanted.everything:
+        return analyse(target, wanted.jobs)
+    chosen = [
+        (wanted.schema or table.schema_name, table.table)
+        for table in manifest.tables
+        if not wanted.tables or f"{table.schema_name}.{table.table}" in wanted.tables
+    ]
+    return analyse(target, wanted.jobs, chosen)
 
 
 def analyse(target: PostgresUri, jobs: int, only: Iterable[Name] | None = None) -> tuple[str, ...]:

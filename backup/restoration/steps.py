@@ -16,8 +16,9 @@ import psycopg
 from backup.loading.load import FailedObject, Slow, load, named_tables
 from backup.postgres.connection import one_line
 from backup.postgres.programs import major_of, programs, server_major
-from backup.restoration.analyse import analyse
+from backup.restoration.analyse import analyse_restored
 from backup.restoration.comparison import compare, damage
+from backup.restoration.definers import definers, keep_from_others
 from backup.restoration.finding import Finding, refuse
 from backup.restoration.findings import judge
 from backup.restoration.look import gather
@@ -178,12 +179,16 @@ def _fill(
             if why := why_none_begins(as_it_is):
                 notes.append(f"setting: sessions cannot begin as they are set up: {why}")
         closed.begun = not wanted.whole
+        before = definers(connection)
         loaded = load(clients, plain, target, wanted)
         timings.schema, timings.data = loaded.schema_seconds, loaded.data_seconds
         timings.indexes = loaded.index_seconds
         notes += loaded.warnings
         with _timed(timings, "analyse"):
-            notes += [f"ANALYZE of {why}" for why in _analyse(target, wanted, manifest)]
+            notes += [f"ANALYZE of {why}" for why in analyse_restored(target, wanted, manifest)]
+        if wanted.owners == "skip":
+            with target.connect("restore") as session:
+                notes += keep_from_others(session, before)
         compared = time.monotonic()
         try:  # before others can write; whatever comes of it, the database is loaded
             differences = _differences(manifest, target, wanted, place) if wanted.check else ()
@@ -274,17 +279,6 @@ def _closed(connection: Connection, wanted: Wanted) -> Iterator[_Closed]:
             with suppress(psycopg.Error):
                 open_to(connection, closed.grantees)
         raise
-
-
-def _analyse(target: PostgresUri, wanted: Wanted, manifest: Manifest) -> tuple[str, ...]:
-    only = None
-    if not wanted.everything:
-        only = [
-            (wanted.schema or table.schema_name, table.table)
-            for table in manifest.tables
-            if not wanted.tables or f"{table.schema_name}.{table.table}" in wanted.tables
-        ]
-    return analyse(target, wanted.jobs, only)
 
 
 def _report(manifest: Manifest, restored: Restored) -> None:

@@ -380,11 +380,15 @@ def test_a_session_that_is_ended_meanwhile_leaves_nothing_closed(
         " pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
         " AND application_name = 'harmattan-restore'; RETURN true; END $$",
         "CREATE TABLE checked (x int CHECK (fine())); INSERT INTO checked VALUES (1)",
+        "CREATE FUNCTION planted() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'",
     )
     back_up(house, drill_key)
     target = house.server.create_database()
-    ended = house.run("restore", "hr", "--into-env", "TARGET", "--check", TARGET=target)
-    assert ended.returncode == 0, ended.stderr
+    words = ("--check", "--owners", "skip")
+    ended = house.run("restore", "hr", "--into-env", "TARGET", *words, TARGET=target)
+    assert (ended.returncode, "public.planted()" in ended.stdout) == (0, True), ended.stderr
+    may = "SELECT has_function_privilege('pg_monitor', 'planted()', 'EXECUTE')"
+    assert one(target, may) == (False,)
     assert one(target, CONNECTABLE) == one(house.source, CONNECTABLE)
     assert one(target, DATABASE)[5] is None
 
