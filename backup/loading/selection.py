@@ -55,10 +55,9 @@ class Named:
         """
         if not self.name:
             return ()
-        if self.schema_name:
-            name = f"{self.schema_name}.{self.name}"
-        else:
-            name = f"{self.kind.lower()} {self.name}"
+        if not self.schema_name:  # what is said of it, such as a comment, has the kind as it is
+            return f"{self.kind.lower()} {self.name}", f"{self.kind} {self.name}"
+        name = f"{self.schema_name}.{self.name}"
         return name, name.replace("\n", " ").replace("\r", " ")
 
 
