@@ -28,7 +28,8 @@ _FAMILIES = {
     **dict.fromkeys(("FUNCTION", "PROCEDURE", "AGGREGATE"), _ROUTINE),
     "SCHEMA": _SCHEMA,
 }
-# Routines by the name that pg_dump gives them: types of other schemas with these.
+# Routines by the name that pg_dump gives them: types of other schemas with these. Every database has
+# a schema public, which an archive can name for its owner or rights alone.
 _THERE: LiteralString = """
 SELECT 'relation', n.nspname::text, c.relname::text
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -41,7 +42,7 @@ SELECT 'routine', n.nspname, p.proname || '(' || CASE
   WHEN p.prokind = 'a' AND p.pronargs = 0 THEN '*' ELSE oidvectortypes(p.proargtypes) END || ')'
 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname !~ '^pg_'
 UNION ALL
-SELECT 'schema', '', nspname FROM pg_namespace
+SELECT 'schema', '', nspname FROM pg_namespace WHERE nspname <> 'public'
 """
 
 

@@ -428,6 +428,9 @@ def test_what_is_there_already_is_never_added_to(database: str, tmp_path: Path) 
     assert contents(database) == before
     with psycopg.connect(database) as connection:
         assert connection.execute("SELECT last_value FROM t_id_seq").fetchone() == (500,)
+    fill(database, "ALTER SCHEMA public OWNER TO CURRENT_USER")
+    named = brought(dump(database, tmp_path / "named"), fresh(database), Wanted(1))
+    assert named.failed == ()
     made = brought(plain, database, Wanted(1, tables=("public.p",), schema="made"))
     assert (made.failed, contents(database)["made.p_1"]) == ((), ["(1)"])
 
