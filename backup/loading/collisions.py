@@ -28,8 +28,8 @@ _FAMILIES = {
     **dict.fromkeys(("FUNCTION", "PROCEDURE", "AGGREGATE"), _ROUTINE),
     "SCHEMA": _SCHEMA,
 }
-# Routines by the name that pg_dump gives them: types of other schemas with these. Every database has
-# a schema public, which an archive can name for its owner or rights alone.
+# Routines by the name that pg_dump gives them: types of other schemas with these. Every database
+# has a schema public, which an archive can name for its owner or rights alone.
 _THERE: LiteralString = """
 SELECT 'relation', n.nspname::text, c.relname::text
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
