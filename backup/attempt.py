@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 SHARE_TO_GIVE_WAY = 0.5
 LONGEST_PAUSE = 30.0  # seconds between two attempts
 SHORT_PAUSE = 1.0  # seconds at most, after what was by chance
-EARLY_ENDS = 3  # of pg_dump, before its first byte: more on end are not by chance
+EARLY_ENDS = 3  # of pg_dump, before its first byte, with the same words: they are not by chance
+CHANGES = 5  # of definitions: beside somebody who always changes some a backup is to come as well
 
 log = get_logger(__name__)
 
@@ -43,12 +44,24 @@ class EndedEarly(Disturbed):
     """The dump ended before its first byte: something changed below it, or it can never be."""
 
 
+class Changed(Disturbed):
+    """Definitions changed while they were read. It was by chance: soon again."""
+
+
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt. ``name`` is in the names of its sessions, so that they are told from others."""
+    """One attempt. ``name`` is in the names of its sessions, so that they are told from others.
+
+    ``starts_over`` tells whether it ends where definitions changed, or else goes on and tells it.
+    """
 
     name: str
     gives_way: Callable[[], bool]
+    starts_over: Callable[[], bool] = _never
 
 
 class Attempts:
@@ -57,6 +70,8 @@ class Attempts:
     def __init__(self) -> None:
         self._limit = left()
         self._early_ends = 0
+        self._last_words = ""
+        self._changes = 0
 
     def make(self, work: Callable[[Attempt], Work]) -> Work:
         """Return what the first undisturbed ``work`` returns.
@@ -70,15 +85,24 @@ class Attempts:
             before_sleep=_tell,
             reraise=True,
         )
-        return attempts(lambda: work(Attempt(secrets.token_hex(4), self._gives_way)))
+        return attempts(lambda: work(self._next()))
+
+    def _next(self) -> Attempt:
+        return Attempt(secrets.token_hex(4), self._gives_way, self._starts_over)
+
+    def _starts_over(self) -> bool:
+        return self._changes < CHANGES and self._gives_way()
 
     def _gives_way(self) -> bool:
         now = left()
         return now == inf or now > self._limit * (1 - SHARE_TO_GIVE_WAY)
 
     def _is_worth_another(self, error: BaseException) -> bool:
+        self._changes += isinstance(error, Changed)
         if isinstance(error, EndedEarly):
-            self._early_ends += 1
+            again = error.message == self._last_words
+            self._early_ends = self._early_ends + 1 if again else 1
+            self._last_words = error.message
             return self._early_ends < EARLY_ENDS
         self._early_ends = 0
         return isinstance(error, Disturbed)
@@ -87,7 +111,7 @@ class Attempts:
 def _pause(state: RetryCallState) -> float:
     """Return the seconds until the next attempt: growing by chance."""
     error = state.outcome and state.outcome.exception()
-    if isinstance(error, Overtaken):
+    if isinstance(error, Overtaken | Changed):
         return random.uniform(0, SHORT_PAUSE)  # noqa: S311 - no secret
     return tenacity.wait_random_exponential(multiplier=0.5, max=LONGEST_PAUSE)(state)
 

@@ -172,7 +172,7 @@ class _Backup:
         """Upload the dump, and return what is in the bucket and the chain that made it."""
         stages = [origin.stage, Stage(ZSTD, plain_environment()), self.ring.encrypt_stage()]
         hint = "No backup was made; look at the message and run again."
-        with Pipeline(stages, metered=True, hint=hint) as pipeline:
+        with Pipeline(stages, metered=True, look=origin.look, hint=hint) as pipeline:
             stream = DumpStream(pipeline, origin)
             expected = max(int(self.entry.expected_size), stream.begin())
             plan = plan_parts(expected, int(self.settings.part_minimum))

@@ -29,7 +29,7 @@ class TableContents(BaseModel):
 
 
 class SchemaObject(BaseModel):
-    """One object of the schema as ``pg_dump --schema-only`` in the same snapshot writes it."""
+    """One object of the schema as pg_dump writes it into the dump."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,7 +51,10 @@ class Gap(BaseModel):
 
 
 class Sequence(BaseModel):
-    """One sequence: its last value before and after the dump, null if it was not asked yet."""
+    """One sequence: its last value before and after the dump, null if it was not asked yet.
+
+    Both are the dump's own value where that is not between them.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -59,6 +62,13 @@ class Sequence(BaseModel):
     name: str
     before: int | None
     after: int | None
+
+    def may_stand_at(self, value: int | None) -> bool:
+        """Tell whether ``value`` is where a restored one may stand."""
+        if self.before is None or self.after is None:
+            return value is None or self.after is not None
+        least, most = sorted((self.before, self.after))
+        return value is not None and least <= value <= most
 
 
 class StoredDump(BaseModel):

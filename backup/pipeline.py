@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from threading import Thread
 from typing import IO, TYPE_CHECKING, Self
 
 from backup.complaints import complaints
 from backup.deadline import waiting_for
+from backup.meter import Meter, widen
 from frame.failure import Failure
 from frame.log import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
-PIPE_BYTES = 1 << 20  # Linux's own limit for a user; 16 times fewer switches than the default
 BLOCK_BYTES = 1 << 16
 EXIT_SECONDS = 60  # from the end of the stream to the end of every child
 TERM_SECONDS = 3  # for pg_dump to cancel its query on the server
@@ -46,44 +44,6 @@ class Stage:
     def name(self) -> str:
         """The program's name."""
         return os.path.basename(self.argv[0])
-
-
-class Meter:
-    """Counts what one child writes to the next, on its way through a second pipe.
-
-    The kernel moves the pages, so no byte is copied. The next child sees the end of the first one's
-    output also where moving it failed: ``error`` has to be asked before the end is believed.
-    """
-
-    def __init__(self, source: IO[bytes]) -> None:
-        """Take ``source`` over and move it, until its end, to ``output``."""
-        reader, writer = os.pipe()
-        self.output: IO[bytes] = os.fdopen(reader, "rb", 0)
-        self.count = 0
-        self.error: OSError | None = None
-        self._source = source
-        self._sink: IO[bytes] = os.fdopen(writer, "wb", 0)
-        self._thread = Thread(target=self._move, name="meter", daemon=True)
-        _widen(self._sink)
-        self._thread.start()
-
-    def _move(self) -> None:
-        with self._sink, self._source:
-            try:
-                while moved := os.splice(self._source.fileno(), self._sink.fileno(), PIPE_BYTES):
-                    self.count += moved
-            except OSError as error:
-                self.error = error
-
-    def close(self) -> None:
-        """Wait for the end of the move, which the end of either child brings."""
-        self.output.close()  # where the next child was never started
-        self._thread.join(EXIT_SECONDS)
-
-
-def _widen(pipe: IO[bytes]) -> None:
-    with suppress(OSError):  # a busy user may have no pipe pages left: it is only slower
-        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
 class ChildFailed(Failure):
@@ -114,16 +74,19 @@ class Pipeline:
         *,
         fed: bool = False,
         metered: bool = False,
+        look: Callable[[IO[bytes]], None] | None = None,
         sink: IO[bytes] | None = None,
         hint: str,
     ) -> None:
         """Prepare a chain from :meth:`feed` (or nothing) to ``sink`` (or :meth:`readinto`).
 
-        One that is ``metered`` has two stages or more, and counts what the first gives the second.
+        One that is ``metered`` has two stages or more, and counts what the first gives the second;
+        ``look`` sees its beginning, as :class:`Meter` says.
         """
         self.stages = stages
         self.fed = fed
         self.metered = metered
+        self.look = look
         self.meter: Meter | None = None
         self.sink = sink
         self.hint = hint
@@ -137,7 +100,7 @@ class Pipeline:
             for stage in self.stages:
                 upstream = self._start(stage, upstream)
                 if self.metered and self.meter is None and not isinstance(upstream, int):
-                    self.meter = Meter(upstream)
+                    self.meter = Meter(upstream, self.look)
                     upstream = self.meter.output
         except BaseException:
             self.close()
@@ -168,7 +131,7 @@ class Pipeline:
         if not isinstance(upstream, int):
             upstream.close()
         for pipe in filter(None, (child.stdin, child.stdout)):
-            _widen(pipe)
+            widen(pipe)
         return child.stdout or subprocess.DEVNULL
 
     def feed(self, blocks: Iterable[bytes]) -> None:
@@ -196,6 +159,12 @@ class Pipeline:
         if not count:
             self.finish()
         return count
+
+    def stream(self) -> IO[bytes]:
+        """Return what the last child writes as a stream to read from, whose end proves nothing."""
+        stream = self.children[-1].stdout
+        assert stream is not None  # noqa: S101 - a chain with a sink is never read
+        return open(stream.fileno(), "rb", closefd=False)
 
     def blocks(self) -> Iterator[bytes]:
         """Yield what the last child writes, to an end only once every child ended with 0."""

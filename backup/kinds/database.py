@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
+import psycopg
 from psycopg.conninfo import make_conninfo
 
-from backup.attempt import Disturbed, EndedEarly
+from backup.attempt import Changed, Disturbed, EndedEarly
 from backup.kinds.globals import needs_of, roles_of_night
 from backup.kinds.origin import Origin, Proof
 from backup.manifest import Gap
@@ -20,11 +21,14 @@ from backup.restoration.steps import Encrypted, Place, Restored
 from backup.restoration.steps import restore as restore_in_steps
 from backup.restoration.target import Wanted
 from backup.scratch.server import scratch_server
+from backup.source.changes import changed_since
+from backup.source.contents import LARGE_OBJECTS
+from backup.source.digests import reason
 from backup.source.gaps import find_gaps
-from backup.source.schema import fingerprints
-from backup.source.snapshot import exclusive, exported_snapshot
-from backup.source.watch import DUMP, PROOF, SCHEMA
-from frame.failure import WrongUse
+from backup.source.schema import Contents, read_contents
+from backup.source.snapshot import as_dumped, exclusive, exported_snapshot
+from backup.source.watch import DUMP, PROOF
+from frame.failure import Failure, WrongUse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,18 +37,18 @@ if TYPE_CHECKING:
 
     from backup.attempt import Attempt
     from backup.bucket.catalogue import Catalogue
-    from backup.manifest import Manifest, SchemaObject
+    from backup.manifest import Manifest
     from backup.openpgp.crypt import Keyring
     from backup.postgres.connection import PostgresUri
     from backup.registry import Entry
     from backup.restoration.roles import Roles
     from backup.settings import Settings
     from backup.source.snapshot import Snapshot
-    from frame.failure import Failure
 
 WORDS = "an archive of pg_dump"
 # Of pg_dump for what the snapshot's session holds: only who waits for that session is before it.
 LOCK_WAIT = "3s"
+SHOWN = 5  # names in a message
 # The throwaway server has no place for tablespaces, and perhaps not every locale of the source's.
 DRILLED = Wanted(
     jobs=1, create=True, create_roles=True, tablespaces="skip", keep_going=True, check=True,
@@ -87,9 +91,10 @@ def dump(settings: Settings, entry: Entry, attempt: Attempt) -> Iterator[Origin]
             dump_stage(pg_bin, uri.named(f"{DUMP}-{attempt.name}"), snapshot.identifier),
             lambda: {"pg_dump_version": version, **dumped.facts()},
             begin=dumped.begin,
-            check=snapshot.watch.check,
+            check=dumped.check,
             finish=dumped.finish,
             explain=lambda error, plain_size: _explain(snapshot, error, plain_size),
+            look=dumped.look,
         )
 
 
@@ -104,7 +109,25 @@ class _Dumped:
     pg_bin: Path
     snapshot: Snapshot
     gaps: tuple[Gap, ...] = ()
-    objects: tuple[SchemaObject, ...] = ()
+    contents: Contents | None = None
+    changed: tuple[str, ...] = ()
+    unseen: str = "the head of the dump was not read"
+
+    def look(self, head: IO[bytes]) -> None:
+        """Read what the dump begins with, and what was changed while pg_dump made it."""
+        try:
+            contents = read_contents(head)
+            purpose = f"backup-changes-{self.attempt.name}"
+            self.changed = changed_since(
+                lambda: self.uri.connect(purpose, lock_timeout=LOCK_WAIT),
+                self.snapshot.identifier,
+            )
+        except Failure as error:
+            self.unseen = error.message
+        except psycopg.Error as error:
+            self.unseen = f"the server does not tell what was changed: {reason(error)}"
+        else:
+            self.contents = contents
 
     def begin(self) -> int:
         """Read the catalogue and begin the proofs, beside pg_dump; return the bytes to expect."""
@@ -114,37 +137,52 @@ class _Dumped:
             digests=self.entry.proof == "digests",
         )
         purpose = f"backup-gaps-{self.attempt.name}"
-        with self.uri.connect(purpose, lock_timeout="3s") as connection:
+        with self.uri.connect(purpose, lock_timeout=LOCK_WAIT) as connection:
             self.gaps = find_gaps(connection)
         return self.snapshot.source.size
 
-    def finish(self) -> None:
-        """Take the proof of the schema, wait for the others, and let go of the source.
+    def check(self) -> None:
+        """Raise :class:`Disturbed` if the attempt was ended, or is not of one moment."""
+        self.snapshot.watch.check()
+        if self.changed and self.attempt.starts_over():
+            raise Changed(
+                f"changed while pg_dump read it: {', '.join(self.changed[:SHOWN])}",
+                hint="Run it at a time when nobody makes or drops such objects all the while.",
+            )
 
-        Once pg_dump has ended, so that the locks of two do not add up.
-        """
-        try:
-            self.objects = fingerprints(
-                self.pg_bin, self.uri.named(f"{SCHEMA}-{self.attempt.name}"),
-                self.snapshot.source.encoding,
-                f"--snapshot={self.snapshot.identifier}", f"--lock-wait-timeout={LOCK_WAIT}",
-            )  # fmt: skip
-        except ChildFailed as error:
-            self.gaps += (Gap(kind="proof", name="schema", why=error.message),)
+    def finish(self) -> None:
+        """Wait for the proofs, and let go of the source."""
+        self.check()
         self.snapshot.finish()
 
     def facts(self) -> dict[str, Any]:
         """Return what the manifest says of it."""
+        contents = self.contents or Contents((), frozenset(), {})
         return {
             "source": self.snapshot.source,
             "tables": self.snapshot.tables,
-            "sequences": self.snapshot.sequences,
+            "sequences": as_dumped(self.snapshot.sequences, contents.sequences),
             "extensions": self.snapshot.extensions,
             "unvalidated": self.snapshot.unvalidated,
             "warnings": tuple(self.snapshot.watch.warnings),
-            "objects": self.objects,
-            "gaps": self.gaps,
+            "objects": contents.objects,
+            "gaps": (*self.gaps, *self._of_dump()),
         }
+
+    def _of_dump(self) -> Iterator[Gap]:
+        """Yield what is known to be wrong with the dump, or not known of it."""
+        if self.contents is None:
+            yield Gap(kind="proof", name="schema", why=self.unseen)
+            return
+        for name in self.changed:
+            yield Gap(
+                kind="changed", name=name,
+                why="it was changed while pg_dump read it, so it may not come back as it was",
+            )  # fmt: skip
+        for table in self.snapshot.tables:
+            key = table.schema_name, table.table
+            if table.rows and key not in {*self.contents.with_rows, LARGE_OBJECTS}:
+                yield Gap(kind="rows", name=".".join(key), why="pg_dump wrote none of its rows")
 
 
 def _explain(snapshot: Snapshot, error: Failure, plain_size: int) -> Failure:

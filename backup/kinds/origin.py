@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +26,9 @@ def _as_it_is(error: Failure, _plain_size: int) -> Failure:
 class Origin:
     """One thing that is ready to be dumped.
 
-    ``stage`` writes the plain dump. As soon as it runs, ``begin`` does what goes on beside it, and
-    returns how many bytes to expect. ``check`` raises while it is read if something beside it went
+    ``stage`` writes the plain dump, the beginning of which ``look`` sees in a thread of its own. As
+    soon as it runs, ``begin`` does what goes on beside it, and returns how many bytes to expect.
+    ``check`` raises while it is read if something beside it went
     wrong, ``finish`` when it is at its end, and then the source is let go; ``facts`` is what the
     manifest says of it. ``explain`` returns the cause of an error behind which so many plain bytes
     came, or the error as it is.
@@ -39,6 +40,7 @@ class Origin:
     check: Callable[[], None] = field(default=_nothing)
     finish: Callable[[], None] = field(default=_nothing)
     explain: Callable[[Failure, int], Failure] = field(default=_as_it_is)
+    look: Callable[[IO[bytes]], None] | None = None
 
 
 @dataclass(frozen=True)

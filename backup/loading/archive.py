@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import codecs
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
 from typing import IO, TYPE_CHECKING
 
+from backup.loading.stored import Reader, Writer
 from backup.postgres.names import printable
 from frame.failure import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     Version = tuple[int, int]
@@ -30,7 +32,6 @@ CUSTOM = 1  # the format that needs no seeking
 # 17 with relkind.
 OLDEST, COMPRESSION_BYTE, WITH_RELKIND = (1, 14), (1, 15), (1, 16)
 NEWEST = WITH_RELKIND
-LONGEST = 1 << 30  # bytes of one text; PostgreSQL has none that is longer
 UNKNOWN, KNOWN, _NO_DATA = 1, 2, 3  # the first byte of ``place``
 _ENCODING = re.compile(r"'([^']+)'")
 
@@ -126,7 +127,7 @@ class Archive:
 
     def head(self) -> bytes:
         """Return the head as pg_restore reads it, to stand before the data."""
-        writer = _Writer(self.integer_bytes, self.encoding)
+        writer = Writer(self.integer_bytes, self.encoding)
         writer.integer(len(self.entries))
         for entry in self.entries:
             _write_entry(writer, entry, self.version)
@@ -141,8 +142,37 @@ def read_archive(path: Path) -> Archive:
 
 def read_head(stream: IO[bytes]) -> Archive:
     """Read the head from ``stream`` and leave it where the data begins. Raises Failure."""
+    reader = Reader(stream)
+    with _explained():
+        version, offset_bytes, dump_version = _read_preamble(reader)
+        preamble = bytes(reader.taken)
+        entries = tuple(_read_entry(reader, version, offset_bytes) for _ in range(reader.integer()))
+    return Archive(
+        version=version,
+        dump_version=dump_version,
+        encoding=reader.encoding,
+        entries=entries,
+        preamble=preamble,
+        integer_bytes=reader.integer_bytes,
+        offset_bytes=offset_bytes,
+        size=len(reader.taken),
+    )
+
+
+def read_entries(stream: IO[bytes]) -> Iterator[Entry]:
+    """Yield the entries in the head of ``stream``, none of which is kept here. Raises Failure."""
+    reader = Reader(stream)
+    with _explained():
+        version, offset_bytes, _ = _read_preamble(reader)
+        for _ in range(reader.integer()):
+            reader.taken.clear()
+            yield _read_entry(reader, version, offset_bytes)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
     try:
-        return _read_head(_Reader(stream))
+        yield
     except (EOFError, ValueError) as error:
         raise Failure(
             f"the dump cannot be read: {error}",
@@ -150,7 +180,8 @@ def read_head(stream: IO[bytes]) -> Archive:
         ) from error
 
 
-def _read_head(reader: _Reader) -> Archive:
+def _read_preamble(reader: Reader) -> tuple[Version, int, str]:
+    """Return the archive's version, the bytes of an offset, and the version of its pg_dump."""
     if reader.bytes(len(MAGIC)) != MAGIC:
         raise ValueError(f"it does not begin with {MAGIC.decode()}")
     major, minor, _revision, integer_bytes, offset_bytes, form = reader.bytes(6)
@@ -169,22 +200,10 @@ def _read_head(reader: _Reader) -> Archive:
         reader.integer()
     reader.text()  # the database
     reader.text()  # the server's version
-    dump_version = reader.text() or ""
-    preamble = bytes(reader.taken)
-    entries = tuple(_read_entry(reader, version, offset_bytes) for _ in range(reader.integer()))
-    return Archive(
-        version=version,
-        dump_version=dump_version,
-        encoding=reader.encoding,
-        entries=entries,
-        preamble=preamble,
-        integer_bytes=integer_bytes,
-        offset_bytes=offset_bytes,
-        size=len(reader.taken),
-    )
+    return version, offset_bytes, reader.text() or ""
 
 
-def _read_entry(reader: _Reader, version: Version, offset_bytes: int) -> Entry:
+def _read_entry(reader: Reader, version: Version, offset_bytes: int) -> Entry:
     entry = Entry(
         number=reader.integer(),
         had_dumper=reader.integer(),
@@ -210,7 +229,7 @@ def _read_entry(reader: _Reader, version: Version, offset_bytes: int) -> Entry:
     return entry
 
 
-def _write_entry(writer: _Writer, entry: Entry, version: Version) -> None:
+def _write_entry(writer: Writer, entry: Entry, version: Version) -> None:
     writer.integer(entry.number)
     writer.integer(entry.had_dumper)
     for text in (str(entry.catalogue), str(entry.oid), entry.name, entry.kind):
@@ -240,56 +259,3 @@ def python_encoding(statement: str) -> str:
         return codecs.lookup(name.replace("WIN", "CP", 1)).name
     except LookupError:
         return "utf-8"
-
-
-class _Reader:
-    """Integers and texts as the archive stores them."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self.taken = bytearray()
-        self.integer_bytes = 4
-        self.encoding = "utf-8"
-
-    def bytes(self, count: int) -> bytes:
-        block = self._stream.read(count) if count else b""
-        if len(block) != count:
-            raise EOFError("it ends within its head")
-        self.taken += block
-        return block
-
-    def integer(self) -> int:
-        """Read a byte for the sign, then the lowest byte first."""
-        stored = self.bytes(1 + self.integer_bytes)
-        value = int.from_bytes(stored[1:], "little")
-        return -value if stored[0] else value
-
-    def text(self) -> str | None:
-        """Read a length, less than 0 for a text that is not there, and the text."""
-        length = self.integer()
-        if length > LONGEST:
-            raise ValueError(f"it has a text of {length} bytes in its head")
-        if length < 0:
-            return None
-        return self.bytes(length).decode(self.encoding, "surrogateescape")
-
-
-class _Writer:
-    """The counterpart of :class:`_Reader`."""
-
-    def __init__(self, integer_bytes: int, encoding: str) -> None:
-        self.written = bytearray()
-        self._integer_bytes = integer_bytes
-        self._encoding = encoding
-
-    def integer(self, value: int) -> None:
-        sign = b"\1" if value < 0 else b"\0"
-        self.written += sign + abs(value).to_bytes(self._integer_bytes, "little")
-
-    def text(self, text: str | None) -> None:
-        if text is None:
-            self.integer(-1)
-            return
-        stored = text.encode(self._encoding, "surrogateescape")
-        self.integer(len(stored))
-        self.written += stored

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from backup.manifest import Manifest
 
@@ -54,8 +54,13 @@ def notices(
     return tuple(
         notice
         for notice in found
-        if not any(fnmatchcase(notice.name, pattern) for pattern in patterns)
+        if not any(fnmatchcase(notice.name, _literal(pattern)) for pattern in patterns)
     )
+
+
+def _literal(pattern: str) -> str:
+    """Return ``pattern`` with brackets, which are in the names of array types, as they are."""
+    return pattern.replace("[", "[[]")
 
 
 def _unproved(manifest: Manifest) -> Iterator[Notice]:
@@ -72,19 +77,43 @@ def _gaps(manifest: Manifest) -> Iterator[Notice]:
 
 def _rows(newest: Manifest, earlier: Sequence[Manifest]) -> Iterator[Notice]:
     """Yield the tables that have fewer rows than their own past lets expect."""
-    nights = [_counts(manifest) for manifest in earlier]
-    now = _counts(newest)
-    unknown = {f"{table.schema_name}.{table.table}" for table in newest.tables} - now.keys()
-    for name in sorted({name for night in nights for name in night} - unknown):
-        past = [night[name] for night in nights if name in night]
-        if name in now:
-            what, why = _shrunk(past, now[name])
-        elif nights and nights[-1].get(name):
-            what, why = "fewer rows", f"is gone, it had {nights[-1][name]} rows"
+    nights, now = [_counts(manifest) for manifest in earlier], _counts(newest)
+    for name in sorted({name for night in nights for name in night}):
+        if name not in now:
+            kept_apart = any(_is_partition(name, manifest) for manifest in earlier)
+            what, why = _gone(name, [*nights, now], is_partition=kept_apart)
+        elif (rows := now[name]) is not None:
+            past = [known for night in nights if (known := night.get(name)) is not None]
+            what, why = _shrunk(past, rows) if past else (None, "")
         else:
             continue
         if what:
             yield Notice(what=what, name=f"rows:{name}", why=why)
+
+
+def _gone(
+    name: str, nights: Sequence[Mapping[str, int | None]], *, is_partition: bool
+) -> tuple[What | None, str]:
+    """Return what it is that the last of ``nights`` has not the table ``name``.
+
+    Old partitions go, and what came the same night with as many rows has perhaps its place.
+    """
+    last = max(number for number, night in enumerate(nights) if name in night)
+    had = next((rows for night in reversed(nights) if (rows := night.get(name)) is not None), 0)
+    if not had:
+        return None, ""
+    new = nights[last + 1].keys() - nights[last].keys()
+    followed = any((nights[last + 1][each] or 0) >= (1 - SHARE) * had for each in new)
+    lasting = sum(bool(night.get(name)) for night in nights) >= ENOUGH
+    lost = lasting and not is_partition and not followed
+    return "rows lost" if lost else "fewer rows", f"is gone, it had {had} rows"
+
+
+def _is_partition(name: str, manifest: Manifest) -> bool:
+    return any(
+        each.kind == "TABLE ATTACH" and f"{each.schema_name}.{each.name}" == name
+        for each in manifest.objects
+    )
 
 
 def _shrunk(past: Sequence[int], now: int) -> tuple[What | None, str]:
@@ -102,9 +131,5 @@ def _shrunk(past: Sequence[int], now: int) -> tuple[What | None, str]:
     return ("rows lost" if lost > SHARE * past[-1] else "fewer rows"), why
 
 
-def _counts(manifest: Manifest) -> dict[str, int]:
-    return {
-        f"{table.schema_name}.{table.table}": table.rows
-        for table in manifest.tables
-        if table.rows is not None
-    }
+def _counts(manifest: Manifest) -> dict[str, int | None]:
+    return {f"{table.schema_name}.{table.table}": table.rows for table in manifest.tables}

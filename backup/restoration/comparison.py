@@ -56,9 +56,8 @@ def compare(
         differences += [f"index {name} is not valid" for name in invalid_indexes(connection)]
         tables = list_tables(connection) + large_objects(connection)
         version = connection.info.server_version
-        encoding = connection.info.parameter_status("server_encoding") or ""
     if manifest.objects:  # of older backups they are not known
-        objects = fingerprints(pg_bin, target, encoding)
+        objects = fingerprints(pg_bin, target)
         alike = _majors(manifest) == (
             version // 10_000,
             major_of(program_version(pg_bin / "pg_dump")),
@@ -159,14 +158,16 @@ def compare_sequences(expected: Iterable[Sequence], found: dict[Name, int | None
         label, value = ".".join(key), found.get(key)
         if key not in found:
             differences.append(f"sequence {label} is missing")
-        elif sequence.before is None or sequence.after is None:
-            if value is not None and sequence.after is None:
-                differences.append(f"sequence {label} is at {value}, expected not to be asked yet")
-        else:
-            least, most = sorted((sequence.before, sequence.after))
-            if value is None or not least <= value <= most:
-                differences.append(f"sequence {label} is at {value}, {least} to {most} expected")
+        elif not sequence.may_stand_at(value):
+            differences.append(f"sequence {label} is at {value}, {_bounds(sequence)}")
     return differences
+
+
+def _bounds(sequence: Sequence) -> str:
+    if sequence.before is None or sequence.after is None:
+        return "expected not to be asked yet"
+    least, most = sorted((sequence.before, sequence.after))
+    return f"{least} to {most} expected"
 
 
 def damage(pg_bin: Path, target: PostgresUri, jobs: int) -> list[str]:

@@ -1,105 +1,140 @@
-"""A fingerprint of each object of a schema, from what ``pg_dump --schema-only`` writes of it."""
+"""A fingerprint of each object of a schema, from the head of an archive that pg_dump writes."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from itertools import zip_longest
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
 
 from psycopg.conninfo import make_conninfo
 
+from backup.loading.archive import Section, read_entries
 from backup.manifest import SchemaObject
 from backup.pipeline import Pipeline, Stage
 from backup.postgres.connection import KEEPALIVES
-from backup.postgres.names import UNCONVERTED
+from backup.postgres.names import printable
+from frame.failure import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
     from pathlib import Path
 
+    from backup.loading.archive import Entry
     from backup.postgres.connection import PostgresUri
+
+    Name = tuple[str, str]
 
 # Its grants stand in an order of their own, which a restore may change.
 PRIVILEGES = ("ACL", "DEFAULT ACL")
-_HEADER = re.compile(
-    rb"^--\n-- Name: (?P<name>.*); Type: (?P<kind>[A-Z ]+); Schema: (?P<schema>.*); "
-    rb"Owner: (?P<owner>.*?)(; Tablespace: .*)?\n--$",
-    re.MULTILINE,
-)
-# Between two entries pg_dump says where the next one goes, and at the end that it is complete.
-_BETWEEN = re.compile(rb"|--( PostgreSQL .*)?|\\(un)?restrict .*|SET default_\w+ = .*;")
+# Of other entries the owner is that of what they belong to, or nobody.
+_OWNED = frozenset((
+    "AGGREGATE", "COLLATION", "CONVERSION", "DOMAIN", "EVENT TRIGGER", "FOREIGN DATA WRAPPER",
+    "FOREIGN TABLE", "FUNCTION", "MATERIALIZED VIEW", "OPERATOR", "OPERATOR CLASS",
+    "OPERATOR FAMILY", "PROCEDURAL LANGUAGE", "PROCEDURE", "PUBLICATION", "SCHEMA", "SEQUENCE",
+    "SERVER", "STATISTICS", "SUBSCRIPTION", "TABLE", "TEXT SEARCH CONFIGURATION",
+    "TEXT SEARCH DICTIONARY", "TYPE", "VIEW",
+))  # fmt: skip
+# Of the database itself, of large objects, and what pg_restore does besides.
+_NO_OBJECTS = frozenset((
+    "DATABASE", "DATABASE PROPERTIES", "ENCODING", "STDSTRINGS", "SEARCHPATH", "BLOB",
+    "BLOB METADATA", "MATERIALIZED VIEW DATA", "STATISTICS DATA",
+))  # fmt: skip
+_SAID = ("ACL", "COMMENT", "SECURITY LABEL")
+_OF_NO_OBJECT = ("DATABASE ", "LARGE OBJECT ", "LARGE OBJECTS ")
 # The roles of a policy stand in the order in which a server made them.
-_ROLE = rb'(?:"(?:[^"]|"")+"|\w+)'
-_TO_ROLES = re.compile(
-    rb"(?<= TO )" + _ROLE + rb"(?:, " + _ROLE + rb")+(?= (?:USING|WITH CHECK) |;)"
-)
-_OWNER = re.compile(rb"ALTER .* OWNER TO .*;")
+_ROLE = r'(?:"(?:[^"]|"")+"|\w+)'
+_TO_ROLES = re.compile(rf"(?<= TO ){_ROLE}(?:, {_ROLE})+(?= (?:USING|WITH CHECK) |;)")
+_SET = re.compile(r"setval\('.*', (-?\d+), (true|false)\);\s*$", re.DOTALL)
 
 
-def fingerprints(
-    pg_bin: Path,
-    uri: PostgresUri,
-    encoding: str,
-    *options: str,
-) -> tuple[SchemaObject, ...]:
-    """Return each object of the database, whose ``encoding`` is as the server calls it.
+@dataclass(frozen=True)
+class Contents:
+    """What the head of a dump tells: objects, whose rows it has, and where sequences stand."""
 
-    ``options`` are pg_dump's, such as the snapshot to read. Raises ChildFailed.
-    """
+    objects: tuple[SchemaObject, ...]
+    with_rows: frozenset[Name]
+    sequences: dict[Name, int | None]
+
+
+def fingerprints(pg_bin: Path, uri: PostgresUri) -> tuple[SchemaObject, ...]:
+    """Return each object of the database. Raises Failure."""
     argv: list[str | Path] = [
-        pg_bin / "pg_dump", "--schema-only", "--no-password", *options,
-        # A name has one spelling in all databases, where its server can convert it.
-        *([] if encoding in UNCONVERTED else ["--encoding=UTF8"]),
+        pg_bin / "pg_dump", "--format=custom", "--compress=0", "--schema-only", "--no-password",
         f"--dbname={make_conninfo(dbname=uri.database(), **KEEPALIVES)}",
     ]  # fmt: skip
     stage = Stage(argv, uri.environment())
     with Pipeline([stage], hint="Look at the message of pg_dump.") as pipeline:
-        return parse(pipeline.read_all())
+        try:
+            objects = read_contents(pipeline.stream()).objects
+        except Failure:
+            pipeline.finish()  # it may be the cause
+            raise
+        pipeline.read_all()
+        return objects
 
 
-def parse(script: bytes) -> tuple[SchemaObject, ...]:
-    """Return each object of a plain dump, by kind and name; what has one name is one object."""
-    texts: dict[tuple[str, str, str], list[tuple[str, bytes]]] = {}
-    for header, text in _entries(script):
-        kind, schema, name, owner = (
-            header[part].decode("utf-8", "backslashreplace").strip()
-            for part in ("kind", "schema", "name", "owner")
-        )
-        if kind == "POLICY":
-            text = _TO_ROLES.sub(_in_order, text)  # noqa: PLW2901 - the same, said alike
-        lines, is_owned = _normal(text)
-        if kind in PRIVILEGES:
-            lines.sort()
-        key = kind, "" if schema == "-" else schema, name
-        texts.setdefault(key, []).append((owner if is_owned else "", b"\n".join(lines)))
+def read_contents(stream: IO[bytes]) -> Contents:
+    """Read the head of an archive and leave ``stream`` where the data begins. Raises Failure."""
+    texts: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
+    with_rows: set[Name] = set()
+    sequences: dict[Name, int | None] = {}
+    for entry in read_entries(stream):
+        name = printable(entry.schema), printable(entry.name)
+        if entry.kind == "TABLE DATA":
+            with_rows.add(name)
+        elif entry.kind == "SEQUENCE SET":
+            if found := _SET.search(entry.sql):
+                sequences[name] = int(found[1]) if found[2] == "true" else None
+        elif _is_object(entry):
+            key = entry.kind, _in_one_line(name[0]), _in_one_line(name[1])
+            texts.setdefault(key, []).append((_owner(entry), _digest(entry)))
+    return Contents(_objects(texts), frozenset(with_rows), sequences)
+
+
+def _objects(
+    texts: dict[tuple[str, str, str], list[tuple[str, str]]],
+) -> tuple[SchemaObject, ...]:
+    """Return an object for each kind and name; what has one name is one object."""
     return tuple(
         SchemaObject(
-            kind=key[0], schema_name=key[1], name=key[2], owner=min(owner for owner, _ in found),
-            digest=hashlib.sha256(b"\0".join(sorted(text for _, text in found))).hexdigest(),
+            kind=kind, schema_name=schema, name=name, owner=min(owner for owner, _ in said),
+            digest=_hash(digest for _, digest in sorted(said)) if len(said) > 1 else said[0][1],
         )
-        for key, found in sorted(texts.items())
+        for (kind, schema, name), said in sorted(texts.items())
     )  # fmt: skip
 
 
-def _entries(script: bytes) -> Iterator[tuple[re.Match[bytes], bytes]]:
-    headers = list(_HEADER.finditer(script))
-    for header, after in zip_longest(headers, headers[1:]):
-        yield header, script[header.end() : after.start() if after else len(script)]
+def _is_object(entry: Entry) -> bool:
+    return (
+        entry.section is not Section.DATA
+        and entry.kind not in _NO_OBJECTS
+        and not (entry.kind in _SAID and entry.name.startswith(_OF_NO_OBJECT))
+    )
 
 
-def _in_order(roles: re.Match[bytes]) -> bytes:
-    return b", ".join(sorted(re.findall(_ROLE, roles[0])))
+def _in_one_line(name: str) -> str:
+    return name.replace("\n", " ").replace("\r", " ")
 
 
-def _normal(text: bytes) -> tuple[list[bytes], bool]:
-    """Return an entry's lines without what stands around it, and whether it has its own owner.
+def _owner(entry: Entry) -> str:
+    """Return its owner if it has one of its own, as no identity column's sequence has."""
+    return printable(entry.owner or "") if entry.kind in _OWNED and entry.drop else ""
 
-    Who that is stands in the header, as it does of what goes with its table.
-    """
-    lines, is_owned = text.split(b"\n"), False
-    while lines and (_BETWEEN.fullmatch(lines[-1]) or _OWNER.fullmatch(lines[-1])):
-        is_owned = bool(_OWNER.fullmatch(lines.pop())) or is_owned
-    while lines and _BETWEEN.fullmatch(lines[0]):
-        lines.pop(0)
-    return lines, is_owned
+
+def _digest(entry: Entry) -> str:
+    """Return the SHA-256 of what makes the object, in hexadecimal. Where it lies does not count."""
+    lines = entry.sql.split("\n")
+    if entry.kind == "POLICY":
+        lines = _TO_ROLES.sub(_in_order, entry.sql).split("\n")
+    if entry.kind in PRIVILEGES:
+        lines.sort()
+    return _hash([*lines, entry.access_method or ""])
+
+
+def _in_order(roles: re.Match[str]) -> str:
+    return ", ".join(sorted(re.findall(_ROLE, roles[0])))
+
+
+def _hash(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()

@@ -27,7 +27,7 @@ from backup.source.watch import Watch
 from frame.failure import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from backup.attempt import Attempt
     from backup.postgres.connection import PostgresUri
@@ -190,6 +190,22 @@ class Snapshot:
         except psycopg.Error as error:
             self.watch.check()
             raise explained(what, error) from error
+
+
+def as_dumped(
+    sequences: Iterable[Sequence], dumped: Mapping[Name, int | None]
+) -> tuple[Sequence, ...]:
+    """Return the sequences with the dump's value where that is not between the two of a sequence.
+
+    ALTER SEQUENCE and setval take it anywhere, and one that cycles begins again.
+    """
+    return tuple(
+        each.model_copy(update={"before": value, "after": value})
+        if (key := (each.schema_name, each.name)) in dumped
+        and not each.may_stand_at(value := dumped[key])
+        else each
+        for each in sequences
+    )
 
 
 @contextmanager

@@ -42,7 +42,6 @@ BLIND = 30.0  # seconds without a look that are as bad as somebody who waits
 # What the names of sessions begin with; that of the attempt follows.
 DUMP = "harmattan-pg_dump"
 PROOF = "harmattan-backup-count"
-SCHEMA = "harmattan-schema"
 LIMITS = {"lock_timeout": "1s", "statement_timeout": "10s"}
 
 # Functions and not the views over them: these take no lock, and everybody may call them.
@@ -109,14 +108,6 @@ class Look:
     def of_dump(self) -> list[Wait]:
         """Return those of pg_dump. All other sessions of ours bound their waits themselves."""
         return [wait for wait in self.waits if wait.waiting.dumps]
-
-    def of_schema(self) -> list[Wait]:
-        """Return those of the proof of the schema, which bounds only its waits for tables."""
-        return [
-            wait
-            for wait in self.waits
-            if wait.waiting.ours and wait.waiting.application.startswith(SCHEMA)
-        ]
 
     def in_circle(self) -> list[Wait]:
         """Return those of pg_dump for somebody who waits for us: neither would come further."""
@@ -194,7 +185,7 @@ class Watch:
         self._uri = uri
         self._attempt = attempt
         self._verdict: Disturbed | None = None
-        self._others, self._own, self._schema = Account(FORGOTTEN), Account(0), Account(0)
+        self._others, self._own = Account(FORGOTTEN), Account(0)
         self._warned_of: set[int] = set()
         self._dump_seen = False
         self._looked = time.monotonic()
@@ -251,11 +242,9 @@ class Watch:
     def _consider(self, connection: Connection, seen: Look) -> None:
         now, since = time.monotonic(), self._looked
         self._looked = now
-        others, own, schema = seen.for_us(), seen.of_dump(), seen.of_schema()
+        others, own = seen.for_us(), seen.of_dump()
         others_seconds = self._others.note(since, now, waits=bool(others))
         own_seconds = self._own.note(since, now, waits=bool(own))
-        if self._schema.note(since, now, waits=bool(schema)) > OWN_PATIENCE:
-            end_session(connection, schema[0].waiting)
         if in_circle := seen.in_circle():
             self._end(self._reason(connection, in_circle[0]), Overtaken)
         elif own_seconds > OWN_PATIENCE:

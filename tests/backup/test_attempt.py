@@ -4,7 +4,7 @@ import pytest
 import tenacity
 
 from backup import attempt as module
-from backup.attempt import EARLY_ENDS, Attempt, Attempts, Disturbed, EndedEarly
+from backup.attempt import EARLY_ENDS, Attempt, Attempts, Changed, Disturbed, EndedEarly
 from backup.deadline import time_limit
 from frame.failure import Failure
 
@@ -42,6 +42,28 @@ def test_what_another_attempt_does_not_mend_is_raised(error: Failure, times: int
     with pytest.raises(type(error)):
         Attempts().make(work)
     assert tries == times
+
+
+def test_a_dump_that_ends_early_in_other_words_each_time_is_repeated() -> None:
+    ends = iter(f"could not open relation with OID {number}" for number in range(2 * EARLY_ENDS))
+
+    def work(_attempt: Attempt) -> str:
+        for words in ends:
+            raise EndedEarly(words, hint="")
+        return "done"
+
+    assert Attempts().make(work) == "done"
+
+
+def test_an_attempt_starts_over_where_definitions_change_but_not_for_ever() -> None:
+    def work(attempt: Attempt) -> str:
+        if attempt.starts_over():
+            raise Changed("function f", hint="")
+        return attempt.name
+
+    attempts = Attempts()
+    assert attempts.make(work)
+    assert not attempts.make(lambda attempt: attempt.starts_over())
 
 
 def test_without_time_for_another_attempt_the_last_one_says_why(

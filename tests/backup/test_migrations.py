@@ -19,6 +19,7 @@ import pytest
 
 from backup.bucket.store import open_store
 from backup.dump import run_backup
+from backup.kinds.database import dump_stage
 from backup.openpgp.crypt import private_key
 from backup.postgres.connection import PostgresUri
 from backup.restoration.comparison import compare
@@ -27,10 +28,11 @@ from tests.backup.conftest import add_megabytes
 from tests.conftest import PG_BIN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from backup.manifest import Manifest
+    from backup.pipeline import Stage
     from tests.backup.conftest import House, OpenPgpKey
 
 LONGEST = 10.0  # seconds that a statement of a migration may take
@@ -204,6 +206,50 @@ def test_backups_beside_migrations_are_of_one_committed_state(
     migrated: House, scratch: Path, seed: int
 ) -> None:
     rounds(migrated, scratch, seed, 3, lambda chance: chance.uniform(0.1, 1.0))
+
+
+def change_below_pg_dump(
+    monkeypatch: pytest.MonkeyPatch, house: House, changes: Iterable[str]
+) -> None:
+    """Make one of ``changes`` in each attempt, between the snapshot and pg_dump."""
+    monkeypatch.setattr("backup.attempt.SHORT_PAUSE", 0)
+    left = iter(changes)
+
+    def changed(pg_bin: Path, uri: PostgresUri, snapshot: str) -> Stage:
+        with psycopg.connect(house.source, autocommit=True) as connection:
+            connection.execute(next(left, "").encode())
+        return dump_stage(pg_bin, uri, snapshot)
+
+    monkeypatch.setattr("backup.kinds.database.dump_stage", changed)
+
+
+def test_what_is_changed_below_pg_dump_comes_back_as_it_was_at_one_moment(
+    migrated: House, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with psycopg.connect(migrated.source, autocommit=True) as connection:
+        connection.execute(b"""
+        CREATE AGGREGATE total(int) (sfunc = int4pl, stype = int); CREATE SEQUENCE numbers;
+        CREATE VIEW seen AS SELECT 1 AS a; SELECT setval('numbers', 5)""")
+    changes = (  # each but the last makes a dump that is neither of before nor of after it
+        "DROP AGGREGATE total(int)",
+        "CREATE OR REPLACE VIEW seen AS SELECT 2 AS a",
+        "ALTER SEQUENCE numbers RESTART",
+    )
+    change_below_pg_dump(monkeypatch, migrated, changes)
+    manifest = run_backup(migrated.settings, migrated.database)
+    assert (manifest.gaps, len(manifest.objects) > 20) == ((), True)
+    check(migrated, manifest, scratch)
+
+
+def test_a_backup_beside_somebody_who_always_changes_functions_comes_and_names_them(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change = "CREATE OR REPLACE FUNCTION busy() RETURNS int LANGUAGE sql AS 'SELECT {}'"
+    with psycopg.connect(house.source, autocommit=True) as connection:
+        connection.execute(change.format(0).encode())
+    change_below_pg_dump(monkeypatch, house, map(change.format, range(1, 100)))
+    (gap,) = run_backup(house.settings, house.database).gaps
+    assert f"{gap.kind}:{gap.name}" == "changed:function public.busy"
 
 
 @pytest.mark.soak

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from backup.manifest import Gap, Manifest, StoredDump, TableContents
+from backup.manifest import Gap, Manifest, SchemaObject, StoredDump, TableContents
 from backup.proof.history import notices
 from tests.backup.examples import NOW
 
@@ -48,12 +48,41 @@ def test_a_table_is_held_against_its_own_recent_past(
                        accepted=["rows:public.*"])  # fmt: skip
 
 
-def test_a_table_that_is_gone_is_told_for_a_night() -> None:
-    full, none = manifest({"t": 5}), manifest({})
-    (told,) = notices(none, [full])
-    assert (told.what, str(told)) == ("fewer rows", "rows:public.t: is gone, it had 5 rows")
-    assert notices(none, [full, none]) == ()
-    assert notices(none, [manifest({"t": 0})]) == ()
+def gone(*past: dict[str, int | None], now: dict[str, int | None]) -> list[tuple[str, str]]:
+    told = notices(manifest(now), [manifest(rows) for rows in past])
+    return [(each.what, each.name.removeprefix("rows:public.")) for each in told]
+
+
+def test_a_table_that_is_gone_is_told_as_long_as_its_rows_are_in_sight() -> None:
+    full: dict[str, int | None] = {"t": 5}
+    (told,) = notices(manifest({}), [manifest(full)])
+    assert str(told) == "rows:public.t: is gone, it had 5 rows"
+    assert gone(full, {}, {}, now={}) == [("fewer rows", "t")]
+    assert gone(full, full, full, {}, now={}) == [("rows lost", "t")]
+    assert gone(full, full, full, {"t": None}, {}, now={}) == [("rows lost", "t")]
+    assert gone({"t": 0}, {"t": 0}, {"t": 0}, now={}) == []
+    assert gone(full, *[{}] * 7, now={}) == []
+
+
+def test_a_table_that_was_renamed_or_is_an_old_partition_is_no_alarm() -> None:
+    full: dict[str, int | None] = {"t": 50, "u": 50}
+    assert gone(full, full, full, now={"t": 50, "v": 49}) == [("fewer rows", "u")]
+    assert gone(full, full, full, {"t": 50, "v": 49}, now={"t": 50, "v": 70}) == [
+        ("fewer rows", "u")
+    ]
+    assert gone(full, full, full, now={"t": 50, "v": 3}) == [("rows lost", "u")]
+    attached = SchemaObject(kind="TABLE ATTACH", schema_name="public", name="u", digest="")
+    nights = [manifest(full).model_copy(update={"objects": (attached,)})] * 3
+    (told,) = notices(manifest({"t": 50}), nights)
+    assert told.what == "fewer rows"
+
+
+def test_a_name_with_brackets_is_accepted_as_it_is() -> None:
+    gap = Gap(kind="changed", name="function public.f(text[])", why="it was changed")
+    told = manifest({}, gaps=(gap,))
+    assert notices(told, [], ["changed:function public.f(text[])"]) == ()
+    assert notices(told, [], ["changed:*"]) == ()
+    assert len(notices(told, [], ["changed:function public.f(text)"])) == 1
 
 
 def test_what_is_not_proved_or_not_held_is_told_until_it_is_accepted() -> None:

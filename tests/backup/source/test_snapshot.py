@@ -10,8 +10,9 @@ import pytest
 from psycopg import errors
 
 from backup.attempt import Attempt, Disturbed
+from backup.manifest import Sequence
 from backup.postgres.connection import PostgresUri
-from backup.source.snapshot import exclusive, explained, exported_snapshot, lock_key
+from backup.source.snapshot import as_dumped, exclusive, explained, exported_snapshot, lock_key
 from frame.failure import Failure
 
 if TYPE_CHECKING:
@@ -136,3 +137,22 @@ def test_a_snapshot_of_which_only_proofs_are_left_lets_go_of_them(database: str)
             snapshot.watch.give_up_proofs("somebody waited")
             snapshot.finish()
         assert [table.unproved for table in snapshot.tables] == ["somebody waited"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "dumped", "told"),
+    [
+        (3, 7, 5, (3, 7)),
+        (3, 7, 9, (9, 9)),  # it was set, and set back
+        (5, 5, None, (None, None)),  # it began again
+        (None, 7, None, (None, 7)),
+    ],
+)
+def test_a_sequence_that_went_back_is_told_as_it_was_dumped(
+    before: int | None, after: int | None, dumped: int | None, told: tuple[int | None, int | None]
+) -> None:
+    looked = Sequence(schema_name="public", name="s", before=before, after=after)
+    unknown = Sequence(schema_name="public", name="u", before=1, after=1)
+    sequence, other = as_dumped([looked, unknown], {("public", "s"): dumped})
+    assert (sequence.before, sequence.after, other) == (*told, unknown)
+    assert sequence.may_stand_at(dumped)
