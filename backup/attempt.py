@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SHARE_TO_GIVE_WAY = 0.5
 LONGEST_PAUSE = 30.0  # seconds between two attempts
 SHORT_PAUSE = 1.0  # seconds at most, after what was by chance
-EARLY_ENDS = 3  # of pg_dump, before its first byte, with the same words: they are not by chance
+EARLY_ENDS = 3  # of the dump, with the same words: they are not by chance
 CHANGES = 5  # of definitions: beside somebody who always changes some a backup is to come as well
 
 log = get_logger(__name__)
@@ -41,7 +41,7 @@ class Overtaken(Disturbed):
 
 
 class EndedEarly(Disturbed):
-    """The dump ended before its first byte: something changed below it, or it can never be."""
+    """The dump ended because something changed below it, as a standby does - or it can never be."""
 
 
 class Changed(Disturbed):

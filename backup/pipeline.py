@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -54,11 +55,19 @@ class ChildFailed(Failure):
         self.programs = tuple(programs)
 
 
+_NO_WORDS = re.compile(r"(DETAIL|CONTEXT|QUERY|LINE \d+):|\[GNUPG:\]|\^$")
+_ERROR = re.compile(r"\b(error|ERROR|FATAL|PANIC): ")
+
+
 def last_words(text: str) -> str:
-    """Return the last lines a child wrote, without those that can show values of rows."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(("DETAIL:", "CONTEXT:", "[GNUPG:]"))]
-    return " / ".join(line[:300] for line in told[-3:])
+    """Return the last lines a child wrote, the error among them, and none that shows a row."""
+    lines = [line.strip()[:300] for line in text.splitlines() if line.strip()]
+    lines = [line for line in lines if not _NO_WORDS.match(line)]
+    errors = [line for line in lines[:-3] if _ERROR.search(line)]
+    shown = lines[-3:]
+    if errors and not any(map(_ERROR.search, shown)):
+        shown = [errors[-1], *lines[-2:]]
+    return " / ".join(shown)
 
 
 class Pipeline:

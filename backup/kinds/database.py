@@ -26,7 +26,7 @@ from backup.source.contents import LARGE_OBJECTS
 from backup.source.digests import reason
 from backup.source.gaps import find_gaps
 from backup.source.schema import Contents, read_contents
-from backup.source.snapshot import as_dumped, exclusive, exported_snapshot
+from backup.source.snapshot import OF_STANDBY, as_dumped, exclusive, exported_snapshot
 from backup.source.watch import DUMP, PROOF
 from frame.failure import Failure, WrongUse
 
@@ -191,8 +191,11 @@ def _explain(snapshot: Snapshot, error: Failure, plain_size: int) -> Failure:
         snapshot.watch.check()
     except Disturbed as cause:
         return cause
-    if isinstance(error, ChildFailed) and "pg_dump" in error.programs and not plain_size:
-        return EndedEarly(error.message, error.hint)
+    if isinstance(error, ChildFailed) and "pg_dump" in error.programs:
+        if snapshot.is_of_standby:
+            return EndedEarly(error.message, OF_STANDBY)
+        if not plain_size:
+            return EndedEarly(error.message, error.hint)
     return error
 
 

@@ -44,6 +44,7 @@ SET IntervalStyle = 'postgres';
 SET extra_float_digits = 3;
 SET bytea_output = 'hex';
 SET lc_monetary = 'C';
+SET quote_all_identifiers = off;
 SET row_security = off;
 SET constraint_exclusion = off;
 """

@@ -97,6 +97,52 @@ _QUERIES: tuple[tuple[str, str, LiteralString], ...] = (
                           WHERE d.classid = made.class AND d.objid = made.oid AND d.deptype = 'e')
         """,
     ),
+    (
+        "added to an extension",
+        "pg_dump leaves it out with all of the extension's table: keep the statement that makes it",
+        # What the extension made was written by a transaction that made its members as well. After
+        # pg_upgrade, which makes each by itself, that cannot be known: then none of it is told.
+        """
+        WITH members AS (
+          SELECT c.oid, format('%I.%I', n.nspname, c.relname) AS called, d.refobjid AS extension,
+                 d.xmin::text = t.xmin::text AS made_by_it
+          FROM pg_depend d
+          JOIN pg_class c ON c.oid = d.objid JOIN pg_namespace n ON n.oid = c.relnamespace
+          JOIN pg_type t ON t.oid = c.reltype
+          WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_extension'::regclass
+            AND d.deptype = 'e'),
+        added AS (
+          SELECT indrelid AS relation, 'index' AS kind, relname AS name, i.xmin::text AS maker
+          FROM pg_index i JOIN pg_class c ON c.oid = indexrelid
+          WHERE NOT EXISTS (SELECT FROM pg_constraint o
+                            WHERE o.conindid = indexrelid AND o.conrelid = indrelid)
+          UNION ALL
+          SELECT tgrelid, 'trigger', tgname, xmin::text FROM pg_trigger WHERE NOT tgisinternal
+          UNION ALL
+          SELECT ev_class, 'rule', rulename, xmin::text FROM pg_rewrite WHERE rulename <> '_RETURN'
+          UNION ALL
+          SELECT polrelid, 'policy', polname, xmin::text FROM pg_policy
+          UNION ALL
+          SELECT conrelid, 'constraint', conname, xmin::text FROM pg_constraint
+          WHERE conrelid <> 0 AND contype <> 't'
+          UNION ALL
+          SELECT stxrelid, 'statistics', stxname, xmin::text FROM pg_statistic_ext
+          UNION ALL
+          SELECT attrelid, 'column', attname, xmin::text FROM pg_attribute
+          WHERE attnum > 0 AND NOT attisdropped)
+        SELECT format('%s %I on %s', kind, name, called)
+        FROM members m JOIN added ON relation = m.oid
+        WHERE made_by_it AND maker NOT IN (
+          SELECT xmin::text FROM pg_extension WHERE oid = m.extension
+          UNION ALL
+          SELECT xmin::text FROM pg_depend
+          WHERE refclassid = 'pg_extension'::regclass AND refobjid = m.extension AND deptype = 'e')
+        UNION ALL
+        SELECT format('%s in publication %I', called, pubname)
+        FROM members m JOIN pg_publication_rel ON prrelid = m.oid
+        JOIN pg_publication p ON p.oid = prpubid
+        """,
+    ),
 )
 _EXTENSION_TABLES: LiteralString = """
 SELECT n.nspname, c.relname

@@ -15,6 +15,7 @@ from psycopg import errors, sql
 
 from backup.attempt import Disturbed
 from backup.postgres.names import Quoted, printable
+from backup.source.watch import called
 from frame.failure import Failure
 
 if TYPE_CHECKING:
@@ -123,8 +124,7 @@ def _lock(connection: Connection, batch: list[Name], somebody_waits: Callable[[]
 def _holders(connection: Connection) -> str:
     """Say who has or wants a table for himself. Raises psycopg.Error."""
     holders = [
-        f"{printable(schema)}.{printable(name)} is held by {printable(application or 'somebody')} "
-        f"(pid {pid})"
+        f"{printable(schema)}.{printable(name)} is held by {called(pid or 0, application)}"
         for schema, name, pid, application in connection.execute(_HOLDERS)
     ]
     return ", ".join(holders) or "its holder has just gone"

@@ -10,7 +10,7 @@ import psycopg
 import tenacity
 from psycopg import errors
 
-from backup.attempt import Disturbed
+from backup.attempt import Disturbed, EndedEarly
 from backup.manifest import Sequence, Source, TableContents
 from backup.postgres.connection import one_line
 from backup.postgres.names import printable
@@ -165,6 +165,11 @@ class Snapshot:
             for key, after in now.items()
         )
 
+    @property
+    def is_of_standby(self) -> bool:
+        """Whether the server says that it is a standby, as it does since version 14."""
+        return self._connection.info.parameter_status("in_hot_standby") == "on"
+
     def close(self) -> None:
         """End what goes on beside the dump."""
         if self._inventory:
@@ -244,11 +249,20 @@ HINTS = {
 }
 
 
+# A standby ends who reads what the primary has vacuumed or dropped.
+OF_STANDBY = (
+    "Raise max_standby_streaming_delay of the standby, set its hot_standby_feedback, or back up "
+    "the primary."
+)
+
+
 def explained(what: str, error: psycopg.Error) -> Failure:
     """Return ``error`` as one with the hint for its cause; :class:`Disturbed` if it was a lock."""
     message = f"{what}: {one_line(error)}"
     if isinstance(error, errors.LockNotAvailable):
         return Disturbed(message, hint="Look who keeps the catalogue locked, and run it again.")
+    if isinstance(error, errors.SerializationFailure):
+        return EndedEarly(message, hint=OF_STANDBY)
     state = error.sqlstate or "08"
     return Failure(message, hint=next(HINTS[state[:n]] for n in (5, 3, 2, 0) if state[:n] in HINTS))
 

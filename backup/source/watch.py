@@ -75,7 +75,14 @@ class Session:
         return self.ours and self.application.startswith(DUMP)
 
     def __str__(self) -> str:
-        return f"{printable(self.application) or 'somebody'} (pid {self.pid})"
+        return called(self.pid, self.application)
+
+
+def called(pid: int, application: str | None) -> str:
+    """Return what a session is called; a prepared transaction has the pid 0."""
+    if not pid:
+        return "a prepared transaction, which pg_prepared_xacts names"
+    return f"{printable(application or '') or 'somebody'} (pid {pid})"
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,19 @@ def test_values_of_rows_are_left_out_of_messages() -> None:
     assert last_words(text) == "pg_restore: error: duplicate key"
 
 
+def test_the_last_words_begin_with_the_error_and_show_no_statement() -> None:
+    text = """pg_dump: error: query failed: ERROR:  out of shared memory
+LINE 1: INSERT INTO people VALUES ('Kofi')
+                                   ^
+HINT:  You might need to increase max_locks_per_transaction.
+pg_dump: detail: Query was: SELECT 1
+pg_dump: hint: it is long"""
+    assert last_words(text) == (
+        "pg_dump: error: query failed: ERROR:  out of shared memory"
+        " / pg_dump: detail: Query was: SELECT 1 / pg_dump: hint: it is long"
+    )
+
+
 def test_reading_takes_no_more_memory_than_a_pipe() -> None:
     script = "import sys; [sys.stdout.buffer.write(bytes(1 << 20)) for _ in range(64)]"
     with Pipeline([Stage([sys.executable, "-c", script], ENVIRONMENT)], hint="") as pipeline:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import psycopg
 import pytest
 
 from backup.manifest import Sequence, TableContents
-from backup.restoration.comparison import compare_sequences, compare_tables
+from backup.postgres.connection import PostgresUri
+from backup.restoration.comparison import compare, compare_sequences, compare_tables
+from tests.backup.examples import SOURCE, manifest_of
+from tests.conftest import PG_BIN
 
 
 def rows(**counts: int) -> list[TableContents]:
@@ -70,3 +74,16 @@ def test_a_sequence_stands_where_it_stood_during_the_dump(
     sequence = Sequence(schema_name="public", name="s", before=before, after=after)
     assert (compare_sequences([sequence], {("public", "s"): found}) == []) is well
     assert compare_sequences([sequence], {}) == ["sequence public.s is missing"]
+
+
+def test_rows_are_only_counted_in_a_database_of_another_encoding(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("CREATE TABLE t (a text); INSERT INTO t VALUES ('caf\u00e9')")
+    table = TableContents(schema_name="public", table="t", rows=1, digest="columns:1")
+    manifest = manifest_of().model_copy(update={"tables": (table,)})
+    target = PostgresUri(database, "the copy")
+    (difference,) = compare(manifest, target, 1, PG_BIN)
+    assert difference == "public.t has 1 rows as expected, but not the same"
+    source = SOURCE.model_copy(update={"encoding": "LATIN1"})
+    manifest = manifest.model_copy(update={"source": source})
+    assert compare(manifest, target, 1, PG_BIN) == []

@@ -36,6 +36,7 @@ STRANGE = (
     "SET TimeZone = 'Asia/Tokyo'",
     "SET extra_float_digits = -2",
     "SET bytea_output = 'escape'",
+    "SET quote_all_identifiers = on",  # which the text of a regclass follows
 )
 
 

@@ -103,12 +103,13 @@ def test_each_cause_has_a_hint_of_its_own() -> None:
         errors.ConnectionFailure: "closed the connection",
         errors.IdleInTransactionSessionTimeout: "limit of time",
         errors.DataCorrupted: "server's log",
+        errors.SerializationFailure: "max_standby_streaming_delay",
         psycopg.OperationalError: "closed the connection",
     }
     for cause, hint in causes.items():
         failure = explained("no snapshot", cause("server's words"))
         assert hint in failure.hint, cause
-        assert not isinstance(failure, Disturbed)
+        assert isinstance(failure, Disturbed) == (cause is errors.SerializationFailure)
     assert isinstance(explained("no snapshot", errors.LockNotAvailable("")), Disturbed)
 
 
