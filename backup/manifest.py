@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003 - pydantic needs it at run time
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from backup.registry import Kind  # noqa: TC001 - as is this
+from backup.registry import Kind  # noqa: TC001 - pydantic needs it at run time
 from frame.failure import Failure
 
 
@@ -116,8 +115,8 @@ class Manifest(BaseModel):
     id: str
     database: str = Field(description="its name in the registry, also of what is no database")
     dump: StoredDump
-    started: datetime = Field(description="UTC, when the snapshot was taken")
-    finished: datetime
+    started: AwareDatetime = Field(description="UTC, when the snapshot was taken")
+    finished: AwareDatetime
     source: Source | None = Field(default=None, description="None: not from PostgreSQL")
     pg_dump_version: str = ""
     tables: tuple[TableContents, ...] = ()

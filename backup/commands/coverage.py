@@ -15,10 +15,11 @@ from backup.commands.app import Timeout, app, out, read_settings
 from backup.deadline import limited
 from backup.openpgp.expiry import key_states
 from backup.proof.alerts import Alerts
-from backup.proof.coverage import Kept, Row, judge, judge_keys, survey
+from backup.proof.coverage import Kept, Row, judge, judge_keys
 from backup.proof.history import NIGHTS
 from backup.proof.kept import LOOKED_AT, kept_reports
 from backup.proof.report import human_age, human_bytes
+from backup.proof.survey import survey
 from backup.proof.trust import judge_copies, judge_lock, judge_recovery, judge_rules
 from backup.registry import load_registry, pinned_recovery
 from frame.failure import Failure
@@ -39,12 +40,13 @@ def coverage(timeout: Timeout = "15m", as_json: AsJson = False) -> None:
     Every server is asked which databases it has. Exit 1 unless each is backed up and drilled: a
     row is red if it is uncovered, without a backup, stale (older than 26 hours), shrunk (to less
     than half of what was usual), hidden before its time, with a manifest that is not its job's,
-    without a monthly copy, or not drilled with success in 34 days; if a table lost its rows, or
-    more of them than it did in a week; for a key that expires within 60 days, a recovery key that
-    is not pinned or no recipient, lifecycle rules that are not in place, an object lock other than
-    the pinned one, and a monthly copy that is damaged. What is red goes to the webhook. A row is
-    yellow for a table without its proof, for what the dump cannot hold and for fewer rows than
-    usual, until databases.toml has the name as `accepted`.
+    be it the newest or one of the seven before, without a monthly copy, or not drilled with
+    success in 34 days; if a table lost its rows, or more of them than it did in a week; for a key
+    that expires within 60 days, a recovery key that is not pinned or no recipient, lifecycle rules
+    that are not in place, an object lock other than the pinned one, and a monthly copy that is
+    damaged. What is red goes to the webhook. A row is yellow for a table without its proof, for
+    what the dump cannot hold, for fewer rows than usual and for earlier backups that cannot be
+    read, until databases.toml has the name as `accepted`.
     """
     settings = read_settings()
     alerts = Alerts.of(settings)
@@ -80,10 +82,7 @@ def _ask(settings: Settings) -> list[Row]:
                     signing[entry.name] = manifest.signer
             except Failure as error:
                 manifest = error
-            earlier: list[Manifest] = []
-            if entry.kind == "database":
-                nights = catalogue.manifests(backups[-NIGHTS - 1 : -1])
-                earlier = [night for night in nights if not isinstance(night, Failure)]
+            earlier = catalogue.manifests(backups[-NIGHTS - 1 : -1])
             bucket[entry.name] = Kept(backups, copies, manifest, earlier)
         signers = catalogue.opener.signers
         drills = kept_reports(catalogue.store, settings.prefix, LOOKED_AT, signers)

@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
-import psycopg
-from pydantic import AwareDatetime, BaseModel, ConfigDict, SecretStr
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from backup.bucket.lifecycle import DAILY_DAYS, MONTHLY_DAYS
 from backup.manifest import Manifest
-from backup.postgres.connection import PostgresUri, one_line
-from backup.proof.history import Notice, notices
+from backup.openpgp.signature import NotTrusted
+from backup.proof.history import NIGHTS, Notice, notices
 from backup.proof.report import AHEAD, last_results
-from backup.settings import SERVERS, read_json
-from frame.failure import Failure, WrongUse
+from backup.proof.survey import Found
+from frame.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,15 +25,12 @@ if TYPE_CHECKING:
     from backup.openpgp.expiry import KeyState
     from backup.proof.report import DrillReport, DrillResult
     from backup.registry import Entry, Registry, Server
-    from backup.settings import Settings
 
 # A daily backup and two hours for it to run late; a monthly drill and three days.
 FRESH = timedelta(hours=26)
 DRILLED = timedelta(days=34)
-HISTORY = 7  # backups before the newest that its size is held against
-ENOUGH = 3  # of them, before their sizes say anything
+ENOUGH = 3  # of the nights before, before their sizes say anything
 SHRUNK = 0.5  # of their median
-ANSWER = "30s"  # that a server may take, so that one which hangs does not hide the others
 MONTHLY = timedelta(days=33)  # the longest month, and two days
 RULES_LATE = 1  # days by which B2 may count otherwise
 SETTLED = timedelta(days=2)  # after which the first backup of something has a copy
@@ -48,33 +44,29 @@ State = Literal[
     "object lock different", "copy not whole",
 ]  # fmt: skip
 
-# A template of somebody's own, or one that lets nobody in, holds data like any other.
-_DATABASES = (
-    "SELECT datname FROM pg_database WHERE datname NOT IN ('template0', 'template1') ORDER BY 1"
-)
-_IDENTITY = "SELECT system_identifier FROM pg_control_system()"
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a server holds; servers of one ``identity`` are one, by whatever name or replica."""
-
-    identity: int
-    databases: frozenset[str]
-
 
 @dataclass(frozen=True)
 class Kept:
     """What is in the bucket of one entry, oldest first, and the newest one's manifest.
 
     ``copies`` are the monthly ones, which are among ``backups`` too. In place of the manifest is
-    the fault of it, or of the newest copy's. ``earlier`` are the trusted ones of the nights before.
+    the fault of it, or of the newest copy's; in ``earlier``, of the nights before, that of each.
     """
 
     backups: Sequence[Backup] = ()
     copies: Sequence[Backup] = ()
     manifest: Manifest | Failure | None = None
-    earlier: Sequence[Manifest] = ()
+    earlier: Sequence[Manifest | Failure] = ()
+
+    @property
+    def nights(self) -> list[Manifest]:
+        """The manifests of the nights before that can be read and are trusted, oldest first."""
+        return [night for night in self.earlier if isinstance(night, Manifest)]
+
+    @property
+    def strangers(self) -> list[NotTrusted]:
+        """Why backups of the nights before are not trusted: with enough of them, nothing shrank."""
+        return [night for night in self.earlier if isinstance(night, NotTrusted)]
 
 
 class Row(BaseModel):
@@ -100,38 +92,6 @@ class Row(BaseModel):
     def well(self) -> bool:
         """Whether nothing is wrong."""
         return not self.states
-
-
-def survey(settings: Settings, registry: Registry) -> dict[str, Found | Failure]:
-    """Ask every server of the registry what it holds; one that does not answer gives an error."""
-    path = settings.secret_path(SERVERS)
-    uris = read_json(path, dict[str, SecretStr], '{"postgres": "postgresql://..."}')
-    found: dict[str, Found | Failure] = {}
-    for server in registry.server:
-        if server.name not in uris:
-            raise WrongUse(
-                f"secret file {path} has no URI of server {server.name}",
-                hint=f"Let the job render the one at {server.vault_path}.",
-            )
-        uri = PostgresUri(uris[server.name].get_secret_value(), f"{server.name} in {path}")
-        try:
-            found[server.name] = _ask(uri)
-        except Failure as error:
-            found[server.name] = error
-    return found
-
-
-def _ask(uri: PostgresUri) -> Found:
-    with uri.connect("coverage", statement_timeout=ANSWER) as connection:
-        try:
-            row = connection.execute(_IDENTITY).fetchone()
-            names = connection.execute(_DATABASES).fetchall()
-        except psycopg.Error as error:
-            raise Failure(
-                f"server of {uri.origin} does not tell its databases: {one_line(error)}",
-                hint="Give the login the right to execute pg_control_system().",
-            ) from error
-    return Found(int(row[0]) if row else 0, frozenset(str(name) for (name,) in names))
 
 
 def judge(
@@ -227,7 +187,7 @@ def _judge_one(
                 "backup_id": newest.id,
                 "size": newest.size,
                 "age_seconds": newest.age_seconds(now),
-                "detail": kept.manifest.message if isinstance(kept.manifest, Failure) else None,
+                "detail": "; ".join(_faults(kept)) or None,
             }
         )
     if isinstance(kept.manifest, Manifest):
@@ -237,7 +197,7 @@ def _judge_one(
             states.append("rows lost")
         row = row.model_copy(
             update={
-                "detail": "; ".join(lost) or None,
+                "detail": "; ".join((*_faults(kept), *lost)) or None,
                 "notices": tuple(notice for notice in told if not notice.red),
                 "warnings": kept.manifest.warnings,
             }
@@ -254,6 +214,12 @@ def _judge_one(
     return row.model_copy(update={"states": tuple(states)})
 
 
+def _faults(kept: Kept) -> list[str]:
+    """Return why a backup cannot be trusted, of the newest first."""
+    newest = [kept.manifest.message] if isinstance(kept.manifest, Failure) else []
+    return newest + [stranger.message for stranger in kept.strangers[-1:]]
+
+
 def _judge_backups(kept: Kept, server: Found | Failure | None, now: datetime) -> list[State]:
     states: list[State] = []
     newest = kept.backups[-1]
@@ -262,12 +228,12 @@ def _judge_backups(kept: Kept, server: Found | Failure | None, now: datetime) ->
     said = kept.manifest.started if isinstance(kept.manifest, Manifest) else newest.started
     if max(newest.started - now, said - newest.started) > AHEAD:  # than B2's clock
         states.append("from the future")
-    earlier = [backup.size for backup in kept.backups[:-1][-HISTORY:]]
+    earlier = [night.dump.size for night in kept.nights[-NIGHTS:]]
     if len(earlier) >= ENOUGH and newest.size < SHRUNK * statistics.median(earlier):
         states.append("shrunk")
-    if isinstance(kept.manifest, Failure):
+    if isinstance(kept.manifest, Failure) or kept.strangers:
         states.append("not trusted")
-    elif kept.manifest and kept.manifest.source and isinstance(server, Found):
+    if isinstance(kept.manifest, Manifest) and kept.manifest.source and isinstance(server, Found):
         identity = kept.manifest.source.system_identifier
         if identity not in (None, server.identity):
             states.append("of another server")

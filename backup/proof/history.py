@@ -1,7 +1,8 @@
 """What a night's manifest says beside those of the nights before: what is told, and what is wrong.
 
 Everything here has a name, as databases.toml accepts it: ``public.notes`` is a table without its
-proof, ``subscription:sub1`` what a dump cannot hold, ``rows:public.notes`` a table that shrank.
+proof, ``subscription:sub1`` what a dump cannot hold, ``rows:public.notes`` a table that shrank,
+``history`` nights that it cannot be held against.
 """
 
 from __future__ import annotations
@@ -12,16 +13,19 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from backup.manifest import Manifest
+from backup.openpgp.signature import NotTrusted
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from backup.manifest import Manifest
+    from frame.failure import Failure
 
 NIGHTS = 7  # before the newest
 ENOUGH = 3  # of them, before they make a range
 SHARE = 0.1  # of its rows that a table may lose beyond its range before that is red
 
-What = Literal["no proof", "gap", "fewer rows", "rows lost"]
+What = Literal["no proof", "gap", "no history", "fewer rows", "rows lost"]
 
 
 class Notice(BaseModel):
@@ -43,14 +47,18 @@ class Notice(BaseModel):
 
 
 def notices(
-    newest: Manifest, earlier: Sequence[Manifest], accepted: Iterable[str] = ()
+    newest: Manifest, earlier: Sequence[Manifest | Failure], accepted: Iterable[str] = ()
 ) -> tuple[Notice, ...]:
     """Return what is to be told of ``newest`` and is not ``accepted``; ``earlier`` oldest first.
 
-    A name in ``accepted`` may hold ``*`` and ``?``.
+    In place of an earlier one may be why it cannot be read. A name in ``accepted`` may hold ``*``
+    and ``?``.
     """
     patterns = tuple(accepted)
-    found = (*_unproved(newest), *_gaps(newest), *_rows(newest, earlier[-NIGHTS:]))
+    nights = [night for night in earlier if isinstance(night, Manifest)]
+    found = (
+        *_unproved(newest), *_gaps(newest), *_unread(earlier), *_rows(newest, nights[-NIGHTS:])
+    )  # fmt: skip
     return tuple(
         notice
         for notice in found
@@ -73,6 +81,15 @@ def _unproved(manifest: Manifest) -> Iterator[Notice]:
 def _gaps(manifest: Manifest) -> Iterator[Notice]:
     for gap in manifest.gaps:
         yield Notice(what="gap", name=f"{gap.kind}:{gap.name}", why=gap.why)
+
+
+def _unread(earlier: Sequence[Manifest | Failure]) -> Iterator[Notice]:
+    """Yield that nights cannot be read, such as with a new key; strangers' are another matter."""
+    unread = [night for night in earlier if not isinstance(night, (Manifest, NotTrusted))]
+    if unread:
+        count = f"{len(unread)} of the {len(earlier)} backups before"
+        why = f"{count} cannot be read: {unread[-1].message}"
+        yield Notice(what="no history", name="history", why=why)
 
 
 def _rows(newest: Manifest, earlier: Sequence[Manifest]) -> Iterator[Notice]:

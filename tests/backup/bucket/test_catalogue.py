@@ -14,6 +14,7 @@ from backup.dump import run_backup
 from backup.openpgp.signature import NotTrusted, signer
 from frame.failure import Failure, WrongUse
 from tests.backup.conftest import House, add_megabytes, contents, publish
+from tests.backup.examples import manifest_of
 
 if TYPE_CHECKING:
     from tests.backup.conftest import OpenPgpKey
@@ -100,7 +101,10 @@ def test_a_backup_that_is_not_there_is_an_error(empty_house: House) -> None:
         catalogue.find(["hr"])
 
 
-@pytest.mark.parametrize("text", [b"", b"{}", b'{"version": 2}'])
+WITHOUT_ZONE = manifest_of().to_json().replace(b":00Z", b":00")
+
+
+@pytest.mark.parametrize("text", [b"", b"{}", b'{"version": 2}', WITHOUT_ZONE])
 def test_a_manifest_that_cannot_be_used_is_an_error(empty_house: House, text: bytes) -> None:
     empty_house.bucket.upload_bytes(b"dump!", dump_name("local/hr", NEW))
     empty_house.bucket.upload_bytes(text, f"local/hr/{NEW}.manifest.json")

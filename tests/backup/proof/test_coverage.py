@@ -13,8 +13,10 @@ from psycopg import sql
 from backup.dump import run_backup
 from backup.manifest import Gap, Manifest, StoredDump, TableContents
 from backup.openpgp.expiry import KeyState
-from backup.proof.coverage import Found, Kept, Row, judge, judge_keys
+from backup.openpgp.signature import NotTrusted
+from backup.proof.coverage import Kept, Row, judge, judge_keys
 from backup.proof.report import DrillReport, DrillResult
+from backup.proof.survey import Found
 from backup.registry import Database, Registry, Server
 from frame.failure import Failure, WrongUse
 from tests.backup.conftest import SERVER, House, database_entry, make_database
@@ -61,6 +63,19 @@ def manifest(identity: int | None = 1, started: datetime = NOW - 99 * 24 * HOUR)
     )  # fmt: skip
 
 
+def of_size(size: int) -> Manifest:
+    """Return the manifest of a dump of ``size`` bytes."""
+    dump = manifest().dump.model_copy(update={"size": size})
+    return manifest().model_copy(update={"dump": dump})
+
+
+def after(*nights: int | Failure, size: int = 500) -> Kept:
+    """Return what is there of ``size`` behind ``nights`` of these sizes, or faults."""
+    earlier = [of_size(night) if isinstance(night, int) else night for night in nights]
+    newest = backup("hr", size=size)
+    return Kept([newest], [newest], of_size(size), earlier)
+
+
 def kept(*backups: Backup, copies: tuple[Backup, ...] | None = None) -> Kept:
     """Return what is there, with a copy of the newest unless told otherwise."""
     return Kept(backups, backups[-1:] if copies is None else copies, manifest())
@@ -85,7 +100,7 @@ def test_nothing_is_wrong_where_all_is_well() -> None:
 
 
 DAY = 24 * HOUR
-FORGED = Failure("manifest x is not signed by the key of hr", hint="Find out who.")
+FORGED = NotTrusted("manifest x is not signed by the key of hr", hint="Find out who.")
 
 
 @pytest.mark.parametrize(
@@ -108,7 +123,9 @@ FORGED = Failure("manifest x is not signed by the key of hr", hint="Find out who
         (kept(backup("hr"), copies=(backup("hr", folder="monthly", stood=16),)), "hidden early"),
         (kept(backup("hr"), copies=(backup("hr", folder="monthly", stood=367),)), None),
         (kept(backup("hr", 1.5 * DAY), backup("hr"), copies=()), None),
-        (kept(*(backup("hr", n * DAY) for n in (4, 3, 2)), backup("hr", size=499)), "shrunk"),
+        (after(1000, 1000, 1000, size=499), "shrunk"),
+        (after(1000, 1000, FORGED), "not trusted"),
+        (after(1000, 1000, Failure("no answer of B2", hint="Wait.")), None),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_backups_is_told(found: Kept, expected: str | None) -> None:
@@ -149,8 +166,7 @@ def test_a_table_that_lost_its_rows_is_red_until_it_is_accepted() -> None:
 
 @pytest.mark.parametrize("sizes", [(), (9000, 9000), (1000, 9000, 1000)])
 def test_a_size_is_held_against_enough_of_a_history_only(sizes: tuple[int, ...]) -> None:
-    earlier = [backup("hr", (9 - n) * 24 * HOUR, size) for n, size in enumerate(sizes)]
-    assert states(bucket=WELL | {"hr": kept(*earlier, backup("hr", size=500))}) == {}
+    assert states(bucket=WELL | {"hr": after(*sizes)}) == {}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 
 from backup.manifest import Gap, Manifest, SchemaObject, StoredDump, TableContents
+from backup.openpgp.signature import NotTrusted
 from backup.proof.history import notices
+from frame.failure import Failure
 from tests.backup.examples import NOW
 
 
@@ -97,3 +99,14 @@ def test_what_is_not_proved_or_not_held_is_told_until_it_is_accepted() -> None:
     assert not any(each.red for each in told)
     accepted = ("public.notes", "subscription:sub1")
     assert [each.name for each in notices(newest, [], accepted)] == ["public.t"]
+
+
+def test_nights_that_cannot_be_read_are_told_and_those_of_strangers_left_to_others() -> None:
+    earlier = [
+        NotTrusted("it is not signed", hint="Find out who."),
+        Failure("it cannot be opened", hint="Give a key."),
+        manifest({"a": 5}),
+    ]
+    lost, unread = sorted(notices(manifest({"a": 0}), earlier), key=lambda each: not each.red)
+    assert (lost.name, unread.name, unread.red) == ("rows:public.a", "history", False)
+    assert unread.why == "1 of the 3 backups before cannot be read: it cannot be opened"
