@@ -21,13 +21,14 @@ from backup.restoration.steps import Encrypted, Place, Restored
 from backup.restoration.steps import restore as restore_in_steps
 from backup.restoration.target import Wanted
 from backup.scratch.server import scratch_server
+from backup.source.causes import OF_STANDBY
 from backup.source.changes import changed_since
 from backup.source.contents import LARGE_OBJECTS
 from backup.source.digests import reason
 from backup.source.gaps import find_gaps
 from backup.source.schema import Contents, read_contents
-from backup.source.snapshot import OF_STANDBY, as_dumped, exclusive, exported_snapshot
-from backup.source.watch import DUMP, PROOF
+from backup.source.sessions import DUMP, PROOF
+from backup.source.snapshot import as_dumped, exclusive, exported_snapshot
 from frame.failure import Failure, WrongUse
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 WORDS = "an archive of pg_dump"
 # Of pg_dump for what the snapshot's session holds: only who waits for that session is before it.
 LOCK_WAIT = "3s"
+CHANGES_WAIT = "20s"  # beside which the dump stands still
 SHOWN = 5  # names in a message
 # The throwaway server has no place for tablespaces, and perhaps not every locale of the source's.
 DRILLED = Wanted(
@@ -119,7 +121,7 @@ class _Dumped:
             contents = read_contents(head)
             purpose = f"backup-changes-{self.attempt.name}"
             self.changed = changed_since(
-                lambda: self.uri.connect(purpose, lock_timeout=LOCK_WAIT),
+                lambda: self.uri.connect(purpose, statement_timeout=CHANGES_WAIT),
                 self.snapshot.identifier,
             )
         except Failure as error:

@@ -15,7 +15,7 @@ from psycopg import errors, sql
 
 from backup.attempt import Disturbed
 from backup.postgres.names import Quoted, printable
-from backup.source.watch import called
+from backup.source.sessions import called
 from frame.failure import Failure
 
 if TYPE_CHECKING:

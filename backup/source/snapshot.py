@@ -10,10 +10,9 @@ import psycopg
 import tenacity
 from psycopg import errors
 
-from backup.attempt import Disturbed, EndedEarly
 from backup.manifest import Sequence, Source, TableContents
-from backup.postgres.connection import one_line
 from backup.postgres.names import printable
+from backup.source.causes import explained
 from backup.source.contents import (
     extensions,
     large_objects,
@@ -233,38 +232,6 @@ def exported_snapshot(uri: PostgresUri, attempt: Attempt) -> Iterator[Snapshot]:
             raise explained(f"no snapshot of database {uri.database()}", error) from error
         with closing(Snapshot(identifier, connection, watch, sequences)) as snapshot:
             yield snapshot
-
-
-# By SQLSTATE, or by its class: what to do about an error of the server.
-HINTS = {
-    "42501": "Grant the backup role pg_read_all_data (before PostgreSQL 14: SELECT on all tables).",
-    "42P01": "Run it again; if it is missing still, the server is not what it says it is.",
-    "53200": "Give the server more memory, or raise max_locks_per_transaction; then run it again.",
-    "53300": "Let the server, or the role, have more connections.",
-    "57014": "Look who cancelled it at the server; then run it again.",
-    "57P": "The server was stopped, or an administrator ended the session; run it again.",
-    "08": "The server, or what is between, closed the connection; look there and run it again.",
-    "25": "The server ended the session over a limit of time; take that from the backup role.",
-    "": "Look at the server's log; then run it again.",
-}
-
-
-# A standby ends who reads what the primary has vacuumed or dropped.
-OF_STANDBY = (
-    "Raise max_standby_streaming_delay of the standby, set its hot_standby_feedback, or back up "
-    "the primary."
-)
-
-
-def explained(what: str, error: psycopg.Error) -> Failure:
-    """Return ``error`` as one with the hint for its cause; :class:`Disturbed` if it was a lock."""
-    message = f"{what}: {one_line(error)}"
-    if isinstance(error, errors.LockNotAvailable):
-        return Disturbed(message, hint="Look who keeps the catalogue locked, and run it again.")
-    if isinstance(error, errors.SerializationFailure):
-        return EndedEarly(message, hint=OF_STANDBY)
-    state = error.sqlstate or "08"
-    return Failure(message, hint=next(HINTS[state[:n]] for n in (5, 3, 2, 0) if state[:n] in HINTS))
 
 
 def _require_right_to_objects(connection: psycopg.Connection[tuple[Any, ...]]) -> None:

@@ -14,7 +14,7 @@ from backup.attempt import Attempt, Disturbed
 from backup.postgres.connection import PostgresUri
 from backup.source import locks
 from backup.source.locks import begin_locked, check_names
-from backup.source.watch import look
+from backup.source.sessions import look
 from frame.failure import Failure
 
 if TYPE_CHECKING:

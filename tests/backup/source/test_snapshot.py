@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from psycopg import errors
 
-from backup.attempt import Attempt, Disturbed
+from backup.attempt import Attempt
 from backup.manifest import Sequence
 from backup.postgres.connection import PostgresUri
-from backup.source.snapshot import as_dumped, exclusive, explained, exported_snapshot, lock_key
+from backup.source.snapshot import as_dumped, exclusive, exported_snapshot, lock_key
 from frame.failure import Failure
 
 if TYPE_CHECKING:
@@ -90,27 +89,6 @@ def test_a_server_that_is_down_is_told_without_the_password(database: str) -> No
     with pytest.raises(Failure, match="no connection to database school") as caught:
         uri.connect("test")
     assert "hush" not in caught.value.message + repr(uri)
-
-
-def test_each_cause_has_a_hint_of_its_own() -> None:
-    causes = {
-        errors.InsufficientPrivilege: "Grant the backup role pg_read_all_data",
-        errors.UndefinedTable: "Run it again",
-        errors.OutOfMemory: "max_locks_per_transaction",
-        errors.TooManyConnections: "more connections",
-        errors.QueryCanceled: "who cancelled it",
-        errors.AdminShutdown: "administrator ended",
-        errors.ConnectionFailure: "closed the connection",
-        errors.IdleInTransactionSessionTimeout: "limit of time",
-        errors.DataCorrupted: "server's log",
-        errors.SerializationFailure: "max_standby_streaming_delay",
-        psycopg.OperationalError: "closed the connection",
-    }
-    for cause, hint in causes.items():
-        failure = explained("no snapshot", cause("server's words"))
-        assert hint in failure.hint, cause
-        assert isinstance(failure, Disturbed) == (cause is errors.SerializationFailure)
-    assert isinstance(explained("no snapshot", errors.LockNotAvailable("")), Disturbed)
 
 
 def test_sequences_that_are_locked_at_the_end_are_waited_for_with_nothing_held(

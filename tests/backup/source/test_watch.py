@@ -12,7 +12,9 @@ import pytest
 from backup.attempt import Attempt, Disturbed
 from backup.postgres.connection import PostgresUri
 from backup.source import watch as module
-from backup.source.watch import DUMP, PROOF, Account, Watch, called
+from backup.source.sessions import DUMP, PROOF, called
+from backup.source.watch import Account, Watch
+from frame.failure import Failure
 from tests.backup.conftest import eventually
 
 if TYPE_CHECKING:
@@ -290,3 +292,12 @@ def test_waiting_adds_up_until_it_is_forgotten() -> None:
 def test_a_prepared_transaction_which_has_no_session_is_told_as_one() -> None:
     assert "pg_prepared_xacts" in called(0, None)
     assert called(7, None) == "somebody (pid 7)"
+
+
+def test_a_pooler_that_drops_the_names_of_sessions_is_told_before_anything_is_locked(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = PostgresUri.connect
+    monkeypatch.setattr(PostgresUri, "connect", lambda uri, _, **more: real(uri, "", **more))
+    with pytest.raises(Failure, match="does not hear the application_name"), watching(database):
+        pass
