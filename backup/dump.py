@@ -21,7 +21,6 @@ from backup.openpgp.crypt import manifest_recipients, recipients
 from backup.openpgp.signature import signer
 from backup.pipeline import Pipeline, Stage
 from backup.postgres.connection import plain_environment
-from backup.registry import pinned_recovery
 from backup.settings import B2_KEY, MANIFEST_RECIPIENT, RECIPIENTS, SIGNING_KEY, Settings
 from frame.failure import Failure
 from frame.log import get_logger
@@ -104,7 +103,7 @@ def run_backup(
     """
     of_dumps, of_manifests = map(settings.secret_path, (RECIPIENTS, MANIFEST_RECIPIENT))
     with (
-        recipients(of_dumps, pinned_recovery(settings)) as ring,
+        recipients(of_dumps, settings.pinned_recovery()) as ring,
         manifest_recipients(of_dumps, of_manifests) as manifest_ring,
         signer(settings.secret_path(SIGNING_KEY)) as signing,
         open_store(settings, settings.b2_key(B2_KEY), told) as store,

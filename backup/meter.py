@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PIPE_BYTES = 1 << 20  # Linux's own limit for a user; 16 times fewer switches than the default
 BLOCK_BYTES = 1 << 16
-EXIT_SECONDS = 60  # from the end of the stream to the end of the move
+EXIT_SECONDS = 60  # from the end of the stream to the end of every child and of the move
 
 log = get_logger(__name__)
 

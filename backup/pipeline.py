@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Self
 
 from backup.complaints import complaints
 from backup.deadline import waiting_for
-from backup.meter import Meter, widen
+from backup.meter import BLOCK_BYTES, EXIT_SECONDS, Meter, widen
 from frame.failure import Failure
 from frame.log import get_logger
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
-BLOCK_BYTES = 1 << 16
-EXIT_SECONDS = 60  # from the end of the stream to the end of every child
 TERM_SECONDS = 3  # for pg_dump to cancel its query on the server
 STDERR_TAIL = 8192
 STDERR_HEAD = 1 << 20  # of a child that ended well

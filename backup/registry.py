@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from backup.settings import Settings
-
 # Folders under the environment's prefix, one a purpose, so that each key has its own.
 DAILY, DRILLS, MONTHLY = "daily", "drills", "monthly"
 # Those, and what jobs of the program's own are called behind backup-.
@@ -234,17 +232,3 @@ def load_registry(path: Path) -> Registry:
             f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
         )
         raise WrongUse(f"registry {path} is wrong: {faults}", hint=hint) from error
-
-
-def pinned_recovery(settings: Settings) -> str | None:
-    """Return the fingerprint of the recovery key, from the settings or else from the registry.
-
-    Raises :class:`WrongUse` if they name different keys.
-    """
-    registered, given = load_registry(settings.registry).recovery_key, settings.recovery_key
-    if registered and given and registered != given:
-        raise WrongUse(
-            f"BACKUP_RECOVERY_KEY is {given}, recovery_key in {settings.registry} {registered}",
-            hint="Pin one recovery key, in one place.",
-        )
-    return registered or given

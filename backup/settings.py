@@ -17,7 +17,7 @@ from pydantic import (
     ValidationError,
 )
 
-from backup.registry import Fingerprint  # noqa: TC001 - pydantic needs it at run time
+from backup.registry import Fingerprint, load_registry
 from frame import settings
 from frame.failure import WrongUse
 
@@ -151,6 +151,19 @@ class Settings(settings.Settings):
     def secret_path(self, name: str) -> Path:
         """Return where the secret file ``name`` is expected."""
         return self.secrets_dir / name
+
+    def pinned_recovery(self) -> str | None:
+        """Return the recovery key's fingerprint, as the registry pins it or else the environment.
+
+        Raises :class:`WrongUse` if they name different keys.
+        """
+        registered, given = load_registry(self.registry).recovery_key, self.recovery_key
+        if registered and given and registered != given:
+            raise WrongUse(
+                f"BACKUP_RECOVERY_KEY is {given}, recovery_key in {self.registry} {registered}",
+                hint="Pin one recovery key, in one place.",
+            )
+        return registered or given
 
     def b2_key(self, name: str = B2_KEY) -> B2Key:
         """Return the B2 application key that the secret file ``name`` holds."""

@@ -1,8 +1,8 @@
-"""The bucket: the only module that speaks to B2.
+"""The bucket as all else sees it: of what is outside this folder nothing speaks to B2.
 
-b2sdk has no type information, so its values stop being ``Any`` at this folder's edge. What it
-leaves to the caller (facts: a failed large file stays unfinished, a large file has no hash of the
-whole, a lost answer of a small upload leaves two versions) is dealt with here and in the manifest.
+b2sdk has no type information, so its values stop being ``Any`` at the folder's edge. What it leaves
+to the caller is dealt with here and in the manifest: a failed large file stays unfinished, a large
+file has no hash of the whole, a lost answer of a small upload leaves two versions.
 """
 
 from __future__ import annotations
@@ -64,10 +64,6 @@ class Store:
         allowed = self._api.account_info.get_allowed()
         prefix = (allowed.get("namePrefix") or "") if name else ""
         return capability in allowed["capabilities"] and name.startswith(prefix)
-
-    def may_write(self, name: str) -> bool:
-        """Tell whether the key can upload an object called ``name``."""
-        return self.may("writeFiles", name)
 
     def upload_stream(self, name: str, source: Source, plan: PartPlan) -> StoredObject:
         """Upload ``source`` to its end as the new object ``name``, in flat memory.

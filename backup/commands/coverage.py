@@ -21,7 +21,7 @@ from backup.proof.kept import LOOKED_AT, kept_reports
 from backup.proof.report import human_age, human_bytes
 from backup.proof.survey import survey
 from backup.proof.trust import judge_copies, judge_lock, judge_recovery, judge_rules
-from backup.registry import load_registry, pinned_recovery
+from backup.registry import load_registry
 from frame.failure import Failure
 from frame.output import AsJson, print_json, table
 
@@ -68,7 +68,7 @@ def coverage(timeout: Timeout = "15m", as_json: AsJson = False) -> None:
 def _ask(settings: Settings) -> list[Row]:
     """Ask servers and bucket and return every row."""
     registry, now = load_registry(settings.registry), datetime.now(UTC)
-    registry = registry.model_copy(update={"recovery_key": pinned_recovery(settings)})
+    registry = registry.model_copy(update={"recovery_key": settings.pinned_recovery()})
     servers = survey(settings, registry)
     bucket, signing = {}, {}
     with open_catalogue(settings) as catalogue:

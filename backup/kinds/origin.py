@@ -28,10 +28,9 @@ class Origin:
 
     ``stage`` writes the plain dump, the beginning of which ``look`` sees in a thread of its own. As
     soon as it runs, ``begin`` does what goes on beside it, and returns how many bytes to expect.
-    ``check`` raises while it is read if something beside it went
-    wrong, ``finish`` when it is at its end, and then the source is let go; ``facts`` is what the
-    manifest says of it. ``explain`` returns the cause of an error behind which so many plain bytes
-    came, or the error as it is.
+    ``check`` raises while it is read if something beside it went wrong, ``finish`` when it is at
+    its end, and then the source is let go; ``facts`` is what the manifest says of it. ``explain``
+    returns the cause of an error behind which so many plain bytes came, or the error as it is.
     """
 
     stage: Stage

@@ -6,19 +6,18 @@ sequence, and pass on what belongs to somebody else.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, LiteralString
 
 from backup.loading.selection import TABLES
+from backup.postgres.names import listed
 from frame.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import psycopg
-
     from backup.loading.archive import Entry
+    from backup.postgres.connection import Connection
 
-LISTED = 20  # names in one message
 Object = tuple[str, str, str]  # its family, its schema if it is in one, its name
 
 _RELATION, _TYPE, _ROUTINE, _SCHEMA = "relation", "type", "routine", "schema"
@@ -46,7 +45,7 @@ SELECT 'schema', '', nspname FROM pg_namespace WHERE nspname <> 'public'
 """
 
 
-def objects_there(connection: psycopg.Connection[tuple[Any, ...]]) -> frozenset[Object]:
+def objects_there(connection: Connection) -> frozenset[Object]:
     """Return what the session's database holds of what could be met."""
     return frozenset((family, schema, name) for family, schema, name in connection.execute(_THERE))
 
@@ -59,9 +58,8 @@ def refuse_collisions(entries: Iterable[Entry], there: frozenset[Object], databa
         if (family := _FAMILIES.get(entry.kind)) and (family, entry.schema, entry.name) in there
     ]
     if met:
-        more = f" and {len(met) - LISTED} more" if len(met) > LISTED else ""
         raise Failure(
-            f"database {database} has already: {', '.join(met[:LISTED])}{more}",
+            f"database {database} has already: {listed(met)}",
             hint="Nothing was loaded. Rename or drop what is there, or restore into another "
             "database; tables also go into another schema, by --into-schema.",
         )

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from backup.loading.words import Listener
     from backup.manifest import Manifest
     from backup.postgres.connection import PostgresUri
+    from backup.postgres.names import Name
     from backup.restoration.target import Wanted
-    from backup.source.contents import Name
 
 SLOWEST = 5  # entries that are told of
 # Messages are read whatever their language, but best in English; who is no superuser cannot choose.

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from psycopg.conninfo import make_conninfo
 
 from backup.loading.words import Complaint, Listener, lines
-from backup.pipeline import BLOCK_BYTES, ChildFailed, Pipeline, Stage
+from backup.meter import BLOCK_BYTES
+from backup.pipeline import ChildFailed, Pipeline, Stage
 from frame.failure import Failure
 
 if TYPE_CHECKING:

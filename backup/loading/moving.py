@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backup.loading.archive import Entry, Section
-from backup.loading.qualified import inherited, moved, qualified_names, quoted
+from backup.loading.qualified import inherited, moved, qualified_names
 from backup.loading.selection import TABLES, own_names
-from backup.postgres.names import printable
+from backup.postgres.names import printable, quoted
 from frame.failure import Failure
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from backup.loading.archive import Archive
     from backup.loading.selection import Selection
-    from backup.source.contents import Name
+    from backup.postgres.names import Name
 
 _NAMESPACES = 2615  # the number of pg_namespace in every catalogue
 

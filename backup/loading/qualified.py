@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backup.postgres.names import quoted
 from backup.postgres.statements import Token, all_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from backup.source.contents import Name
+    from backup.postgres.names import Name
+
 
 _NAMES = ("name", "word")
 _FUNCTION = "("  # behind the name of one; of a table only behind REFERENCES
 _AS_RELATION = "::regclass"
-
-
-def quoted(name: str) -> str:
-    """Return the name as an identifier in SQL."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def identifiers(statement: str) -> Iterator[str]:

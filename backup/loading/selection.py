@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from backup.loading.qualified import names_between, qualified_names
-from backup.postgres.names import printable
+from backup.postgres.names import on_one_line, on_screen, printable
 from frame.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from backup.loading.archive import Archive, Entry
-    from backup.source.contents import Name
+    from backup.postgres.names import Name
 
 TABLES = frozenset(("TABLE", "FOREIGN TABLE"))
 # What hangs on one table, be others named in it or not.
@@ -44,8 +44,7 @@ class Named:
     def described(self) -> str:
         """All three in one line, as people read them: ``FK CONSTRAINT public.people people_fk``."""
         name = ".".join(filter(None, (self.schema_name, self.name)))
-        shown = "".join(each if each.isprintable() else " " for each in name)
-        return f"{self.kind} {shown}".strip()
+        return f"{self.kind} {on_screen(name)}".strip()
 
     @property
     def called(self) -> tuple[str, ...]:
@@ -58,7 +57,7 @@ class Named:
         if not self.schema_name:  # what is said of it, such as a comment, has the kind as it is
             return f"{self.kind.lower()} {self.name}", f"{self.kind} {self.name}"
         name = f"{self.schema_name}.{self.name}"
-        return name, name.replace("\n", " ").replace("\r", " ")
+        return name, on_one_line(name)
 
 
 def named(entry: Entry) -> tuple[str, str, str]:

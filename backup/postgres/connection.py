@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from backup.settings import Settings
 
+Connection = psycopg.Connection[tuple[Any, ...]]
 CONNECT_TIMEOUT = 15  # seconds; a server that does not answer must not hold the job for its 4 hours
 # Sessions hold a snapshot or a lock for hours and say nothing: neither a firewall between nor the
 # server may take them for dead, and each end is to notice within two minutes if the other is.
@@ -110,7 +111,7 @@ class PostgresUri:
         words = [*own, *(f"-c {name}={value}" for name, value in settings.items())]
         return PostgresUri(make_conninfo(self.uri, options=" ".join(words)), self.origin)
 
-    def connect(self, purpose: str, **limits: str) -> psycopg.Connection[tuple[Any, ...]]:
+    def connect(self, purpose: str, **limits: str) -> Connection:
         """Open a connection in autocommit mode, with no time limit on it but ``limits``.
 
         Those are settings of the server, such as ``statement_timeout="30s"``. Names come as text
@@ -120,7 +121,7 @@ class PostgresUri:
         with waiting_for("PostgreSQL", f"connection to database {database}"):
             return self._connect(database, purpose, LASTING | limits)
 
-    def connect_to_server(self, purpose: str) -> psycopg.Connection[tuple[Any, ...]]:
+    def connect_to_server(self, purpose: str) -> Connection:
         """Open a connection to whichever database of the server takes this login.
 
         ``postgres`` if that is there, which not every host has, or its own, or ``template1``.
@@ -136,9 +137,7 @@ class PostgresUri:
         assert refused  # noqa: S101 - there is a name
         raise refused
 
-    def _connect(
-        self, database: str, purpose: str, settings: dict[str, str]
-    ) -> psycopg.Connection[tuple[Any, ...]]:
+    def _connect(self, database: str, purpose: str, settings: dict[str, str]) -> Connection:
         try:
             connection = psycopg.connect(
                 self.uri,

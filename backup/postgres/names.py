@@ -13,9 +13,13 @@ from psycopg import adapt, sql
 from psycopg.types.string import StrDumper
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import psycopg
     from psycopg.abc import AdaptContext, Buffer
 
+Name = tuple[str, str]  # a schema, and what is called so in it
+LISTED = 20  # names in one message
 UNCONVERTED = ("SQL_ASCII", "MULE_INTERNAL")
 _KEPT = "surrogateescape"
 _ANY_TYPE = 0  # of psycopg: what it has no loader of its own for
@@ -54,6 +58,28 @@ class Quoted(sql.Composable):
         return b".".join(b'"' + part + b'"' for part in parts)
 
 
+def quoted(name: str) -> str:
+    """Return ``name`` as an identifier in the text of a statement."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def printable(name: str) -> str:
     """Return ``name`` for people and JSON, with each byte that is no UTF-8 spelt out."""
     return name.encode("utf-8", _KEPT).decode("utf-8", "backslashreplace")
+
+
+def on_one_line(name: str) -> str:
+    """Return ``name`` as pg_dump and pg_restore tell it: with spaces for line breaks."""
+    return name.replace("\n", " ").replace("\r", " ")
+
+
+def on_screen(name: str) -> str:
+    """Return ``name`` without what would break a line, or steer a terminal."""
+    return "".join(each if each.isprintable() else " " for each in name)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return the names in one line, or the first of them and how many there are more."""
+    there = tuple(names)
+    more = f" and {len(there) - LISTED} more" if len(there) > LISTED else ""
+    return ", ".join(there[:LISTED]) + more

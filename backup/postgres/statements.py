@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backup.postgres.names import quoted
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -75,8 +77,7 @@ class Statement:
         """Return the statement with the token at ``place`` replaced by the quoted ``name``."""
         token = self.tokens[place]
         start = token.at - self.tokens[0].at
-        quoted = '"' + name.replace('"', '""') + '"'
-        return self.text[:start] + quoted + self.text[start + len(token.text) :]
+        return self.text[:start] + quoted(name) + self.text[start + len(token.text) :]
 
 
 def all_tokens(script: str) -> Iterator[Token]:

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from backup.bucket.lifecycle import DAILY_DAYS, MONTHLY_DAYS
 from backup.manifest import Manifest
 from backup.openpgp.signature import NotTrusted
-from backup.proof.history import NIGHTS, Notice, notices
+from backup.proof.history import ENOUGH, NIGHTS, Notice, notices
 from backup.proof.report import AHEAD, last_results
 from backup.proof.survey import Found
 from frame.failure import Failure
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 # A daily backup and two hours for it to run late; a monthly drill and three days.
 FRESH = timedelta(hours=26)
 DRILLED = timedelta(days=34)
-ENOUGH = 3  # of the nights before, before their sizes say anything
-SHRUNK = 0.5  # of their median
+SHRUNK = 0.5  # of the median size of the nights before
 MONTHLY = timedelta(days=33)  # the longest month, and two days
 RULES_LATE = 1  # days by which B2 may count otherwise
 SETTLED = timedelta(days=2)  # after which the first backup of something has a copy

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from frame.failure import Failure
 
 NIGHTS = 7  # before the newest
-ENOUGH = 3  # of them, before they make a range
+ENOUGH = 3  # of them, before they make a range or a median
 SHARE = 0.1  # of its rows that a table may lose beyond its range before that is red
 
 What = Literal["no proof", "gap", "no history", "fewer rows", "rows lost"]

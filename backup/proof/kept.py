@@ -59,7 +59,7 @@ def keep_report(
             if settings.secret_path(B2_RESULTS_KEY).exists():
                 key = settings.b2_key(B2_RESULTS_KEY)
                 results = opened.enter_context(open_store(settings, key))
-            elif store.may_write(name):
+            elif store.may("writeFiles", name):
                 results = store
             else:
                 log.warning("report not kept: the key cannot write", object=name)

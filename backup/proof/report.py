@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, computed_field
 from rich.console import Group
 from rich.text import Text
 
+from backup.postgres.names import on_screen
 from backup.restoration.timings import Timings
 from frame.output import table
 
@@ -45,9 +46,7 @@ class SlowObject(BaseModel):
 
     def __str__(self) -> str:
         name = ".".join(filter(None, (self.schema_name, self.name)))
-        # A name may hold line breaks, and what steers a terminal.
-        shown = "".join(each if each.isprintable() else " " for each in name)
-        return f"{_WORDS.get(self.kind, self.kind.lower())} {shown}".strip()
+        return f"{_WORDS.get(self.kind, self.kind.lower())} {on_screen(name)}".strip()
 
 
 class DrillResult(BaseModel):

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from backup.manifest import Manifest
     from backup.postgres.connection import PostgresUri
+    from backup.postgres.names import Name
     from backup.restoration.target import Wanted
 
-    Name = tuple[str, str]
 
 # Partitioned tables too, which no autovacuum analyses; the largest first.
 RELATIONS = """

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from backup.manifest import Manifest, SchemaObject, Sequence, TableContents
     from backup.postgres.connection import PostgresUri
-    from backup.source.contents import Name
+    from backup.postgres.names import Name
 
 log = get_logger(__name__)
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, LiteralString
 import psycopg
 
 from backup.postgres.connection import one_line
-from backup.postgres.names import printable
-from backup.restoration.finding import listed
+from backup.postgres.names import listed, printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from backup.restoration.target import Connection
+    from backup.postgres.connection import Connection
+
 
 _DEFINERS: LiteralString = """
 SELECT p.oid::int8,

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 State = Literal["good", "note", "blocks"]
-LISTED = 20  # names in one finding
 
 
 @dataclass(frozen=True)
@@ -22,13 +21,6 @@ class Finding:
     state: State
     said: str
     hint: str = ""
-
-
-def listed(names: Iterable[str]) -> str:
-    """Return the names in one line, or the first of them and how many there are more."""
-    there = tuple(names)
-    more = f" and {len(there) - LISTED} more" if len(there) > LISTED else ""
-    return ", ".join(there[:LISTED]) + more
 
 
 def refuse(findings: Iterable[Finding], what: str) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from backup.postgres.names import listed
 from backup.postgres.programs import VERSION_UNIT, major_of
-from backup.restoration.finding import Finding, listed
+from backup.restoration.finding import Finding
 from backup.restoration.target import DEFAULT_TABLESPACE
 from backup.scratch.directory import MORE_ROOM
 from frame.failure import Failure

@@ -7,23 +7,19 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from backup.openpgp.opening import why_ring_is_closed
 from backup.postgres.programs import VERSION_UNIT, majors
-from backup.restoration.target import CONTENTS
 from frame.failure import Failure, WrongUse
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import psycopg
-
     from backup.manifest import Manifest
     from backup.openpgp.crypt import Keyring
-    from backup.postgres.connection import PostgresUri
+    from backup.postgres.connection import Connection, PostgresUri
 
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 SERVER = """
 SELECT current_setting('server_version_num')::int, current_user, rolsuper, rolcreatedb,
@@ -46,6 +42,30 @@ SELECT pg_encoding_to_char(encoding), datcollate, datctype, pg_has_role(datdba, 
                                                 AND pid <> pg_backend_pid())::int,
        datconnlimit, coalesce(to_jsonb(d) ->> 'datlocprovider', 'c')
 FROM pg_database d WHERE datname = %s
+"""
+# Anything that a user made, extensions' own objects aside. A composite type is a relation too.
+CONTENTS = """
+SELECT told FROM (
+  SELECT 'schema ' || nspname AS told, tableoid AS class, oid FROM pg_namespace
+  WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public')
+  UNION ALL
+  SELECT 'relation ' || oid::regclass, tableoid, oid FROM pg_class
+  WHERE relnamespace = to_regnamespace('public')
+  UNION ALL
+  SELECT 'type ' || oid::regtype, tableoid, oid FROM pg_type
+  WHERE typnamespace = to_regnamespace('public') AND typtype IN ('d', 'e', 'r')
+  UNION ALL
+  SELECT 'function ' || oid::regproc, tableoid, oid FROM pg_proc
+  WHERE pronamespace = to_regnamespace('public')
+  UNION ALL
+  SELECT 'large object ' || oid, tableoid, oid FROM pg_largeobject_metadata
+  UNION ALL
+  SELECT 'publication ' || pubname, tableoid, oid FROM pg_publication
+  UNION ALL
+  SELECT 'event trigger ' || evtname, tableoid, oid FROM pg_event_trigger) AS made
+WHERE NOT EXISTS (SELECT FROM pg_depend d
+                  WHERE d.classid = made.class AND d.objid = made.oid AND d.deptype = 'e')
+LIMIT 3
 """
 LOCALES = """
 SELECT collcollate FROM pg_collation WHERE collprovider = 'c' AND collcollate <> ''

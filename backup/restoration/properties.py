@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from backup.postgres.connection import Connection
     from backup.postgres.statements import Statement
-    from backup.restoration.target import Connection, Grantee, Wanted
+    from backup.restoration.target import Grantee, Wanted
 
 # The archive's entries on the database itself, as `pg_restore --list --create` shows them.
 _OF_DATABASE = re.compile(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import sql
@@ -21,9 +21,9 @@ from frame.log import get_logger
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from backup.postgres.connection import Connection
     from backup.postgres.statements import Token
 
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 # What CREATE ROLE gives by itself. To name SUPERUSER, even in the negative, takes a superuser.
 USUAL = frozenset(

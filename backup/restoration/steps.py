@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from backup.loading.selection import LeftOut
     from backup.manifest import Manifest
     from backup.openpgp.crypt import Keyring
-    from backup.postgres.connection import PostgresUri
-    from backup.restoration.target import Connection, Wanted
+    from backup.postgres.connection import Connection, PostgresUri
+    from backup.restoration.target import Wanted
 
 log = get_logger(__name__)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, LiteralString
+from typing import TYPE_CHECKING, Literal, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backup.manifest import Source
-    from backup.postgres.connection import PostgresUri
+    from backup.postgres.connection import Connection, PostgresUri
 
-Connection = psycopg.Connection[tuple[Any, ...]]
 KeepOrSkip = Literal["keep", "skip"]
 # By pg_database.datlocprovider. If nothing is said it is that of the template, which may be any.
 _PROVIDERS: dict[str, LiteralString] = {
@@ -41,31 +40,6 @@ LEFT JOIN pg_roles r ON r.oid = acl.grantee
 WHERE d.datname = current_database() AND acl.privilege_type = 'CONNECT'
   AND acl.grantee <> d.datdba
 GROUP BY 1, 2 ORDER BY 1
-"""
-
-# Anything that a user made, extensions' own objects aside. A composite type is a relation too.
-CONTENTS = """
-SELECT told FROM (
-  SELECT 'schema ' || nspname AS told, tableoid AS class, oid FROM pg_namespace
-  WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public')
-  UNION ALL
-  SELECT 'relation ' || oid::regclass, tableoid, oid FROM pg_class
-  WHERE relnamespace = to_regnamespace('public')
-  UNION ALL
-  SELECT 'type ' || oid::regtype, tableoid, oid FROM pg_type
-  WHERE typnamespace = to_regnamespace('public') AND typtype IN ('d', 'e', 'r')
-  UNION ALL
-  SELECT 'function ' || oid::regproc, tableoid, oid FROM pg_proc
-  WHERE pronamespace = to_regnamespace('public')
-  UNION ALL
-  SELECT 'large object ' || oid, tableoid, oid FROM pg_largeobject_metadata
-  UNION ALL
-  SELECT 'publication ' || pubname, tableoid, oid FROM pg_publication
-  UNION ALL
-  SELECT 'event trigger ' || evtname, tableoid, oid FROM pg_event_trigger) AS made
-WHERE NOT EXISTS (SELECT FROM pg_depend d
-                  WHERE d.classid = made.class AND d.objid = made.oid AND d.deptype = 'e')
-LIMIT 3
 """
 
 DEFAULT_TABLESPACE = "pg_default"

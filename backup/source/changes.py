@@ -8,7 +8,7 @@ with the query that it has got since - and pg_dump ends well. The locks on table
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, LiteralString
 
 from psycopg import sql
 
@@ -17,9 +17,8 @@ from backup.postgres.names import printable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import psycopg
+    from backup.postgres.connection import Connection
 
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 # What definitions are written from and a lock on tables does not keep, each with a mark that a
 # change changes. Who writes a row of the catalogue is in its xmin; of relations that is no use, as

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, LiteralString
 
 from backup.postgres.names import printable
 
 if TYPE_CHECKING:
-    import psycopg
+    from backup.postgres.connection import Connection
+    from backup.postgres.names import Name
 
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 # What pg_dump dumps the rows of: ordinary tables (partitions are some). Those of extensions are
 # left out, even the few whose rows it dumps because the extension marks them as configuration.
@@ -53,7 +53,6 @@ WHERE c.relkind = 'i' AND NOT (i.indisvalid AND i.indisready)
 ORDER BY 1
 """
 _EXTENSIONS: LiteralString = "SELECT extname, extversion FROM pg_extension ORDER BY 1"
-Name = tuple[str, str]
 # All large objects together, told of as if they were one more table.
 LARGE_OBJECTS: Name = ("pg_catalog", "pg_largeobject")
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, LiteralString
+from typing import TYPE_CHECKING, Literal, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -28,8 +28,9 @@ from backup.postgres.names import Quoted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    Connection = psycopg.Connection[tuple[Any, ...]]
-    Name = tuple[str, str]
+    from backup.postgres.connection import Connection
+    from backup.postgres.names import Name
+
     # What a table holds: its rows, and their digest with its manner, None if they are only counted.
     Taken = tuple[int, str | None]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -16,7 +16,8 @@ from backup.source.inventory import LOCK_WAIT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    Connection = psycopg.Connection[tuple[Any, ...]]
+    from backup.postgres.connection import Connection
+
 
 # Of each kind: what is lost and what would keep it, and a query of the names.
 _QUERIES: tuple[tuple[str, str, LiteralString], ...] = (

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Self
 
-    from backup.source.contents import Connection, Name
+    from backup.postgres.connection import Connection
+    from backup.postgres.names import Name
     from backup.source.digests import Manner, Shape, Taken
 
 LOCK_WAIT = "3s"  # behind somebody's ALTER TABLE, which may itself wait for the dump
@@ -95,16 +96,11 @@ class Inventory:
         """Return which backend of the server reads which table now."""
         return {backend: table for backend, (table, _) in dict(self._busy).items()}
 
-    def give_up(self, table: Name, why: str) -> None:
-        """Let ``table`` be without its proof because of ``why``, and end its reading."""
-        self._given_up[table] = why
-        self._cancel(table)
-
     def give_up_rest(self, why: str) -> None:
         """Let all tables that are not done be without their proofs because of ``why``."""
         for table in (*self._left, *self._left_to_holder, *self.working().values()):
             self._given_up[table] = why
-        self._cancel(None)
+        self._cancel_all()
 
     def tables(self) -> tuple[TableContents, ...]:
         """Wait for the work to end and return each table, by name."""
@@ -120,11 +116,10 @@ class Inventory:
         self.give_up_rest("stopped")
         self._pool.shutdown(cancel_futures=True)
 
-    def _cancel(self, table: Name | None) -> None:
-        for busy_with, connection in list(self._busy.values()):
-            if table in (None, busy_with):
-                with suppress(psycopg.Error):
-                    connection.cancel_safe(timeout=5)
+    def _cancel_all(self) -> None:
+        for _, connection in list(self._busy.values()):
+            with suppress(psycopg.Error):
+                connection.cancel_safe(timeout=5)
 
     def _work(self) -> list[TableContents]:
         contents: list[TableContents] = []

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import time
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import psycopg
 from psycopg import errors, sql
 
 from backup.attempt import Disturbed
@@ -21,8 +20,9 @@ from frame.failure import Failure
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    Connection = psycopg.Connection[tuple[Any, ...]]
-    Name = tuple[str, str]
+    from backup.postgres.connection import Connection
+    from backup.postgres.names import Name
+
 
 BATCH = 100  # tables a statement
 # Whoever waits in a circle for deadlock_timeout, by default 1 s, and looks first, is ended by the

@@ -13,7 +13,7 @@ from backup.loading.archive import Section, read_entries
 from backup.manifest import SchemaObject
 from backup.pipeline import Pipeline, Stage
 from backup.postgres.connection import KEEPALIVES
-from backup.postgres.names import printable
+from backup.postgres.names import on_one_line, printable
 from frame.failure import Failure
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from backup.loading.archive import Entry
     from backup.postgres.connection import PostgresUri
+    from backup.postgres.names import Name
 
-    Name = tuple[str, str]
 
 # Its grants stand in an order of their own, which a restore may change.
 PRIVILEGES = ("ACL", "DEFAULT ACL")
@@ -87,7 +87,7 @@ def read_contents(stream: IO[bytes]) -> Contents:
             if found := _SET.search(entry.sql):
                 sequences[name] = int(found[1]) if found[2] == "true" else None
         elif _is_object(entry):
-            key = entry.kind, _in_one_line(name[0]), _in_one_line(name[1])
+            key = entry.kind, on_one_line(name[0]), on_one_line(name[1])
             texts.setdefault(key, []).append((_owner(entry), _digest(entry)))
     return Contents(_objects(texts), frozenset(with_rows), sequences)
 
@@ -111,10 +111,6 @@ def _is_object(entry: Entry) -> bool:
         and entry.kind not in _NO_OBJECTS
         and not (entry.kind in _SAID and entry.name.startswith(_OF_NO_OBJECT))
     )
-
-
-def _in_one_line(name: str) -> str:
-    return name.replace("\n", " ").replace("\r", " ")
 
 
 def _owner(entry: Entry) -> str:

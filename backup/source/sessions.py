@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg
 
@@ -12,8 +12,8 @@ from backup.postgres.names import printable
 
 if TYPE_CHECKING:
     from backup.attempt import Attempt
+    from backup.postgres.connection import Connection
 
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 # What the names of sessions begin with; that of the attempt follows.
 DUMP = "harmattan-pg_dump"

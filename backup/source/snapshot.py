@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from backup.attempt import Attempt
-    from backup.postgres.connection import PostgresUri
-    from backup.source.contents import Connection, Name
+    from backup.postgres.connection import Connection, PostgresUri
+    from backup.postgres.names import Name
 
 # The locale is called otherwise before version 17, and is not there before 15.
 SOURCE = """
@@ -234,7 +234,7 @@ def exported_snapshot(uri: PostgresUri, attempt: Attempt) -> Iterator[Snapshot]:
             yield snapshot
 
 
-def _require_right_to_objects(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+def _require_right_to_objects(connection: Connection) -> None:
     """Raise if large objects cannot be read: pg_read_all_data does not cover them."""
     if _one(connection, MAY_READ_OBJECTS) != (True,):
         raise Failure(
@@ -245,13 +245,13 @@ def _require_right_to_objects(connection: psycopg.Connection[tuple[Any, ...]]) -
         )
 
 
-def _one(connection: psycopg.Connection[tuple[Any, ...]], query: str) -> tuple[Any, ...]:
+def _one(connection: Connection, query: str) -> tuple[Any, ...]:
     row = connection.execute(query).fetchone()
     assert row is not None  # noqa: S101 - each of these queries gives one row
     return row
 
 
-def roles_of_server(connection: psycopg.Connection[tuple[Any, ...]]) -> tuple[str, ...]:
+def roles_of_server(connection: Connection) -> tuple[str, ...]:
     """Return all roles of the server but those that every server has."""
     found = connection.execute(
         "SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1"
@@ -259,7 +259,7 @@ def roles_of_server(connection: psycopg.Connection[tuple[Any, ...]]) -> tuple[st
     return tuple(printable(name) for (name,) in found)
 
 
-def describe(connection: psycopg.Connection[tuple[Any, ...]]) -> Source:
+def describe(connection: Connection) -> Source:
     """Return what is told of the database and its server."""
     (
         identifier, version, encoding, collate, ctype, provider, locale, size,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import psycopg
 from psycopg import errors
@@ -24,10 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backup.attempt import Attempt
-    from backup.postgres.connection import PostgresUri
+    from backup.postgres.connection import Connection, PostgresUri
     from backup.source.sessions import Look, Session, Wait
 
-    Connection = psycopg.Connection[tuple[Any, ...]]
 
 log = get_logger(__name__)
 

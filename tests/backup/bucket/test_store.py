@@ -161,13 +161,13 @@ def test_an_empty_object_has_no_blocks(empty_house: House) -> None:
 
 def test_a_key_that_may_not_write_is_known_beforehand(empty_house: House) -> None:
     with opened(empty_house) as store:
-        assert store.may_write("local/drills/a")
+        assert store.may("writeFiles", "local/drills/a")
     empty_house.use_key("listFiles", "writeFiles", prefix="local/hr/")
     with opened(empty_house) as store:
-        assert not store.may_write("local/drills/a")
+        assert not store.may("writeFiles", "local/drills/a")
     empty_house.read()
     with opened(empty_house) as store:
-        assert not store.may_write("local/drills/a")
+        assert not store.may("writeFiles", "local/drills/a")
 
 
 @pytest.mark.parametrize("fault", ["key", "bucket", "realm"])
