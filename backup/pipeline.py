@@ -19,7 +19,6 @@ from frame.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from types import TracebackType
 
 TERM_SECONDS = 3  # for pg_dump to cancel its query on the server
 STDERR_TAIL = 8192
@@ -242,12 +241,7 @@ class Pipeline:
                 with suppress(subprocess.TimeoutExpired):
                     child.wait(max(0.0, until - time.monotonic()))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -83,6 +83,9 @@ Jobs = Annotated[
     ),
 ]
 Scope = Annotated[list[str] | None, typer.Argument(help="Databases; all if none is named.")]
+Identifier = Annotated[
+    str, typer.Argument(metavar="ID", help="Id of the backup, as `backup list` shows it.")
+]
 KeyFile = Annotated[
     Path | None, typer.Option(help="Private key to decrypt with (default: drill_key.asc).")
 ]

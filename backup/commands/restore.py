@@ -13,6 +13,7 @@ import typer
 from backup.bucket.catalogue import open_catalogue
 from backup.commands.app import (
     CORES,
+    Identifier,
     Jobs,
     KeyFile,
     Timeout,
@@ -54,9 +55,7 @@ IN_PARTS = {IN_PART: "restored but for some objects, which are listed"}
 @app.command()
 @limited
 def verify(
-    identifier: Annotated[
-        str, typer.Argument(metavar="ID", help="Id of the backup, as `backup list` shows it.")
-    ],
+    identifier: Identifier,
     key_file: KeyFile = None,
     unsigned: Unsigned = False,
     timeout: Timeout = "4h",

@@ -12,6 +12,7 @@ from rich.markup import escape
 from backup.bucket.catalogue import open_catalogue
 from backup.bucket.layout import Backup
 from backup.commands.app import (
+    Identifier,
     KeyFile,
     Scope,
     Timeout,
@@ -82,9 +83,7 @@ def _state(manifest: Manifest | Failure) -> str:
 @app.command()
 @limited
 def show(
-    identifier: Annotated[
-        str, typer.Argument(metavar="ID", help="Id of the backup, as `backup list` shows it.")
-    ],
+    identifier: Identifier,
     key_file: KeyFile = None,
     unsigned: Unsigned = False,
     timeout: Timeout = "2m",

@@ -86,12 +86,12 @@ class Keyring:
 
 
 @contextmanager
-def _imported(*armoured: Path, listing: str) -> Iterator[Keyring]:
+def _imported(*armoured: Path, listing: tuple[str, ...]) -> Iterator[Keyring]:
     with private_directory(KEYRINGS, "gpg", sockets=True) as home:
         environment = plain_environment()
         try:
             run_tool([*GPG, "--homedir", home, "--import", *armoured], environment)
-            colons = run_tool([*GPG, "--homedir", home, listing], environment)
+            colons = run_tool([*GPG, "--homedir", home, *listing], environment)
         except ChildFailed as error:
             raise WrongUse(
                 f"keys in {_files(armoured)} cannot be imported ({error.message})",
@@ -111,7 +111,7 @@ def _files(paths: Sequence[Path]) -> str:
 @contextmanager
 def public_keys(*armoured: Path) -> Iterator[Keyring]:
     """Yield a ring of the public keys in ``armoured``, good or not; a private one is refused."""
-    with _imported(*armoured, listing="--list-keys") as ring:
+    with _imported(*armoured, listing=("--list-keys",)) as ring:
         if any((ring.home / "private-keys-v1.d").glob("*.key")):
             raise WrongUse(
                 f"{_files(armoured)} holds a private key, only public ones belong there",
@@ -174,7 +174,7 @@ def _require_encrypting(ring: Keyring, *armoured: Path) -> None:
 @contextmanager
 def private_key(*armoured: Path) -> Iterator[Keyring]:
     """Yield a ring of the private keys in ``armoured``, which must need no passphrase."""
-    with _imported(*armoured, listing="--list-secret-keys") as ring:
+    with _imported(*armoured, listing=("--with-keygrip", "--list-secret-keys")) as ring:
         if not ring.keys:
             raise WrongUse(
                 f"{_files(armoured)} holds no private key",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -13,7 +13,8 @@ VALUE = 9
 CAPABILITIES = 11
 TOKEN = 14
 USELESS = "idren"  # invalid, disabled, revoked, expired, never to be trusted
-ABSENT = "#"  # a private key whose place is held by a stub
+# Of a private key: it is here, or its place is held by a stub. Anything else is the card it is on.
+PRESENT, ABSENT = "+", "#"
 EVER = datetime.max.replace(tzinfo=UTC)
 
 Use = Literal["e", "s"]  # encrypts, signs
@@ -21,12 +22,18 @@ Use = Literal["e", "s"]  # encrypts, signs
 
 @dataclass(frozen=True)
 class Part:
-    """A primary key, or one of its subkeys; ``uses`` are empty if gpg would not use it today."""
+    """A primary key, or one of its subkeys; ``uses`` are empty if gpg would not use it today.
+
+    ``decrypts``: its private half is here, and can decrypt, be its time over or not. ``keygrip`` is
+    what gpg's agent calls that, if the listing tells it.
+    """
 
     fingerprint: str
     uses: str
     valid: bool
     expires: datetime = EVER
+    decrypts: bool = False
+    keygrip: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,14 +87,16 @@ def parse_keys(colons: str) -> tuple[Key, ...]:
         elif fields[0] == "fpr" and opened:
             keys[-1].append(_part(opened, fields[VALUE]))
             opened = []
+        elif fields[0] == "grp":
+            keys[-1][-1] = replace(keys[-1][-1], keygrip=fields[VALUE])
     return tuple(Key(tuple(parts)) for parts in keys)
 
 
 def _part(fields: list[str], fingerprint: str) -> Part:
     capabilities = fields[CAPABILITIES]
     valid = not set(fields[VALIDITY]) & set(USELESS) and "D" not in capabilities
-    absent = len(fields) > TOKEN and fields[TOKEN] == ABSENT
+    token = fields[TOKEN] if len(fields) > TOKEN else ""
     # In lower case what this part can do, in upper case what the key as a whole can.
-    uses = "".join(filter(str.islower, capabilities)) if valid and not absent else ""
+    uses = "".join(filter(str.islower, capabilities)) if valid and token != ABSENT else ""
     expires = datetime.fromtimestamp(int(fields[EXPIRY]), UTC) if fields[EXPIRY] else EVER
-    return Part(fingerprint, uses, valid, expires)
+    return Part(fingerprint, uses, valid, expires, token == PRESENT and "e" in capabilities)

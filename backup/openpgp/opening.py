@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backup.openpgp.crypt import GPG
 from backup.pipeline import run_tool
 from backup.postgres.connection import plain_environment
 
@@ -13,48 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backup.openpgp.crypt import Keyring
+    from backup.openpgp.key import Key
 
-# Fields of gpg's colon format (doc/DETAILS), and of the agent's KEYINFO.
-CAPABILITIES, VALUE, SECRET = 11, 9, 14
-PROTECTED = 7
+PROTECTED = 7  # field of the agent's KEYINFO
 EXPORT_IT_BARE = (
     "Export it without its passphrase; the runbook says how under `Restore a database`."
 )
-
-
-@dataclass(frozen=True)
-class PrivateKey:
-    """One key or subkey whose private half may be at hand: its fingerprint, and its primary's."""
-
-    fingerprint: str
-    primary: str
-    keygrip: str
-    decrypts: bool
-    is_there: bool  # False: a stub, whose secret is on a card or was left out of the export
-
-
-def parse_private_keys(colons: str) -> tuple[PrivateKey, ...]:
-    """Return the keys in gpg's ``--with-colons --with-keygrip --list-secret-keys``."""
-    keys: list[PrivateKey] = []
-    rows = [line.split(":") for line in colons.splitlines()]
-    primary = ""
-    for number, fields in enumerate(rows):
-        if fields[0] not in ("sec", "ssb"):
-            continue
-        after = rows[number + 1 : number + 3]
-        named = {row[0]: row[VALUE] for row in after if row[0] in ("fpr", "grp")}
-        fingerprint = named.get("fpr", "")
-        primary = fingerprint if fields[0] == "sec" else primary
-        keys.append(
-            PrivateKey(
-                fingerprint,
-                primary,
-                named.get("grp", ""),
-                decrypts="e" in fields[CAPABILITIES],
-                is_there=fields[SECRET] == "+",
-            )
-        )
-    return tuple(keys)
 
 
 def parse_protected(keyinfo: str) -> frozenset[str]:
@@ -64,37 +26,38 @@ def parse_protected(keyinfo: str) -> frozenset[str]:
 
 
 def why_closed(
-    keys: Sequence[PrivateKey], protected: frozenset[str], recipients: Sequence[str]
+    keys: Sequence[Key], protected: frozenset[str], recipients: Sequence[str]
 ) -> tuple[str, str] | None:
     """Return why none of ``keys`` opens what is encrypted to ``recipients``, and the way out.
 
-    None if one does.
+    None if one does. ``protected`` are the keygrips that need a passphrase.
     """
-    held = ", ".join(dict.fromkeys(key.primary for key in keys)) or "none"
-    meant = [key for key in keys if {key.primary, key.fingerprint} & {*recipients}]
+    meant = [
+        (key.fingerprint, part)
+        for key in keys
+        for part in key.parts
+        if {key.fingerprint, part.fingerprint} & {*recipients}
+    ]
     if not meant:
+        held = ", ".join(key.fingerprint for key in keys) or "none"
         return (
             f"the private key at hand is {held}, and the dump is encrypted to "
             f"{', '.join(recipients)}",
             "Give one of those with --key-file, such as the recovery key.",
         )
-    secret = [key for key in meant if key.decrypts and key.is_there]
+    secret = [(primary, part) for primary, part in meant if part.decrypts]
     if not secret:
         return (
-            f"private key {meant[0].primary} is there without its secret part that decrypts",
+            f"private key {meant[0][0]} is there without its secret part that decrypts",
             "Export it whole, with gpg --armor --export-secret-keys.",
         )
-    if all(key.keygrip in protected for key in secret):
-        return f"private key {secret[0].primary} needs a passphrase", EXPORT_IT_BARE
+    if all(part.keygrip in protected for _, part in secret):
+        return f"private key {secret[0][0]} needs a passphrase", EXPORT_IT_BARE
     return None
 
 
 def why_ring_is_closed(ring: Keyring, recipients: Sequence[str]) -> tuple[str, str] | None:
     """Return :func:`why_closed` of the private keys in ``ring``. Raises Failure."""
-    environment = plain_environment()
-    listing = [*GPG, "--homedir", str(ring.home), "--with-keygrip", "--list-secret-keys"]
-    colons = run_tool(listing, environment)
     agent = ["gpg-connect-agent", "--homedir", str(ring.home), "KEYINFO --list", "/bye"]
-    return why_closed(
-        parse_private_keys(colons), parse_protected(run_tool(agent, environment)), recipients
-    )
+    protected = parse_protected(run_tool(agent, plain_environment()))
+    return why_closed(ring.keys, protected, recipients)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from backup.scratch.lease import Needs
     from backup.scratch.server import ScratchServer
@@ -73,12 +72,7 @@ class Watch:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         os.close(self._read)
         os.close(self._write)
 
