@@ -14,12 +14,13 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial, wraps
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from backup.waits import waited_for
 from frame.failure import ExitCode, Failure, Stopped, WrongUse
 from frame.log import get_logger
 from frame.output import print_failure
@@ -47,47 +48,6 @@ def parse_duration(text: str) -> int:
             hint="Give a whole number and a unit, such as 90s, 15m or 4h.",
         )
     return int(found[1]) * UNITS[found[2]]
-
-
-@dataclass
-class Wait:
-    """Something of somebody else's that is waited for: B2, PostgreSQL, a child."""
-
-    of: str
-    what: str
-    tries: int = 0  # 0: it is not tried again
-    failure: str = ""  # of the try before
-    since: float = field(default_factory=time.monotonic)
-
-    def __str__(self) -> str:
-        told = self.what
-        if self.tries:
-            ending = {1: "st", 2: "nd", 3: "rd"}.get(self.tries % 10, "th")
-            if self.tries % 100 in (11, 12, 13):
-                ending = "th"
-            told += f", {self.tries}{ending} try"
-        if self.failure:
-            told += f" after {self.failure}"
-        return f"{self.of} ({told})"
-
-
-_waits: dict[int, Wait] = {}  # of all threads
-
-
-@contextmanager
-def waiting_for(of: str, what: str, tries: int = 0) -> Iterator[Wait]:
-    """Let an error of the limit name what is waited for inside; of several waits the longest."""
-    wait = Wait(of, what, tries)
-    _waits[id(wait)] = wait
-    try:
-        yield wait
-    finally:
-        del _waits[id(wait)]
-
-
-def _waited_for() -> str:
-    longest = min(tuple(_waits.values()), key=lambda wait: wait.since, default=None)
-    return f" while waiting for {longest}" if longest else ""
 
 
 @dataclass(eq=False)
@@ -155,7 +115,7 @@ class _Limit:
         self.work = _Alarm(until - self.reserve, self._stopped, of_work=True)
 
     def _stopped(self, what: str = "") -> Stopped:
-        return TimeOver(f"{self.told}{what}{_waited_for()}", self.exit_code)
+        return TimeOver(f"{self.told}{what}{waited_for()}", self.exit_code)
 
     def stop(self, number: signal.Signals) -> None:
         """End the work now, as a signal asks; what follows has the time of clean-up."""
@@ -193,7 +153,7 @@ class _Limit:
         def watch() -> None:
             while not done.wait(min(1.0, max(0.0, self._seconds_to_last()))):
                 if self._seconds_to_last() <= 0:
-                    message = f"{self.told}, and clean-up did not end{_waited_for()}"
+                    message = f"{self.told}, and clean-up did not end{waited_for()}"
                     _end_process(message, self.exit_code)
 
         threading.Thread(target=watch, name="limit", daemon=True).start()
@@ -261,7 +221,7 @@ def clean_up(what: str, share: float = SHARE) -> Iterator[None]:
 
     def stop() -> BaseException:
         nonlocal waited
-        waited = _waited_for()
+        waited = waited_for()
         return over
 
     try:

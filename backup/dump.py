@@ -14,7 +14,6 @@ from backup.attempt import Attempts
 from backup.bucket.layout import SIGNATURE, daily_folder, dump_name, manifest_name, new_id
 from backup.bucket.store import open_store
 from backup.bucket.upload import Paced, plan_parts
-from backup.deadline import waiting_for
 from backup.kinds import KINDS
 from backup.manifest import Manifest, StoredDump
 from backup.openpgp.crypt import manifest_recipients, recipients
@@ -22,6 +21,7 @@ from backup.openpgp.signature import signer
 from backup.pipeline import Pipeline, Stage
 from backup.postgres.connection import plain_environment
 from backup.settings import B2_KEY, MANIFEST_RECIPIENT, RECIPIENTS, SIGNING_KEY, Settings
+from backup.waits import waiting_for
 from frame.failure import Failure
 from frame.log import get_logger
 from frame.version import own_version

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Self
 
 from backup.complaints import complaints
-from backup.deadline import waiting_for
 from backup.meter import BLOCK_BYTES, EXIT_SECONDS, Meter, widen
+from backup.waits import waiting_for
 from frame.failure import Failure
 from frame.log import get_logger
 

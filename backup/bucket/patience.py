@@ -25,7 +25,7 @@ from b2sdk.v3.exception import (
 from requests.exceptions import RequestException
 from tenacity.stop import stop_base
 
-from backup.deadline import waiting_for
+from backup.waits import waiting_for
 from frame.log import get_logger
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from tenacity import RetryCallState
 
-    from backup.deadline import Wait
+    from backup.waits import Wait
 
 PATIENCE = 45 * 60.0  # seconds that one call is tried again and again
 FIRST_WAIT = 0.5  # seconds at most behind the first try; twice that behind the second, and so on

@@ -25,7 +25,8 @@ from b2sdk.v3.exception import (
 )
 from requests.exceptions import RequestException
 
-from backup.deadline import left, waiting_for
+from backup.deadline import left
+from backup.waits import waiting_for
 from frame.failure import Failure
 
 if TYPE_CHECKING:

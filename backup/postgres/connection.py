@@ -11,9 +11,9 @@ import psycopg
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
-from backup.deadline import waiting_for
 from backup.postgres import names
 from backup.settings import DATABASE_URI
+from backup.waits import waiting_for
 from frame.failure import Failure, WrongUse
 
 if TYPE_CHECKING:

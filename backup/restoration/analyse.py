@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from backup.deadline import threads, waiting_for
+from backup.deadline import threads
 from backup.postgres.connection import one_line
 from backup.postgres.names import Quoted, printable
+from backup.waits import waiting_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

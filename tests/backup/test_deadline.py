@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
 
-from backup.deadline import clean_up, left, parse_duration, time_limit, waiting_for
+from backup.deadline import clean_up, left, parse_duration, time_limit
+from backup.waits import waiting_for
 from frame.failure import Stopped, WrongUse
 from tests.backup.conftest import ROOT
 
@@ -86,36 +86,10 @@ def test_work_that_goes_on_behind_clean_up_has_its_end_still() -> None:
     assert 0.55 < time.monotonic() - began < 0.75
 
 
-@pytest.mark.parametrize(
-    ("tries", "failure", "told"),
-    [
-        (0, "", "B2 (b2_upload_part)"),
-        (1, "", "B2 (b2_upload_part, 1st try)"),
-        (3, "ServiceError", "B2 (b2_upload_part, 3rd try after ServiceError)"),
-        (12, "", "B2 (b2_upload_part, 12th try)"),
-        (22, "", "B2 (b2_upload_part, 22nd try)"),
-    ],
-)
-def test_what_was_waited_for_longest_is_named(tries: int, failure: str, told: str) -> None:
-    ended = threading.Event()
-
-    def wait() -> None:
-        with waiting_for("B2", "b2_upload_part", tries) as waiting:
-            waiting.failure = failure
-            ended.wait(5)
-
-    thread = threading.Thread(target=wait)
-    thread.start()
-    with pytest.raises(Stopped) as caught, time_limit(0.2), waiting_for("PostgreSQL", "hr"):
-        time.sleep(5)
-    ended.set()
-    thread.join()
-    assert str(caught.value) == f"time limit of 0.2 s is over while waiting for {told}"
-
-
 HANGS = """
 import signal, sys, threading, time
-from backup.deadline import time_limit, waiting_for
+from backup.deadline import time_limit
+from backup.waits import waiting_for
 from frame.failure import Stopped
 
 def terminate(number, frame):
