@@ -8,6 +8,8 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -18,7 +20,6 @@ from tests.ingest.staff import STAFF, load, rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.ingest.world import World
 
@@ -40,6 +41,51 @@ def assert_intact(world: World) -> None:
     assert world.rows("SELECT count(*), min(name), max(name) FROM raw_hr.staff") == [
         (100, "Name 1", "Name 99")
     ]
+
+
+@pytest.mark.parametrize("text", [FULL, rule()], ids=["full", "incremental"])
+def test_a_warehouse_that_only_reads_is_named(world: World, text: str) -> None:
+    world.at_source(*STAFF)
+    load(world, text)
+    world.at_source("UPDATE staff SET name = 'new', updated_at = '2026-02-01'")
+    with (
+        role_setting(world.warehouse_admin, "ingest_loader", "default_transaction_read_only", "on"),
+        pytest.raises(Failure, match=r"warehouse: .*read-only transaction") as failure,
+    ):
+        load(world, text)
+    assert failure.value.hint.startswith("The server is read-only")
+    assert_intact(world)
+    assert load(world, text).rows == 100
+
+
+def test_a_statement_that_takes_too_long_is_named_with_its_table(world: World) -> None:
+    world.at_source(
+        *STAFF, "CREATE VIEW slow AS SELECT id, pg_sleep(0.2)::text AS nap FROM staff LIMIT 20"
+    )
+    load(world, FULL)
+    with (
+        role_setting(world.source_admin, "ingest_reader", "statement_timeout", "'500ms'"),
+        pytest.raises(
+            Failure, match=r"source hr: table public\.slow: .*statement timeout"
+        ) as failure,
+    ):
+        world.run(FULL, "public.slow")
+    assert "raise it for this role" in failure.value.hint
+    assert_intact(world)
+
+
+@pytest.fixture
+def tiny_disk() -> Iterator[Path]:
+    """A file system of 8 MB that belongs to PostgreSQL, where pytest closes no folder to others."""
+    assert os.geteuid() == 0, "the tests run as root, as the platform does"
+    with TemporaryDirectory(prefix="harmattan-tiny-") as name:
+        folder = Path(name)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], check=True)
+        try:
+            shutil.chown(folder, "postgres", "postgres")
+            yield folder
+        finally:
+            subprocess.run(["umount", "-l", folder], check=True)
 
 
 @pytest.mark.parametrize("text", [FULL, rule()], ids=["full", "incremental"])
