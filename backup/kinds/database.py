@@ -113,23 +113,24 @@ class _Dumped:
     gaps: tuple[Gap, ...] = ()
     contents: Contents | None = None
     changed: tuple[str, ...] = ()
-    unseen: str = "the head of the dump was not read"
+    # Why there are none of these.
+    no_contents: str = "the head of the dump was not read"
+    no_changes: str = "they were not looked for"
 
     def look(self, head: IO[bytes]) -> None:
         """Read what the dump begins with, and what was changed while pg_dump made it."""
+        purpose = f"backup-changes-{self.attempt.name}"
         try:
-            contents = read_contents(head)
-            purpose = f"backup-changes-{self.attempt.name}"
+            self.contents = read_contents(head)
             self.changed = changed_since(
                 lambda: self.uri.connect(purpose, statement_timeout=CHANGES_WAIT),
                 self.snapshot.identifier,
             )
+            self.no_changes = ""
         except Failure as error:
-            self.unseen = error.message
+            self.no_contents = self.no_changes = error.message
         except psycopg.Error as error:
-            self.unseen = f"the server does not tell what was changed: {reason(error)}"
-        else:
-            self.contents = contents
+            self.no_changes = reason(error)
 
     def begin(self) -> int:
         """Read the catalogue and begin the proofs, beside pg_dump; return the bytes to expect."""
@@ -174,8 +175,10 @@ class _Dumped:
     def _of_dump(self) -> Iterator[Gap]:
         """Yield what is known to be wrong with the dump, or not known of it."""
         if self.contents is None:
-            yield Gap(kind="proof", name="schema", why=self.unseen)
+            yield Gap(kind="proof", name="schema", why=self.no_contents)
             return
+        if self.no_changes:
+            yield Gap(kind="proof", name="changes", why=self.no_changes)
         for name in self.changed:
             yield Gap(
                 kind="changed", name=name,

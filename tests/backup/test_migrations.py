@@ -252,6 +252,20 @@ def test_a_backup_beside_somebody_who_always_changes_functions_comes_and_names_t
     assert f"{gap.kind}:{gap.name}" == "changed:function public.busy"
 
 
+def test_a_server_that_does_not_tell_what_changed_prevents_no_backup(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backup.kinds.database.CHANGES_WAIT", "1ms")
+    with psycopg.connect(house.source, autocommit=True) as connection:
+        for number in range(20):
+            types = (f"CREATE DOMAIN d{number}_{each} AS int;" for each in range(200))
+            connection.execute("".join(types).encode())
+    manifest = run_backup(house.settings, house.database)
+    (gap,) = manifest.gaps
+    assert f"{gap.kind}:{gap.name}" == "proof:changes"
+    assert len(manifest.objects) > 4000
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 def test_fifty_backups_beside_migrations(migrated: House, scratch: Path, seed: int) -> None:
