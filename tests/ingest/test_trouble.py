@@ -89,51 +89,6 @@ def tiny_disk() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("text", [FULL, rule()], ids=["full", "incremental"])
-def test_a_warehouse_that_only_reads_is_named(world: World, text: str) -> None:
-    world.at_source(*STAFF)
-    load(world, text)
-    world.at_source("UPDATE staff SET name = 'new', updated_at = '2026-02-01'")
-    with (
-        role_setting(world.warehouse_admin, "ingest_loader", "default_transaction_read_only", "on"),
-        pytest.raises(Failure, match=r"warehouse: .*read-only transaction") as failure,
-    ):
-        load(world, text)
-    assert failure.value.hint.startswith("The server is read-only")
-    assert_intact(world)
-    assert load(world, text).rows == 100
-
-
-def test_a_statement_that_takes_too_long_is_named_with_its_table(world: World) -> None:
-    world.at_source(
-        *STAFF, "CREATE VIEW slow AS SELECT id, pg_sleep(0.2)::text AS nap FROM staff LIMIT 20"
-    )
-    load(world, FULL)
-    with (
-        role_setting(world.source_admin, "ingest_reader", "statement_timeout", "'500ms'"),
-        pytest.raises(
-            Failure, match=r"source hr: table public\.slow: .*statement timeout"
-        ) as failure,
-    ):
-        world.run(FULL, "public.slow")
-    assert "raise it for this role" in failure.value.hint
-    assert_intact(world)
-
-
-@pytest.fixture
-def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 8 MB that belongs to PostgreSQL."""
-    assert os.geteuid() == 0, "the tests run as root, as the platform does"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", tmp_path], check=True)
-    try:
-        for folder in (tmp_path, *tmp_path.parents[:3]):  # pytest closes its own to others
-            folder.chmod(folder.stat().st_mode | 0o011)
-        shutil.chown(tmp_path, "postgres", "postgres")
-        yield tmp_path
-    finally:
-        subprocess.run(["umount", "-l", tmp_path], check=True)
-
-
-@pytest.mark.parametrize("text", [FULL, rule()], ids=["full", "incremental"])
 def test_a_warehouse_whose_disk_is_full_says_so_and_loses_nothing(
     world: World, tiny_disk: Path, text: str
 ) -> None:
