@@ -6,12 +6,12 @@ import json
 import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console
     from rich.table import Table
@@ -25,6 +25,8 @@ AsJson = Annotated[bool, typer.Option(_JSON, help="Print the result, errors and 
 _CONTROLS = {
     code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"
 }
+# In JSON those below 0x20 are escapes already.
+_JSON_CONTROLS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
 
 
 class _Wanted:
@@ -61,7 +63,12 @@ def colours() -> bool:
 
 def print_json(value: object) -> None:
     """Print ``value`` for programs."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    print_json_text(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_json_text(text: str) -> None:
+    """Print JSON that is written already: what steers a terminal in its strings, by its number."""
+    typer.echo(text.translate(_JSON_CONTROLS))
 
 
 def print_failure(failure: Failure) -> None:
@@ -93,7 +100,12 @@ def table(*headings: str) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    empty = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    class Rows(Table):
+        def add_row(self, *cells: Any, **how: Any) -> None:
+            shown = (each.translate(_CONTROLS) if isinstance(each, str) else each for each in cells)
+            super().add_row(*shown, **how)  # here, so that the columns are as wide
+
+    empty = Rows(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for heading in headings:
         right = heading.startswith(">")
         empty.add_column(heading.removeprefix(">"), justify="right" if right else "left")
@@ -101,7 +113,16 @@ def table(*headings: str) -> Table:
 
 
 def screen(*, stderr: bool = False) -> Console:
-    """Return a console that adds nothing of its own: no colours of numbers, no emoji, no folds."""
-    from rich.console import Console
+    """Return a console that adds nothing of its own: no colours of numbers, no emoji, no folds.
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=stderr, emoji=False)
+    What steers a terminal in what is printed, such as a table's name, is shown and does nothing.
+    """
+    from rich.console import Console
+    from rich.segment import Segment
+
+    class Screen(Console):
+        def render(self, *what: Any, **how: Any) -> Iterator[Segment]:
+            for text, style, control in super().render(*what, **how):
+                yield Segment(text if control else text.translate(_CONTROLS), style, control)
+
+    return Screen(stderr=stderr, highlight=False, soft_wrap=stderr, emoji=False)

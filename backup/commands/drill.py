@@ -18,7 +18,7 @@ from backup.registry import load_registry
 from backup.scratch.directory import sweep
 from backup.scratch.server import server_directory
 from backup.scratch.supervisor import sweep_data
-from frame.output import AsJson
+from frame.output import AsJson, print_json_text
 from frame.progress import progress
 
 JOB = "restore-drill"
@@ -75,7 +75,7 @@ def drill(
     else:
         alerts.good(JOB)
     if as_json:
-        typer.echo(report.model_dump_json(indent=2))
+        print_json_text(report.model_dump_json(indent=2))
     else:
         out.print(drill_table(report))
     if stopped:

@@ -14,7 +14,7 @@ from backup.proof.alerts import Alerts
 from backup.registry import load_registry
 from frame.failure import Failure
 from frame.log import get_logger
-from frame.output import AsJson
+from frame.output import AsJson, print_json_text
 from frame.progress import progress
 
 log = get_logger(__name__)
@@ -40,4 +40,4 @@ def run(
     except Failure as error:  # the backup is there; only nobody is told of it
         log.warning(error.message, hint=error.hint)
     if as_json:
-        typer.echo(manifest.to_json().decode())
+        print_json_text(manifest.to_json().decode())

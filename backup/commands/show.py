@@ -27,7 +27,7 @@ from backup.deadline import limited
 from backup.openpgp.signature import NotTrusted
 from backup.proof.report import human_age, human_bytes
 from frame.failure import Failure
-from frame.output import AsJson, print_json, table
+from frame.output import AsJson, print_json, print_json_text, table
 
 if TYPE_CHECKING:
     from backup.manifest import Manifest
@@ -97,7 +97,7 @@ def show(
     with open_catalogue(settings, key_file=key_file, unsigned=unsigned) as catalogue:
         manifest = find_backup(catalogue, settings, [], identifier).manifest
     if as_json:
-        typer.echo(manifest.to_json().decode())
+        print_json_text(manifest.to_json().decode())
         return
     source = manifest.source
     facts = {
