@@ -15,7 +15,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial, wraps
+from functools import wraps
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,13 +109,20 @@ class _Limit:
     def __init__(self, seconds: float) -> None:
         self.reserve = min(CLEAN_UP_SECONDS, seconds * PART_OF_LIMIT)
         self.told = f"time limit of {seconds:g} s is over"
+        self.waited = ""  # for what, when the work was stopped
         self.exit_code: int = ExitCode.FAILED
         until = time.monotonic() + seconds
-        self.end = _Alarm(until, partial(self._stopped, ", and so is that of clean-up,"))
+        self.end = _Alarm(until, self._end)
         self.work = _Alarm(until - self.reserve, self._stopped, of_work=True)
 
-    def _stopped(self, what: str = "") -> Stopped:
-        return TimeOver(f"{self.told}{what}{waited_for()}", self.exit_code)
+    def _stopped(self) -> Stopped:
+        self.waited = waited_for()
+        return TimeOver(f"{self.told}{self.waited}", self.exit_code)
+
+    def _end(self) -> Stopped:
+        return TimeOver(
+            f"{self.told}, and so is that of clean-up{waited_for() or self.waited}", self.exit_code
+        )
 
     def stop(self, number: signal.Signals) -> None:
         """End the work now, as a signal asks; what follows has the time of clean-up."""
@@ -153,7 +160,7 @@ class _Limit:
         def watch() -> None:
             while not done.wait(min(1.0, max(0.0, self._seconds_to_last()))):
                 if self._seconds_to_last() <= 0:
-                    message = f"{self.told}, and clean-up did not end{waited_for()}"
+                    message = f"{self.told}, and clean-up did not end{waited_for() or self.waited}"
                     _end_process(message, self.exit_code)
 
         threading.Thread(target=watch, name="limit", daemon=True).start()
