@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backup.openpgp.key import Key, parse_keys
+from backup.openpgp.key import Key, count_left_out, parse_keys
 from backup.pipeline import ChildFailed, Pipeline, Stage, run_tool
 from backup.postgres.connection import plain_environment
 from backup.scratch.directory import MORE_ROOM, private_directory
@@ -49,7 +49,7 @@ class Keyring:
         """
         return self._encryption("--compress-algo=none")
 
-    def _encryption(self, *words: str | Path) -> Stage:
+    def _encryption(self, *words: str) -> Stage:
         recipients = [f"--recipient={fingerprint}" for fingerprint in self.fingerprints]
         argv = [
             *GPG, "--homedir", str(self.home), "--no-autostart", "--trust-model=always",
@@ -59,25 +59,15 @@ class Keyring:
 
     def encrypt(self, data: bytes) -> bytes:
         """Return ``data`` encrypted to every key of the ring. Raises :class:`ChildFailed`."""
-        with private_directory(self.home, "plain") as directory:
-            plain = directory / "plain"
-            plain.write_bytes(data)
-            hint = "Look at the message of gpg, and at the public keys."
-            with Pipeline([self._encryption(plain)], hint=hint) as pipeline:
-                return pipeline.read_all()
+        hint = "Look at the message of gpg, and at the public keys."
+        return passed_through(self._encryption(), data, hint)[0]
 
     def decrypt(self, data: bytes) -> bytes:
         """Return what is encrypted in ``data``, all of it. Raises :class:`ChildFailed`."""
-        with private_directory(self.home, "encrypted") as directory:
-            encrypted = directory / "encrypted"
-            encrypted.write_bytes(data)
-            stage = self.decrypt_stage()
-            stage = Stage([*stage.argv, encrypted], stage.environment)
-            with Pipeline([stage], hint="Give the private key of a recipient.") as pipeline:
-                plain = pipeline.read_all()
-                if DECRYPTED not in pipeline.stderr(0):
-                    raise ChildFailed("gpg found nothing that is encrypted", hint=pipeline.hint)
-                return plain
+        hint = "Give the private key of a recipient."
+        plain, told = passed_through(self.decrypt_stage(), data, hint)
+        _require_decrypted(told, hint)
+        return plain
 
     def decrypt_stage(self) -> Stage:
         """Return the stage that decrypts its input with the ring's private key."""
@@ -85,19 +75,46 @@ class Keyring:
         return Stage(argv, plain_environment())
 
 
+def passed_through(stage: Stage, data: bytes, hint: str) -> tuple[bytes, str]:
+    """Return what ``stage`` makes of ``data``, and what it says on its standard error.
+
+    By pipes and memory: the job's temporary directory is small, and ``data`` may be large.
+    """
+    with (
+        os.fdopen(os.memfd_create(stage.name), "w+b") as sink,
+        Pipeline([stage], fed=True, sink=sink, hint=hint) as pipeline,
+    ):
+        pipeline.feed([data])
+        pipeline.finish()
+        sink.seek(0)
+        return sink.read(), pipeline.stderr(0)
+
+
+def _require_decrypted(told: str, hint: str) -> None:
+    if DECRYPTED not in told.split("\n"):
+        raise ChildFailed("gpg found nothing that is encrypted", hint=hint)
+
+
 @contextmanager
 def _imported(*armoured: Path, listing: tuple[str, ...]) -> Iterator[Keyring]:
     with private_directory(KEYRINGS, "gpg", sockets=True) as home:
         environment = plain_environment()
+        gpg = [*GPG, "--homedir", str(home)]
         try:
-            run_tool([*GPG, "--homedir", home, "--import", *armoured], environment)
-            colons = run_tool([*GPG, "--homedir", home, *listing], environment)
-        except ChildFailed as error:
-            raise WrongUse(
-                f"keys in {_files(armoured)} cannot be imported ({error.message})",
-                hint="Render the file as the output of gpg --armor --export.",
-            ) from error
-        try:
+            try:
+                status = run_tool([*gpg, "--status-fd=1", "--import", *armoured], environment)
+                colons = run_tool([*gpg, *listing], environment)
+            except ChildFailed as error:
+                raise WrongUse(
+                    f"keys in {_files(armoured)} cannot be imported ({error.message})",
+                    hint="Render the file as the output of gpg --armor --export.",
+                ) from error
+            if left_out := count_left_out(status):
+                raise WrongUse(
+                    f"gpg leaves {left_out} of the keys in {_files(armoured)} out: without a user "
+                    "id, of a kind that it does not know, or made later than this host's clock",
+                    hint="Look at them with gpg --show-keys, and make such a key new.",
+                )
             yield Keyring(home, parse_keys(colons))
         finally:
             with suppress(Failure):  # the agent that gpg starts for private keys
@@ -206,5 +223,4 @@ def decrypt(
             if os.strerror(errno.ENOSPC) in error.message:
                 raise Failure(error.message, hint=MORE_ROOM) from error
             raise
-        if DECRYPTED not in pipeline.stderr(0):
-            raise ChildFailed("gpg found nothing that is encrypted", hint=hint)
+        _require_decrypted(pipeline.stderr(0), hint)

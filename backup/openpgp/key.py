@@ -17,6 +17,9 @@ USELESS = "idren"  # invalid, disabled, revoked, expired, never to be trusted
 PRESENT, ABSENT = "+", "#"
 EVER = datetime.max.replace(tzinfo=UTC)
 
+IMPORTED = "[GNUPG:] IMPORT_RES "
+LEFT_OUT = (1, 12, 13, 14)  # its counts: without user id, new, not imported, of version 3
+
 Use = Literal["e", "s"]  # encrypts, signs
 
 
@@ -79,7 +82,7 @@ def parse_keys(colons: str) -> tuple[Key, ...]:
     """Return the keys in gpg's ``--with-colons`` listing of public or private keys."""
     keys: list[list[Part]] = []
     opened: list[str] = []
-    for fields in (line.split(":") for line in colons.splitlines()):
+    for fields in (line.split(":") for line in colons.split("\n")):
         if fields[0] in ("pub", "sec"):
             keys.append([])
         if fields[0] in ("pub", "sec", "sub", "ssb"):
@@ -90,6 +93,15 @@ def parse_keys(colons: str) -> tuple[Key, ...]:
         elif fields[0] == "grp":
             keys[-1][-1] = replace(keys[-1][-1], keygrip=fields[VALUE])
     return tuple(Key(tuple(parts)) for parts in keys)
+
+
+def count_left_out(status: str) -> int:
+    """Return how many keys an import left out that ended well, as gpg's status lines say.
+
+    A backup would be encrypted to fewer keys than the file has.
+    """
+    counts = [line.split()[2:] for line in status.split("\n") if line.startswith(IMPORTED)]
+    return sum(int(numbers[place]) for numbers in counts for place in LEFT_OUT)
 
 
 def _part(fields: list[str], fingerprint: str) -> Part:

@@ -21,7 +21,7 @@ EXPORT_IT_BARE = (
 
 def parse_protected(keyinfo: str) -> frozenset[str]:
     """Return the keygrips that need a passphrase in the agent's answer to ``KEYINFO --list``."""
-    rows = [line.split() for line in keyinfo.splitlines() if line.startswith("S KEYINFO ")]
+    rows = [line.split() for line in keyinfo.split("\n") if line.startswith("S KEYINFO ")]
     return frozenset(row[2] for row in rows if row[PROTECTED] == "P")
 
 

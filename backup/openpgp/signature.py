@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
-from backup.openpgp.crypt import GPG, KEYRINGS, Keyring, private_key, public_keys
-from backup.pipeline import ChildFailed, run_tool
+from backup.openpgp.crypt import GPG, KEYRINGS, Keyring, passed_through, private_key, public_keys
+from backup.pipeline import ChildFailed, Stage
 from backup.postgres.connection import plain_environment
 from backup.scratch.directory import private_directory
 from backup.settings import SIGNERS, read_json
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from backup.openpgp.key import Key
     from backup.settings import Settings
+
+LONGEST_SIGNATURE = 64 << 10  # bytes; one of RSA with 16,384 bits takes 3 KiB
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,12 @@ class Signer:
 
     def sign(self, data: bytes) -> bytes:
         """Return an armoured detached signature of ``data``."""
-        signed = self.ring.home / "signed"
-        signed.write_bytes(data)
-        return run_tool(
-            [*GPG, "--homedir", self.ring.home, f"--local-user={self.fingerprint}", "--armor",
-             "--output=-", "--detach-sign", signed],
-            plain_environment(),
-        ).encode()  # fmt: skip
+        argv = [
+            *GPG, "--homedir", str(self.ring.home), f"--local-user={self.fingerprint}", "--armor",
+            "--output=-", "--detach-sign",
+        ]  # fmt: skip
+        hint = "Look at the message of gpg, and at the key that signs."
+        return passed_through(Stage(argv, plain_environment()), data, hint)[0]
 
 
 @contextmanager
@@ -131,19 +132,20 @@ class Signers:
     @staticmethod
     def _read(ring: Keyring, data: bytes, signature: bytes) -> _Signature | None:
         """Return what gpg tells of a signature that is good, None of any other."""
+        if len(signature) > LONGEST_SIGNATURE:
+            return None
         with private_directory(ring.home, "signed") as directory:
-            signed, detached = directory / "signed", directory / "detached"
-            signed.write_bytes(data)
+            detached = directory / "detached"
             detached.write_bytes(signature)
             verify = [
                 *GPG, "--homedir", str(ring.home), "--no-autostart", "--trust-model=always",
-                "--status-fd=1", "--logger-file=/dev/null", "--verify", str(detached), str(signed),
+                "--status-fd=1", "--logger-file=/dev/null", "--verify", str(detached), "-",
             ]  # fmt: skip
             try:
-                status = run_tool(verify, plain_environment())
+                status, _ = passed_through(Stage(verify, plain_environment()), data, hint="")
             except ChildFailed:
                 return None
-        return _read_status(status)
+        return _read_status(status.decode(errors="replace"))
 
     def keys(self, name: str) -> tuple[Key, ...]:
         """Return the public keys of ``name``, those of before among them; none if it has none."""
@@ -190,7 +192,7 @@ class _Signature:
 
 def _read_status(status: str) -> _Signature | None:
     """Return the one good signature of which gpg's status lines (doc/DETAILS) tell."""
-    lines = [line.split()[1:] for line in status.splitlines() if line.startswith("[GNUPG:] ")]
+    lines = [line.split()[1:] for line in status.split("\n") if line.startswith("[GNUPG:] ")]
     words = [line[0] for line in lines if line]
     valid = [line for line in lines if line and line[0] == "VALIDSIG"]
     good = words.count("GOODSIG") + words.count("EXPKEYSIG")  # ended since

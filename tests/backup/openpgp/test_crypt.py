@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
+import random
 import subprocess
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
+from backup.openpgp import crypt, signature
 from backup.openpgp.crypt import decrypt, private_key, public_keys, recipients
 from backup.openpgp.key import EVER
 from backup.pipeline import Pipeline, Stage
@@ -108,6 +111,55 @@ def test_what_is_no_key_is_refused(tmp_path: Path, scratch: Path, text: str) -> 
             use(tmp_path / "keys"),
         ):
             pass
+
+
+def test_a_key_that_gpg_would_leave_out_in_silence_is_told(
+    keys: Path, drill_key: OpenPgpKey, gnupg_home: Path
+) -> None:
+    """So recovery could open nothing. Here its algorithm is one that nobody knows."""
+    made = subprocess.run(
+        ["gpg", "--homedir", gnupg_home, "--export", drill_key.fingerprint],
+        check=True, capture_output=True,
+    ).stdout  # fmt: skip
+    algorithm = 2 + 1 + 4  # behind the packet's head, its version and time
+    unknown = made[:algorithm] + b"\x63" + made[algorithm + 1 :]
+    armoured = subprocess.run(
+        ["gpg", "--homedir", gnupg_home, "--enarmor"],
+        check=True,
+        capture_output=True,
+        input=unknown,
+    ).stdout.replace(b"ARMORED FILE", b"PUBLIC KEY BLOCK")
+    with (keys / "public").open("ab") as public:
+        public.write(armoured)
+    with pytest.raises(WrongUse, match=r"gpg leaves 1 of the keys in .*public out"):
+        recipients(keys / "public").__enter__()
+
+
+@pytest.mark.programs
+def test_a_large_manifest_needs_no_room_where_keys_are(
+    keys: Path, scratch: Path, signing_key: OpenPgpKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is 16 MiB in a job, and the manifest of 70,000 objects is as long."""
+    (keys / "signing").write_text(signing_key.private)
+    (keys / "signers").write_text(json.dumps({"hr": signing_key.public}))
+    data = random.Random(0).randbytes(3 << 20)
+    small = scratch / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "backup-test", small], check=True)
+    try:
+        for module in (crypt, signature):
+            monkeypatch.setattr(module, "KEYRINGS", small)
+        with (
+            recipients(keys / "public") as ring,
+            private_key(keys / "drill") as opening,
+            signature.signer(keys / "signing") as signing,
+            signature.Signers(keys / "signers") as known,
+        ):
+            encrypted = ring.encrypt(data)
+            known.check(signature.Signed("x", "hr", encrypted, signing.sign(encrypted)))
+            assert opening.decrypt(encrypted) == data
+    finally:
+        subprocess.run(["umount", "--lazy", small], check=True)
 
 
 def test_one_key_is_not_enough(tmp_path: Path, recovery_key: OpenPgpKey) -> None:

@@ -64,6 +64,17 @@ def test_a_key_serves_until_the_last_that_gpg_would_use_ends(
     assert (parsed.until("e"), parsed.until("s")) == (encrypts, signs)
 
 
+def test_a_name_makes_no_line_of_its_own() -> None:
+    """Line breaks in it are escaped by gpg, but not those that Unicode has beside."""
+    fields = ["pub", "u", "255", "22", "A" * 16, "1", "", "", "u", "", "", "scSC"]
+    colons = "\n".join(
+        [":".join([*fields, ""]), f"fpr:::::::::{'A' * 40}:",
+         f"uid:u::::1::H::me\u2028pub:u:255:22:{'B' * 16}:1:::u:::scESC:\u2028fpr:::::::::B:"]
+    )  # fmt: skip
+    (key,) = parse_keys(colons)
+    assert (key.fingerprint, key.encrypts) == ("A" * 40, False)
+
+
 def test_a_part_ends_with_its_primary_key() -> None:
     (key,) = parse_keys(listing(f"u:{IN_A_MONTH}:s:", "u::e:", primary="u:1799000000:scESC:"))
     assert key.end_of("FINGERPRINT1") == SOON
