@@ -13,11 +13,11 @@ from backup.bucket.layout import merged
 from backup.bucket.lifecycle import Rule, states
 from backup.commands.app import Timeout, app, out, read_settings
 from backup.deadline import limited
-from backup.openpgp.expiry import key_states
+from backup.openpgp.expiry import key_states, longest_signing
 from backup.proof.alerts import Alerts
 from backup.proof.coverage import Kept, Row, judge, judge_keys
 from backup.proof.history import NIGHTS
-from backup.proof.kept import LOOKED_AT, kept_reports
+from backup.proof.kept import DRILL, LOOKED_AT, kept_reports
 from backup.proof.report import human_age, human_bytes
 from backup.proof.survey import survey
 from backup.proof.trust import judge_copies, judge_lock, judge_recovery, judge_rules
@@ -85,6 +85,8 @@ def _ask(settings: Settings) -> list[Row]:
             earlier = catalogue.manifests(backups[-NIGHTS - 1 : -1])
             bucket[entry.name] = Kept(backups, copies, manifest, earlier)
         signers = catalogue.opener.signers
+        if signers.knows(DRILL) and (reporting := longest_signing(signers.keys(DRILL))):
+            signing[DRILL] = reporting
         drills = kept_reports(catalogue.store, settings.prefix, LOOKED_AT, signers)
         now -= timedelta(seconds=catalogue.store.clock_ahead or 0.0)  # B2's own
         keys = list(key_states(settings, now, signing=signing, signers=signers))

@@ -12,7 +12,7 @@ from backup.openpgp.key import EVER
 from backup.settings import MANIFEST_RECIPIENT, RECIPIENTS, SIGNING_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from backup.openpgp.key import Key, Use
     from backup.openpgp.signature import Signers
@@ -64,6 +64,12 @@ def key_states(
         for key in signers.keys(entry) if signers else ():
             if key.fingerprint == fingerprint:
                 yield _state(f"signs {entry}", key, "s", soon)
+
+
+def longest_signing(keys: Iterable[Key]) -> str | None:
+    """Return the fingerprint of the key that signs for longest, None if none does."""
+    ends = {key.fingerprint: until for key in keys if (until := key.until("s"))}
+    return max(ends, key=ends.__getitem__, default=None)
 
 
 def _state(name: str, key: Key, use: Use, soon: datetime) -> KeyState:
