@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from backup.attempt import Attempts
+from backup.bucket.download import LARGEST_SMALL
 from backup.bucket.layout import SIGNATURE, daily_folder, dump_name, manifest_name, new_id
 from backup.bucket.store import open_store
 from backup.bucket.upload import Paced, plan_parts
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from backup.attempt import Attempt
     from backup.bucket.store import Store
+    from backup.bucket.versions import StoredObject
     from backup.kinds.origin import Origin
     from backup.openpgp.crypt import Keyring
     from backup.openpgp.signature import Signer
@@ -162,10 +164,37 @@ class _Backup:
         marker = manifest_name(self.folder, identifier)
         data = self.manifest_ring.encrypt(manifest.to_json())
         signature = self.signing.sign(data)
-        self.store.put(marker + SIGNATURE, signature, content_type="application/pgp-signature")
-        self.store.put(marker, data, content_type="application/pgp-encrypted")
+        if len(data) > LARGEST_SMALL:
+            raise Failure(
+                f"manifest of {len(data)} bytes is too large, {LARGEST_SMALL} at most are read",
+                hint="Back its schemas up as databases of their own: nobody could check this one.",
+            )
+        put = self.store.put
+        self._require_first(
+            dump,
+            put(marker + SIGNATURE, signature, content_type="application/pgp-signature"),
+            put(marker, data, content_type="application/pgp-encrypted"),
+        )
         log.info("backup done", database=self.entry.name, id=identifier, size=dump.size)
         return manifest
+
+    def _require_first(self, *made: StoredDump | StoredObject) -> None:
+        """Raise Failure if somebody had put an object of such a name there: the oldest counts.
+
+        The names can be seen as soon as an upload begins.
+        """
+        try:
+            there = {stored.name: stored for stored in self.store.list(self.folder)}
+        except Failure as failure:  # the backup is there
+            log.warning("not seen what else is there", folder=self.folder, why=failure.message)
+            return
+        for each in made:
+            first = there.get(each.name)
+            if first is None or each.file_id not in (first.file_id, *first.twins):
+                raise Failure(
+                    f"object {each.name} was there already, so this backup will not be trusted",
+                    hint="Somebody has the writer's key: renew it, and run again.",
+                )
 
     def _upload(self, name: str, origin: Origin) -> tuple[StoredDump, Pipeline]:
         """Upload the dump, and return what is in the bucket and the chain that made it."""

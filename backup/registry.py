@@ -68,7 +68,8 @@ def check_fingerprint(text: str) -> str:
 
 Fingerprint = Annotated[str, AfterValidator(check_fingerprint)]
 Kind = Literal["database", "globals", "nomad", "vault"]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$"), AfterValidator(check_name)]
+NAME = r"^[a-z][a-z0-9_]{0,39}$"
+Name = Annotated[str, Field(pattern=NAME), AfterValidator(check_name)]
 VaultPath = Annotated[
     str,
     Field(

@@ -6,6 +6,7 @@ Which of them is ours only the signed manifest says, and what is in the bucket i
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,7 +27,7 @@ from backup.deadline import threads
 from backup.manifest import Manifest, parse_manifest
 from backup.openpgp.opener import Opener
 from backup.openpgp.signature import NotTrusted, Signed
-from backup.registry import RESERVED
+from backup.registry import NAME, RESERVED
 from backup.settings import B2_KEY
 from frame.failure import Failure
 from frame.log import get_logger
@@ -99,14 +100,17 @@ class Catalogue:
         return self.store.may("readFiles") and self.opener.has_keys
 
     def names(self) -> tuple[str, ...]:
-        """Return the names of all that has a folder here, also of what the registry has no more."""
+        """Return the names of all that has a folder here, also of what the registry has no more.
+
+        What no registry could hold is no job's, and no text to be shown.
+        """
         folders = {
             name
             for folder in purpose_folders(self._prefix)
             if self.store.may("listFiles", f"{folder}/")
             for name in self.store.folders(folder)
         }
-        return tuple(sorted(folders - {*RESERVED}))
+        return tuple(sorted(name for name in folders - {*RESERVED} if re.fullmatch(NAME, name)))
 
     def find(
         self,

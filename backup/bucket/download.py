@@ -18,6 +18,7 @@ from frame.failure import Failure
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+LARGEST_SMALL = 16 * MEBIBYTE  # of a manifest: that of 300,000 objects
 # So many requests at once: one alone is slow where the way is long.
 RANGE, RANGES = 4 * MEBIBYTE, 8
 _SHA1_LENGTH = 40  # in hexadecimal; what B2 says of a large file is no SHA-1
@@ -40,7 +41,10 @@ class Download:
         self._stopping = Event()
 
     def whole(self) -> bytes:
-        """Return the bytes of a small object in one request."""
+        """Return the bytes of a small object in one request.
+
+        Raises :class:`Damaged` for one that is no manifest or report: it may be a stranger's.
+        """
         return self._patient(f"all of {self._name}", None)
 
     def ranges(self) -> Generator[bytes]:
@@ -86,6 +90,12 @@ class Download:
             if sha1 is None:
                 raise B2ConnectionError("the answer is not one of B2's")
             told = int(answer.headers["Content-Length"])
+            if bounds is None and told > LARGEST_SMALL:
+                answer.close()
+                raise Damaged(
+                    f"object {self._name} has {told} bytes, {LARGEST_SMALL} at most are read",
+                    hint="No job makes one that large; find out who put it there.",
+                )
             size = told if bounds is None else bounds[1] - bounds[0] + 1
             try:
                 data = b"".join(answer.iter_content(MEBIBYTE))

@@ -101,6 +101,18 @@ def test_rows_that_come_during_the_dump_are_in_neither_count_nor_dump(slow: Hous
     assert "late" not in counted
 
 
+def test_what_was_put_before_a_manifest_fails_the_run(slow: House) -> None:
+    """The oldest of a name counts, and its name can be seen while the dump is on its way."""
+    run = slow.start("run", "hr")
+    (name,) = eventually(slow.unfinished)
+    marker = name.replace(".dump.zst.gpg", ".manifest.json.gpg")
+    slow.bucket.upload_bytes(b"{}", marker)
+    slow.endpoint.set_faults()
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert f"object {marker} was there already" in err
+
+
 @pytest.mark.parametrize("victim", ["pg_dump", "zstd", "gpg"])
 def test_a_killed_child_leaves_no_backup(slow: House, victim: str) -> None:
     run = slow.start("run", "hr")

@@ -81,6 +81,29 @@ def test_a_list_tells_which_backups_are_trusted(backed_up: House) -> None:
     assert "not trusted" in backed_up.run("list", "hr").stdout
 
 
+def test_what_is_no_job_s_is_not_shown(backed_up: House) -> None:
+    """A name with what steers a terminal, or with the words of a style."""
+    for name in ("a\x9b31mred", "[red]"):
+        put(backed_up, f"local/daily/{name}", NEW)
+    listed = json.loads(backed_up.run("list", "--json").stdout)
+    assert {each["database"] for each in listed} == {"hr"}
+
+
+@pytest.mark.parametrize("suffix", ["", ".asc"])
+def test_what_is_too_long_for_a_manifest_is_not_read(backed_up: House, suffix: str) -> None:
+    """Else somebody with the writer's key takes the memory of who reads it."""
+    put(backed_up, DAILY, NEW)
+    name = manifest_name(DAILY, OLD)
+    backed_up.bucket.upload_bytes(b"dump!", dump_name(DAILY, OLD))
+    long = bytes((16 << 20) + 1)
+    backed_up.bucket.upload_bytes(b"{}" if suffix else long, name)
+    backed_up.bucket.upload_bytes(long if suffix else b"", f"{name}.asc")
+    with open_catalogue(backed_up.settings) as catalogue:
+        with pytest.raises(NotTrusted, match=r"has 16777217 bytes, 16777216 at most are read"):
+            catalogue.find(["hr"], OLD)
+        assert catalogue.find(["hr"]).backup.id not in (OLD, NEW)
+
+
 def test_a_copy_stands_for_a_backup_that_has_aged_away(empty_house: House) -> None:
     put(empty_house, DAILY, NEW)
     put(empty_house, MONTHLY, OLD)
