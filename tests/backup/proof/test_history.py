@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from backup.kinds.database import NOT_DUMPED
 from backup.manifest import Gap, Manifest, SchemaObject, StoredDump, TableContents
 from backup.openpgp.signature import NotTrusted
 from backup.proof.history import notices
@@ -99,6 +100,12 @@ def test_what_is_not_proved_or_not_held_is_told_until_it_is_accepted() -> None:
     assert not any(each.red for each in told)
     accepted = ("public.notes", "subscription:sub1")
     assert [each.name for each in notices(newest, [], accepted)] == ["public.t"]
+
+
+def test_who_accepts_that_tables_shrink_does_not_accept_that_rows_are_not_in_the_dump() -> None:
+    gap = Gap(kind=NOT_DUMPED, name="public.t", why="pg_dump wrote none of its rows")
+    (told,) = notices(manifest({"t": 5}, (gap,)), [], ["rows:*", "public.*"])
+    assert told.name == "rows not dumped:public.t"
 
 
 def test_nights_that_cannot_be_read_are_told_and_those_of_strangers_left_to_others() -> None:
