@@ -40,17 +40,17 @@ FILES = [
     (RECIPIENTS, "run, keys, coverage: armoured public keys; a dump is encrypted to each"),
     (MANIFEST_RECIPIENT, "run, keys, coverage: the public key that opens manifests and no dump"),
     (SIGNING_KEY, "run, drill, keys: the armoured private key that signs manifests, or reports"),
-    (B2_KEY, 'all but keys and sweep: {"key_id": "...", "key": "..."}'),
-    (SIGNERS, 'show, verify, restore, drill, coverage, monthly: {"hr": "public key", ...}'),
+    (B2_KEY, 'all but keys, sweep and scratch-server: {"key_id": "...", "key": "..."}'),
+    (SIGNERS, 'list, show, verify, restore, drill, coverage, monthly: {"hr": "public key", ...}'),
     (DRILL_KEY, "verify, restore, drill: a private key without a passphrase"),
     (MANIFEST_KEY, "coverage, monthly, show, list: the one that opens manifests and no dump"),
     (B2_RESULTS_KEY, "drill, where b2.json may not write: a key for PREFIX/drills/"),
     (SERVERS, 'coverage: {"postgres": "postgresql://...", ...}'),
     (
         ALERTS,
-        'optional: {"webhook": "URL", "ping": "URL"}; the webhook gets what drill, coverage and '
-        "monthly find, and URL/NAME of ping is called after each run, drill and coverage that "
-        "went well",
+        'optional: {"webhook": "URL", "ping": "URL"}; the webhook gets what drill and coverage '
+        "find, and why they or monthly could not be done; URL/NAME of ping is called after each "
+        "run, drill and coverage that went well",
     ),
     (NOMAD_TOKEN, "run, for the snapshot of Nomad"),
     (VAULT_TOKEN, "run, for the snapshot of Vault"),
@@ -91,7 +91,7 @@ KeyFile = Annotated[
 ]
 Unsigned = Annotated[
     bool,
-    typer.Option("--unsigned", help="Accept the one of --id whose signature cannot be checked."),
+    typer.Option("--unsigned", help="Accept a manifest whose signature cannot be checked."),
 ]
 
 

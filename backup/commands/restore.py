@@ -178,7 +178,12 @@ def restore(
     ] = False,
     jobs: Jobs = CORES,
     key_file: KeyFile = None,
-    unsigned: Unsigned = False,
+    unsigned: Annotated[
+        bool,
+        typer.Option(
+            "--unsigned", help="Accept the one of --id although its signature cannot be checked."
+        ),
+    ] = False,
     timeout: Timeout = "4h",
     as_json: AsJson = False,
 ) -> None:

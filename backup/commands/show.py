@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +14,6 @@ from backup.bucket.catalogue import open_catalogue
 from backup.bucket.layout import Backup
 from backup.commands.app import (
     Identifier,
-    KeyFile,
     Scope,
     Timeout,
     Unsigned,
@@ -84,7 +84,12 @@ def _state(manifest: Manifest | Failure) -> str:
 @limited
 def show(
     identifier: Identifier,
-    key_file: KeyFile = None,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Private key to decrypt with (default: drill_key.asc or manifest_key.asc)."
+        ),
+    ] = None,
     unsigned: Unsigned = False,
     timeout: Timeout = "2m",
     as_json: AsJson = False,
