@@ -59,8 +59,8 @@ class Wanted:
     ``tablespaces`` are kept, or everything goes to the target's default. ``keep_going``: an object
     that does not load is listed, and the rest comes. ``check``: what came back is compared.
     ``any_locale``: the rows matter, not the order that a library of the source's gives them.
-    ``jobs`` load beside each other; a single one loads in one transaction, and so does what comes
-    to a database that holds other things.
+    ``jobs`` load in parallel; a single one loads in one transaction, and so does what comes to a
+    database that holds other things, unless ``keep_going``.
     """
 
     jobs: int

@@ -61,7 +61,7 @@ class Account:
 
 
 class Watch:
-    """Looks once a second whether an attempt is in somebody's way, or somebody in its way.
+    """Looks twice a second whether an attempt is in somebody's way, or somebody in its way.
 
     Then it ends all sessions of the attempt, at the server: at once, whatever this program is busy
     with. Where pg_dump has ended and only proofs are left, it calls ``give_up_proofs`` with the
