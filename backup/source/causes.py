@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 # By SQLSTATE, or by its class: what to do about an error of the server.
 HINTS = {
-    "42501": "Grant the backup role pg_read_all_data (before PostgreSQL 14: SELECT on all tables).",
+    "42501": "Grant the backup role pg_read_all_data (before PostgreSQL 14: USAGE on all schemas, "
+    "SELECT on all tables and sequences).",
     "42P01": "Run it again; if it is missing still, the server is not what it says it is.",
     "53200": "Give the server more memory, or raise max_locks_per_transaction; then run it again.",
     "53300": "Let the server, or the role, have more connections.",
