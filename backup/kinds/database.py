@@ -186,9 +186,10 @@ class _Dumped:
                 kind="changed", name=name,
                 why="it was changed while pg_dump read it, so it may not come back as it was",
             )  # fmt: skip
+        with_rows = {*self.contents.with_rows, LARGE_OBJECTS}
         for table in self.snapshot.tables:
             key = table.schema_name, table.table
-            if table.rows and key not in {*self.contents.with_rows, LARGE_OBJECTS}:
+            if table.rows and key not in with_rows:
                 why = "pg_dump wrote none of its rows"
                 yield Gap(kind=NOT_DUMPED, name=".".join(key), why=why)
 
