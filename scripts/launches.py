@@ -11,6 +11,7 @@ import tenacity
 
 from frame.failure import Failure
 from scripts.cluster import NomadError
+from scripts.health.rules import fits_nowhere
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -78,9 +79,17 @@ def finish(platform: Access, child: str, *, timeout: float) -> None:
     def states() -> list[str]:
         return [each["ClientStatus"] for each in platform.nomad.job.get_allocations(child)]
 
-    wait_until(
-        lambda: bool(states()) and not {"pending", "running"} & set(states()), child, timeout
-    )
+    def has_ended() -> bool:
+        if seen := states():
+            return not {"pending", "running"} & set(seen)
+        if reason := fits_nowhere(platform.nomad.job.get_evaluations(child)):
+            raise Failure(
+                f"{child} cannot be placed: {reason}",
+                "Give a node what it asks for, such as a host volume, and launch it again.",
+            )
+        return False
+
+    wait_until(has_ended, child, timeout)
     if "complete" not in states():
         raise Failure(f"{child} failed", f"Read its log: nomad alloc logs -job {child}")
 

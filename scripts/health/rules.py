@@ -183,6 +183,14 @@ def _why(
     return "; ".join(dict.fromkeys(reason for reason in reasons if reason))
 
 
+def fits_nowhere(evaluations: Iterable[Mapping[str, Any]]) -> str:
+    """Return why no node may run what was evaluated last; "" if one may, full as it may be."""
+    latest = max(evaluations, key=lambda each: int(each["ModifyIndex"]), default=None)
+    refused = ((latest or {}).get("FailedTGAllocs") or {}).values()
+    ruled_out = [each for each in refused if 0 < each["NodesEvaluated"] == each["NodesFiltered"]]
+    return _no_node([latest]) if latest and ruled_out else ""
+
+
 def _no_node(evaluations: Iterable[Mapping[str, Any]]) -> str:
     """Return why Nomad's newest evaluation found no node, "" if it did."""
     latest = max(evaluations, key=lambda each: int(each["ModifyIndex"]), default=None)

@@ -19,6 +19,8 @@ from scripts.shell import run
 from scripts.tools import NOMAD, VAULT, ensure
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from scripts.cluster import Nomad
 
 # The host volumes that the jobs name: the image's user that owns each, and its mode.
@@ -56,14 +58,9 @@ def nomad_client(token: str | None = None) -> Nomad:
 
 def start_vault() -> None:
     """Start Vault, initialise it the first time and unseal it with the locally kept key."""
-    if not processes.find("vault"):
-        with step("start Vault"):
-            (HOME / "vault").mkdir(parents=True, exist_ok=True, mode=0o700)
-            processes.start(
-                "vault",
-                [ensure(VAULT), "server", f"-config={ROOT}/nomad/agents/vault-local.hcl"],
-                environment=_ENVIRONMENT,
-            )
+    settings = ROOT / "nomad/agents/vault-local.hcl"
+    (HOME / "vault").mkdir(parents=True, exist_ok=True, mode=0o700)
+    _start("vault", [ensure(VAULT), "server", f"-config={settings}"], [settings])
     processes.wait_for("vault", lambda: _answers(f"{VAULT_ADDR}/v1/sys/seal-status"))
     client = vault_client()
     if not client.sys.is_initialized():
@@ -77,23 +74,24 @@ def start_vault() -> None:
 
 def start_nomad() -> None:
     """Start the Nomad agent, bootstrap its ACLs the first time and set its policies."""
-    if not processes.find("nomad"):
-        with step("start Nomad"):
-            data = HOME / "nomad"
-            data.mkdir(parents=True, exist_ok=True, mode=0o700)
-            (HOME / "volumes.hcl").write_text(_host_volumes())
-            processes.start(
-                "nomad",
-                [ensure(NOMAD), "agent", f"-config={ROOT}/nomad/agents/local.hcl",
-                 f"-config={HOME}/volumes.hcl", f"-data-dir={data}"],
-                environment=_ENVIRONMENT,
-            )  # fmt: skip
+    data, settings = HOME / "nomad", [ROOT / "nomad/agents/local.hcl", HOME / "volumes.hcl"]
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    settings[1].write_text(_host_volumes())
+    words = [*(f"-config={file}" for file in settings), f"-data-dir={data}"]
+    _start("nomad", [ensure(NOMAD), "agent", *words], settings)
     processes.wait_for("nomad", _has_leader)
     bootstrap = kept("nomad-bootstrap", _bootstrap)
     _set_policies(nomad_client(bootstrap))
     # Only a node that registered can be told anything; its drivers are looked at before that.
     processes.wait_for("nomad", _node_is_ready)
     _node("drain", "-disable", "-self", "-yes")
+
+
+def _start(name: str, command: list[str | Path], files: list[Path]) -> None:
+    """Start an agent, also when it runs with other settings; what it runs goes on meanwhile."""
+    if not processes.is_up_to_date(name, command, files):
+        with step(f"start {name.capitalize()}"):
+            processes.start(name, command, files=files, environment=_ENVIRONMENT)
 
 
 def drain(timeout: float) -> None:

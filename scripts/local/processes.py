@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -28,7 +29,7 @@ def find(name: str) -> psutil.Process | None:
     is never taken for ours.
     """
     try:
-        pid, created = (PID_FILES / name).read_text().split()
+        pid, created, *_ = (PID_FILES / name).read_text().split()
         process = psutil.Process(int(pid))
         if abs(process.create_time() - float(created)) > 1 or not process.is_running():
             return None
@@ -37,16 +38,29 @@ def find(name: str) -> psutil.Process | None:
         return None
 
 
+def is_up_to_date(name: str, command: Sequence[str | Path], files: Sequence[Path] = ()) -> bool:
+    """Tell whether ``name`` runs, was started by ``command`` and has read ``files`` as they are."""
+    return find(name) is not None and (PID_FILES / name).read_text().endswith(
+        f" {_fingerprint(command, files)}"
+    )
+
+
 def start(
-    name: str, command: Sequence[str | Path], *, environment: Mapping[str, str] | None = None
+    name: str,
+    command: Sequence[str | Path],
+    *,
+    files: Sequence[Path] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> None:
     """Start ``command`` in a session of its own, its output in ``.local/logs/NAME.log``.
 
-    With ``environment`` given it gets that and PATH, nothing else: what the operator's shell
-    holds does not reach it.
+    ``files`` is what it reads when it starts: one that runs with others, or by another command, is
+    stopped first. With ``environment`` given it gets that and PATH, nothing else: what the
+    operator's shell holds does not reach it.
     """
-    if find(name):
+    if is_up_to_date(name, command, files):
         return
+    stop(name)
     LOGS.mkdir(parents=True, exist_ok=True)
     PID_FILES.mkdir(parents=True, exist_ok=True)
     kept = os.environ if environment is None else {"PATH": os.environ["PATH"], **environment}
@@ -62,7 +76,15 @@ def start(
             start_new_session=True,
         )
     created = psutil.Process(process.pid).create_time()
-    (PID_FILES / name).write_text(f"{process.pid} {created}")
+    fingerprint = _fingerprint(command, files)
+    (PID_FILES / name).write_text(f"{process.pid} {created} {fingerprint}")
+
+
+def _fingerprint(command: Sequence[str | Path], files: Sequence[Path]) -> str:
+    digest = hashlib.sha256(repr([str(word) for word in command]).encode())
+    for file in files:
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def stop(name: str, *, timeout: float = 60) -> None:

@@ -53,11 +53,12 @@ def test_a_small_object_that_is_damaged_is_told(shelf: House) -> None:
 
 def test_a_way_that_breaks_off_elsewhere_each_time_is_no_damage(shelf: House) -> None:
     """Half of the whole, then half of the next try: B2 says nothing else about the object."""
-    stored = shelf.bucket.upload_bytes(DATA, "x")
+    one_range = DATA[: 4 << 20]  # two would share the faults between them by chance
+    stored = shelf.bucket.upload_bytes(one_range, "x")
     shelf.read()
     with open_store(shelf.settings, shelf.settings.b2_key()) as store:
         shelf.endpoint.set_faults(
             *({"operation": "download", "kind": kind} for _ in range(6)
               for kind in ("close_mid_body", "close"))
         )  # fmt: skip
-        assert b"".join(store.stream("x", stored.id_)) == DATA
+        assert b"".join(store.stream("x", stored.id_)) == one_range

@@ -41,6 +41,8 @@ def table(rows: int | None, digest: str | None, why: str | None = None) -> list[
         (table(3, "columns:1"), table(3, "copy:1"), []),
         (table(3, "columns:1"), table(3, "columns:2"),
          ["s.t has 3 rows as expected, but not the same"]),
+        (table(0, "copy:"), table(0, "copy:0"), []),
+        (table(0, "0"), table(0, ""), []),
         (table(3, "columns:1"), table(3, None, "out of memory"),
          ["s.t could not be compared, 3 rows expected: out of memory"]),
         (table(3, None), table(None, None, "out of memory"),

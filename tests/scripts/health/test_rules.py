@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from scripts.health.rules import Observation, judge, newest_ended
+from scripts.health.rules import Observation, fits_nowhere, judge, newest_ended
 
 NOW = 1_800_000_000.0
 SECOND = 1_000_000_000
@@ -120,6 +120,30 @@ def test_a_node_that_may_not_run_it_is_not_counted(away: dict[str, Any], status:
         wanted, allocation("a"), allocation("b", status), nodes=[node("a"), node("b", **away)]
     )
     assert judge("logs", observed, NOW).state == "1/1 healthy"
+
+
+@pytest.mark.parametrize(
+    ("filtered", "exhausted", "evaluated", "reason"),
+    [
+        ({"missing host volume": 2}, None, 2, "no node for it: missing host volume (2)"),
+        ({"missing host volume": 1}, {"memory": 1}, 2, ""),  # room may come
+        (None, {"memory": 1}, 1, ""),
+        (None, None, 0, ""),  # nodes may come
+    ],
+)
+def test_what_no_node_may_run_is_told_from_what_waits_for_room(
+    filtered: dict[str, int] | None, exhausted: dict[str, int] | None, evaluated: int, reason: str
+) -> None:
+    group = {
+        "ConstraintFiltered": filtered,
+        "DimensionExhausted": exhausted,
+        "NodesEvaluated": evaluated,
+        "NodesFiltered": sum((filtered or {}).values()),
+    }
+    refused = {"FailedTGAllocs": {"group": group}, "ModifyIndex": 7}
+    placed = {"FailedTGAllocs": None, "ModifyIndex": 6}
+    assert fits_nowhere([refused, placed]) == reason
+    assert fits_nowhere([refused, placed | {"ModifyIndex": 8}]) == ""
 
 
 def test_a_node_without_room_is_wanted_too() -> None:

@@ -68,8 +68,22 @@ def test_a_process_is_found_until_it_is_stopped(home: Path) -> None:
 def test_a_second_start_starts_nothing() -> None:
     processes.start("one", ["sleep", "60"])
     first = processes.find("one")
-    processes.start("one", ["sleep", "61"])
+    processes.start("one", ["sleep", "60"])
     assert processes.find("one") == first
+
+
+def test_one_that_runs_by_other_words_or_with_older_files_is_started_again(home: Path) -> None:
+    settings = home / "settings"
+    settings.write_text("a = 1")
+    processes.start("one", ["sleep", "60"], files=[settings])
+    for words, text in (("60", "a = 2"), ("61", "a = 2")):
+        before = processes.find("one")
+        settings.write_text(text)
+        assert before
+        assert not processes.is_up_to_date("one", ["sleep", words], [settings])
+        processes.start("one", ["sleep", words], files=[settings])
+        assert processes.is_up_to_date("one", ["sleep", words], [settings])
+        assert not psutil.pid_exists(before.pid)
 
 
 def test_a_process_that_ended_is_not_found_and_can_be_started_again(home: Path) -> None:
