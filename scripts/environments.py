@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 LOCKS = ROOT / "requirements"
 ENVIRONMENTS = TOOLS / "environments"
+# The lock files that .venv does not hold.
+BESIDE = ("dbt",)
 
 
 def place(lock: Path) -> Path:
@@ -52,6 +54,12 @@ def ensure(name: str) -> Path:
         if not made.exists():
             _make(name, lock, made)
     return made
+
+
+def packages(name: str) -> Path:
+    """Return the folder of the environment's packages. Raises what :func:`ensure` raises."""
+    (folder,) = ensure(name).glob("lib/python*/site-packages")
+    return folder
 
 
 def _make(name: str, lock: Path, made: Path) -> None:
@@ -85,7 +93,7 @@ app = Application("scripts/environments.py")
 
 @app.command(epilog=exit_codes({0: "it is there", 1: "it could not be made"}))
 def main(
-    name: Annotated[str, typer.Argument(help="A lock file's name, such as dbt.")],
+    name: Annotated[str, typer.Argument(help=f"A lock file's name: {' or '.join(BESIDE)}.")],
 ) -> None:
     """Print the folder of an environment; make it if it is not there."""
     print(ensure(name))
