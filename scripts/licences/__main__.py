@@ -11,6 +11,7 @@ import typer
 
 from frame.application import Application, exit_codes
 from frame.failure import Failure
+from scripts import environments
 from scripts.licences.dependencies import Dependency, debian_packages, go_modules, python_packages
 from scripts.licences.spdx import is_open
 from scripts.repository import ROOT
@@ -30,8 +31,9 @@ _INTRODUCTION = """\
 licences mean: [decision 0029](decisions/0029-licences.md).
 
 A dependency stands with the images that hold it - airflow, backup, local, redis - or, if it is in
-no image, with what needs it: dev and tests (the development lock and `make test`), setup and
-commands (`make`), nomad and vault (the tool that is built from it).
+no image, with what needs it: dev and tests (the development lock and `make test`), dbt (the
+school's models, in an environment of their own), setup and commands (`make`), nomad and vault (the
+tool that is built from it).
 """
 
 
@@ -138,8 +140,9 @@ def main(
     What is not open source is refused.
     """
     rules = Rules.load(RULES)
+    beside = [environments.packages(name) for name in environments.BESIDE]
     dependencies = [
-        *python_packages(ROOT, sys.path),
+        *python_packages(ROOT, [*sys.path, *map(str, beside)]),
         *debian_packages(ROOT),
         *go_modules(ROOT),
     ]

@@ -29,9 +29,16 @@ DEPARTMENTS = (
     ("ICT", "Information Technology", "Kɔmpiuta", 3),
     ("ESTAT", "Estates and Kitchen  ", "Shikpɔŋ kɛ Niyenii", 3),
 )
+# Code, name, what a month pays at least.
+GRADES = (
+    ("G1", "Support", 1_500), ("G2", "Assistant", 2_500), ("G3", "Officer", 3_800),
+    ("G4", "Senior officer", 5_600), ("G5", "Principal officer", 8_200), ("G6", "Director", 12_000),
+)  # fmt: skip
+HIGHEST_SALARY = 19_000
 POSTS = ("teacher", "administrator", "technician", "support", "national_service")
 LEAVE = ("annual", "sick", "maternity", "paternity", "study", "funeral")
-MONTHS = tuple(date(2025 + (10 + m) // 12, (10 + m) % 12 + 1, 1) for m in range(12))
+ENTITLED_YEARS = (2024, 2025, 2026)
+MONTHS = tuple(date(2023 + (11 + m) // 12, (11 + m) % 12 + 1, 1) for m in range(36))
 _PENSION = Decimal("0.055")
 _CENT = Decimal("0.01")
 
@@ -56,6 +63,13 @@ def departments(seed: int, scale: float) -> Iterator[Row]:
         yield code, name, local_name, parent, opens, closes, budget, recently(rng)
 
 
+def grades(seed: int, scale: float) -> Iterator[Row]:
+    """Yield the grades, the lowest first."""
+    del scale
+    rng = dice(seed, "grades")
+    return ((code, name, lowest, recently(rng)) for code, name, lowest in GRADES)
+
+
 def employee(seed: int, n: int) -> Row:
     """Return the n-th employee; the first is the headmistress, the next eleven head departments."""
     rng, who = dice(seed, "employee", n), person(seed, "employees", n, (22, 64))
@@ -67,6 +81,9 @@ def employee(seed: int, n: int) -> Row:
         left = None
     elif n % PERIOD == 18:
         left = NEVER
+    grade = rng.randrange(len(GRADES))
+    top = (*(lowest for *_, lowest in GRADES), HIGHEST_SALARY)
+    salary = Decimal(rng.randrange(top[grade] * 100, top[grade + 1] * 100)) * _CENT
     qualifications: dict[str, object] = {
         "degree": rng.choice(("B.Ed.", "MPhil", "HND", "WASSCE", None)),
         "town": rng.choice(TOWNS),
@@ -76,10 +93,11 @@ def employee(seed: int, n: int) -> Row:
     return (
         key(seed, "employees", n), staff_number(n), who.given, who.family, who.native, who.email,
         who.phone, who.born, hired, left, "head" if n <= heads else rng.choice(POSTS), department,
+        grade + 1,
         None if n == 1 else key(seed, "employees", 1 if n <= heads else department),
         rng.sample(LANGUAGES, rng.randrange(4)), Jsonb(qualifications), photo(rng),
         timedelta(hours=rng.choice((20, 37, 40)), minutes=rng.choice((0, 30))),
-        Decimal(rng.randrange(150_000, 1_900_000)) * _CENT, left in {None, NEVER}, recently(rng),
+        salary, left in {None, NEVER}, recently(rng),
     )  # fmt: skip
 
 
@@ -112,6 +130,15 @@ def leave(seed: int, scale: float) -> Iterator[Row]:
             yield request(seed, n, k)
 
 
+def leave_entitlements(seed: int, scale: float) -> Iterator[Row]:
+    """Yield the days of annual leave of every employee and year."""
+    for n in range(1, employees_at(scale) + 1):
+        rng = dice(seed, "entitlements", n)
+        for year in ENTITLED_YEARS:
+            days = Decimal(rng.randrange(42, 72)) / 2
+            yield key(seed, "employees", n), year, days, moment(rng, date(year, 1, 5))
+
+
 def payroll(seed: int, scale: float) -> Iterator[Row]:
     """Yield a year of pay slips, the last month's not paid yet."""
     people = employees_at(scale)
@@ -136,11 +163,13 @@ TABLES = (
         departments,
         lambda _: len(DEPARTMENTS),
     ),
+    Table("grades", ("code", "name", "lowest_salary", "updated_at"), grades, lambda _: len(GRADES)),
     Table(
         "employees",
         ("id", "staff_number", "given_name", "family_name", "native_name", "email", "phone",
-         "birth_date", "hired_on", "left_on", "post", "department_id", "manager_id", "languages",
-         "qualifications", "photo", "weekly_hours", "monthly_salary", "active", "updated_at"),
+         "birth_date", "hired_on", "left_on", "post", "department_id", "grade_id", "manager_id",
+         "languages", "qualifications", "photo", "weekly_hours", "monthly_salary", "active",
+         "updated_at"),
         employees,
         employees_at,
         sequence="staff_numbers",
@@ -151,6 +180,12 @@ TABLES = (
          "updated_at"),
         leave,
         lambda scale: 3 * employees_at(scale),
+    ),
+    Table(
+        "leave_entitlements",
+        ("employee_id", "year", "days", "updated_at"),
+        leave_entitlements,
+        lambda scale: len(ENTITLED_YEARS) * employees_at(scale),
     ),
     Table(
         "payroll",

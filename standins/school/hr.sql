@@ -20,6 +20,14 @@ CREATE TABLE departments (
   CHECK (closes > opens)
 );
 
+CREATE TABLE grades (
+  id smallint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  code text NOT NULL UNIQUE,
+  name text NOT NULL,
+  lowest_salary numeric(12,2) NOT NULL,
+  updated_at timestamptz NOT NULL
+);
+
 CREATE TABLE employees (
   id uuid PRIMARY KEY,
   staff_number text NOT NULL UNIQUE
@@ -35,6 +43,7 @@ CREATE TABLE employees (
   left_on date CHECK (left_on >= hired_on),
   post post NOT NULL,
   department_id smallint NOT NULL REFERENCES departments,
+  grade_id smallint NOT NULL REFERENCES grades,
   manager_id uuid REFERENCES employees,
   languages text[] NOT NULL DEFAULT '{}',
   qualifications jsonb NOT NULL,
@@ -65,6 +74,15 @@ CREATE TABLE leave (
 CREATE INDEX leave_updated_at ON leave (updated_at);
 CREATE INDEX leave_employee ON leave (employee_id, starts_on);
 
+CREATE TABLE leave_entitlements (
+  employee_id uuid REFERENCES employees,
+  year smallint,
+  days numeric(4,1) NOT NULL CHECK (days >= 0),
+  updated_at timestamptz NOT NULL,
+  PRIMARY KEY (employee_id, year)
+);
+CREATE INDEX leave_entitlements_updated_at ON leave_entitlements (updated_at);
+
 CREATE TABLE payroll (
   employee_id uuid NOT NULL REFERENCES employees,
   month date NOT NULL CHECK (extract(day FROM month) = 1),
@@ -90,5 +108,8 @@ CREATE VIEW payroll_by_month AS
   FROM payroll GROUP BY month;
 
 COMMENT ON TABLE leave IS 'Requests for leave; approved is NULL until the head has decided.';
+COMMENT ON TABLE leave_entitlements IS 'Working days of annual leave, by calendar year.';
+COMMENT ON COLUMN grades.lowest_salary IS 'What a month pays at least, in cedis.';
+COMMENT ON COLUMN payroll.gross IS 'December brings a thirteenth month.';
 COMMENT ON COLUMN employees.left_on IS 'NULL or 9999-12-31 for whoever has not left.';
 COMMENT ON COLUMN employees.birth_date IS '1900-01-01 where nobody knows.';

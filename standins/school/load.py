@@ -30,6 +30,9 @@ DATABASES = tuple(TABLES)
 # The advisory lock of whoever loads or mutates; any number that nothing else here takes.
 _LOCK = 0x5C4001
 _STEP = 1000
+# Goes up whenever the same (scale, seed) comes to mean other rows or columns. The first edition
+# did not write its number.
+EDITION = 2
 
 # Relations and types of public, save those that belong to an extension.
 _FOUND = """
@@ -55,18 +58,21 @@ class Mark:
     database: str
     scale: float
     seed: int
+    edition: int = EDITION
 
     def __str__(self) -> str:
-        return f"Harmattan's school: {self.database}, scale {self.scale!r}, seed {self.seed}"
+        edition = "" if self.edition == 1 else f", edition {self.edition}"
+        held = f"{self.database}, scale {self.scale!r}, seed {self.seed}{edition}"
+        return f"Harmattan's school: {held}"
 
     @classmethod
     def read(cls, cursor: Cursor[Any]) -> Mark | None:
         """Return the mark of the database, or None if it has none."""
         cursor.execute("SELECT obj_description('public'::regnamespace, 'pg_namespace')")
         row = cursor.fetchone()
-        form = r"Harmattan's school: (\w+), scale (\S+), seed (-?\d+)"
+        form = r"Harmattan's school: (\w+), scale (\S+), seed (-?\d+)(?:, edition (\d+))?"
         found = re.fullmatch(form, (row and row[0]) or "")
-        return found and cls(found[1], float(found[2]), int(found[3]))
+        return found and cls(found[1], float(found[2]), int(found[3]), int(found[4] or 1))
 
     def write(self, cursor: Cursor[Any]) -> None:
         """Write the mark into the database."""

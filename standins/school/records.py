@@ -39,6 +39,15 @@ COURSES = (
     ("ICT", "Information Technology", "Kɔmpiuta"),
 )  # fmt: skip
 KINDS = (("class_test", 3, 1), ("mid_year", 7, 2), ("end_of_year", 11, 3))  # name, month, hours
+PROGRAMMES = (
+    ("SCI", "General Science"), ("BUS", "Business"), ("GAR", "General Arts"),
+    ("VIS", "Visual Arts"), ("HOM", "Home Economics"), ("AGR", "Agriculture"),
+    ("TEC", "Technical"),
+)  # fmt: skip
+REGIONS = (
+    "Ahafo", "Ashanti", "Bono", "Bono East", "Central", "Eastern", "Greater Accra", "North East",
+    "Northern", "Oti", "Savannah", "Upper East", "Upper West", "Volta", "Western", "Western North",
+)  # fmt: skip
 HOUSES = ("Aggrey", "Guggisberg", "Yaa Asantewaa", "Ephraim Amu")
 COURSES_EACH = 10
 QUESTIONS = 6
@@ -54,6 +63,13 @@ def admitted(seed: int, n: int) -> int:
     return dice(seed, "admitted", n).choice(YEARS)
 
 
+def programmes(seed: int, scale: float) -> Iterator[Row]:
+    """Yield the seven programmes."""
+    del scale
+    rng = dice(seed, "programmes")
+    return ((code, name, recently(rng)) for code, name in PROGRAMMES)
+
+
 def student(seed: int, n: int, year: int) -> Row:
     """Return the n-th student, who came in ``year``."""
     rng, who = dice(seed, "student", n), person(seed, "students", n, (14, 21))
@@ -66,6 +82,7 @@ def student(seed: int, n: int, year: int) -> Row:
     }
     return (
         key(seed, "students", n), f"{n:07}", who.given, who.family, who.native, who.email, who.born,
+        rng.choice(("female", "male", None)), rng.choice(REGIONS), rng.randint(1, len(PROGRAMMES)),
         rng.choice(HOUSES), min(3, max(YEARS[-1], year) - year + 1), rng.random() < 0.8,
         rng.choice((None, rng.sample(LANGUAGES, rng.randrange(4)), ["", 'Ga, "Kpele"', "{Ŋ\\}"])),
         Jsonb(guardian) if rng.random() < 0.95 else None, photo(rng), came,
@@ -172,10 +189,12 @@ assert held_at(9, YEARS[-1], 2).date() + timedelta(days=4) <= TODAY, "results fr
 
 
 TABLES = (
+    Table("programmes", ("code", "name", "updated_at"), programmes, lambda _: len(PROGRAMMES)),
     Table(
         "students",
         ("id", "index_number", "given_name", "family_name", "native_name", "email", "birth_date",
-         "house", "form", "boarder", "languages", "guardian", "photo", "admitted_on",
+         "sex", "region", "programme_id", "house", "form", "boarder", "languages", "guardian",
+         "photo", "admitted_on",
          "card_expires_on", "fees_owed", "updated_at"),
         students,
         students_at,

@@ -5,9 +5,17 @@ CREATE TYPE course_kind AS ENUM ('core', 'elective');
 CREATE TYPE enrolment_status AS ENUM ('enrolled', 'completed', 'withdrawn');
 CREATE TYPE exam_kind AS ENUM ('class_test', 'mid_year', 'end_of_year');
 CREATE TYPE grade AS ENUM ('A1', 'B2', 'B3', 'C4', 'C5', 'C6', 'D7', 'E8', 'F9');
+CREATE TYPE sex AS ENUM ('female', 'male');
 
 CREATE SEQUENCE index_numbers;
 CREATE SEQUENCE script_numbers AS bigint START WITH 100001;
+
+CREATE TABLE programmes (
+  id smallint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  code text NOT NULL UNIQUE,
+  name text NOT NULL,
+  updated_at timestamptz NOT NULL
+);
 
 CREATE TABLE students (
   id uuid PRIMARY KEY,
@@ -19,6 +27,9 @@ CREATE TABLE students (
   native_name text,
   email text,
   birth_date date NOT NULL,
+  sex sex,
+  region text,
+  programme_id smallint NOT NULL REFERENCES programmes,
   house house NOT NULL,
   form smallint NOT NULL CHECK (form BETWEEN 1 AND 3),
   boarder bool NOT NULL,
@@ -116,6 +127,7 @@ CREATE VIEW course_averages AS
   FROM results r JOIN exams x ON x.id = r.exam_id JOIN courses c ON c.id = x.course_id
   GROUP BY c.code, x.academic_year;
 
+COMMENT ON COLUMN students.region IS 'Where the family lives, as typed.';
 COMMENT ON TABLE results IS 'One row a script; score is NULL for whoever was absent.';
 COMMENT ON COLUMN results.marks IS 'Marks by question, NULL for a question not attempted.';
 COMMENT ON COLUMN exams.difficulty IS 'Of the item analysis; NaN where it divided by zero.';

@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 
 from .hr import employees_at, staff_number
 from .names import PERIOD, SUBJECTS, photo, text
-from .table import NEVER, TODAY, UNKNOWN_DAY, Row, Table, dice, key, moment, size
+from .table import NEVER, TODAY, UNKNOWN_DAY, Row, Table, dice, key, moment, recently, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +23,13 @@ LABELS = ("exam-critical", "donated", "needs, care", 'so-called "new"', "dumsor 
 WARRANTIES = ("2 years", "1 year 6 mons", "90 days", "-1 days", None)
 TAGS = ("network", "printing", "password", "spam", "ɔhaw", "硬件", "")
 CHANNELS = ("e-mail", "walk-in 🚶🏾‍♀️", None)
+# First answer and resolution, by priority.
+TARGETS = {
+    1: (timedelta(hours=1), timedelta(hours=8)),
+    2: (timedelta(hours=4), timedelta(days=2)),
+    3: (timedelta(days=1), timedelta(days=5)),
+    4: (timedelta(days=2), timedelta(days=15)),
+}
 STATUSES = ("new", "open", "waiting", "resolved", "closed")
 COMMENTS_MOST = 6
 
@@ -105,6 +112,13 @@ def tickets(seed: int, scale: float) -> Iterator[Row]:
         yield ticket(seed, n, opened_on(n, total), people, machines)
 
 
+def service_targets(seed: int, scale: float) -> Iterator[Row]:
+    """Yield what the desk promises for each priority."""
+    del scale
+    rng = dice(seed, "targets")
+    return ((priority, *target, recently(rng)) for priority, target in TARGETS.items())
+
+
 def comment(seed: int, n: int, position: int, after: datetime, people: int) -> Row:
     """Return a comment on the n-th ticket, written by the end of the day of ``after``."""
     rng = dice(seed, "comment", n, position)
@@ -145,6 +159,12 @@ TABLES = (
         tickets,
         tickets_at,
         sequence="tickets_number_seq",
+    ),
+    Table(
+        "service_targets",
+        ("priority", "first_answer", "resolution", "updated_at"),
+        service_targets,
+        lambda _: len(TARGETS),
     ),
     Table(
         "comments",

@@ -50,6 +50,13 @@ CREATE INDEX tickets_updated_at ON tickets (updated_at);
 CREATE INDEX tickets_open ON tickets (priority, opened_at) WHERE closed_at IS NULL;
 CREATE INDEX tickets_tags ON tickets USING gin (tags);
 
+CREATE TABLE service_targets (
+  priority smallint PRIMARY KEY CHECK (priority BETWEEN 1 AND 4),
+  first_answer interval NOT NULL,
+  resolution interval NOT NULL,
+  updated_at timestamptz NOT NULL
+);
+
 CREATE TABLE comments (
   id uuid PRIMARY KEY,
   ticket_id uuid NOT NULL REFERENCES tickets ON DELETE CASCADE,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from frame.failure import Failure
+from scripts import environments
 from scripts.licences import __main__ as licences
 from scripts.licences.__main__ import RULES, TABLE, Rules, judge, table
 from scripts.licences.dependencies import debian_packages, go_modules, python_packages
@@ -217,11 +218,15 @@ def test_what_no_rule_names_is_refused(kind: str) -> None:
         judge(dependencies, rules)
 
 
+@pytest.mark.programs
 def test_the_page_is_true(command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    for name in environments.BESIDE:  # it says so when it makes one
+        environments.ensure(name)
     done = command("python", "-m", "scripts.licences", "--check")
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.programs
 def test_a_page_that_is_out_of_date_is_refused_and_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,6 @@
+select
+    employee_id,
+    year,
+    days,
+    updated_at
+from {{ source('hr', 'leave_entitlements') }}

@@ -1,0 +1,6 @@
+select
+    priority,
+    first_answer,
+    resolution,
+    updated_at
+from {{ source('service_desk', 'service_targets') }}
