@@ -15,7 +15,9 @@ from frame.failure import Failure
 from ingest import connections
 
 if TYPE_CHECKING:
-    from ingest.connections import Webhook
+    from collections.abc import Callable, Mapping
+
+    from ingest.connections import Entry, Webhook
     from ingest.job import Job
 
 log = logging.getLogger(__name__)
@@ -49,14 +51,21 @@ def _tell(job: Job, status: str, **facts: str | None) -> None:
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         **facts,
     }
+    deliver(job.pipeline.alert, job.resolve, body)
+
+
+def deliver(
+    connection_id: str, resolve: Callable[[str], Entry], body: Mapping[str, str | None]
+) -> None:
+    """Post ``body`` as JSON to the webhook of ``connection_id``; what prevents it is logged."""
     try:
-        _post(connections.webhook(job.resolve(job.pipeline.alert)), body)
+        _post(connections.webhook(resolve(connection_id)), body)
     except (Failure, _Undelivered) as error:
-        log.warning("alert not delivered to connection %s: %s", job.pipeline.alert, error)
+        log.warning("alert not delivered to connection %s: %s", connection_id, error)
     except Exception as error:  # a connection may hold anything, and its faults may show it
         log.warning(
             "alert not delivered to connection %s: expected a webhook, found %s",
-            job.pipeline.alert,
+            connection_id,
             type(error).__name__,
         )
 
@@ -75,7 +84,7 @@ class _Again(_Undelivered):
     wait=tenacity.wait_exponential_jitter(initial=1, max=10),
     reraise=True,
 )
-def _post(hook: Webhook, body: dict[str, str | None]) -> None:
+def _post(hook: Webhook, body: Mapping[str, str | None]) -> None:
     import httpx  # takes a tenth of a second, and most runs need none
 
     logging.getLogger("httpx").setLevel(logging.WARNING)  # its lines show the URL

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import psycopg
 from airflow.sdk import (
     DAG,
+    Asset,
     CronTriggerTimetable,
     TaskGroup,
     TriggerRule,
@@ -77,6 +78,11 @@ _MAIL = """\
 <pre>{{{{ exception | e }}}}</pre>
 <p>Run {{{{ run_id | e }}}}: <a href="{{{{ ti.log_url | e }}}}">its log</a>.</p>
 """
+
+
+def published(schema: str) -> Asset:
+    """Return the asset of a pipeline's schema: DAGs scheduled by it run when it has published."""
+    return Asset(name=schema, uri=f"harmattan://warehouse/{schema}")
 
 
 def pipeline_dag(file: Path) -> DAG:
@@ -161,6 +167,7 @@ def _group(pipeline: Pipeline, name: str) -> TaskGroup:
 
     @task(
         trigger_rule=TriggerRule.ALL_DONE,
+        outlets=[published(pipeline.published_schema)],
         execution_timeout=_STEP_TIMEOUT,
         on_failure_callback=_mail(pipeline, name),
         **_PATIENT,

@@ -1,0 +1,114 @@
+"""The DAG of a dbt project, run by a real Airflow with a real dbt and a real warehouse."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from scripts import environments
+from tests.airflow.harmattan.running import running
+from tests.http_server import Answer, http_server
+from tests.transform.conftest import FILES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.airflow.harmattan.running import Airflow
+    from tests.conftest import PostgresServer
+
+pytestmark = [pytest.mark.programs, pytest.mark.slow]
+
+DAG = '''"""Airflow's DAG of the models."""
+
+from pathlib import Path
+
+from harmattan.models import models_dag
+
+dag = models_dag(
+    Path(__file__).parent, after=["raw_hr", "raw_records"], owner="people", alert="hook"
+)
+'''
+
+
+@pytest.fixture(scope="module")
+def airflow(
+    tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer
+) -> Iterator[Airflow]:
+    home = tmp_path_factory.mktemp("airflow")
+    (home / "bundle/models").mkdir(parents=True)
+    for name, text in {**FILES, "dags.py": DAG}.items():
+        (home / "bundle" / name).write_text(text)
+    dbt = str(environments.ensure("dbt") / "bin/dbt")
+    secrets = {postgres.password}
+    metadata = postgres.create_database()
+    with running(home, home / "bundle", metadata, secrets, HARMATTAN_DBT=dbt) as found:
+        yield found
+
+
+def test_what_is_sound_is_published_what_is_not_stays_and_the_webhook_hears_of_both(
+    airflow: Airflow, database: str
+) -> None:
+    connections = {"AIRFLOW_CONN_WAREHOUSE": database}
+
+    def marts() -> list[tuple[str, int]]:
+        with psycopg.connect(database) as connection:
+            return connection.execute("SELECT * FROM marts.classes ORDER BY 1").fetchall()
+
+    def execute(statement: str) -> None:
+        with psycopg.connect(database) as connection:
+            connection.execute(statement.encode())
+
+    execute("CREATE SCHEMA marts")
+    execute("CREATE SCHEMA marts_build")
+    execute("CREATE TABLE source AS SELECT generate_series(1, 5) AS n")
+    with http_server(Answer(200)) as hook:
+        connections["AIRFLOW_CONN_HOOK"] = f"http://127.0.0.1:{hook.port}/hook"
+        first = airflow.run("models", **connections)
+        assert (first.state, first.tasks["run"][0]) == ("success", "success")
+        assert "OK created sql table model marts_build.classes" in first.output
+        assert "published marts.classes" in first.output
+        assert marts() == [("class 0", 2), ("class 1", 3)]
+        assert hook.posts == []
+
+        execute("INSERT INTO source VALUES (6), (6)")
+        broken = airflow.run("models", **connections)
+        assert (broken.state, broken.tasks["run"]) == ("failed", ("failed", 1))
+        assert marts() == [("class 0", 2), ("class 1", 3)], "readers keep yesterday's"
+        (post,) = hook.posts
+        assert (post["status"], post["models"], post["owner"]) == ("failed", "models", "people")
+        assert "unique_pupils_n: fail" in post["reason"]
+        assert "marts classes, pupils: expected them to pass" in post["reason"]
+        assert post["log_url"].startswith("https://airflow.example.org/dags/models/runs/")
+
+        execute("DELETE FROM source WHERE n = 6")
+        execute("INSERT INTO source VALUES (7)")
+        well = airflow.run("models", **connections)
+        assert well.state == "success"
+        assert marts() == [("class 0", 2), ("class 1", 4)]
+        assert [each["status"] for each in hook.posts] == ["failed", "recovered"]
+    assert database not in airflow.dump()
+
+
+def test_a_warehouse_that_is_away_is_tried_again_and_told_once(airflow: Airflow) -> None:
+    away = "postgresql://nobody:nothing@127.0.0.1:9/none"
+    with http_server(Answer(200)) as hook:
+        url = f"http://127.0.0.1:{hook.port}/hook"
+        run = airflow.run("models", AIRFLOW_CONN_WAREHOUSE=away, AIRFLOW_CONN_HOOK=url)
+    assert (run.state, run.tasks["run"]) == ("failed", ("failed", 3))
+    (post,) = hook.posts
+    assert "expected a connection" in post["reason"]
+    assert "nothing@" not in run.output
+
+
+def test_it_runs_every_morning_and_when_a_pipeline_has_published(airflow: Airflow) -> None:
+    ((timetable,),) = airflow.rows(
+        "SELECT data->'dag'->'timetable' FROM serialized_dag WHERE dag_id = 'models'"
+        " ORDER BY last_updated DESC LIMIT 1"
+    )
+    said = str(timetable)
+    assert "AssetOrTimeSchedule" in said
+    assert "0 4 * * *" in said
+    assert "harmattan://warehouse/raw_hr" in said
+    assert "harmattan://warehouse/raw_records" in said
