@@ -70,8 +70,8 @@ def load(
         bool,
         typer.Option(
             "--replace",
-            help="Drop a school of another scale, seed or edition first, with all that is in schema "
-            "public. What is not a school is never dropped.",
+            help="Drop a school of another scale, seed or edition first, with all that is in "
+            "schema public. What is not a school is never dropped.",
         ),
     ] = False,
 ) -> None:

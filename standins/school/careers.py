@@ -21,11 +21,11 @@ ADMISSIONS = (14, 17, 20, 23, 26)
 PROGRAMMES = (
     ("SCI", "General Science", 22, 24, 0.8, "EMA PHY CHE BIO GEO ICT"),
     ("BUS", "Business", 19, 20, 1.0, "ACC COS BUS ECO EMA ICT"),
-    ("GAR", "General Arts", 24, 20, 1.2, "GEO HIS GOV ECO LIT CRS IRS"),
+    ("GAR", "General Arts", 25, 20, 1.2, "GEO HIS GOV ECO LIT CRS IRS"),
     ("VIS", "Visual Arts", 10, 10, 1.0, "ART GRA CER LIT TDR"),
-    ("HOM", "Home Economics", 9, 8, 3.0, "CLO FOO BIO ART"),
-    ("AGR", "Agriculture", 10, 5, 0.6, "CRO FIS FOR BIO CHE"),
-    ("TEC", "Technical", 6, 13, 0.3, "MET WOO TDR AUT PHY ICT"),
+    ("HOM", "Home Economics", 7, 6, 2.5, "CLO FOO BIO ART"),
+    ("AGR", "Agriculture", 12, 5, 0.6, "CRO FIS FOR BIO CHE"),
+    ("TEC", "Technical", 6, 17, 0.4, "MET WOO TDR AUT PHY ICT"),
 )
 # The first four are core; the title in the language itself, where it has one.
 COURSES = (

@@ -120,7 +120,7 @@ def terms(seed: int, n: int, hired: date | None = None) -> Terms:
         left = None
     elif n % PERIOD == 18:
         left = NEVER
-    elif not new and hired.year < TODAY.year and rng.random() < 0.2:
+    elif not new and hired.year < TODAY.year and rng.random() < 0.17:
         left = turn_of_term(rng, rng.randint(max(2024, hired.year + 1), TODAY.year))
     if n <= heads:
         post, grade = "head", 6 if n == 1 else 5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -70,9 +70,11 @@ class Mark:
 
     def replaces(self, held: Mark | None) -> bool:
         """Return whether ``held`` is the same school from an older edition."""
-        if held is None or held.edition >= self.edition:
-            return False
-        return replace(held, edition=self.edition) == self
+        return (
+            held is not None
+            and held.edition < self.edition
+            and (held.database, held.scale, held.seed) == (self.database, self.scale, self.seed)
+        )
 
     @classmethod
     def read(cls, cursor: Cursor[Any]) -> Mark | None:
@@ -110,8 +112,8 @@ def load(
 
     A database that holds the same (scale, seed) is left alone, whatever ``mutate`` has changed in
     it since. ``replace`` drops another (scale, seed) or edition with all that is in its schema
-    public first; the grants come back only where default privileges give them. ``progress`` is told a table and
-    its rows so far. The role must own the database, or its schema public.
+    public first; the grants come back only where default privileges give them. ``progress`` is
+    told a table and its rows so far. The role must own the database, or its schema public.
 
     Raises:
         OccupiedError: the database holds another (scale, seed) or edition, or what is not the
