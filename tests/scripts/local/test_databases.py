@@ -33,6 +33,7 @@ def count(role: str, table: str) -> int:
     return int(row[0])
 
 
+@pytest.mark.programs
 @pytest.mark.usefixtures("server")
 def test_a_source_of_an_older_edition_is_replaced_and_its_jobs_keep_their_grants() -> None:
     databases.fill(0.01)
