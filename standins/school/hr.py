@@ -1,4 +1,4 @@
-"""Rows of the human resources database: departments, grades, employees, leave, entitlements, pay."""
+"""Rows of the human resources database: departments, grades, employees, their leave and pay."""
 
 from __future__ import annotations
 
