@@ -96,10 +96,16 @@ def load(
         for table, rows in done.rows.items():
             progress.update(bars[table], total=rows, completed=rows)
     if done.already_there:
-        console.print(f"nothing to do: the database holds {done.mark} already", highlight=False)
+        console.print(
+            f"nothing to do: the database holds {done.mark} already",
+            highlight=False,
+            soft_wrap=True,
+        )
         return
     total, seconds = sum(done.rows.values()), time.monotonic() - started
-    console.print(f"loaded {done.mark}: {total:,} rows in {seconds:.1f} s", highlight=False)
+    console.print(
+        f"loaded {done.mark}: {total:,} rows in {seconds:.1f} s", highlight=False, soft_wrap=True
+    )
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Rows of the human resources database: departments, employees, leave, payroll."""
+"""Rows of the human resources database: departments, grades, employees, their leave and pay."""
 
 from __future__ import annotations
 

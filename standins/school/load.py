@@ -177,19 +177,19 @@ def marked(cursor: Cursor[Any], database: str) -> Mark:
     """Begin to change a loaded ``database`` and return its mark.
 
     Raises:
-        SchoolError: it does not hold that database of a school.
+        SchoolError: it does not hold that database of a school, or another edition of it.
     """
     _begin(cursor)
     found = Mark.read(cursor)
-    if found and found.edition != EDITION:
-        raise SchoolError(
-            f"expected edition {EDITION} of the school, found {found} of edition {found.edition}\n"
-            "HINT: Load it again, with --replace."
-        )
     if found is None or found.database != database:
         raise SchoolError(
             f"expected the school's {database}, found {found or 'no school'}\n"
             "HINT: Load it first, or name the database that the connection leads to."
+        )
+    if found.edition != EDITION:
+        raise SchoolError(
+            f"expected edition {EDITION} of the school's {database}, found {found.edition}\n"
+            "HINT: Load it again with --replace."
         )
     return found
 

@@ -1,11 +1,11 @@
-"""Rows of the academic records: students, courses, enrolments, exams, results."""
+"""Rows of the academic records: programmes, students, courses, enrolments, exams, results."""
 
 from __future__ import annotations
 
 import math
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from psycopg.types.json import Jsonb
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from random import Random
     from uuid import UUID
 
-    from .careers import SchoolYear
+    from .careers import Choice, SchoolYear
 
 KINDS = (("class_test", 3, 1), ("mid_year", 7, 2), ("end_of_year", 11, 3))  # name, month, hours
 # The sixteen regions and how many of a hundred students come from each.
@@ -54,16 +54,17 @@ def region(rng: Random, place: int) -> str | None:
     return rng.choices((name, f"{name} ", "", None), (960, 20, 10, 10))[0]
 
 
-def _career(seed: int, n: int, year: int) -> list[SchoolYear]:
+# Three tables ask for it, one after the other: up to scale 2 it is made once, in a few megabytes.
+@lru_cache(maxsize=4096)
+def _career(seed: int, n: int, year: int) -> tuple[Choice, list[SchoolYear]]:
     chosen = choice(seed, n, year, person(seed, "students", n, (14, 18)))
-    return career(seed, n, year, chosen.programme)
+    return chosen, career(seed, n, year, chosen.programme)
 
 
 def student(seed: int, n: int, year: int) -> Row:
     """Return the n-th student, who came in ``year``."""
     rng, who = dice(seed, "student", n), person(seed, "students", n, (14, 18))
-    chosen = choice(seed, n, year, who)
-    form = career(seed, n, year, chosen.programme)[-1].form
+    chosen, years = _career(seed, n, year)
     # As old on the day they came as those who come this year.
     older = timedelta(days=0 if who.born == UNKNOWN_DAY else 365 * (YEARS[-1] - year))
     came = date(year, 1, 6) + timedelta(days=rng.randrange(10))
@@ -76,7 +77,7 @@ def student(seed: int, n: int, year: int) -> Row:
     return (
         key(seed, "students", n), f"{n:07}", who.given, who.family, who.native, who.email,
         who.born - older, chosen.sex, region(rng, n % PERIOD), chosen.programme + 1,
-        rng.choice(HOUSES), form, rng.random() < 0.8,
+        rng.choice(HOUSES), years[-1].form, rng.random() < 0.8,
         rng.choice((None, rng.sample(LANGUAGES, rng.randrange(4)), ["", 'Ga, "Kpele"', "{Ŋ\\}"])),
         Jsonb(guardian) if rng.random() < 0.95 else None, photo(rng), came,
         NEVER if n % PERIOD == 18 else expires,
@@ -105,7 +106,7 @@ def courses(seed: int, scale: float) -> Iterator[Row]:
 
 def courses_of(seed: int, n: int, year: int) -> tuple[int, ...]:
     """Return the courses with which the n-th student began in ``year``."""
-    return _career(seed, n, year)[0].courses
+    return _career(seed, n, year)[1][0].courses
 
 
 def enrolments(seed: int, scale: float) -> Iterator[Row]:
@@ -113,7 +114,7 @@ def enrolments(seed: int, scale: float) -> Iterator[Row]:
     total = students_at(scale)
     for n in range(1, total + 1):
         rng, student_id = dice(seed, "enrolments", n), key(seed, "students", n)
-        for of in _career(seed, n, admitted(n, total)):
+        for of in _career(seed, n, admitted(n, total))[1]:
             day = date(of.year, 1, 8) + timedelta(days=rng.randrange(20))
             for course in of.courses:
                 over = "completed" if rng.random() < 0.97 else "withdrawn"
@@ -159,7 +160,7 @@ def results(seed: int, scale: float) -> Iterator[Row]:
     total = students_at(scale)
     for n in range(1, total + 1):
         rng, student_id = dice(seed, "results", n), key(seed, "students", n)
-        for of in _career(seed, n, admitted(n, total)):
+        for of in _career(seed, n, admitted(n, total))[1]:
             for course, last in zip(of.courses, of.scores, strict=True):
                 usual = of.talent + level(seed, course, of.year)
                 scores = (*(rng.gauss(usual + harder, SPREAD) for harder in EXAMS[:-1]), last)
