@@ -132,9 +132,14 @@ def create() -> None:
 
 
 def fill(scale: float = 1.0, seed: int = 7) -> None:
-    """Load the school's data into the three sources, unless it is there."""
-    from standins.school.load import load
+    """Load the school's data into the three sources, unless it is there.
+
+    What an older edition of the generator loaded is replaced; the default privileges that
+    ``create`` sets give the jobs the same grants on the new tables.
+    """
+    from standins.school.load import Mark, load
 
     for source in SOURCES:
         with psycopg.connect(owner(source).uri, connect_timeout=10) as connection:
-            load(connection, source, scale=scale, seed=seed)
+            outdated = Mark(source, scale, seed).replaces(Mark.read(connection.cursor()))
+            load(connection, source, scale=scale, seed=seed, replace=outdated)

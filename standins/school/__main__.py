@@ -61,8 +61,8 @@ def load(
     scale: Annotated[
         float,
         typer.Option(
-            help="Size of the school. 1.0 has 200 employees, 2,000 students and 5,000 tickets: "
-            "about 105,000 rows in all three databases. 0.01 is for small tests."
+            help="Size of the school. 1.0 has 200 employees, 2,000 students and 8,000 tickets: "
+            "about 130,000 rows in all three databases. 0.01 is for small tests."
         ),
     ] = 1.0,
     seed: Annotated[int, typer.Option(help="Another seed makes another school.")] = 7,
@@ -70,15 +70,16 @@ def load(
         bool,
         typer.Option(
             "--replace",
-            help="Drop a school of another scale or seed first, with all that is in schema "
-            "public. What is not a school is never dropped.",
+            help="Drop a school of another scale, seed or edition first, with all that is in "
+            "schema public. What is not a school is never dropped.",
         ),
     ] = False,
 ) -> None:
     """Load one database into an empty PostgreSQL database, in one transaction.
 
     Can be repeated: a database that holds the same scale and seed is left as it is, with whatever
-    changed in it since. One that holds another school is refused unless --replace is given.
+    changed in it since. One that holds another school, or the same from an older edition of this
+    generator, is refused unless --replace is given.
     """
     console, started = Console(stderr=True), time.monotonic()
     with _errors(), _connected() as connection, _bars(console) as progress:
@@ -95,10 +96,16 @@ def load(
         for table, rows in done.rows.items():
             progress.update(bars[table], total=rows, completed=rows)
     if done.already_there:
-        console.print(f"nothing to do: the database holds {done.mark} already", highlight=False)
+        console.print(
+            f"nothing to do: the database holds {done.mark} already",
+            highlight=False,
+            soft_wrap=True,
+        )
         return
     total, seconds = sum(done.rows.values()), time.monotonic() - started
-    console.print(f"loaded {done.mark}: {total:,} rows in {seconds:.1f} s", highlight=False)
+    console.print(
+        f"loaded {done.mark}: {total:,} rows in {seconds:.1f} s", highlight=False, soft_wrap=True
+    )
 
 
 @app.command()

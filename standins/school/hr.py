@@ -1,18 +1,21 @@
-"""Rows of the human resources database: departments, employees, leave, payroll."""
+"""Rows of the human resources database: departments, grades, employees, their leave and pay."""
 
 from __future__ import annotations
 
 from datetime import date, time, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from psycopg.types.json import Jsonb
 
 from .names import LANGUAGES, PERIOD, TOWNS, person, photo, text
-from .table import NEVER, TODAY, Row, Table, dice, key, moment, recently, size
+from .seasons import day_off, turn_of_term
+from .table import NEVER, TODAY, UNKNOWN_DAY, Row, Table, dice, key, moment, recently, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from random import Random
+    from uuid import UUID
 
 # Code, name, name in a Ghanaian language, parent by its place (1 is the first).
 DEPARTMENTS = (
@@ -35,12 +38,28 @@ GRADES = (
     ("G4", "Senior officer", 5_600), ("G5", "Principal officer", 8_200), ("G6", "Director", 12_000),
 )  # fmt: skip
 HIGHEST_SALARY = 19_000
-POSTS = ("teacher", "administrator", "technician", "support", "national_service")
-LEAVE = ("annual", "sick", "maternity", "paternity", "study", "funeral")
+# Every January pays this much more than the December before, but for the thirteenth month.
+RAISE = 1.09
+# How many of a hundred have a post, and the lowest and highest grade (1 is the first) that it has;
+# people rise with the years.
+POSTS = {
+    "teacher": (50, 3, 5), "administrator": (15, 2, 4), "technician": (10, 2, 4),
+    "support": (18, 1, 2), "national_service": (7, 1, 1),
+}  # fmt: skip
+YEARS_A_GRADE = 5
+FIRST_HIRED = 2008
+# How many of a hundred requests are of a kind, and the days that it lasts at most.
+LEAVE = {
+    "annual": (50, 12), "sick": (22, 5), "maternity": (3, 84), "paternity": (3, 7),
+    "study": (8, 20), "funeral": (14, 5),
+}  # fmt: skip
+FIRST_LEAVE = date(2024, 1, 2)
 ENTITLED_YEARS = (2024, 2025, 2026)
 MONTHS = tuple(date(2023 + (11 + m) // 12, (11 + m) % 12 + 1, 1) for m in range(36))
 _PENSION = Decimal("0.055")
 _CENT = Decimal("0.01")
+_TAXED_MORE = 5_000
+_DECEMBER = 12
 
 
 def employees_at(scale: float) -> int:
@@ -70,20 +89,56 @@ def grades(seed: int, scale: float) -> Iterator[Row]:
     return ((code, name, lowest, recently(rng)) for code, name, lowest in GRADES)
 
 
-def employee(seed: int, n: int) -> Row:
-    """Return the n-th employee; the first is the headmistress, the next eleven head departments."""
-    rng, who = dice(seed, "employee", n), person(seed, "employees", n, (22, 64))
-    heads = len(DEPARTMENTS)
-    hired = TODAY - timedelta(days=rng.randrange(10, 20 * 365))
-    department = n if n <= heads else rng.randint(2, heads)
-    left = rng.choices((None, NEVER, TODAY - timedelta(days=rng.randrange(10))), (80, 15, 5))[0]
+class Terms(NamedTuple):
+    """On what terms somebody works here; department and grade are identities."""
+
+    hired: date
+    left: date | None
+    post: str
+    department: int
+    grade: int
+    salary: Decimal
+
+    def last_day(self) -> date:
+        """Return the last day of work, 9999-12-31 if none is known."""
+        return self.left or NEVER
+
+
+def terms(seed: int, n: int, hired: date | None = None) -> Terms:
+    """Return the terms of the n-th employee; the first is the headmistress, then come heads.
+
+    Most come in September or January, more of them in later years; some have left since 2024.
+    """
+    rng, heads = dice(seed, "terms", n), len(DEPARTMENTS)
+    new, department = hired is not None, n if n <= heads else rng.randint(2, heads)
+    if hired is None:
+        years = range(FIRST_HIRED, 2017 if n <= heads else TODAY.year + 1)
+        (year,) = rng.choices(years, range(4, 4 + len(years)))
+        hired = turn_of_term(rng, year)
+    left = rng.choices((None, NEVER), (85, 15))[0]
     if n <= heads:
         left = None
     elif n % PERIOD == 18:
         left = NEVER
-    grade = rng.randrange(len(GRADES))
-    top = (*(lowest for *_, lowest in GRADES), HIGHEST_SALARY)
-    salary = Decimal(rng.randrange(top[grade] * 100, top[grade + 1] * 100)) * _CENT
+    elif not new and hired.year < TODAY.year and rng.random() < 0.17:
+        left = turn_of_term(rng, rng.randint(max(2024, hired.year + 1), TODAY.year))
+    if n <= heads:
+        post, grade = "head", 6 if n == 1 else 5
+    else:
+        post = rng.choices(tuple(POSTS), [share for share, *_ in POSTS.values()])[0]
+        _, lowest, highest = POSTS[post]
+        grade = min(highest, lowest + max(0, (TODAY - hired).days) // (YEARS_A_GRADE * 365))
+    band = (*(lowest for *_, lowest in GRADES), HIGHEST_SALARY)[grade - 1 : grade + 1]
+    salary = Decimal(rng.randrange(band[0] * 100, band[1] * 100)) * _CENT
+    return Terms(hired, left, post, department, grade, salary)
+
+
+def employee(seed: int, n: int, hired: date | None = None) -> Row:
+    """Return the n-th employee, who may be ``hired`` on a day of the caller's."""
+    rng, who = dice(seed, "employee", n), person(seed, "employees", n, (22, 64))
+    at, heads = terms(seed, n, hired), len(DEPARTMENTS)
+    # Nobody began before they were eighteen, as far as anybody knows.
+    born = who.born if who.born == UNKNOWN_DAY else min(who.born, at.hired - timedelta(18 * 366))
     qualifications: dict[str, object] = {
         "degree": rng.choice(("B.Ed.", "MPhil", "HND", "WASSCE", None)),
         "town": rng.choice(TOWNS),
@@ -92,12 +147,11 @@ def employee(seed: int, n: int) -> Row:
     }
     return (
         key(seed, "employees", n), staff_number(n), who.given, who.family, who.native, who.email,
-        who.phone, who.born, hired, left, "head" if n <= heads else rng.choice(POSTS), department,
-        grade + 1,
-        None if n == 1 else key(seed, "employees", 1 if n <= heads else department),
+        who.phone, born, at.hired, at.left, at.post, at.department, at.grade,
+        None if n == 1 else key(seed, "employees", 1 if n <= heads else at.department),
         rng.sample(LANGUAGES, rng.randrange(4)), Jsonb(qualifications), photo(rng),
         timedelta(hours=rng.choice((20, 37, 40)), minutes=rng.choice((0, 30))),
-        salary, left in {None, NEVER}, recently(rng),
+        at.salary, at.left in {None, NEVER}, recently(rng),
     )  # fmt: skip
 
 
@@ -106,17 +160,14 @@ def employees(seed: int, scale: float) -> Iterator[Row]:
     return (employee(seed, n) for n in range(1, employees_at(scale) + 1))
 
 
-def request(seed: int, n: int, k: int, earliest: int = -700) -> Row:
-    """Return the k-th request for leave of the n-th employee.
-
-    It starts ``earliest`` days after today or later; one that is still ahead is not decided yet.
-    """
+def request(seed: int, n: int, k: int, starts: date) -> Row:
+    """Return the k-th request for leave of the n-th employee; one still ahead is not decided."""
     rng = dice(seed, "leave", n, k)
-    starts = TODAY + timedelta(days=rng.randrange(earliest, 60))
-    ends = NEVER if rng.random() < 0.005 else starts + timedelta(days=rng.randrange(30))
+    kind = rng.choices(tuple(LEAVE), [share for share, _ in LEAVE.values()])[0]
+    ends = starts + timedelta(days=rng.randrange(LEAVE[kind][1]))
     approved = None if starts > TODAY else rng.random() < 0.9
     return (
-        key(seed, "employees", n), rng.choice(LEAVE), starts, ends,
+        key(seed, "employees", n), kind, starts, NEVER if rng.random() < 0.005 else ends,
         rng.choice((None, "", text(rng, 3))), approved,
         None if approved is None else key(seed, "employees", 1),
         moment(rng, min(starts, TODAY) - timedelta(days=rng.randrange(20))),
@@ -124,36 +175,64 @@ def request(seed: int, n: int, k: int, earliest: int = -700) -> Row:
 
 
 def leave(seed: int, scale: float) -> Iterator[Row]:
-    """Yield no to six requests for leave of every employee."""
+    """Yield no to twelve requests for leave of every employee, in three years."""
     for n in range(1, employees_at(scale) + 1):
-        for k in range(dice(seed, "requests", n).randrange(7)):
-            yield request(seed, n, k)
+        rng, at = dice(seed, "requests", n), terms(seed, n)
+        for k in range(rng.randrange(13)):
+            starts = day_off(rng, FIRST_LEAVE, TODAY + timedelta(days=60))
+            if at.hired <= starts <= at.last_day():
+                yield request(seed, n, k, starts)
+
+
+def entitlement(seed: int, n: int, year: int, at: Terms) -> Row:
+    """Return the days of annual leave of the n-th employee: a part in the year in which they come.
+
+    Higher grades have more of them.
+    """
+    whole = 20 + 2 * at.grade
+    months = 13 - at.hired.month if at.hired.year == year else 12
+    days = Decimal(whole * months * 2 // 12) / 2
+    began = max(date(year, 1, 2), at.hired)
+    return key(seed, "employees", n), year, days, moment(dice(seed, "entitled", n, year), began)
 
 
 def leave_entitlements(seed: int, scale: float) -> Iterator[Row]:
-    """Yield the days of annual leave of every employee and year."""
+    """Yield the entitlement of every employee and year in which they were here."""
     for n in range(1, employees_at(scale) + 1):
-        rng = dice(seed, "entitlements", n)
+        at = terms(seed, n)
         for year in ENTITLED_YEARS:
-            days = Decimal(rng.randrange(42, 72)) / 2
-            yield key(seed, "employees", n), year, days, moment(rng, date(year, 1, 5))
+            if at.hired.year <= year <= at.last_day().year:
+                yield entitlement(seed, n, year, at)
 
 
 def payroll(seed: int, scale: float) -> Iterator[Row]:
-    """Yield a year of pay slips, the last month's not paid yet."""
-    people = employees_at(scale)
-    for month in MONTHS:
-        rng = dice(seed, "payroll", month)
-        for n in range(1, people + 1):
-            gross = Decimal(rng.randrange(150_000, 1_900_000)) * _CENT
-            tax = (gross * rng.choice((Decimal("0.05"), Decimal("0.175")))).quantize(_CENT)
-            allowances = {"rent": rng.randrange(900), "transport": [rng.randrange(90), "GH₵"]}
-            made = moment(rng, month + timedelta(days=rng.randrange(15)))
-            yield (
-                key(seed, "employees", n), month, gross, (gross * _PENSION).quantize(_CENT), tax,
-                Jsonb(allowances) if rng.random() < 0.7 else None,
-                None if month == MONTHS[-1] else made + timedelta(days=1), made,
-            )  # fmt: skip
+    """Yield the pay slips of three years, the last month's not paid yet.
+
+    Nobody is paid for a month in which they were not here on any day.
+    """
+    for n in range(1, employees_at(scale) + 1):
+        rng, at, employee_id = dice(seed, "payroll", n), terms(seed, n), key(seed, "employees", n)
+        for month in MONTHS:
+            if at.hired.replace(day=1) <= month <= at.last_day():
+                yield slip(rng, employee_id, month, at)
+
+
+def slip(rng: Random, employee_id: UUID, month: date, at: Terms) -> Row:
+    """Return a pay slip: today's salary without the raises since, overtime, a thirteenth month."""
+    regular = float(at.salary) / RAISE ** (TODAY.year - month.year)
+    regular *= rng.choice((1.0, 1.0, 1.0, 1.04))
+    if month.month == _DECEMBER:
+        worked = 13 - at.hired.month if at.hired.year == month.year else 12
+        regular *= 1 + worked / 12
+    gross = Decimal(f"{regular:.2f}")
+    tax = gross * (Decimal("0.05") if gross < _TAXED_MORE else Decimal("0.175"))
+    allowances = {"rent": rng.randrange(900), "transport": [rng.randrange(90), "GH₵"]}
+    made = moment(rng, month + timedelta(days=rng.randrange(15)))
+    return (
+        employee_id, month, gross, (gross * _PENSION).quantize(_CENT), tax.quantize(_CENT),
+        Jsonb(allowances) if rng.random() < 0.7 else None,
+        None if month == MONTHS[-1] else made + timedelta(days=1), made,
+    )  # fmt: skip
 
 
 TABLES = (
@@ -179,7 +258,7 @@ TABLES = (
         ("employee_id", "kind", "starts_on", "ends_on", "reason", "approved", "approved_by",
          "updated_at"),
         leave,
-        lambda scale: 3 * employees_at(scale),
+        lambda scale: 5 * employees_at(scale),
     ),
     Table(
         "leave_entitlements",

@@ -53,7 +53,10 @@ ORDER BY place, name
 
 @dataclass(frozen=True)
 class Mark:
-    """What a database holds; kept as the comment on its schema ``public``."""
+    """What a database holds; kept as the comment on its schema ``public``.
+
+    Two editions of this generator make different databases of one (scale, seed).
+    """
 
     database: str
     scale: float
@@ -64,6 +67,14 @@ class Mark:
         edition = "" if self.edition == 1 else f", edition {self.edition}"
         held = f"{self.database}, scale {self.scale!r}, seed {self.seed}{edition}"
         return f"Harmattan's school: {held}"
+
+    def replaces(self, held: Mark | None) -> bool:
+        """Return whether ``held`` is the same school from an older edition."""
+        return (
+            held is not None
+            and held.edition < self.edition
+            and (held.database, held.scale, held.seed) == (self.database, self.scale, self.seed)
+        )
 
     @classmethod
     def read(cls, cursor: Cursor[Any]) -> Mark | None:
@@ -100,12 +111,13 @@ def load(
     """Fill the database behind ``connection`` with the school's ``database``, in one transaction.
 
     A database that holds the same (scale, seed) is left alone, whatever ``mutate`` has changed in
-    it since. ``replace`` drops another (scale, seed) with all that is in its schema public first;
-    the grants come back only where default privileges give them. ``progress`` is told a table and
-    its rows so far. The role must own the database, or its schema public.
+    it since. ``replace`` drops another (scale, seed) or edition with all that is in its schema
+    public first; the grants come back only where default privileges give them. ``progress`` is
+    told a table and its rows so far. The role must own the database, or its schema public.
 
     Raises:
-        OccupiedError: the database holds another (scale, seed), or what is not the school's.
+        OccupiedError: the database holds another (scale, seed) or edition, or what is not the
+            school's.
         SchoolError: there is no such database or scale.
     """
     mark = Mark(database, _checked(database, scale), seed)
@@ -165,7 +177,7 @@ def marked(cursor: Cursor[Any], database: str) -> Mark:
     """Begin to change a loaded ``database`` and return its mark.
 
     Raises:
-        SchoolError: it does not hold that database of a school.
+        SchoolError: it does not hold that database of a school, or another edition of it.
     """
     _begin(cursor)
     found = Mark.read(cursor)
@@ -173,6 +185,11 @@ def marked(cursor: Cursor[Any], database: str) -> Mark:
         raise SchoolError(
             f"expected the school's {database}, found {found or 'no school'}\n"
             "HINT: Load it first, or name the database that the connection leads to."
+        )
+    if found.edition != EDITION:
+        raise SchoolError(
+            f"expected edition {EDITION} of the school's {database}, found {found.edition}\n"
+            "HINT: Load it again with --replace."
         )
     return found
 
@@ -193,6 +210,6 @@ def _checked(database: str, scale: float) -> float:
     if not (math.isfinite(scale) and scale > 0):
         raise SchoolError(
             f"expected a scale above 0, found {scale}\n"
-            "HINT: 1.0 makes about 100,000 rows in all, 0.01 is for small tests."
+            "HINT: 1.0 makes about 130,000 rows in all, 0.01 is for small tests."
         )
     return float(scale)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from . import hr, records, service_desk
 from .load import TABLES, copy, marked
+from .seasons import day_off
 from .table import TODAY, dice, key, moment
 
 if TYPE_CHECKING:
@@ -136,10 +137,16 @@ def _hr(day: _Day) -> None:
     unpaid = day.pick("payroll", slip, "paid_at IS NULL", 5 * some)
     day.update("payroll", f"paid_at = '{day.date} 17:30+00'", slip, unpaid)
     numbers = day.numbers("staff_numbers", some)
-    day.insert("employees", (hr.employee(seed, n) for n in numbers))
-    away = day.rng.sample(range(1, hr.employees_at(day.mark.scale) + 1), 2 * some)
+    day.insert("employees", (hr.employee(seed, n, day.date) for n in numbers))
+    entitled = ((n, hr.terms(seed, n, day.date)) for n in numbers)
+    year = day.date.year
+    day.insert("leave_entitlements", (hr.entitlement(seed, n, year, at) for n, at in entitled))
+    away = day.pick("employees", "substr(staff_number, 5)::int", "active", 2 * some)
     # As many as were withdrawn or decided: the days do not run out of them.
-    day.insert("leave", (hr.request(seed, n, day.date.toordinal(), earliest=1) for n in away))
+    soon, later = (day.date + timedelta(days=days) for days in (1, 60))
+    starts = [day_off(day.rng, soon, later) for _ in away]
+    k = day.date.toordinal()
+    day.insert("leave", (hr.request(seed, n, k, on) for n, on in zip(away, starts, strict=True)))
 
 
 def _records(day: _Day) -> None:
@@ -179,9 +186,9 @@ def _records(day: _Day) -> None:
     day.insert(
         "enrolments",
         (
-            (key(seed, "students", n), course + 1, at, "enrolled", day.date, None)
+            (key(seed, "students", n), course + 1, year, "enrolled", day.date, None)
             for n in numbers
-            for at, course in records.chosen(seed, n, year, year)
+            for course in records.courses_of(seed, n, year)
         ),
     )
 
@@ -203,15 +210,21 @@ def _service_desk(day: _Day) -> None:
     new = day.numbers("tickets_number_seq", some)
     day.insert("tickets", (service_desk.ticket(seed, n, day.date, people, machines) for n in new))
     last = day.fetch(
-        "SELECT t.number, coalesce(max(c.position), 0) FROM tickets t"
-        " LEFT JOIN comments c ON c.ticket_id = t.id"
-        " WHERE t.number = ANY(%s) GROUP BY t.number ORDER BY t.number",
+        "SELECT t.number, upper(btrim(t.requester, E' \\t')), coalesce(max(c.position), 0)"
+        " FROM tickets t LEFT JOIN comments c ON c.ticket_id = t.id"
+        " WHERE t.number = ANY(%s) GROUP BY t.id ORDER BY t.number",
         busy + new,
     )
+    # After working hours: no ticket of today is opened later.
     evening = datetime.combine(day.date, time(18), UTC)
+    written = [evening + timedelta(minutes=day.rng.randrange(300)) for _ in last]
+    authors = [day.rng.choice((service_desk.DESK, requester)) for _, requester, _ in last]
     day.insert(
         "comments",
-        (service_desk.comment(seed, n, at + 1, evening, people) for n, at in last),
+        (
+            service_desk.comment(day.rng, seed, n, at + 1, when, author)
+            for (n, _, at), when, author in zip(last, written, authors, strict=True)
+        ),
     )
 
 

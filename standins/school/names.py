@@ -26,6 +26,15 @@ FAMILY = (
     "Ansah", "Quaye", "Lamptey", "Tɛttɛh", "Nɔɔtei", "Agbeko", "Ƒiagbedzi", "Kɔƒi", "Dzɔkoto",
     "Amegashie", "Adjei", "Danquah", "Sarpong", "Yeboah", "Alhassan", "Issahaku", "Nkrumah",
 )  # fmt: skip
+FEMALE = frozenset((
+    "Ama", "Akosua", "Adwoa", "Abena", "Akua", "Yaa", "Afia", "Esi", "Efua", "Ɛsi", "Dzifa",
+    "Naa Dɛdɛi", "Amina", "Mariama", "Grace", "Comfort", "Blessing", "Gifty", "Priscilla", "Layla",
+    "Priya", "Lihua",
+))  # fmt: skip
+MALE = frozenset((
+    "Kofi", "Kwame", "Kwabena", "Kwaku", "Yaw", "Kojo", "Kwasi", "Mawuli", "Elikem", "Nii Ayi",
+    "Tɛtteh", "Fuseini", "Emmanuel", "Ebenezer", "Yusuf", "Arjun", "Xiaoming",
+))  # fmt: skip
 # Families from abroad: given name, family name, and the name as they write it.
 ABROAD = (
     ("Layla", "Haddad", "ليلى حداد"),
@@ -88,6 +97,11 @@ class Person(NamedTuple):
 def plain(name: str) -> str:
     """Return ``name`` in English letters, as e-mail addresses and lazy clerks have it."""
     return name.translate(_LATIN)
+
+
+def sex_of(given: str) -> str | None:
+    """Return whose name ``given`` is, as records have it, or None if it may be anybody's."""
+    return "female" if given in FEMALE else "male" if given in MALE else None
 
 
 def person(seed: int, group: str, n: int, ages: tuple[int, int]) -> Person:

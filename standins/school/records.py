@@ -1,55 +1,35 @@
-"""Rows of the academic records: students, courses, enrolments, exams, results."""
+"""Rows of the academic records: programmes, students, courses, enrolments, exams, results."""
 
 from __future__ import annotations
 
 import math
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from psycopg.types.json import Jsonb
 
+from .careers import COURSES, EXAMS, PROGRAMMES, SPREAD, YEARS, admitted, career, choice, level
 from .hr import employees_at, staff_number
 from .names import LANGUAGES, PERIOD, REMARKS, TOWNS, person, photo
-from .table import NEVER, TODAY, Row, Table, dice, key, moment, recently, size
+from .table import NEVER, TODAY, UNKNOWN_DAY, Row, Table, dice, key, moment, recently, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from random import Random
+    from uuid import UUID
 
-# The academic year is the calendar year; by today, all exams of 2026 have been held.
-YEARS = (2022, 2023, 2024, 2025, 2026)
-# The first four are core; the title in the language itself, where it has one.
-COURSES = (
-    ("ENG", "English Language", None), ("CMA", "Core Mathematics", "Nkontaabu"),
-    ("ISC", "Integrated Science", ""), ("SOC", "Social Studies", None),
-    ("EMA", "Elective Mathematics", None), ("PHY", "Physics", None), ("CHE", "Chemistry", None),
-    ("BIO", "Biology", None), ("GEO", "Geography", None), ("HIS", "History", None),
-    ("GOV", "Government", None), ("ECO", "Economics", "Sikasɛm"), ("LIT", "Literature", None),
-    ("CRS", "Christian Religious Studies", None), ("IRS", "Islamic Studies", "الدراسات الإسلامية"),
-    ("FRE", "French", "Français"), ("ARA", "Arabic", "اللغة العربية"), ("CHN", "Chinese", "中文"),
-    ("HIN", "Hindi Club  ", "हिन्दी"), ("TWI", "Asante Twi", "Asante Twi kasa"),
-    ("GAA", "Ga", "Gã wiemɔ"), ("EWE", "Ewe", "Eʋegbe"), ("DAG", "Dagbani", "Dagbanli"),  # noqa: RUF001
-    ("MUS", "Music", "Nnwom 🎵"), ("ACC", "Financial Accounting", None),
-    ("COS", "Cost Accounting", None), ("BUS", "Business Management", "Adwumayɛ"),
-    ("CLO", "Clothing & Textiles", "Kente"), ("FOO", "Food and Nutrition", "Nuɖuɖu"),
-    ("ART", "General Knowledge in Art", None), ("GRA", "Graphic Design", None),
-    ("CER", "Ceramics", None), ("CRO", "Crop Husbandry", "Agbledede"), ("FIS", "Fisheries", None),
-    ("FOR", "Forestry", None), ("MET", "Metalwork", None), ("WOO", "Woodwork", None),
-    ("TDR", 'Technical Drawing ("TD")', None), ("AUT", "Auto Mechanics", None),
-    ("ICT", "Information Technology", "Kɔmpiuta"),
-)  # fmt: skip
+    from .careers import Choice, SchoolYear
+
 KINDS = (("class_test", 3, 1), ("mid_year", 7, 2), ("end_of_year", 11, 3))  # name, month, hours
-PROGRAMMES = (
-    ("SCI", "General Science"), ("BUS", "Business"), ("GAR", "General Arts"),
-    ("VIS", "Visual Arts"), ("HOM", "Home Economics"), ("AGR", "Agriculture"),
-    ("TEC", "Technical"),
-)  # fmt: skip
-REGIONS = (
-    "Ahafo", "Ashanti", "Bono", "Bono East", "Central", "Eastern", "Greater Accra", "North East",
-    "Northern", "Oti", "Savannah", "Upper East", "Upper West", "Volta", "Western", "Western North",
-)  # fmt: skip
+# The sixteen regions and how many of a hundred students come from each.
+REGIONS = {
+    "Greater Accra": 23, "Eastern": 17, "Ashanti": 15, "Central": 10, "Volta": 9, "Western": 5,
+    "Northern": 4, "Bono": 3, "Upper East": 3, "Bono East": 2, "Oti": 2, "Upper West": 2,
+    "Western North": 2, "Ahafo": 1, "North East": 1, "Savannah": 1,
+}  # fmt: skip
 HOUSES = ("Aggrey", "Guggisberg", "Yaa Asantewaa", "Ephraim Amu")
-COURSES_EACH = 10
 QUESTIONS = 6
 
 
@@ -58,21 +38,35 @@ def students_at(scale: float) -> int:
     return size(scale, 2000, 20)
 
 
-def admitted(seed: int, n: int) -> int:
-    """Return the year in which the n-th student came."""
-    return dice(seed, "admitted", n).choice(YEARS)
-
-
 def programmes(seed: int, scale: float) -> Iterator[Row]:
     """Yield the seven programmes."""
     del scale
     rng = dice(seed, "programmes")
-    return ((code, name, recently(rng)) for code, name in PROGRAMMES)
+    return ((code, name, recently(rng)) for code, name, *_ in PROGRAMMES)
+
+
+def region(rng: Random, place: int) -> str | None:
+    """Return where a family lives, as typed: a few with blanks, a few not at all."""
+    (name,) = rng.choices(tuple(REGIONS), tuple(REGIONS.values()))
+    odd = {9: f"{name}  ", 10: "", 11: None}
+    if place in odd:
+        return odd[place]
+    return rng.choices((name, f"{name} ", "", None), (960, 20, 10, 10))[0]
+
+
+# Three tables ask for it, one after the other: up to scale 2 it is made once, in a few megabytes.
+@lru_cache(maxsize=4096)
+def _career(seed: int, n: int, year: int) -> tuple[Choice, list[SchoolYear]]:
+    chosen = choice(seed, n, year, person(seed, "students", n, (14, 18)))
+    return chosen, career(seed, n, year, chosen.programme)
 
 
 def student(seed: int, n: int, year: int) -> Row:
     """Return the n-th student, who came in ``year``."""
-    rng, who = dice(seed, "student", n), person(seed, "students", n, (14, 21))
+    rng, who = dice(seed, "student", n), person(seed, "students", n, (14, 18))
+    chosen, years = _career(seed, n, year)
+    # As old on the day they came as those who come this year.
+    older = timedelta(days=0 if who.born == UNKNOWN_DAY else 365 * (YEARS[-1] - year))
     came = date(year, 1, 6) + timedelta(days=rng.randrange(10))
     expires = rng.choices((came + timedelta(days=3 * 365), NEVER, None), (80, 15, 5))[0]
     guardian = {
@@ -81,9 +75,9 @@ def student(seed: int, n: int, year: int) -> Row:
         "address": {"town": rng.choice(TOWNS), "gps": f"GA-{rng.randrange(999)}-{n:04}"},
     }
     return (
-        key(seed, "students", n), f"{n:07}", who.given, who.family, who.native, who.email, who.born,
-        rng.choice(("female", "male", None)), rng.choice(REGIONS), rng.randint(1, len(PROGRAMMES)),
-        rng.choice(HOUSES), min(3, max(YEARS[-1], year) - year + 1), rng.random() < 0.8,
+        key(seed, "students", n), f"{n:07}", who.given, who.family, who.native, who.email,
+        who.born - older, chosen.sex, region(rng, n % PERIOD), chosen.programme + 1,
+        rng.choice(HOUSES), years[-1].form, rng.random() < 0.8,
         rng.choice((None, rng.sample(LANGUAGES, rng.randrange(4)), ["", 'Ga, "Kpele"', "{Ŋ\\}"])),
         Jsonb(guardian) if rng.random() < 0.95 else None, photo(rng), came,
         NEVER if n % PERIOD == 18 else expires,
@@ -93,7 +87,8 @@ def student(seed: int, n: int, year: int) -> Row:
 
 def students(seed: int, scale: float) -> Iterator[Row]:
     """Yield every student."""
-    return (student(seed, n, admitted(seed, n)) for n in range(1, students_at(scale) + 1))
+    total = students_at(scale)
+    return (student(seed, n, admitted(n, total)) for n in range(1, total + 1))
 
 
 def courses(seed: int, scale: float) -> Iterator[Row]:
@@ -109,28 +104,25 @@ def courses(seed: int, scale: float) -> Iterator[Row]:
         )  # fmt: skip
 
 
-def chosen(seed: int, n: int, first: int, last: int) -> list[tuple[int, int]]:
-    """Return the (year, course) pairs of the n-th student between two years, sorted."""
-    pairs = [(year, course) for year in range(first, last + 1) for course in range(len(COURSES))]
-    return sorted(dice(seed, "chosen", n).sample(pairs, COURSES_EACH))
-
-
-def _chosen(seed: int, n: int) -> list[tuple[int, int]]:
-    first = admitted(seed, n)
-    return chosen(seed, n, first, min(first + 2, YEARS[-1]))
+def courses_of(seed: int, n: int, year: int) -> tuple[int, ...]:
+    """Return the courses with which the n-th student began in ``year``."""
+    return _career(seed, n, year)[1][0].courses
 
 
 def enrolments(seed: int, scale: float) -> Iterator[Row]:
-    """Yield ten enrolments of every student, over up to three years."""
-    for n in range(1, students_at(scale) + 1):
+    """Yield five enrolments of every student and year."""
+    total = students_at(scale)
+    for n in range(1, total + 1):
         rng, student_id = dice(seed, "enrolments", n), key(seed, "students", n)
-        for year, course in _chosen(seed, n):
-            over = rng.choices(("completed", "withdrawn"), (97, 3))[0]
-            day = date(year, 1, 8) + timedelta(days=rng.randrange(20))
-            status = "enrolled" if year == YEARS[-1] else over
-            yield student_id, course + 1, year, status, day, moment(rng, day)
+        for of in _career(seed, n, admitted(n, total))[1]:
+            day = date(of.year, 1, 8) + timedelta(days=rng.randrange(20))
+            for course in of.courses:
+                over = "completed" if rng.random() < 0.97 else "withdrawn"
+                status = "enrolled" if of.year == YEARS[-1] else over
+                yield student_id, course + 1, of.year, status, day, moment(rng, day)
 
 
+@cache
 def held_at(course: int, year: int, kind: int) -> datetime:
     """Return when an exam begins: on a weekday, in the same fortnight for all courses."""
     day = date(year, KINDS[kind][1], 2 + course % 10)
@@ -165,24 +157,30 @@ def results(seed: int, scale: float) -> Iterator[Row]:
 
     The missing ones are still to be marked: a day's changes bring some of them in.
     """
-    for n in range(1, students_at(scale) + 1):
+    total = students_at(scale)
+    for n in range(1, total + 1):
         rng, student_id = dice(seed, "results", n), key(seed, "students", n)
-        talent = rng.gauss(58, 12)
-        for year, course in _chosen(seed, n):
-            for kind in range(len(KINDS)):
-                if rng.random() < 0.01:
-                    continue
-                score = Decimal(f"{min(100.0, max(0.0, rng.gauss(talent, 9))):.2f}")
-                marked = moment(rng, held_at(course, year, kind).date() + timedelta(days=1))
-                # The last exams were a few days ago; whoever changes a mark does it by today.
-                changed = marked + timedelta(days=rng.choice((0, 0, 0, 1, 3)))
-                yield (
-                    year, exam_id(year, course, kind), student_id,
-                    None if rng.random() < 0.02 else score,
-                    [rng.choice((None, 0, 5, 9, 14)) for _ in range(QUESTIONS)] if kind == 2
-                    else None,
-                    rng.choice(REMARKS) if rng.random() < 0.2 else None, marked, changed,
-                )  # fmt: skip
+        for of in _career(seed, n, admitted(n, total))[1]:
+            for course, last in zip(of.courses, of.scores, strict=True):
+                usual = of.talent + level(seed, course, of.year)
+                scores = (*(rng.gauss(usual + harder, SPREAD) for harder in EXAMS[:-1]), last)
+                for kind, score in enumerate(scores):
+                    if rng.random() >= 0.01:
+                        yield result(rng, (of.year, course, kind), student_id, score)
+
+
+def result(rng: Random, exam: tuple[int, int, int], student_id: UUID, score: float) -> Row:
+    """Return a student's result of an exam; a few were absent."""
+    year, course, kind = exam
+    marked = moment(rng, held_at(course, year, kind).date() + timedelta(days=1))
+    # The last exams were a few days ago; whoever changes a mark does it by today.
+    changed = marked + timedelta(days=rng.choice((0, 0, 0, 1, 3)))
+    return (
+        year, exam_id(year, course, kind), student_id,
+        None if rng.random() < 0.02 else Decimal(f"{min(100.0, max(0.0, score)):.2f}"),
+        [rng.choice((None, 0, 5, 9, 14)) for _ in range(QUESTIONS)] if kind == 2 else None,
+        rng.choice(REMARKS) if rng.random() < 0.2 else None, marked, changed,
+    )  # fmt: skip
 
 
 assert held_at(9, YEARS[-1], 2).date() + timedelta(days=4) <= TODAY, "results from the future"
@@ -211,7 +209,7 @@ TABLES = (
         "enrolments",
         ("student_id", "course_id", "academic_year", "status", "enrolled_on", "updated_at"),
         enrolments,
-        lambda scale: COURSES_EACH * students_at(scale),
+        lambda scale: 11 * students_at(scale),
     ),
     Table(
         "exams",
@@ -225,6 +223,6 @@ TABLES = (
         ("academic_year", "exam_id", "student_id", "score", "marks", "remark", "marked_at",
          "updated_at"),
         results,
-        lambda scale: COURSES_EACH * len(KINDS) * students_at(scale),
+        lambda scale: 33 * students_at(scale),
     ),
 )  # fmt: skip

@@ -12,30 +12,25 @@
 {%- endmacro %}
 
 {#
-    The name under which each group is shown: 'Other' if too few `people` are in it. Where those
-    are too few even together, the smallest of the larger groups joins them, so that no sum leads
-    back to them. `relation` has one row a `within` and `name`.
+    Which groups are too small to be shown by themselves: those of few `people`, and the smallest of
+    the others where those are too few even together, so that no sum leads back to them. `relation`
+    has one row for each of the columns `within` and the column `name`.
 #}
-{% macro shown_groups(relation, within, name) -%}
+{% macro small_groups(relation, within, name) -%}
     select
-        {{ within }},
+        {{ within | join(', ') }},
         {{ name }},
-        case
-            when
-                people < {{ var('smallest_group') }}
-                or (in_small_groups < {{ var('smallest_group') }} and place = 1)
-                then 'Other'
-            else {{ name }}
-        end as shown
+        people < {{ var('smallest_group') }}
+        or coalesce(in_small_groups < {{ var('smallest_group') }} and place = 1, false) as small
     from (
         select
-            {{ within }},
+            {{ within | join(', ') }},
             {{ name }},
             people,
             sum(people) filter (where people < {{ var('smallest_group') }})
-                over (partition by {{ within }}) as in_small_groups,
+                over (partition by {{ within | join(', ') }}) as in_small_groups,
             row_number() over (
-                partition by {{ within }}, people < {{ var('smallest_group') }}
+                partition by {{ within | join(', ') }}, people < {{ var('smallest_group') }}
                 order by people, {{ name }}
             ) as place
         from {{ relation }}

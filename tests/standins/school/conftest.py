@@ -1,4 +1,4 @@
-"""Two empty databases for each test of the school."""
+"""Two empty databases for each test of the school, and a school to look at."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+
+from standins.school.load import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,3 +39,11 @@ def connection(two: tuple[Connection, Connection]) -> Connection:
 def other(two: tuple[Connection, Connection]) -> Connection:
     two[1].execute(EMPTY)
     return two[1]
+
+
+@pytest.fixture(scope="module")
+def school(postgres: PostgresServer, request: pytest.FixtureRequest) -> Iterator[Connection]:
+    """Return the database that the module's ``DATABASE`` names, at its ``SCALE``, to be read."""
+    with closing(psycopg.connect(postgres.create_database(), autocommit=True)) as connection:
+        load(connection, request.module.DATABASE, request.module.SCALE, 7)
+        yield connection

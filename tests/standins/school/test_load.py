@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from standins.school.__main__ import app
 from standins.school.digest import digests
 from standins.school.errors import OccupiedError, SchoolError
-from standins.school.load import DATABASES, TABLES, load
+from standins.school.load import DATABASES, TABLES, Mark, load
 from standins.school.mutate import mutate
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def test_the_bytes_of_seed_7_are_the_same_on_every_machine_and_day(connection: C
         load(connection, database, SMALL, SEED, replace=True)
         found.update(repr(digests(connection)).encode())
     # Changes with any row or column; say the new one when that was meant.
-    assert found.hexdigest() == "92693f3bf83b8a783d7bca37a0062b45870ee2c31cc30874a4a71bb66c542c5c"
+    assert found.hexdigest() == "622535a00315372844cb01d0aa1a83c36f2dea16775e2a529eaf1d88658db2e1"
 
 
 @pytest.mark.parametrize("database_", DATABASES)
@@ -80,6 +80,34 @@ def test_another_school_is_refused_unless_told_to_replace_it(connection: Connect
     load(connection, "records", SMALL, SEED, replace=True)
     assert "students" in digests(connection)
     assert "employees" not in digests(connection)
+
+
+def test_an_older_edition_is_told_apart_and_is_replaced_only_when_told(
+    connection: Connection,
+) -> None:
+    load(connection, "hr", SMALL, SEED)
+    current = Mark("hr", SMALL, SEED)
+    # As the first edition marked it.
+    connection.execute("COMMENT ON SCHEMA public IS 'Harmattan''s school: hr, scale 0.01, seed 7'")
+    older = Mark.read(connection.cursor())
+    assert older == Mark("hr", SMALL, SEED, edition=1)
+    assert current.replaces(older)
+    with pytest.raises(OccupiedError, match=r"holds .* seed 7, not .* seed 7, edition 2"):
+        load(connection, "hr", SMALL, SEED)
+    with pytest.raises(SchoolError, match="expected edition 2 of the school's hr, found 1"):
+        mutate(connection, "hr", 1)
+
+    assert not load(connection, "hr", SMALL, SEED, replace=True).already_there
+    assert Mark.read(connection.cursor()) == current
+
+
+@pytest.mark.parametrize(
+    "held",
+    [None, Mark("hr", 1.0, 7), Mark("hr", 1.0, 8, edition=1), Mark("hr", 2.0, 7, edition=1),
+     Mark("records", 1.0, 7, edition=1)],
+)  # fmt: skip
+def test_only_the_same_school_of_an_older_edition_is_outdated(held: Mark | None) -> None:
+    assert not Mark("hr", 1.0, 7).replaces(held)
 
 
 def test_what_is_not_a_school_is_never_dropped(connection: Connection) -> None:

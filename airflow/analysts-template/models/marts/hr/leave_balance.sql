@@ -9,7 +9,8 @@ with entitled as (
     inner join {{ ref('stg_hr__departments') }} as departments using (department_id)
 ),
 
--- A request may run over the turn of a year: each working day counts in its own.
+-- A request may run over the turn of a year: each working day counts in its own. One without an
+-- end has no days to count.
 taken as (
     select
         leave.employee_id,
@@ -34,13 +35,13 @@ sizes as (
 ),
 
 groups as (
-    {{ shown_groups('sizes', 'year', 'department') }}
+    {{ small_groups('sizes', ['year'], 'department') }}
 ),
 
 summed as (
     select
         entitled.year,
-        groups.shown as department,
+        case when groups.small then 'Other' else entitled.department end as department,
         count(*) as employees,
         sum(entitled.days) as entitled_days,
         coalesce(sum(taken.annual_days), 0) as taken_days,

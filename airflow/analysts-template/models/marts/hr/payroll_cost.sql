@@ -21,13 +21,13 @@ sizes as (
 ),
 
 groups as (
-    {{ shown_groups('sizes', 'month', 'department') }}
+    {{ small_groups('sizes', ['month'], 'department') }}
 ),
 
 summed as (
     select
         paid.month,
-        groups.shown as department,
+        case when groups.small then 'Other' else paid.department end as department,
         count(*) as employees,
         sum(paid.gross) as gross,
         sum(paid.pension) as pension,

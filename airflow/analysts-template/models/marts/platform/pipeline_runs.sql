@@ -26,7 +26,7 @@ select
     runs.finished_at,
     runs.status,
     runs.attempts,
-    round({{ hours('runs.finished_at - runs.started_at') }}::numeric * 60, 2) as minutes,
+    round({{ hours('runs.finished_at - runs.started_at') }} * 60, 2) as minutes,
     coalesce(loaded.tables_published, 0) as tables_published,
     coalesce(loaded.tables_failed, 0) as tables_failed,
     coalesce(checked.checks, 0) as checks,

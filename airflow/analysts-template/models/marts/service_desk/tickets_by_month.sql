@@ -41,36 +41,41 @@ measured as (
     left join answers using (ticket_id)
 ),
 
-decided as (
+counted as (
     select
-        *,
-        answered or not answer_in_time as answer_decided,
-        resolved or not resolution_in_time as resolution_decided
+        month,
+        priority,
+        asset_kind,
+        first_answer,
+        resolution,
+        count(*) as tickets,
+        count(*) filter (where answered) as answered,
+        count(*) filter (where resolved) as resolved,
+        percentile_cont(0.5) within group (order by to_answer) as median_to_answer,
+        count(*) filter (where answered or not answer_in_time) as answers_due,
+        count(*) filter (where answered and answer_in_time) as answers_in_time,
+        percentile_cont(0.5) within group (order by to_resolution) as median_to_resolution,
+        count(*) filter (where resolved or not resolution_in_time) as resolutions_due,
+        count(*) filter (where resolved and resolution_in_time) as resolutions_in_time
     from measured
+    group by 1, 2, 3, 4, 5
 )
 
 select
     month,
     priority,
     asset_kind,
-    count(*) as tickets,
-    count(*) filter (where answered) as answered,
-    count(*) filter (where resolved) as resolved,
-    round((percentile_cont(0.5) within group (
-        order by {{ hours('to_answer') }}::float
-    ))::numeric, 2) as median_hours_to_answer,
-    round({{ hours('first_answer') }}::numeric, 2) as target_hours_to_answer,
-    round(
-        (count(*) filter (where answered and answer_in_time))::numeric
-        / nullif(count(*) filter (where answer_decided), 0), 4
-    ) as answered_in_time,
-    round((percentile_cont(0.5) within group (
-        order by {{ hours('to_resolution') }}::float
-    ))::numeric, 2) as median_hours_to_resolution,
-    round({{ hours('resolution') }}::numeric, 2) as target_hours_to_resolution,
-    round(
-        (count(*) filter (where resolved and resolution_in_time))::numeric
-        / nullif(count(*) filter (where resolution_decided), 0), 4
-    ) as resolved_in_time
-from decided
-group by month, priority, asset_kind, first_answer, resolution
+    tickets,
+    answered,
+    resolved,
+    round({{ hours('median_to_answer') }}, 2) as median_hours_to_answer,
+    round({{ hours('first_answer') }}, 2) as target_hours_to_answer,
+    answers_due,
+    answers_in_time,
+    round(answers_in_time::numeric / nullif(answers_due, 0), 4) as share_answered_in_time,
+    round({{ hours('median_to_resolution') }}, 2) as median_hours_to_resolution,
+    round({{ hours('resolution') }}, 2) as target_hours_to_resolution,
+    resolutions_due,
+    resolutions_in_time,
+    round(resolutions_in_time::numeric / nullif(resolutions_due, 0), 4) as share_resolved_in_time
+from counted

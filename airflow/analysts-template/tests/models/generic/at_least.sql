@@ -1,6 +1,6 @@
-{# No value of the column is below `least`; NULL is none. #}
-{% test at_least(model, column_name, least) %}
-    select {{ column_name }}
+{# No value of `columns` is below `least`; NULL is none. #}
+{% test at_least(model, columns, least) %}
+    select {{ columns | join(', ') }}
     from {{ model }}
-    where {{ column_name }} < {{ least }}
+    where least({{ columns | join(', ') }}) < {{ least }}
 {% endtest %}

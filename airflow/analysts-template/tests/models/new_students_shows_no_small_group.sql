@@ -1,0 +1,3 @@
+select *
+from {{ ref('new_students') }}
+where students < {{ var('smallest_group') }} and (programme, sex) <> ('Other', 'Other')
