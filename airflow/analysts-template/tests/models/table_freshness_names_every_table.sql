@@ -1,9 +1,12 @@
--- Each table that the engine published stands there, and its newest load among the loads.
-select published."table", shown.table_name
-from (
-    select distinct "table" from {{ source('platform', 'tables') }} where status = 'published'
-) as published
-full join {{ ref('table_freshness') }} as shown on published."table" = shown.table_name
-left join {{ ref('table_loads') }} as loads
-    on shown.table_name = loads.table_name and shown.loaded_at = loads.finished_at
-where published."table" is null or loads.table_name is null
+-- Each table that the engine published and that is still there has a row, by its newest load.
+with published as (
+    select "table" as table_name, max(finished_at) as loaded_at
+    from {{ source('platform', 'tables') }}
+    where status = 'published' and to_regclass("table") is not null
+    group by 1
+)
+
+select *
+from published
+full join {{ ref('table_freshness') }} as shown using (table_name)
+where published.loaded_at is distinct from shown.loaded_at

@@ -26,7 +26,7 @@ loads as (
         table_name,
         max(finished_at) as loaded_at
     from {{ ref('stg_platform__tables') }}
-    where status = 'published'
+    where status = 'published' and still_there
     group by 1, 2
 ),
 

@@ -6,5 +6,5 @@ select distinct on (source, table_name)
     now() - finished_at > interval '26 hours' as late,
     rows
 from {{ ref('stg_platform__tables') }}
-where status = 'published'
+where status = 'published' and still_there
 order by source, table_name, finished_at desc

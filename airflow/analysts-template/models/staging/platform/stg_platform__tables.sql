@@ -13,5 +13,12 @@ select
     rows,
     seconds,
     started_at,
-    finished_at
+    finished_at,
+    -- A table that left the source keeps its history here. Names in ops have quotes where needed.
+    exists (
+        select
+        from pg_catalog.pg_class as relations
+        inner join pg_catalog.pg_namespace as schemas on relations.relnamespace = schemas.oid
+        where schemas.nspname || '.' || relations.relname = replace("table", '"', '')
+    ) as still_there
 from {{ source('platform', 'tables') }}
