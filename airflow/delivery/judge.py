@@ -26,6 +26,17 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+PROJECT = "dbt_project.yml"
+DBT_CODES = (0, 1, 2)  # done; something failed; the project or its settings cannot be read
+# What profiles.yml may ask the environment for (transform.build): in the gate nothing is behind it.
+MODELS = (
+    "MODELS_HOST",
+    "MODELS_PORT",
+    "MODELS_USER",
+    "MODELS_DATABASE",
+    "MODELS_SCHEMA",
+    "DBT_ENV_SECRET_MODELS_PASSWORD",
+)
 SOUND, REFUSED, UNKNOWN = 0, 1, 4
 """Exit codes. 4 is not Python's own 1, so a crash of ours is never a verdict."""
 
@@ -67,8 +78,12 @@ def judge(settings: JudgeSettings, environ: Mapping[str, str], *, same_user: boo
     )
     log.info("judging", commit=found.commit)
     findings, unclear = _pipelines(settings, sandbox, tree)
-    more, also_unclear = _dags(settings, sandbox, tree, environ)
-    return _tell(settings, found.commit, findings + more, unclear + also_unclear)
+    for more, also_unclear in (
+        _models(settings, sandbox, tree),
+        _dags(settings, sandbox, tree, environ),
+    ):
+        findings, unclear = findings + more, unclear + also_unclear
+    return _tell(settings, found.commit, findings, unclear)
 
 
 def _pipelines(
@@ -90,6 +105,33 @@ def _pipelines(
     if ended.code == REFUSED:
         return [Finding.of("pipelines", "the pipeline files do not pass", said)], []
     log.info("pipeline files are sound", files=len(files))
+    return [], []
+
+
+def _models(
+    settings: JudgeSettings, sandbox: Sandbox, tree: Path
+) -> tuple[list[Finding], list[Finding]]:
+    """Have dbt read its project, if there is one, without a database; (against the push, unclear).
+
+    What only PostgreSQL can say of a model is said when it is built, beside what readers see.
+    """
+    if not (tree / PROJECT).is_file():
+        return [], []
+    with sandbox.scratch() as scratch:
+        ended = sandbox.run(
+            [str(settings.dbt), "--no-use-colors", "--quiet", "parse", "--no-partial-parse",
+             "--project-dir", str(tree), "--profiles-dir", str(tree)],
+            folder=scratch,
+            environ=_environment(scratch)
+            | {name: "1" for name in MODELS}  # numbers where numbers are wanted
+            | {"DBT_TARGET_PATH": str(scratch / "target"), "DBT_LOG_PATH": str(scratch / "logs")},
+        )  # fmt: skip
+    said = _relative(ended.stdout + ended.stderr, tree)
+    if ended.cut or ended.code not in DBT_CODES:
+        return [], [_unclear(PROJECT, ended, said)]
+    if ended.code:
+        return [Finding.of(PROJECT, "dbt cannot read the project", said)], []
+    log.info("the dbt project can be read")
     return [], []
 
 

@@ -172,6 +172,11 @@ class JudgeSettings(AllocSettings, RunSettings):
         alias="DELIVERY_PYTHON",
         description="interpreter of the children (default: this one)",
     )
+    dbt: AbsolutePath = Field(
+        default=Path("/opt/dbt/bin/dbt"),
+        alias="HARMATTAN_DBT",
+        description="dbt, in an environment of its own",
+    )
 
 
 class PublishSettings(VolumeSettings, AllocSettings, RunSettings):

@@ -81,10 +81,13 @@ def models_dag(
         tags={"models"},
         default_args={"owner": owner},
     ) as dag:
-        # A database that was away is back after a minute; a test that fails is not tried again.
+        # A database that was away is back after a minute or two, and of a warehouse that is filled
+        # for the first time the other pipelines publish by then. A test that fails is not tried
+        # again.
         @task(
-            retries=2,
-            retry_delay=timedelta(seconds=60),
+            retries=4,
+            retry_delay=timedelta(seconds=15),
+            retry_exponential_backoff=2.0,
             execution_timeout=_TIMEOUT,
             show_return_value_in_logs=False,
         )

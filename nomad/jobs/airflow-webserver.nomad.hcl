@@ -240,6 +240,7 @@ job "airflow-webserver" {
         AIRFLOW__API_AUTH__JWT_SECRET_CMD       = "cat /secrets/jwt_secret"
         AIRFLOW__API__SECRET_KEY_CMD            = "cat /secrets/api_secret_key"
         AIRFLOW__API__BASE_URL                  = var.airflow_url
+        AIRFLOW__CORE__PLUGINS_FOLDER           = "/opt/harmattan/plugins" # pages, so nobody else's
       }
 
       config {

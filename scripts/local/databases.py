@@ -45,6 +45,8 @@ ANALYSE = """
 GRANT TEMPORARY ON DATABASE {database} TO {role};
 GRANT warehouse_readers TO {role};
 CREATE SCHEMA IF NOT EXISTS marts AUTHORIZATION {role};
+-- Models are built and tested here, before a mart is moved to where readers look.
+CREATE SCHEMA IF NOT EXISTS marts_build AUTHORIZATION {role};
 -- The loads make the analysts' views again on what they publish, as the analysts: nobody else may.
 ALTER ROLE warehouse_loader NOINHERIT;
 GRANT {role} TO warehouse_loader;

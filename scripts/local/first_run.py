@@ -41,13 +41,16 @@ console = screen(stderr=True)
 
 ENDED = {"success", "failed"}
 TEMPLATE = ROOT / "airflow/analysts-template"
+AFTERWARDS = ("models", "school_report")  # what works on what the pipelines published
 
 
 def main_job(platform: Access) -> None:
     """Deliver, ingest, back up and drill, whatever of it has not been done."""
     with Checkout() as checkout:
         push_template(platform, checkout)
-    run_dags(platform)
+        # An older repository of theirs may not have all that the template has by now.
+        afterwards = [each for each in AFTERWARDS if (checkout.tree / f"dags/{each}.py").exists()]
+    run_dags(platform, afterwards)
     keep_backups(platform)
     back_up(platform)
     hold_drill(platform)
@@ -143,16 +146,18 @@ def live(platform: Access) -> str:
     return status.live(platform, "analysts")[0]
 
 
-def run_dags(platform: Access) -> None:
+def run_dags(platform: Access, afterwards: Sequence[str] = AFTERWARDS) -> None:
     """Wait for the template's DAGs and run each that never succeeded, pipelines first."""
     pipelines = [f"ingest_{file.stem}" for file in sorted((TEMPLATE / "pipelines").glob("*.yaml"))]
-    wanted = [*pipelines, "school_report"]
+    wanted = [*pipelines, *afterwards]
     missing = [dag_id for dag_id in wanted if not is_parsed(platform, dag_id)]
     if missing:
         with step(f"wait until Airflow has parsed {', '.join(missing)}"):
             wait_until(lambda: all(is_parsed(platform, each) for each in missing), "them", 240)
     run(platform, [dag_id for dag_id in pipelines if not _succeeded(platform, dag_id)])
-    run(platform, [dag_id for dag_id in ("school_report",) if not _succeeded(platform, dag_id)])
+    # What a pipeline has published may have started one of these already.
+    wait_until(lambda: not any(_is_at_work(platform, each) for each in afterwards), "them", 600)
+    run(platform, [dag_id for dag_id in afterwards if not _succeeded(platform, dag_id)])
 
 
 def is_parsed(platform: Access, dag_id: str) -> bool:
@@ -164,6 +169,11 @@ def is_parsed(platform: Access, dag_id: str) -> bool:
             return False
         raise
     return not found["is_stale"]
+
+
+def _is_at_work(platform: Access, dag_id: str) -> bool:
+    at_work = {"state": ["queued", "running"], "limit": 1}
+    return bool(platform.airflow(f"dags/{dag_id}/dagRuns", params=at_work)["total_entries"])
 
 
 def _succeeded(platform: Access, dag_id: str) -> bool:

@@ -50,9 +50,12 @@ IMAGES = (
         "airflow/Dockerfile",
         (
             "requirements/airflow.txt",
+            "requirements/dbt.txt",
             "airflow/config",
             "airflow/harmattan",
+            "airflow/plugins",
             "ingest",
+            "transform",
             "frame",
             "airflow/delivery",
         ),

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from scripts.environments import packages
+from tests.transform.conftest import FILES
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -183,6 +186,45 @@ def test_every_bad_file_is_named_with_its_reason_and_nothing_of_it_lives_on(
     assert "\x1b" not in done.stderr
     assert "\u202e" not in done.stderr
     assert not (place / "incoming" / ALLOC / "tree" / "dags" / "x.py").exists()
+
+
+@pytest.fixture
+def dbt(place: Path, stranger_python: Path) -> str:
+    """Return a dbt that the strangers' user may run."""
+    program = place / "dbt"
+    start = f"import sys; sys.path.insert(0, {str(packages('dbt'))!r}); import dbt.cli.main as dbt"
+    program.write_text(f'#!/bin/sh\nexec {stranger_python} -IBc "{start}; dbt.cli()" "$@"\n')
+    program.chmod(0o755)
+    return str(program)
+
+
+def test_a_dbt_project_that_can_be_read_is_sound(stage: Any, place: Path, dbt: str) -> None:
+    done = stage({**FILES, "dags/one.py": BARE.format(id="one")}, HARMATTAN_DBT=dbt)
+    assert done.returncode == 0, done.stderr
+    assert "the dbt project can be read" in done.stderr
+    assert findings(place) == []
+    assert not (place / "incoming" / ALLOC / "tree" / "target").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "reason"),
+    [
+        ("models/alone.sql", "select {{ ref('nothing') }}", "depends on a node named 'nothing'"),
+        ("models/marts.yml", "models: [", "marts.yml"),
+        ("models/alone.sql", "select '{{ env_var('S3CRET') }}'", "S3CRET"),
+    ],
+)
+def test_a_dbt_project_that_cannot_be_read_is_refused_with_dbts_words(
+    stage: Any, place: Path, dbt: str, file: str, text: str, reason: str
+) -> None:
+    done = stage({**FILES, file: text, "dags/one.py": BARE.format(id="one")}, HARMATTAN_DBT=dbt)
+    found = findings(place)
+    assert done.returncode == 1, done.stderr
+    (finding,) = found
+    assert finding["file"] == "dbt_project.yml"
+    assert finding["message"] == "dbt cannot read the project"
+    assert reason in "\n".join(finding["trace"])
+    assert "seen" not in "\n".join(finding["trace"])
 
 
 def test_a_sound_tree_is_sound_and_shared_modules_import(stage: Any, place: Path) -> None:
