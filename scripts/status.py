@@ -1,5 +1,5 @@
 #!.venv/bin/python
-"""Show how everything is: jobs, Airflow, pipelines, the DAG gate, backups, the last drill."""
+"""Show how everything is: jobs, Airflow, DAGs, marts, the DAG gate, backups, the last drill."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import subprocess
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from scripts.access import Access
 
 MIGRATION = "airflow-migrate"
+MODELS = "models"  # the DAG of the template
+PUBLISHED = timedelta(hours=26)  # as young as marts are: they are built every morning
 B2_SECONDS = 10  # for one table
 PAGE = 100  # DAGs an answer of Airflow's API; it gives no more
 MARKS = {True: "[green]✓[/]", False: "[red]✗[/]"}
@@ -73,6 +75,7 @@ def gather(platform: Access) -> Status:
         "jobs": jobs,
         "airflow": airflow,
         "pipelines": pipelines,
+        "marts": marts,
         "delivery": delivery,
         "backups": backups,
         "drill": drill,
@@ -142,6 +145,26 @@ def pipelines(platform: Access) -> list[Row]:
         rows.append(Row(dag_id, state, state in {"success", "running", "queued"}, details))
     errors = platform.airflow("importErrors", params={"limit": 100})["import_errors"]
     return rows + [Row(error["filename"], "does not import", well=False) for error in errors]
+
+
+def marts(platform: Access) -> list[Row]:
+    """Return how old what the dashboards show is: when the models last ran well.
+
+    Failed models keep the marts that were there, so the newest run that ended well counts.
+    """
+    path = f"dags/{MODELS}/dagRuns"
+    newest = {"state": "success", "limit": 1, "order_by": "-end_date"}
+    try:
+        runs = platform.airflow(path, params=newest)["dag_runs"]
+    except requests.HTTPError as error:
+        if error.response.status_code != requests.codes.not_found:
+            raise
+        return [Row(MODELS, "the analysts have none", well=True)]
+    if not runs:
+        return [Row(MODELS, "never published", well=False)]
+    age = (datetime.now(UTC) - datetime.fromisoformat(runs[0]["end_date"])).total_seconds()
+    well = age < PUBLISHED.total_seconds()
+    return [Row(MODELS, f"published {human_age(age)} ago", well, {"age_seconds": age})]
 
 
 def _dags(platform: Access) -> Iterator[dict[str, Any]]:

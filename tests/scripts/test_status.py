@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.http_server import HttpServer
 
-SECTIONS = ["vault", "jobs", "airflow", "pipelines", "delivery", "backups", "drill"]
+SECTIONS = ["vault", "jobs", "airflow", "pipelines", "marts", "delivery", "backups", "drill"]
 
 
 def nowhere(tmp_path: Path) -> Access:
@@ -56,7 +57,7 @@ def airflow() -> Iterator[HttpServer]:
 @pytest.mark.parametrize(
     "body", [b"{}", b"[]", b"null", b'"x"', b"<html>", b"", b'{"scheduler": 1}']
 )
-@pytest.mark.parametrize("part", [status.airflow, status.pipelines])
+@pytest.mark.parametrize("part", [status.airflow, status.pipelines, status.marts])
 def test_an_answer_that_makes_no_sense_is_a_row_and_no_exception(
     airflow: HttpServer, part: Callable[[Access], list[Row]], body: bytes, tmp_path: Path
 ) -> None:
@@ -96,6 +97,28 @@ def test_airflows_health_is_read_from_the_answers_body(airflow: HttpServer, tmp_
         Row("triggerer", "None", well=False),
     ]
     assert airflow.requests[-1].path == "/api/v2/monitor/health"
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "well"),
+    [
+        (Answer(404), "the analysts have none", True),
+        (Answer(body={"dag_runs": []}), "never published", False),
+        (3, "published 3 h ago", True),
+        (27, "published 27 h ago", False),
+    ],
+)
+def test_marts_are_as_old_as_the_newest_run_that_published_them(
+    airflow: HttpServer, tmp_path: Path, answer: Answer | int, state: str, well: object
+) -> None:
+    if isinstance(answer, int):
+        ended = datetime.now(UTC) - timedelta(hours=answer)
+        answer = Answer(body={"dag_runs": [{"end_date": ended.isoformat()}]})
+    airflow.answer(answer)
+    platform = Access({**nowhere(tmp_path).values, "AIRFLOW_URL": airflow.url})
+    (row,) = status.marts(platform)
+    assert (row.name, row.state, row.well) == ("models", state, well)
+    assert "state=success" in airflow.requests[-1].path
 
 
 ERRORS = [
