@@ -2,148 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import secrets
-import subprocess
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
-from psycopg import sql
-
-from ingest import contract, run
-from ingest.connections import Entry
-from ingest.job import Job
-from scripts import environments
-from standins.school.load import DATABASES, load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.conftest import PostgresServer
+    from tests.airflow.analysts_template.conftest import Models
 
 pytestmark = pytest.mark.programs
-
-TEMPLATE = Path(__file__).parents[3] / "airflow" / "analysts-template"
-MARTS = sorted(path.stem for path in (TEMPLATE / "models/marts").glob("*/*.sql"))
-SCHEMA = "marts_build"
-SCALE, SEED = 0.02, 7
-RIGHTS = """
-    CREATE SCHEMA {schema} AUTHORIZATION {role};
-    GRANT USAGE ON SCHEMA raw_records, raw_hr, raw_service_desk, ops TO {role};
-    GRANT SELECT ON ALL TABLES IN SCHEMA raw_records, raw_hr, raw_service_desk, ops TO {role};
-"""
-
-# One department of two people who were paid in October, one of five, and one of all others.
-DEPARTMENTS = """
-    UPDATE employees SET department_id = 3;
-    WITH paid AS (SELECT employee_id, row_number() OVER (ORDER BY employee_id) AS place
-                  FROM payroll WHERE month = '2026-10-01')
-    UPDATE employees SET department_id = CASE WHEN place <= 2 THEN 1 ELSE 2 END
-    FROM paid WHERE id = employee_id AND place <= 7;
-"""
-
-
-@dataclass
-class Models:
-    """A warehouse with the school in it, and the role that builds there and has no other right."""
-
-    server: PostgresServer
-    warehouse: str  # URIs of the superuser
-    sources: dict[str, str]
-    role: str
-    password: str
-    home: Path
-    said: str = ""  # by the build of the fixture
-
-    @property
-    def name(self) -> str:
-        return self.warehouse.rpartition("/")[2]
-
-    def dbt(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run dbt with nothing else in its environment."""
-        return subprocess.run(
-            [environments.ensure("dbt") / "bin/dbt", "--no-use-colors", *words],
-            cwd=TEMPLATE,
-            env={
-                "PATH": "/usr/bin:/bin",
-                "HOME": str(self.home),
-                "DBT_TARGET_PATH": str(self.home / "target"),
-                "DBT_LOG_PATH": str(self.home / "logs"),
-                "MODELS_HOST": "127.0.0.1",
-                "MODELS_PORT": str(self.server.port),
-                "MODELS_USER": self.role,
-                "DBT_ENV_SECRET_MODELS_PASSWORD": self.password,
-                "MODELS_DATABASE": self.name,
-            },
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-    def rows(self, query: str, source: str = "") -> list[tuple[Any, ...]]:
-        """Return what ``query`` finds in the warehouse or in a source."""
-        with psycopg.connect(self.sources[source] if source else self.warehouse) as connection:
-            connection.execute("SET TimeZone TO 'UTC'")
-            connection.execute(f"SET search_path TO {'public' if source else SCHEMA}")
-            return connection.execute(query.encode()).fetchall()
-
-    @contextmanager
-    def another(self, statements: str, *, empty: bool = False) -> Iterator[None]:
-        """Put a changed copy of the warehouse, or an empty one, into its place for a while.
-
-        dbt reads the whole project again whenever the database has another name.
-        """
-        here, aside = sql.Identifier(self.name), sql.Identifier(f"{self.name}_aside")
-        with psycopg.connect(self.server.uri(), autocommit=True) as connection:
-            connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(here, aside))
-            template = sql.Identifier("template0") if empty else aside
-            connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(here, template))
-            with psycopg.connect(self.warehouse) as copy:
-                copy.execute(statements.encode())
-            yield
-            connection.execute(sql.SQL("DROP DATABASE {}").format(here))
-            connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(aside, here))
-
-
-@pytest.fixture(scope="module")
-def models(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Models:
-    warehouse = postgres.create_database()
-    sources = {name: postgres.create_database() for name in DATABASES}
-    for name, uri in sources.items():
-        with psycopg.connect(uri) as connection:
-            load(connection, name, SCALE, SEED)
-            if name == "hr":
-                connection.execute(DEPARTMENTS)
-        pipeline = contract.read(TEMPLATE / f"pipelines/{name}.yaml")
-
-        def resolve(which: str, uri: str = uri) -> Entry:
-            return Entry(which, "postgresql", warehouse if which == "warehouse" else uri)
-
-        run.run(Job(pipeline, name, "test", resolve))
-    role, password = f"models_{secrets.token_hex(4)}", secrets.token_urlsafe(12)
-    with psycopg.connect(warehouse) as connection:
-        names = {"role": sql.Identifier(role), "schema": sql.Identifier(SCHEMA)}
-        create = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}")
-        connection.execute(create.format(names["role"], sql.Literal(password)))
-        connection.execute(sql.SQL(RIGHTS).format(**names))  # type: ignore[arg-type]
-    home = tmp_path_factory.mktemp("dbt")
-    built = Models(postgres, warehouse, sources, role, password, home)
-    done = built.dbt("build")
-    assert done.returncode == 0, done.stdout + done.stderr
-    built.said = done.stdout
-    return built
-
-
-def nodes(models: Models) -> dict[str, dict[str, Any]]:
-    """Return what dbt knows of each mart, by its name."""
-    manifest = json.loads((models.home / "target/manifest.json").read_text())
-    found = {node["name"]: node for node in manifest["nodes"].values()}
-    return {name: found[name] for name in MARTS}
 
 
 def test_the_build_passes_without_a_warning_and_leaves_the_marts_alone(models: Models) -> None:
@@ -152,13 +18,14 @@ def test_the_build_passes_without_a_warning_and_leaves_the_marts_alone(models: M
         "SELECT relname::text FROM pg_class WHERE relnamespace = 'marts_build'::regnamespace"
         " AND relkind IN ('r', 'v', 'm') ORDER BY 1"
     )
-    assert [name for (name,) in tables] == MARTS
+    assert [name for (name,) in tables] == sorted(models.nodes)
 
 
 FIRST_ANSWERS = """
     SELECT count(DISTINCT t.id) FROM tickets t JOIN comments c ON c.ticket_id = t.id
     WHERE NOT c.internal AND c.author <> ''
-      AND upper(btrim(c.author, E' \\t')) <> upper(btrim(t.requester, E' \\t')) AND c.created_at >= t.opened_at
+      AND upper(btrim(c.author, E' \\t')) <> upper(btrim(t.requester, E' \\t'))
+      AND c.created_at >= t.opened_at
 """
 FIGURES = [
     ("SELECT academic_year, sum(students) FROM enrolment GROUP BY 1 ORDER BY 1", "records",
@@ -231,8 +98,10 @@ def test_a_figure_is_what_plain_sql_finds_in_the_source(
     assert shown == models.rows(query, source)
 
 
-def test_every_mart_has_a_figure_that_is_held_against_its_source() -> None:
-    assert [mart for mart in MARTS if not any(f"FROM {mart}" in text for text, *_ in FIGURES)] == []
+def test_every_mart_has_a_figure_that_is_held_against_its_source(models: Models) -> None:
+    assert [
+        mart for mart in models.nodes if not any(f"FROM {mart}" in text for text, *_ in FIGURES)
+    ] == []
 
 
 def test_every_mart_and_each_of_its_columns_is_described_also_in_the_warehouse(
@@ -251,7 +120,7 @@ def test_every_mart_and_each_of_its_columns_is_described_also_in_the_warehouse(
     assert commented == columns
     described = [
         (name, column["name"])
-        for name, node in nodes(models).items()
+        for name, node in models.nodes.items()
         for column in node["columns"].values()
         if len(column["description"]) > 10 and len(node["description"]) > 40
     ]
@@ -274,7 +143,7 @@ PERSONAL = {
 def test_no_column_of_a_mart_is_called_like_one_that_is_personal(models: Models) -> None:
     personal = {name for names in PERSONAL.values() for name in names}
     personal |= {"id", "name", "student_id", "employee_id", "ticket_id", "asset_id", "manager_id"}
-    for name, node in nodes(models).items():
+    for name, node in models.nodes.items():
         assert not personal & node["columns"].keys(), name
 
 
@@ -289,7 +158,7 @@ def test_no_value_of_a_mart_is_that_of_a_person(models: Models) -> None:
             found = models.rows(f'SELECT DISTINCT trim("{column}"::text) FROM "{table}"', source)
             personal |= {value.casefold() for (value,) in found if value}
     assert len(personal) > 200
-    for name, node in nodes(models).items():
+    for name, node in models.nodes.items():
         texts = [c["name"] for c in node["columns"].values() if c["data_type"] == "text"]
         for column in texts:
             values = models.rows(f'SELECT DISTINCT "{column}" FROM "{name}"')
@@ -322,7 +191,7 @@ def test_broken_rows_fail_their_tests_and_reach_no_mart(models: Models) -> None:
         "source_relationships_service_desk_tickets_priority__priority__source_service_desk_service_targets_",
     }, built.stdout
     for mart in DAMAGED:
-        assert f"SKIP relation {SCHEMA}.{mart}" in built.stdout
+        assert f"SKIP relation marts_build.{mart}" in built.stdout
     assert after == before
     assert fresh.returncode == 1
     stale = [line for line in fresh.stdout.splitlines() if "ERROR STALE" in line]
@@ -341,9 +210,9 @@ def test_the_pay_of_a_small_department_cannot_be_worked_out(models: Models) -> N
 
 
 def test_a_warehouse_without_loads_ends_with_what_is_missing(models: Models) -> None:
-    with models.another(f"CREATE SCHEMA {SCHEMA}", empty=True):
+    with models.another("CREATE SCHEMA marts_build", empty=True):
         built = models.dbt("build")
-        tables = models.rows(f"SELECT FROM pg_tables WHERE schemaname = '{SCHEMA}'")
+        tables = models.rows("SELECT FROM pg_tables WHERE schemaname = 'marts_build'")
     assert built.returncode != 0
     assert "ops.checks, ops.runs, ops.tables, raw_hr.departments" in built.stdout
     assert "HINT: Run the DAGs ingest_records" in built.stdout
