@@ -74,6 +74,9 @@ IMAGES = (
         ),
     ),
     Image("redis", "nomad/images/redis/Dockerfile", ()),
+    Image(
+        "superset", "dashboards/Dockerfile", ("requirements/superset.txt", "dashboards", "frame")
+    ),
 )
 
 
