@@ -21,7 +21,9 @@ class Settings(Plain):
     PREFIX: ClassVar[str] = "DASHBOARDS_"
 
     metadata_uri_file: Path = Field(description="A file with the URI of Superset's own database")
-    secret_key_file: Path = Field(description="A file with the key that signs and encrypts")
+    secret_key_file: Path | None = Field(
+        default=None, description="A file with the key that signs and encrypts"
+    )
     warehouse_uri_file: Path | None = Field(
         default=None, description="A file with the URI of the warehouse, as its reader"
     )
@@ -75,7 +77,9 @@ def _with_driver(uri: str) -> str:
     return _DRIVER + uri.partition(":")[2] if uri.startswith("postgres") else uri
 
 
-def _read(path: Path, variable: str) -> str:
+def _read(path: Path | None, variable: str) -> str:
+    if path is None:
+        raise WrongUse(f"{variable} is not set", "Name the file in the job's env block.")
     try:
         text = path.read_text().strip()
     except OSError as error:
@@ -89,8 +93,6 @@ def _read(path: Path, variable: str) -> str:
 
 
 def _read_object(path: Path | None, variable: str, fields: tuple[str, ...]) -> dict[str, str]:
-    if path is None:
-        raise WrongUse(f"{variable} is not set", "Name the file in the job's env block.")
     try:
         read = json.loads(_read(path, variable))
         return {field: str(read[field]) for field in fields}
