@@ -57,7 +57,7 @@ def migrate() -> None:
 @app.command()
 def wait() -> None:
     """Wait until the database is migrated to this version, at most 15 minutes."""
-    migration.wait(_settings())
+    migration.wait(_settings(), migration.image_version())
 
 
 @app.command()
@@ -129,7 +129,7 @@ def deliver(overwrite: Overwrite = None) -> None:
     settings = _settings()
     if not settings.mirror:
         raise WrongUse("DASHBOARDS_MIRROR is not set", "Set it in the job's env block.")
-    migration.wait(settings)
+    migration.wait(settings, migration.image_version())
     commit = mirror.live(settings.mirror)
     with record.opened(settings.read_metadata_uri(), patience=60) as known:
         if known.get(LIVE) == commit and not overwrite:
