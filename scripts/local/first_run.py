@@ -51,6 +51,7 @@ def main_job(platform: Access) -> None:
         # An older repository of theirs may not have all that the template has by now.
         afterwards = [each for each in AFTERWARDS if (checkout.tree / f"dags/{each}.py").exists()]
     run_dags(platform, afterwards)
+    deliver_dashboards(platform)
     keep_backups(platform)
     back_up(platform)
     hold_drill(platform)
@@ -206,6 +207,15 @@ def run(platform: Access, dag_ids: Sequence[str], *, timeout: float = 900) -> No
                 )
 
 
+def deliver_dashboards(platform: Access) -> None:
+    """Bring the analysts' dashboards into Superset, unless that was done and well."""
+    job_id = "superset-dashboards"
+    if any(launches.children(platform, job_id)) and health(platform.nomad, job_id).well:
+        return
+    with step("bring the dashboards into Superset"):
+        launches.finish(platform, launches.force(platform, job_id), timeout=300)
+
+
 def keep_backups(platform: Access) -> None:
     """Put the bucket's lifecycle rules in place, which is done with a key of the whole account."""
     with TemporaryDirectory() as folder:
@@ -255,6 +265,7 @@ def summary(platform: Access) -> bool:
     shown = table("where", "address", "user", "secret")
     for row in (
         ("Airflow", values["AIRFLOW_URL"], "admin", "airflow-admin"),
+        ("Superset", str(read_variables(VARIABLES)["superset_url"]), "admin", "superset-admin"),
         ("Nomad", values["NOMAD_ADDR"], "", "nomad-platform"),
         ("Vault", values["VAULT_ADDR"], "", "vault"),
         ("PostgreSQL", f"{ADDRESS}:{PORTS['PostgreSQL'][0]}", "postgres", "postgres"),
