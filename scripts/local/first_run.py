@@ -265,7 +265,7 @@ def summary(platform: Access) -> bool:
     shown = table("where", "address", "user", "secret")
     for row in (
         ("Airflow", values["AIRFLOW_URL"], "admin", "airflow-admin"),
-        ("Superset", str(read_variables(VARIABLES)["superset_url"]), "admin", "superset-admin"),
+        ("Superset", f"http://{ADDRESS}:{PORTS['Superset'][0]}", "admin", "superset-admin"),
         ("Nomad", values["NOMAD_ADDR"], "", "nomad-platform"),
         ("Vault", values["VAULT_ADDR"], "", "vault"),
         ("PostgreSQL", f"{ADDRESS}:{PORTS['PostgreSQL'][0]}", "postgres", "postgres"),
