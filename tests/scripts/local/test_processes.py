@@ -72,8 +72,8 @@ def test_a_second_start_starts_nothing() -> None:
     assert processes.find("one") == first
 
 
-def test_one_that_runs_by_other_words_or_with_older_files_is_started_again(home: Path) -> None:
-    settings = home / "settings"
+def test_one_that_runs_by_other_words_or_with_older_files_is_started_again(tmp_path: Path) -> None:
+    settings = tmp_path / "settings"
     settings.write_text("a = 1")
     processes.start("one", ["sleep", "60"], files=[settings])
     for words, text in (("60", "a = 2"), ("61", "a = 2")):
