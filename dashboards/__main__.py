@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dashboards.layout import Asset
 
 CONFLICT = 3  # the exit code
+PATIENCE = 10  # seconds for a database that lets nobody in: the next round tries again
 LIVE = "live"  # the record of the commit that was delivered last
 
 app = Application(
@@ -85,7 +86,7 @@ def import_(folder: Root, overwrite: Overwrite = None) -> None:
     """
     settings = _settings()
     assets = importing.sound(files.read_folder(folder))
-    with record.opened(settings.read_metadata_uri(), patience=60) as known:
+    with record.opened(settings.read_metadata_uri(), patience=PATIENCE) as known:
         _bring_in(assets, known, overwrite or ())
 
 
@@ -131,7 +132,7 @@ def deliver(overwrite: Overwrite = None) -> None:
         raise WrongUse("DASHBOARDS_MIRROR is not set", "Set it in the job's env block.")
     migration.wait(settings, migration.image_version())
     commit = mirror.live(settings.mirror)
-    with record.opened(settings.read_metadata_uri(), patience=60) as known:
+    with record.opened(settings.read_metadata_uri(), patience=PATIENCE) as known:
         if known.get(LIVE) == commit and not overwrite:
             out.print(f"{commit[:12]} is delivered already")
             return

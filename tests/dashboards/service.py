@@ -203,8 +203,9 @@ def _add_people(service: Service) -> None:
     """Give each role an account, by copying the administrator's; they have the same password."""
     for role, user in PEOPLE.items():
         service.query(
-            "INSERT INTO ab_user (id, first_name, last_name, username, password, active, email)"
-            " SELECT nextval('ab_user_id_seq'), %s, %s, %s, password, true, %s"
+            "INSERT INTO ab_user (id, first_name, last_name, username, email, password, active,"
+            " created_on, changed_on)"
+            " SELECT nextval('ab_user_id_seq'), %s, %s, %s, %s, password, true, now(), now()"
             " FROM ab_user WHERE username = %s",
             user, user, user, f"{user}@localhost", ADMINISTRATOR,
         )  # fmt: skip
