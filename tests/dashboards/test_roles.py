@@ -147,7 +147,7 @@ REFUSED_SQL = {
     "another role": ("SET ROLE postgres", "is not a query"),
     "the time limit beside a query": ("SELECT 1; SET statement_timeout = 0", "SET is"),
     "a file": ("SELECT pg_read_file('/etc/passwd')", "pg_read_file"),
-    "a program": ("COPY (SELECT 1) TO PROGRAM 'true'", "syntax"),
+    "a program": ("COPY (SELECT 1) TO PROGRAM 'true'", "COPY is"),
     "a pause": ("SELECT pg_sleep(1)", "pg_sleep"),
     "another table by XML": ("SELECT query_to_xml('select 1', true, true, '')", "query_to_xml"),
 }  # fmt: skip
