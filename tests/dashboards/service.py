@@ -218,14 +218,14 @@ def _add_people(service: Service) -> None:
 
 
 @contextmanager
-def started(service: Service) -> Iterator[subprocess.Popen[bytes]]:
+def started(service: Service, **changes: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run gunicorn as the image does, but for the address."""
     with (service.home / "log").open("ab") as log:
         process = subprocess.Popen(
             [ensure("superset") / "bin/gunicorn",
              "--config", ROOT / "dashboards/gunicorn_config.py",
              "--bind", f"127.0.0.1:{service.port}", "superset.app:create_app()"],
-            env=service.environment(), cwd=service.home, stdin=subprocess.DEVNULL,
+            env=service.environment(**changes), cwd=service.home, stdin=subprocess.DEVNULL,
             stdout=log, stderr=log,
         )  # fmt: skip
     try:
