@@ -51,13 +51,19 @@ def _settings() -> Settings:
 
 @app.command()
 def migrate() -> None:
-    """Bring Superset's database to this version, and its roles and connection to ours."""
+    """Bring Superset's database to this version.
+
+    Its roles, its administrator and its connection to the warehouse as well.
+    """
     migration.migrate(_settings())
 
 
 @app.command()
 def wait() -> None:
-    """Wait until the database is migrated to this version, at most 15 minutes."""
+    """Wait until the database is at this version.
+
+    15 minutes at most.
+    """
     migration.wait(_settings(), migration.image_version())
 
 
@@ -126,7 +132,10 @@ def export(
 
 @app.command()
 def deliver(overwrite: Overwrite = None) -> None:
-    """Import the analysts' live commit from the DAG mirror, if it moved since the last time."""
+    """Import the analysts' live commit, if it moved.
+
+    It is read from the DAG mirror.
+    """
     settings = _settings()
     if not settings.mirror:
         raise WrongUse("DASHBOARDS_MIRROR is not set", "Set it in the job's env block.")
