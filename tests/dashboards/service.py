@@ -206,8 +206,9 @@ def _add_people(service: Service) -> None:
     """Give each role an account, by copying the administrator's; they have the same password."""
     for role, user in PEOPLE.items():
         service.query(
-            "INSERT INTO ab_user (id, first_name, last_name, username, password, active, email)"
-            " SELECT nextval('ab_user_id_seq'), %s, %s, %s, password, true, %s"
+            "INSERT INTO ab_user (id, first_name, last_name, username, email, password, active,"
+            " created_on, changed_on)"
+            " SELECT nextval('ab_user_id_seq'), %s, %s, %s, %s, password, true, now(), now()"
             " FROM ab_user WHERE username = %s",
             user, user, user, f"{user}@localhost", ADMINISTRATOR,
         )  # fmt: skip
@@ -220,14 +221,14 @@ def _add_people(service: Service) -> None:
 
 
 @contextmanager
-def started(service: Service) -> Iterator[subprocess.Popen[bytes]]:
+def started(service: Service, **changes: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run gunicorn as the image does, but for the address."""
     with (service.home / "log").open("ab") as log:
         process = subprocess.Popen(
             [ensure("superset") / "bin/gunicorn",
              "--config", ROOT / "dashboards/gunicorn_config.py",
              "--bind", f"127.0.0.1:{service.port}", "superset.app:create_app()"],
-            env=service.environment(), cwd=service.home, stdin=subprocess.DEVNULL,
+            env=service.environment(**changes), cwd=service.home, stdin=subprocess.DEVNULL,
             stdout=log, stderr=log,
         )  # fmt: skip
     try:
