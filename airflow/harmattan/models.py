@@ -97,6 +97,8 @@ def models_dag(
             try:
                 address = postgres(connections.resolve(connection))
                 done, recovered = _run(project, address, _artefacts(ti))
+                if get_current_context()["dag_run"].run_type != "asset_triggered":
+                    _document(project, address, _artefacts(ti))
             except Failure as error:
                 lasting = isinstance(error, UnsoundError) and not error.may_pass
                 if lasting or ti.try_number > (ti.max_tries or 0):
@@ -128,10 +130,6 @@ def _run(folder: Path, address: Address, artefacts: Path) -> tuple[list[str], bo
     with _warehouse(address) as connection:
         refused = publish(connection, sound)
         failed_before = journal.write(connection, found, refused)
-    try:
-        log.info("documentation: %s", build.document(project, database))
-    except BuildError as error:  # it never fails the data
-        log.warning("%s", error)
     faults = [str(error) for error in refused.values()]
     faults += dict.fromkeys(str(fault) for mart in found for fault in mart.faults)
     if faults:
@@ -144,6 +142,18 @@ def _run(folder: Path, address: Address, artefacts: Path) -> tuple[list[str], bo
             may_pass=bool(refused) or results.may_pass(run_results),
         )
     return sound, failed_before
+
+
+def _document(folder: Path, address: Address, artefacts: Path) -> None:
+    """Write the page of documentation, every morning and when somebody asks for a run.
+
+    It takes as long as the models themselves, and loads change nothing in it.
+    """
+    try:
+        project = build.Project(folder, _DBT, artefacts)
+        log.info("documentation: %s", build.document(project, build.Database(address.parameters)))
+    except BuildError as error:  # it never fails the data
+        log.warning("%s", error)
 
 
 @contextmanager

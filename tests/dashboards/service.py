@@ -55,7 +55,8 @@ def make_warehouse(server: PostgresServer, name: str, bi: str, analyst: str) -> 
     with psycopg.connect(server.uri(name)) as connection:
         connection.execute(
             sql.SQL(
-                "CREATE SCHEMA marts AUTHORIZATION {0}; CREATE SCHEMA marts_build AUTHORIZATION {0};"
+                "CREATE SCHEMA marts AUTHORIZATION {0};"
+                "CREATE SCHEMA marts_build AUTHORIZATION {0};"
                 "GRANT {0} TO CURRENT_USER"
             ).format(sql.Identifier(analyst))
         )

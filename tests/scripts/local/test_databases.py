@@ -1,4 +1,4 @@
-"""The local server's databases and roles: who may do what there, and which data it is filled with."""
+"""The local server: who may do what in its databases, and which data they are filled with."""
 
 from __future__ import annotations
 
