@@ -80,6 +80,7 @@ def judge(settings: JudgeSettings, environ: Mapping[str, str], *, same_user: boo
     findings, unclear = _pipelines(settings, sandbox, tree)
     for more, also_unclear in (
         _models(settings, sandbox, tree),
+        _dashboards(settings, sandbox, tree),
         _dags(settings, sandbox, tree, environ),
     ):
         findings, unclear = findings + more, unclear + also_unclear
@@ -93,18 +94,34 @@ def _pipelines(
     files = sorted(str(path) for path in (tree / "pipelines").glob("*.yaml"))
     if not files:
         return [], []
+    return _checked(settings, sandbox, tree, "pipelines", ["ingest", "check", *files])
+
+
+def _dashboards(
+    settings: JudgeSettings, sandbox: Sandbox, tree: Path
+) -> tuple[list[Finding], list[Finding]]:
+    """Hold the dashboards' files against each other and the marts; (against the push, unclear)."""
+    if not (tree / "dashboards").is_dir():
+        return [], []
+    return _checked(settings, sandbox, tree, "dashboards", ["dashboards", "check", str(tree)])
+
+
+def _checked(
+    settings: JudgeSettings, sandbox: Sandbox, tree: Path, folder: str, words: list[str]
+) -> tuple[list[Finding], list[Finding]]:
+    """Run a check of the platform's own, a module and its words, over the files of ``folder``."""
     with sandbox.scratch() as scratch:
         ended = sandbox.run(
-            [str(settings.python), "-I", "-B", "-m", "ingest", "check", *files],
+            [str(settings.python), "-I", "-B", "-m", *words],
             folder=scratch,
             environ=_environment(scratch),
         )
     said = _relative(ended.stderr, tree)
     if ended.cut or ended.code not in (SOUND, REFUSED):
-        return [], [_unclear("pipelines", ended, said)]
+        return [], [_unclear(folder, ended, said)]
     if ended.code == REFUSED:
-        return [Finding.of("pipelines", "the pipeline files do not pass", said)], []
-    log.info("pipeline files are sound", files=len(files))
+        return [Finding.of(folder, f"the files of {folder} do not pass", said)], []
+    log.info("files are sound", folder=folder)
     return [], []
 
 

@@ -56,6 +56,7 @@ IMAGES = (
             "airflow/plugins",
             "ingest",
             "transform",
+            "dashboards",
             "frame",
             "airflow/delivery",
         ),

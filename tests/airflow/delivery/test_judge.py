@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from scripts.environments import packages
+from tests.dashboards.examples import CONTENTS, MODELS
 from tests.transform.conftest import FILES
 
 if TYPE_CHECKING:
@@ -242,16 +244,17 @@ def test_a_sound_tree_is_sound_and_shared_modules_import(stage: Any, place: Path
     assert findings(place) == []
 
 
-def test_the_template_that_analysts_start_from_is_sound(stage: Any, place: Path) -> None:
+def test_the_template_that_analysts_start_from_is_sound(stage: Any, place: Path, dbt: str) -> None:
     root = Path(__file__).parents[3] / "airflow" / "analysts-template"
     tracked = subprocess.run(
         ["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True
     )
     files = {name: (root / name).read_text() for name in tracked.stdout.split("\0") if name}
     config = str(root.parent / "config" / "airflow.cfg")
-    done = stage(files, DELIVERY_FILE_SECONDS="30", AIRFLOW_CONFIG=config)
+    done = stage(files, DELIVERY_FILE_SECONDS="30", AIRFLOW_CONFIG=config, HARMATTAN_DBT=dbt)
     assert done.returncode == 0, done.stderr
-    assert "pipeline files are sound" in done.stderr
+    for said in ("folder=pipelines", "the dbt project can be read", "folder=dashboards", "dags="):
+        assert said in done.stderr
     assert findings(place) == []
 
 
@@ -314,5 +317,18 @@ def test_pipeline_files_are_checked_by_the_engine(stage: Any, place: Path) -> No
     done = stage({"pipelines/hr.yaml": "this is: [not a pipeline\n"})
     assert done.returncode == 1, done.stderr
     (finding,) = findings(place)
-    assert finding["message"] == "the pipeline files do not pass"
+    assert finding["message"] == "the files of pipelines do not pass"
     assert any("pipelines/hr.yaml" in line for line in finding["trace"])
+
+
+def test_a_chart_whose_column_no_mart_has_is_refused(stage: Any, place: Path) -> None:
+    files = {name: yaml.safe_dump(content) for name, content in CONTENTS.items()}
+    done = stage({**files, "dags/one.py": BARE.format(id="one")})
+    assert (done.returncode, findings(place)) == (0, []), done.stderr
+    models = yaml.safe_load(files[MODELS])
+    models["models"][0]["columns"].pop()
+    done = stage({**files, MODELS: yaml.safe_dump(models)})
+    assert done.returncode == 1, done.stderr
+    (finding,) = findings(place)
+    assert finding["file"] == "dashboards"
+    assert any("students" in line for line in finding["trace"]), finding
