@@ -158,7 +158,8 @@ def test_the_build_passes_without_a_warning_and_leaves_the_marts_alone(models: M
 FIRST_ANSWERS = """
     SELECT count(DISTINCT t.id) FROM tickets t JOIN comments c ON c.ticket_id = t.id
     WHERE NOT c.internal AND c.author <> ''
-      AND upper(btrim(c.author, E' \\t')) <> upper(btrim(t.requester, E' \\t')) AND c.created_at >= t.opened_at
+      AND upper(btrim(c.author, E' \\t')) <> upper(btrim(t.requester, E' \\t'))
+      AND c.created_at >= t.opened_at
 """
 FIGURES = [
     ("SELECT academic_year, sum(students) FROM enrolment GROUP BY 1 ORDER BY 1", "records",
