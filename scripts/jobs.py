@@ -45,6 +45,9 @@ def platform() -> Iterator[Deployment]:
     for queue in ("ingest", "analysts"):
         yield job("airflow-worker", f"-{queue}", queue=queue)
     yield job("dag-sync")
+    yield job("superset-migrate")
+    yield job("superset")
+    yield job("superset-dashboards")
     registry = load_registry(REGISTRY)
     for entry in registry.entries:
         if entry.vault_path:

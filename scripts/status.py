@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from scripts.access import Access
 
-MIGRATION = "airflow-migrate"
+# A migration, and the service that starts after it.
+MIGRATIONS = {"airflow-migrate": "airflow-webserver", "superset-migrate": "superset"}
 MODELS = "models"  # the DAG of the template
 PUBLISHED = timedelta(hours=26)  # as young as marts are: they are built every morning
 B2_SECONDS = 10  # for one table
@@ -107,10 +108,10 @@ def jobs(platform: Access) -> list[Row]:
     """Return every job of the platform, and on one machine its stand-ins."""
     wanted = [*platform.stand_ins, *(each.id for each in platform_jobs())]
     states = {job_id: health(platform.nomad, job_id) for job_id in wanted}
-    migration = states[MIGRATION]
-    if migration.state == "absent" and states["airflow-webserver"].well:
-        # Nomad forgets a batch job some days after it ended. The web server started after it.
-        states[MIGRATION] = replace(migration, state="complete, collected", well=True)
+    for name, service in MIGRATIONS.items():
+        if states[name].state == "absent" and states[service].well:
+            # Nomad forgets a batch job some days after it ended. The service started after it.
+            states[name] = replace(states[name], state="complete, collected", well=True)
     return [
         Row(state.id, state.state, state.well, {"reason": state.reason} if state.reason else {})
         for state in states.values()

@@ -8,8 +8,12 @@ dag_mirror_url  = "git://172.17.0.1:15418"
 dag_mirror_port = 15418
 redis_address   = "172.17.0.1:16379"
 redis_port      = 16379
+superset_port   = 8088
 vault_url       = "http://172.17.0.1:8200"
 nomad_url       = "http://172.17.0.1:4646"
+
+# No proxy stands before it here, so its cookies must go through plain http.
+superset_plain_http = true
 
 # Two cores: few processes, and the start of a task is most of its work.
 worker_concurrency = 2

@@ -7,15 +7,19 @@ environment = "production"
 
 # Built from this repository, pushed to your registry and pinned by digest (docs/runbook.md), so that
 # what runs is what was tested. No registry has these zeros: put your own digests here.
-airflow_image = "registry.example.org/harmattan/airflow@sha256:0000000000000000000000000000000000000000000000000000000000000000"
-backup_image  = "registry.example.org/harmattan/backup@sha256:0000000000000000000000000000000000000000000000000000000000000000"
-redis_image   = "registry.example.org/harmattan/redis@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+airflow_image  = "registry.example.org/harmattan/airflow@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+backup_image   = "registry.example.org/harmattan/backup@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+redis_image    = "registry.example.org/harmattan/redis@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+superset_image = "registry.example.org/harmattan/superset@sha256:0000000000000000000000000000000000000000000000000000000000000000"
 
 # What people type and workers call, without a slash at its end: a proxy with TLS before the port
 # 8080 of the nodes that run airflow-webserver.
 airflow_url     = "https://airflow.example.org"
 webserver_count = 2
 scheduler_count = 2
+
+# Superset stands at this port of the node that runs it: the proxy with TLS is told of it as well.
+superset_port = 8088
 
 # The nodes that have the host volume airflow-logs: those that run workers and triggerers.
 log_server_count = 2

@@ -19,6 +19,7 @@ IMAGES = {
     "backup": "backup/Dockerfile",
     "local": "nomad/images/local/Dockerfile",
     "redis": "nomad/images/redis/Dockerfile",
+    "superset": "dashboards/Dockerfile",
 }
 _LOCKED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 # uv installs the lock, and is therefore in none.

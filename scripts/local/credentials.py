@@ -121,6 +121,12 @@ def platform() -> dict[str, dict[str, Any]]:
         "airflow/api": {"secret_key": kept("airflow-api", lambda: secrets.token_urlsafe(64))},
         "airflow/admin": {"username": "admin", "password": kept("airflow-admin")},
         "airflow/database/migrate": {"uri": _sqlalchemy(databases.owner("airflow"))},
+        "superset/secret-key": {"key": kept("superset-key", lambda: secrets.token_urlsafe(48))},
+        "superset/admin": {"username": "admin", "password": kept("superset-admin")},
+        # Nobody's identity provider on one machine: people have passwords of Superset's own.
+        "superset/oidc": {"issuer": "", "client_id": "", "client_secret": ""},
+        "superset/database/migrate": {"uri": databases.owner("superset").uri},
+        "superset/warehouse": {"uri": databases.role("bi").uri},
         "connections/ingest/warehouse": {"conn_uri": databases.role("warehouse_loader").uri},
         "connections/ingest/hash_key": {
             "conn_uri": f"generic://:{kept('ingest-hash-key', lambda: secrets.token_hex(32))}@hash"
@@ -138,6 +144,8 @@ def platform() -> dict[str, dict[str, Any]]:
     for job in databases.AIRFLOW_JOBS:
         role = databases.role(f"airflow_{job.replace('-', '_')}")
         values[f"airflow/database/{job}"] = {"uri": _sqlalchemy(role)}
+    for job in databases.SUPERSET_JOBS:
+        values[f"superset/database/{job}"] = {"uri": databases.role(f"superset_{job}").uri}
     for user in ("scheduler", "worker-ingest", "worker-analysts"):
         values[f"redis/{user}"] = {"password": kept(f"redis-{user}")}
     for source in databases.SOURCES:

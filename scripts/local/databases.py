@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 PORT = PORTS["PostgreSQL"][0]
 SOURCES = ("hr", "records", "service_desk")
-DATABASES = (*SOURCES, "airflow", "warehouse")
+DATABASES = (*SOURCES, "airflow", "superset", "warehouse")
+# Their own programs make the schema of these.
+MIGRATED = ("airflow", "superset")
+SUPERSET_JOBS = ("web", "dashboards")
 AIRFLOW_JOBS = ("webserver", "scheduler", "dag-processor", "triggerer")
 
 # A database's own objects belong to its owner; everyone else is given what is named here.
@@ -51,6 +54,21 @@ CREATE SCHEMA IF NOT EXISTS marts_build AUTHORIZATION {role};
 ALTER ROLE warehouse_loader NOINHERIT;
 GRANT {role} TO warehouse_loader;
 """
+# Who looks at dashboards: the marts and nothing else, for a short time each. New ones as well, if
+# the analysts' role makes them.
+LOOK = """
+GRANT USAGE ON SCHEMA marts TO {role};
+GRANT SELECT ON ALL TABLES IN SCHEMA marts TO {role};
+ALTER DEFAULT PRIVILEGES FOR ROLE warehouse_analyst IN SCHEMA marts
+  GRANT SELECT ON TABLES TO {role};
+ALTER ROLE {role} CONNECTION LIMIT 10;
+ALTER ROLE {role} SET search_path = marts;
+ALTER ROLE {role} SET default_transaction_read_only = on;
+ALTER ROLE {role} SET statement_timeout = '30s';
+ALTER ROLE {role} SET lock_timeout = '5s';
+ALTER ROLE {role} SET idle_in_transaction_session_timeout = '60s';
+ALTER ROLE {role} SET idle_session_timeout = '10min';
+"""
 
 
 @dataclass(frozen=True)
@@ -69,8 +87,8 @@ class Role:
 
 
 def owner(database: str) -> Role:
-    """Return the role that owns ``database``; Airflow's is the one that migrates it."""
-    return Role(f"{database}_migrate" if database == "airflow" else f"{database}_owner", database)
+    """Return the role that owns ``database``: of Airflow's and Superset's, what migrates it."""
+    return Role(f"{database}_{'migrate' if database in MIGRATED else 'owner'}", database)
 
 
 def roles() -> Iterator[Role]:
@@ -82,9 +100,12 @@ def roles() -> Iterator[Role]:
         yield Role(f"{source}_ingest", source, READ)
     for job in AIRFLOW_JOBS:
         yield Role(f"airflow_{job.replace('-', '_')}", "airflow", READ_AND_WRITE)
+    for job in SUPERSET_JOBS:
+        yield Role(f"superset_{job}", "superset", READ_AND_WRITE)
     yield Role("observer", "postgres")
     yield Role("warehouse_loader", "warehouse", LOAD)
     yield Role("warehouse_analyst", "warehouse", ANALYSE)
+    yield Role("bi", "warehouse", LOOK)
 
 
 def role(name: str) -> Role:

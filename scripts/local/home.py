@@ -25,6 +25,7 @@ PORTS = {
     "Nomad": (4646, 4647, 4648),
     "Vault": (8200, 8201),
     "Airflow": (8080,),
+    "Superset": (8088,),
     "PostgreSQL": (15432,),
     "the log server": (8793,),
     "Redis": (16379,),

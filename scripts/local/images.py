@@ -77,6 +77,9 @@ IMAGES = (
         ),
     ),
     Image("redis", "nomad/images/redis/Dockerfile", ()),
+    Image(
+        "superset", "dashboards/Dockerfile", ("requirements/superset.txt", "dashboards", "frame")
+    ),
 )
 
 

@@ -41,7 +41,7 @@ def entry(name: str = "hr", path: str = "hr", schedule: str = "0 1 * * *") -> st
 def test_the_registry_of_the_package_is_sound() -> None:
     registry = load_registry(REGISTRY)
     names = [database.name for database in registry.database]
-    assert names == ["hr", "records", "service_desk", "airflow", "warehouse"]
+    assert names == ["hr", "records", "service_desk", "airflow", "superset", "warehouse"]
     entries = registry.entries
     assert [entry.name for entry in entries] == ["postgres_globals", *names, "nomad", "vault"]
     schedules = {entry.schedule for entry in entries}

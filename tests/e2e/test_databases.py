@@ -23,6 +23,9 @@ COUNT_STAFF = "SELECT count(*) FROM employees"
 TEMPORARY = "CREATE TEMPORARY TABLE e2e (id int)"
 READ_LOADED = "SELECT count(*) FROM raw_hr.employees"
 WRITE_LOADED = "DELETE FROM raw_hr.employees WHERE false"
+READ_MARTS = "SELECT count(*) FROM marts.open_tickets_by_kind"
+CHANGE_DASHBOARDS = "UPDATE dashboards SET slug = slug WHERE false"
+READ_OPS = "SELECT count(*) FROM ops.runs"
 WRITE_MARTS = "CREATE TABLE marts.e2e (id int)"
 AS_ANALYST = "SET ROLE warehouse_analyst"
 
@@ -36,6 +39,11 @@ TABLE = {
     "airflow_backup": ([COUNT_USERS], [DDL, TOUCH_RUNS, TEMPORARY]),
     "hr_ingest": ([COUNT_STAFF], [DDL, ADD_STAFF, TEMPORARY]),
     "hr_backup": ([COUNT_STAFF], [DDL, ADD_STAFF, TEMPORARY]),
+    "superset_migrate": ([DDL, CHANGE_DASHBOARDS], []),
+    "superset_web": ([CHANGE_DASHBOARDS], [DDL, TEMPORARY]),
+    "superset_dashboards": ([CHANGE_DASHBOARDS], [DDL, TEMPORARY]),
+    "superset_backup": ([], [DDL, CHANGE_DASHBOARDS, TEMPORARY]),
+    "bi": ([READ_MARTS], [DDL, TEMPORARY, READ_LOADED, READ_OPS, WRITE_MARTS, WRITE_LOADED]),
     "warehouse_loader": ([READ_LOADED, WRITE_LOADED, AS_ANALYST], [DDL, WRITE_MARTS]),
     "warehouse_analyst": ([READ_LOADED, WRITE_MARTS, TEMPORARY], [DDL, WRITE_LOADED]),
     "warehouse_backup": ([READ_LOADED], [DDL, WRITE_LOADED, WRITE_MARTS]),
@@ -46,7 +54,7 @@ def allowed(role: str, statement: str) -> bool:
     with psycopg.connect(databases.role(role).uri, connect_timeout=10) as connection:
         try:
             connection.execute(statement)  # type: ignore[arg-type]
-        except psycopg.errors.InsufficientPrivilege:
+        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction):
             return False
         finally:
             connection.rollback()

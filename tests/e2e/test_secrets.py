@@ -45,10 +45,16 @@ airflow-worker-analysts/worker  redis/worker-analysts connections/analysts/wareh
 airflow-logs/serve           airflow/api
 redis/redis                  redis/scheduler redis/worker-ingest redis/worker-analysts
 dag-sync/fetch               delivery/remote
+superset-migrate/migrate     superset/database/migrate superset/secret-key superset/warehouse
+superset-migrate/migrate     superset/admin superset/oidc
+superset/superset            superset/database/web superset/secret-key superset/warehouse
+superset/superset            superset/oidc
+superset-dashboards/deliver  superset/database/dashboards superset/secret-key superset/warehouse
 backup-hr/backup             backup/databases/hr backup/signing/hr
 backup-records/backup        backup/databases/records backup/signing/records
 backup-service_desk/backup   backup/databases/service_desk backup/signing/service_desk
 backup-airflow/backup        backup/databases/airflow backup/signing/airflow
+backup-superset/backup       backup/databases/superset backup/signing/superset
 backup-warehouse/backup      backup/databases/warehouse backup/signing/warehouse
 backup-postgres_globals/backup  backup/servers/postgres backup/signing/postgres_globals
 backup-nomad/backup          backup/signing/nomad
@@ -75,7 +81,7 @@ for component, readable in MAY_READ.items():
 PATHS = set().union(*MAY_READ.values())
 MOUNT, PREFIX = "secret", "local"
 # Nomad does not renew the token of a task that ended, so each of these is run for the test.
-PERIODIC = ("dag-sync", "restore-drill", "backup-")
+PERIODIC = ("dag-sync", "superset-dashboards", "restore-drill", "backup-")
 # Redis user: the queues that it may push to.
 QUEUES = ("analysts", "ingest")
 MAY_PUSH = {"scheduler": QUEUES, "worker-analysts": QUEUES[:1], "worker-ingest": QUEUES[1:]}
@@ -142,13 +148,16 @@ def try_as(platform: Access, job_id: str, task: str) -> Reads:
     raise AssertionError(f"{job_id} was given no Vault token for its task {task}")
 
 
-def migrate_again(platform: Access) -> None:
-    """Run airflow-migrate once more, its own specification but for a meta key."""
-    found = platform.nomad.job.get_job("airflow-migrate")
+MIGRATIONS = ("airflow-migrate", "superset-migrate")
+
+
+def migrate_again(platform: Access, job_id: str) -> None:
+    """Run a migration once more, its own specification but for a meta key."""
+    found = platform.nomad.job.get_job(job_id)
     found["Meta"] = {"e2e": str(time.time_ns())}
-    before = newest_allocation(platform, "airflow-migrate")
+    before = newest_allocation(platform, job_id)
     platform.nomad.jobs.register_job({"Job": found})
-    while newest_allocation(platform, "airflow-migrate") == before:
+    while newest_allocation(platform, job_id) == before:
         time.sleep(0.1)
 
 
@@ -156,7 +165,8 @@ def migrate_again(platform: Access) -> None:
 def tried(platform: Access) -> Iterator[Tried]:
     """Every component's reads, by component; batch jobs are run for it and waited for."""
     launched: dict[str, str] = {}
-    migrate_again(platform)
+    for job_id in MIGRATIONS:
+        migrate_again(platform, job_id)
     try:
         with ThreadPoolExecutor(len(MAY_READ)) as pool:
 
@@ -172,10 +182,10 @@ def tried(platform: Access) -> Iterator[Tried]:
     finally:
         for child in launched.values():
             launches.finish(platform, child, timeout=300)
-        migrate = next(each for each in jobs.platform() if each.id == "airflow-migrate")
-        deploy.wait(platform.nomad, [migrate.id])
-        deploy.run(migrate, VARIABLE_FILES, dict(platform.values))
-        deploy.wait(platform.nomad, [migrate.id])
+        for migrate in (each for each in jobs.platform() if each.id in MIGRATIONS):
+            deploy.wait(platform.nomad, [migrate.id])
+            deploy.run(migrate, VARIABLE_FILES, dict(platform.values))
+            deploy.wait(platform.nomad, [migrate.id])
 
 
 @pytest.mark.parametrize("component", MAY_READ)

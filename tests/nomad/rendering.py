@@ -33,7 +33,7 @@ FILES = sorted([*ROOT.glob("nomad/jobs/*.hcl"), *ROOT.glob("nomad/local/*.hcl")]
 VARIABLE_FILES = sorted(ROOT.glob("nomad/vars/*.hcl"))
 IMAGES = {
     f"{name}_image": f"registry.test:5000/{name}:0123456789ab"
-    for name in ("airflow", "backup", "local", "redis")
+    for name in ("airflow", "backup", "local", "redis", "superset")
 }
 DEPLOYMENTS = {each.id: each for each in [*stand_ins(), *platform()]}
 PLATFORM = [each.id for each in platform()]

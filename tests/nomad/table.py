@@ -14,6 +14,7 @@ BACKUP = "50001:50001"
 LOCAL = "50002:50002"
 REDIS = "50003:50003"
 STRANGER = "50004:50004"
+SUPERSET = "50005:50005"
 
 
 @dataclass(frozen=True)
@@ -287,10 +288,63 @@ TABLE: dict[str, Job] = {
             ),
         },
     ),
+    "superset-migrate": Job(
+        "batch",
+        {
+            "migrate": Task(
+                "superset_image",
+                SUPERSET,
+                role="superset-migrate",
+                secrets={
+                    "superset/database/migrate",
+                    "superset/secret-key",
+                    "superset/warehouse",
+                    "superset/admin",
+                    "superset/oidc",
+                },
+            )
+        },
+    ),
+    "superset": Job(
+        "service",
+        {
+            "wait-for-migration": Task(
+                "superset_image", SUPERSET, role="superset", secrets={"superset/database/web"}
+            ),
+            "superset": Task(
+                "superset_image",
+                SUPERSET,
+                role="superset",
+                secrets={
+                    "superset/database/web",
+                    "superset/secret-key",
+                    "superset/warehouse",
+                    "superset/oidc",
+                },
+            ),
+        },
+        {"http": (8088, 8088)},
+    ),
+    "superset-dashboards": Job(
+        "batch",
+        {
+            "deliver": Task(
+                "superset_image",
+                SUPERSET,
+                role="superset-dashboards",
+                secrets={
+                    "superset/database/dashboards",
+                    "superset/secret-key",
+                    "superset/warehouse",
+                },
+            )
+        },
+    ),
     "backup-hr": _backup("hr"),
     "backup-records": _backup("records"),
     "backup-service_desk": _backup("service_desk"),
     "backup-airflow": _backup("airflow"),
+    "backup-superset": _backup("superset"),
     "backup-warehouse": _backup("warehouse"),
     "backup-postgres_globals": _backup("postgres_globals", "backup/servers/postgres"),
     "backup-nomad": _snapshot("nomad"),

@@ -42,6 +42,7 @@ REFUSED = [
             ("airflow-scheduler", "airflow_image"),
             ("backup-hr", "backup_image"),
             ("local-b2", "local_image"),
+            ("superset", "superset_image"),
         )
         for value in ("registry.test:5000/image:latest", "image", "image@sha256:abc")
     ],
@@ -53,6 +54,8 @@ REFUSED = [
     ("redis", "redis_memory", "63", "Redis needs at least 64 MB."),
     ("dag-mirror", "dag_mirror_port", "-1", PORT),
     ("airflow-webserver", "webserver_port", "70000", PORT),
+    ("superset", "superset_port", "0", PORT),
+    ("superset", "dag_mirror_url", "git://mirror/", ADDRESS),
     ("airflow-webserver", "airflow_url", "https://airflow.example.org/", ADDRESS),
     ("airflow-webserver", "airflow_url", "airflow.example.org", ADDRESS),
     ("airflow-webserver", "webserver_count", "0", "At least one"),

@@ -24,6 +24,7 @@ def test_jobs_are_run_once_each_and_what_others_wait_for_first() -> None:
         ("dag-mirror", "airflow-dag-processor-analysts"),
         ("airflow-migrate", "airflow-webserver"),
         ("airflow-webserver", "airflow-worker-ingest"),
+        ("superset-migrate", "superset"),
     ):
         assert order.index(first) < order.index(then)
     assert not set(order) & {each.id for each in jobs.stand_ins()}
@@ -36,6 +37,7 @@ def test_all_that_is_in_the_registry_has_a_backup_job() -> None:
         "records": "backup/databases/records",
         "service_desk": "backup/databases/service_desk",
         "airflow": "backup/databases/airflow",
+        "superset": "backup/databases/superset",
         "warehouse": "backup/databases/warehouse",
         "postgres_globals": "backup/servers/postgres",
         "nomad": None,

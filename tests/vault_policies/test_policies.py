@@ -222,5 +222,6 @@ def test_a_local_platform_fills_every_path_that_a_job_reads_and_no_other(
         home.kept(backblaze.key_file(name), lambda: {"key_id": "id", "key": "key"})
     filled = {**credentials.stand_ins(), **credentials.platform()}
     assert sorted(filled) == ALL_PATHS
+    assert set(filled.pop("superset/oidc").values()) == {""}, "nobody's identity provider here"
     assert filled.pop("backup/alerts") == {"webhook": "", "ping": ""}, "nobody is told here"
     assert all(value for secret in filled.values() for value in secret.values())
