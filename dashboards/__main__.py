@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dashboards.layout import Asset
 
 CONFLICT = 3  # the exit code
+PATIENCE = 10  # seconds for a database that lets nobody in: the next round tries again
 LIVE = "live"  # the record of the commit that was delivered last
 
 app = Application(
@@ -50,14 +51,20 @@ def _settings() -> Settings:
 
 @app.command()
 def migrate() -> None:
-    """Bring Superset's database to this version, and its roles and connection to ours."""
+    """Bring Superset's database to this version.
+
+    Its roles, its administrator and its connection to the warehouse as well.
+    """
     migration.migrate(_settings())
 
 
 @app.command()
 def wait() -> None:
-    """Wait until the database is migrated to this version, at most 15 minutes."""
-    migration.wait(_settings())
+    """Wait until the database is at this version.
+
+    15 minutes at most.
+    """
+    migration.wait(_settings(), migration.image_version())
 
 
 @app.command()
@@ -85,7 +92,7 @@ def import_(folder: Root, overwrite: Overwrite = None) -> None:
     """
     settings = _settings()
     assets = importing.sound(files.read_folder(folder))
-    with record.opened(settings.read_metadata_uri(), patience=60) as known:
+    with record.opened(settings.read_metadata_uri(), patience=PATIENCE) as known:
         _bring_in(assets, known, overwrite or ())
 
 
@@ -125,13 +132,16 @@ def export(
 
 @app.command()
 def deliver(overwrite: Overwrite = None) -> None:
-    """Import the analysts' live commit from the DAG mirror, if it moved since the last time."""
+    """Import the analysts' live commit, if it moved.
+
+    It is read from the DAG mirror.
+    """
     settings = _settings()
     if not settings.mirror:
         raise WrongUse("DASHBOARDS_MIRROR is not set", "Set it in the job's env block.")
-    migration.wait(settings)
+    migration.wait(settings, migration.image_version())
     commit = mirror.live(settings.mirror)
-    with record.opened(settings.read_metadata_uri(), patience=60) as known:
+    with record.opened(settings.read_metadata_uri(), patience=PATIENCE) as known:
         if known.get(LIVE) == commit and not overwrite:
             out.print(f"{commit[:12]} is delivered already")
             return

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from sqlalchemy.engine import make_url
 from superset import appbuilder, db, security_manager
 from superset.models.core import Database
 
 from dashboards.layout import DATABASE, DATABASE_UUID, SCHEMA
 from dashboards.roles import ADMIN, OWN_ACCOUNT, ROLES
+from dashboards.warehouse import bare
 from frame.failure import Failure
 
 
@@ -78,7 +78,7 @@ def set_warehouse(uri: str) -> None:
         database = Database(uuid=UUID(DATABASE_UUID))
         db.session.add(database)
     database.database_name = DATABASE
-    database.sqlalchemy_uri = str(make_url(uri).set(password=None))
+    database.sqlalchemy_uri = str(bare(uri))
     database.password = None
     database.expose_in_sqllab = True
     database.allow_run_async = False

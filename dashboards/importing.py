@@ -63,7 +63,7 @@ def bring_in(assets: Sequence[Asset], record: Record, overwrite: Collection[str]
             there = contents.find(asset.kind, asset.uuid)
             act = decide(
                 file=digest(asset),
-                there=there and digest(there),
+                there=None if there is None else digest(there),
                 last=_last(record, asset),
                 overwrite=not {asset.name, asset.uuid}.isdisjoint(overwrite),
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from importlib.metadata import version
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -23,7 +23,7 @@ PAUSE = 2.0
 
 def image_version() -> str:
     """Return what a migrated database says that it was migrated to."""
-    return version("apache-superset")
+    return metadata.version("apache-superset")
 
 
 def migrate(settings: Settings) -> None:
@@ -58,17 +58,17 @@ def _upgrade() -> None:
     upgrade(directory=f"{APP_DIR}/migrations")
 
 
-def wait(settings: Settings, seconds: float = WAIT) -> None:
-    """Return when the database is migrated to this image's version.
+def wait(settings: Settings, version: str, seconds: float = WAIT) -> None:
+    """Return when the database is migrated to ``version``, this image's.
 
     Raises :class:`Failure` if it is not within ``seconds``.
     """
     deadline = time.monotonic() + seconds
-    while (there := _migrated(settings, deadline)) != image_version():
+    while (there := _migrated(settings, deadline)) != version:
         if time.monotonic() > deadline:
             raise Failure(
                 f"after {seconds:.0f} s Superset's database is at {there or 'no version'}, "
-                f"and this image is {image_version()}",
+                f"and this image is {version}",
                 "Look at the job superset-migrate; run it if it is of another image.",
             )
         time.sleep(PAUSE)

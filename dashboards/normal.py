@@ -118,7 +118,7 @@ def _renumbered(value: Any, numbers: dict[Any, int]) -> Any:
         return [_renumbered(each, numbers) for each in value]
     if not isinstance(value, dict):
         return value
-    changed = {}
+    changed: dict[str, Any] = {}
     for key, each in value.items():
         if key in ("excluded", "immune") and isinstance(each, list):
             changed[key] = sorted(numbers[old] for old in each if old in numbers)

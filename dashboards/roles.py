@@ -22,6 +22,7 @@ LOOK: frozenset[Permission] = frozenset(
         ("can_read", "Chart"),
         ("can_read", "Dataset"),
         ("can_read", "Theme"),
+        ("can_read", "SecurityRestApi"),  # the token against forged requests
         ("can_read", "CurrentUserRestApi"),
         ("can_write", "CurrentUserRestApi"),
         ("can_read", "DashboardFilterStateRestApi"),

@@ -9,11 +9,13 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from flask_appbuilder.const import AUTH_DB, AUTH_OAUTH
-from sqlalchemy.engine import make_url
+from superset import config as defaults
 from superset.key_value.types import JsonKeyValueCodec
 
 from dashboards.roles import BY_GROUP
 from dashboards.settings import Settings
+from dashboards.statements import refusal
+from dashboards.warehouse import with_password
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.url import URL
@@ -158,10 +160,32 @@ DEFAULT_SQLLAB_LIMIT = 1_000
 DISPLAY_MAX_ROW = 10_000
 SQLLAB_CTAS_NO_LIMIT = False
 PREVENT_UNSAFE_DB_CONNECTIONS = True
+# PostgreSQL lets every login lift its own limits: nobody who types SQL here does (and see
+# SQL_QUERY_MUTATOR).
+DISALLOWED_SQL_FUNCTIONS = {
+    **defaults.DISALLOWED_SQL_FUNCTIONS,
+    "postgresql": {*defaults.DISALLOWED_SQL_FUNCTIONS["postgresql"], "set_config", "pg_sleep_for"},
+}
 
 # --- Logs
 LOG_LEVEL = "WARNING"
 _warehouse = _settings.read_warehouse_uri()
+
+
+def SQL_QUERY_MUTATOR(sql: str, **_context: Any) -> str:  # noqa: N802
+    """Let nothing but queries go to the warehouse, from SQL Lab and from charts."""
+    from superset.errors import ErrorLevel, SupersetError, SupersetErrorType
+    from superset.exceptions import SupersetSecurityException
+
+    if why := refusal(sql):
+        raise SupersetSecurityException(
+            SupersetError(
+                message=why,
+                error_type=SupersetErrorType.QUERY_SECURITY_ACCESS_ERROR,
+                level=ErrorLevel.ERROR,
+            )
+        )
+    return sql
 
 
 def DB_CONNECTION_MUTATOR(  # noqa: N802
@@ -171,8 +195,4 @@ def DB_CONNECTION_MUTATOR(  # noqa: N802
 
     So the password is in no database, and a new one counts with the next connection.
     """
-    if _warehouse:
-        known = make_url(_warehouse)
-        if uri.set(password=None, query={}) == known.set(password=None, query={}):
-            uri = uri.set(password=known.password)
-    return uri, params
+    return with_password(uri, _warehouse), params

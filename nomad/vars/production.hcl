@@ -10,7 +10,7 @@ environment = "production"
 airflow_image  = "registry.example.org/harmattan/airflow@sha256:0000000000000000000000000000000000000000000000000000000000000000"
 backup_image   = "registry.example.org/harmattan/backup@sha256:0000000000000000000000000000000000000000000000000000000000000000"
 redis_image    = "registry.example.org/harmattan/redis@sha256:0000000000000000000000000000000000000000000000000000000000000000"
-superset_image = "registry.example.org/harmattan/superset@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+superset_image = "registry.example.org/harmattan/dashboards@sha256:0000000000000000000000000000000000000000000000000000000000000000"
 
 # What people type and workers call, without a slash at its end: a proxy with TLS before the port
 # 8080 of the nodes that run airflow-webserver.

@@ -5,7 +5,7 @@ environment = "staging"
 airflow_image  = "registry.example.org/harmattan/airflow@sha256:0000000000000000000000000000000000000000000000000000000000000000"
 backup_image   = "registry.example.org/harmattan/backup@sha256:0000000000000000000000000000000000000000000000000000000000000000"
 redis_image    = "registry.example.org/harmattan/redis@sha256:0000000000000000000000000000000000000000000000000000000000000000"
-superset_image = "registry.example.org/harmattan/superset@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+superset_image = "registry.example.org/harmattan/dashboards@sha256:0000000000000000000000000000000000000000000000000000000000000000"
 
 airflow_url    = "https://airflow.staging.example.org"
 redis_address  = "node-1.staging.example.org:6379"

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULES = (
     "backup.__main__",
     "bench.__main__",
+    "dashboards.__main__",
     "delivery.__main__",
     "ingest.cli",
     *(
