@@ -60,7 +60,7 @@ def check(tree: Tree) -> Findings:
 
 
 def read_marts(tree: Tree) -> tuple[dict[str, set[str]], list[str]]:
-    """Return the columns of each mart, and what could not be read of the models that describe it."""
+    """Return the columns of each mart, and what could not be read of its description."""
     marts: dict[str, set[str]] = {name: set(columns) for name, columns in PLATFORM.items()}
     problems = []
     for path, text in tree.below(MODELS).items():

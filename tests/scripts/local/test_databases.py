@@ -1,4 +1,4 @@
-"""The platform's databases: sources of an older edition, and the rights of the warehouse's reader."""
+"""Sources of an older edition, and the rights of the warehouse's reader."""
 
 from __future__ import annotations
 
