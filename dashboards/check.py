@@ -15,6 +15,7 @@ from dashboards.layout import (
     DATABASE,
     DATABASE_UUID,
     DATASETS,
+    PLATFORM,
     SCHEMA,
     Asset,
     charts_of,
@@ -59,8 +60,8 @@ def check(tree: Tree) -> Findings:
 
 
 def read_marts(tree: Tree) -> tuple[dict[str, set[str]], list[str]]:
-    """Return the columns of each mart that the models describe, and what could not be read."""
-    marts: dict[str, set[str]] = {}
+    """Return the columns of each mart, and what could not be read of its description."""
+    marts: dict[str, set[str]] = {name: set(columns) for name, columns in PLATFORM.items()}
     problems = []
     for path, text in tree.below(MODELS).items():
         try:

@@ -9,6 +9,9 @@ from typing import Any
 DATABASE = "School"
 DATABASE_UUID = "6d617274-7300-4000-8000-7363686f6f6c"
 SCHEMA = "marts"
+# What the platform itself keeps in that schema, beside the marts that models describe: the columns
+# of each table (transform/journal.py).
+PLATFORM = {"published_marts": {"mart", "published_at", "checked_at", "unsound"}}
 
 DATASETS, CHARTS, DASHBOARDS = "datasets", "charts", "dashboards"
 # In the order in which one can be written: each names what stands before it.

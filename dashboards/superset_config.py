@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask_appbuilder.const import AUTH_DB, AUTH_OAUTH
 from superset import config as defaults
+from superset.key_value.types import JsonKeyValueCodec
 
 from dashboards.roles import BY_GROUP
 from dashboards.settings import Settings
@@ -121,6 +122,17 @@ CELERY_CONFIG = None
 SLACK_API_TOKEN = None
 MAPBOX_API_KEY = ""
 ENABLE_UI_THEME_ADMINISTRATION = False
+# Okabe and Ito's colours, which the colour-blind can tell apart; without the yellow, which is too
+# pale on white.
+EXTRA_CATEGORICAL_COLOR_SCHEMES = [
+    {
+        "id": "school",
+        "label": "School",
+        "description": "Colours that the colour-blind can tell apart",
+        "isDefault": True,
+        "colors": ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#595959"],
+    }
+]
 THEME_FONT_URL_ALLOWED_DOMAINS: list[str] = []
 
 # --- Results. In files below one folder: bounded by their number, and nothing of the warehouse is
@@ -133,7 +145,7 @@ DATA_CACHE_CONFIG: dict[str, Any] = {**_CACHE, "CACHE_DIR": str(_settings.cache 
 _STATE = {
     "CACHE_TYPE": "SupersetMetastoreCache",
     "REFRESH_TIMEOUT_ON_RETRIEVAL": False,
-    "CODEC": "JSON",
+    "CODEC": JsonKeyValueCodec(),
 }
 FILTER_STATE_CACHE_CONFIG: dict[str, Any] = {**_STATE, "CACHE_DEFAULT_TIMEOUT": 30 * 86_400}
 EXPLORE_FORM_DATA_CACHE_CONFIG: dict[str, Any] = {**_STATE, "CACHE_DEFAULT_TIMEOUT": 7 * 86_400}

@@ -26,7 +26,7 @@ from scripts.repository import ROOT
 from tests.conftest import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from tests.conftest import PostgresServer
 
@@ -203,17 +203,20 @@ def _prepare(service: Service) -> None:
     )
 
 
-def _add_people(service: Service) -> None:
-    """Give each role an account, by copying the administrator's; they have the same password."""
-    for role, user in PEOPLE.items():
-        service.query(
+def add_people(query: Callable[..., object], people: Mapping[str, str]) -> None:
+    """Give each role its account, by copying the administrator's; they have the same password.
+
+    ``query`` runs a statement with its values in Superset's own database.
+    """
+    for role, user in people.items():
+        query(
             "INSERT INTO ab_user (id, first_name, last_name, username, email, password, active,"
             " created_on, changed_on)"
             " SELECT nextval('ab_user_id_seq'), %s, %s, %s, %s, password, true, now(), now()"
             " FROM ab_user WHERE username = %s",
             user, user, user, f"{user}@localhost", ADMINISTRATOR,
         )  # fmt: skip
-        service.query(
+        query(
             "INSERT INTO ab_user_role (id, user_id, role_id)"
             " SELECT nextval('ab_user_role_id_seq'), u.id, r.id FROM ab_user u, ab_role r"
             " WHERE u.username = %s AND r.name = %s",
@@ -260,7 +263,7 @@ def superset(postgres: PostgresServer) -> Iterator[Service]:
         _prepare(service)
         done = service.migrate()
         assert done.returncode == 0, done.stderr[-3000:]
-        _add_people(service)
+        add_people(service.query, PEOPLE)
         with started(service):
             yield service
     finally:
