@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -254,17 +255,29 @@ def started(service: Service, **changes: str) -> Iterator[subprocess.Popen[bytes
             process.wait(10)
 
 
-@pytest.fixture(scope="session")
-def superset(postgres: PostgresServer) -> Iterator[Service]:
-    """One Superset for the whole test run, migrated, with the people of PEOPLE."""
+@contextmanager
+def running(
+    server: PostgresServer, fill: Callable[[Service], None] = lambda service: None
+) -> Iterator[Service]:
+    """Run a Superset of its own, migrated, with the people of PEOPLE; ``fill`` its warehouse."""
     home = Path(tempfile.mkdtemp(prefix="harmattan-superset-", dir="/tmp"))
-    service = Service(home, postgres, f"superset_{secrets.token_hex(3)}")
+    service = Service(home, server, f"superset_{secrets.token_hex(3)}")
     try:
         _prepare(service)
-        done = service.migrate()
+        with ThreadPoolExecutor() as beside:
+            filled = beside.submit(fill, service)
+            done = service.migrate()
+            filled.result()
         assert done.returncode == 0, done.stderr[-3000:]
         add_people(service.query, PEOPLE)
         with started(service):
             yield service
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def superset(postgres: PostgresServer) -> Iterator[Service]:
+    """One Superset for the whole test run."""
+    with running(postgres) as service:
+        yield service
