@@ -13,7 +13,7 @@ import pytest
 from psycopg import sql
 
 from dashboards.files import read, read_folder
-from dashboards.layout import CHARTS, DASHBOARDS, charts_of, filters_of
+from dashboards.layout import CHARTS, DASHBOARDS, PLATFORM, charts_of, filters_of
 from ingest import contract, run
 from ingest.connections import Entry
 from ingest.job import Job
@@ -239,6 +239,27 @@ def test_what_superset_exports_is_what_is_in_the_files(seen: Seen, tmp_path: Pat
     for path in sorted((tmp_path / "dashboards").rglob("*.yaml")):
         file = TEMPLATE / path.relative_to(tmp_path)
         assert file.read_text() == path.read_text(), file
+
+
+def test_what_leadership_chose_in_a_filter_is_kept(seen: Seen) -> None:
+    session = seen.service.login("head")
+    ((number,),) = seen.service.query("SELECT id FROM dashboards WHERE slug = 'enrolment'")
+    path = f"/api/v1/dashboard/{number}/filter_state"
+    made = session.call("POST", path, json={"value": '{"chosen": 2026}'})
+    assert made.status_code == 201, made.text
+    there = session.call("GET", f"{path}/{made.json()['key']}")
+    assert there.json()["value"] == '{"chosen": 2026}'
+
+
+def test_the_platform_s_own_table_has_the_columns_that_check_knows(seen: Seen) -> None:
+    with psycopg.connect((seen.service.home / "warehouse").read_text()) as connection:
+        for table, columns in PLATFORM.items():
+            rows = connection.execute(
+                "SELECT attname FROM pg_attribute"
+                " WHERE attrelid = to_regclass('marts.' || %s) AND attnum > 0",
+                (table,),
+            ).fetchall()
+            assert {name for (name,) in rows} == columns
 
 
 @pytest.mark.parametrize("chart", SHOWN.values())
