@@ -114,7 +114,7 @@ def fill(service: Service) -> None:
             "role": sql.Identifier(analyst),
             "password": sql.Literal(password),
         }
-        connection.execute(sql.SQL(GRANTS).format(**names))  # type: ignore[arg-type]
+        connection.execute(sql.SQL(GRANTS).format(**names))
         connection.execute(
             "UPDATE ops.checks SET passed = false"
             " WHERE ctid = (SELECT ctid FROM ops.checks WHERE pipeline = 'hr' LIMIT 1)"
@@ -205,6 +205,7 @@ def look(page: Page, slug: str, looked: Seen) -> None:
     page.screenshot(path=SCREENSHOTS / f"dashboard-{slug}.png")
     page.set_viewport_size({"width": PHONE, "height": 844})
     page.wait_for_timeout(500)
+    page.screenshot(path=SCREENSHOTS / f"dashboard-{slug}-phone.png")
     looked.on_a_phone[slug] = page.evaluate(
         """() => [document.documentElement.scrollWidth,
                   [...document.querySelectorAll('.chart-slice')].map(chart => {
@@ -224,7 +225,8 @@ def chart_of(request: Request) -> int | None:
     """Return the number of the chart that asks for rows; a filter asks the same address."""
     if "/api/v1/chart/data" not in request.url:
         return None
-    number = request.post_data_json["form_data"].get("slice_id")
+    asked = request.post_data_json or {}
+    number = asked["form_data"].get("slice_id")
     return int(number) if number else None
 
 
