@@ -13,7 +13,7 @@ import pytest
 from psycopg import sql
 
 from dashboards.files import read, read_folder
-from dashboards.layout import CHARTS, DASHBOARDS, charts_of, filters_of
+from dashboards.layout import CHARTS, DASHBOARDS, PLATFORM, charts_of, filters_of
 from ingest import contract, run
 from ingest.connections import Entry
 from ingest.job import Job
@@ -114,7 +114,7 @@ def fill(service: Service) -> None:
             "role": sql.Identifier(analyst),
             "password": sql.Literal(password),
         }
-        connection.execute(sql.SQL(GRANTS).format(**names))  # type: ignore[arg-type]
+        connection.execute(sql.SQL(GRANTS).format(**names))
         connection.execute(
             "UPDATE ops.checks SET passed = false"
             " WHERE ctid = (SELECT ctid FROM ops.checks WHERE pipeline = 'hr' LIMIT 1)"
@@ -205,6 +205,7 @@ def look(page: Page, slug: str, looked: Seen) -> None:
     page.screenshot(path=SCREENSHOTS / f"dashboard-{slug}.png")
     page.set_viewport_size({"width": PHONE, "height": 844})
     page.wait_for_timeout(500)
+    page.screenshot(path=SCREENSHOTS / f"dashboard-{slug}-phone.png")
     looked.on_a_phone[slug] = page.evaluate(
         """() => [document.documentElement.scrollWidth,
                   [...document.querySelectorAll('.chart-slice')].map(chart => {
@@ -224,7 +225,8 @@ def chart_of(request: Request) -> int | None:
     """Return the number of the chart that asks for rows; a filter asks the same address."""
     if "/api/v1/chart/data" not in request.url:
         return None
-    number = request.post_data_json["form_data"].get("slice_id")
+    asked = request.post_data_json or {}
+    number = asked["form_data"].get("slice_id")
     return int(number) if number else None
 
 
@@ -239,6 +241,27 @@ def test_what_superset_exports_is_what_is_in_the_files(seen: Seen, tmp_path: Pat
     for path in sorted((tmp_path / "dashboards").rglob("*.yaml")):
         file = TEMPLATE / path.relative_to(tmp_path)
         assert file.read_text() == path.read_text(), file
+
+
+def test_what_leadership_chose_in_a_filter_is_kept(seen: Seen) -> None:
+    session = seen.service.login("head")
+    ((number,),) = seen.service.query("SELECT id FROM dashboards WHERE slug = 'enrolment'")
+    path = f"/api/v1/dashboard/{number}/filter_state"
+    made = session.call("POST", path, json={"value": '{"chosen": 2026}'})
+    assert made.status_code == 201, made.text
+    there = session.call("GET", f"{path}/{made.json()['key']}")
+    assert there.json()["value"] == '{"chosen": 2026}'
+
+
+def test_the_platform_s_own_table_has_the_columns_that_check_knows(seen: Seen) -> None:
+    with psycopg.connect((seen.service.home / "warehouse").read_text()) as connection:
+        for table, columns in PLATFORM.items():
+            rows = connection.execute(
+                "SELECT attname FROM pg_attribute"
+                " WHERE attrelid = to_regclass('marts.' || %s) AND attnum > 0",
+                (table,),
+            ).fetchall()
+            assert {name for (name,) in rows} == columns
 
 
 @pytest.mark.parametrize("chart", SHOWN.values())
