@@ -153,14 +153,16 @@ def marts(platform: Access) -> list[Row]:
 
     Failed models keep the marts that were there, so the newest run that ended well counts.
     """
-    path = f"dags/{MODELS}/dagRuns"
-    newest = {"state": "success", "limit": 1, "order_by": "-end_date"}
     try:
-        runs = platform.airflow(path, params=newest)["dag_runs"]
+        there = not platform.airflow(f"dags/{MODELS}")["is_stale"]
     except requests.HTTPError as error:
         if error.response.status_code != requests.codes.not_found:
             raise
+        there = False
+    if not there:
         return [Row(MODELS, "the analysts have none", well=True)]
+    newest = {"state": "success", "limit": 1, "order_by": "-end_date"}
+    runs = platform.airflow(f"dags/{MODELS}/dagRuns", params=newest)["dag_runs"]
     if not runs:
         return [Row(MODELS, "never published", well=False)]
     age = (datetime.now(UTC) - datetime.fromisoformat(runs[0]["end_date"])).total_seconds()

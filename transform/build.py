@@ -1,14 +1,20 @@
-"""Runs dbt as a child: it is given one database, one folder to write into, and a limit."""
+"""Runs dbt as a child: it is given one database, one folder to write into, and a limit.
+
+It ends with whoever started it: what it still wrote afterwards would stand beside what a later run
+has tested.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
+
+import psycopg
+import yaml
+from psycopg import sql
 
 from frame.failure import without_passwords
 from transform.errors import BuildError
@@ -21,6 +27,19 @@ if TYPE_CHECKING:
 LIMIT = 1800.0  # seconds
 BUILD_SCHEMA = "marts_build"
 MARTS_SCHEMA = "marts"
+# Whose rights dbt has: the schema of builds, and reading what the pipelines publish.
+BUILDER = "marts_builder"
+PROFILE = "harmattan"
+APPLICATION = "harmattan models: dbt"  # what DBAs see in pg_stat_activity
+# What an earlier run left: its sessions, if its process was killed, and what it built.
+_END_SESSIONS: LiteralString = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE usename = current_user AND datname = current_database() AND application_name = %s
+"""
+_LEFT: LiteralString = """
+SELECT CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE' END, relname
+FROM pg_class WHERE relnamespace = to_regnamespace(%s) AND relkind IN ('r', 'p', 'v', 'm')
+"""
 # dbt hides what such a variable holds in all that it writes.
 PASSWORD = "DBT_ENV_SECRET_MODELS_PASSWORD"  # noqa: S105
 
@@ -32,7 +51,11 @@ class Database:
     parameters: Mapping[str, Any] = field(repr=False)
 
     def environment(self, schema: str) -> dict[str, str]:
-        """Return what the project's profiles.yml reads; ``schema`` is where models land."""
+        """Return what a profile reads; ``schema`` is where models land.
+
+        The project's own profiles.yml may read the same variables, and is for a desk: here the
+        platform's is used, so that no project chooses its schema, role or search path.
+        """
         known = {
             "MODELS_HOST": "host",
             "MODELS_PORT": "port",
@@ -72,17 +95,19 @@ class Project:
 
         Raises BuildError after ``limit`` seconds, with everything ended that dbt started.
         """
-        self.artefacts.mkdir(parents=True, exist_ok=True)
+        profiles = self.artefacts / "profiles"
+        profiles.mkdir(parents=True, exist_ok=True)
+        (profiles / "profiles.yml").write_text(yaml.safe_dump(_profile()))
         with subprocess.Popen(
-            [self.dbt, "--no-use-colors", *words,
-             "--project-dir", self.folder, "--profiles-dir", self.folder],
+            # In the process group of the task, which Airflow ends, and never beyond its parent.
+            ["setpriv", "--pdeathsig", "KILL", self.dbt, "--no-use-colors", *words,
+             "--project-dir", self.folder, "--profiles-dir", profiles, "--profile", PROFILE],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
             cwd=self.artefacts,
-            start_new_session=True,
             env={
                 "PATH": f"{self.dbt.parent}:/usr/bin:/bin",
                 "HOME": str(self.artefacts),
@@ -97,7 +122,7 @@ class Project:
 
             def end() -> None:
                 late.set()
-                os.killpg(child.pid, signal.SIGKILL)
+                child.kill()
 
             timer = threading.Timer(limit, end)
             timer.start()
@@ -106,7 +131,7 @@ class Project:
                     say(without_passwords(line.rstrip("\n")))
                 code = child.wait()
             except BaseException:
-                os.killpg(child.pid, signal.SIGKILL)
+                child.kill()
                 raise
             finally:
                 timer.cancel()
@@ -129,6 +154,36 @@ class Project:
         return found
 
 
+def _profile() -> dict[str, Any]:
+    """Return the platform's profile: every value of the environment, and no secret in it."""
+    warehouse = {
+        "type": "postgres",
+        "host": "{{ env_var('MODELS_HOST') }}",
+        "port": "{{ env_var('MODELS_PORT', '5432') | as_number }}",
+        "user": "{{ env_var('MODELS_USER') }}",
+        "password": f"{{{{ env_var('{PASSWORD}', '') }}}}",
+        "dbname": "{{ env_var('MODELS_DATABASE') }}",
+        "schema": "{{ env_var('MODELS_SCHEMA') }}",
+        "sslmode": "{{ env_var('MODELS_SSLMODE', 'prefer') }}",
+        "role": BUILDER,
+        "application_name": APPLICATION,
+        "search_path": "pg_catalog",
+        "threads": 2,
+    }
+    return {PROFILE: {"target": "warehouse", "outputs": {"warehouse": warehouse}}}
+
+
+def clear(connection: psycopg.Connection[Any]) -> None:
+    """End what is left of an earlier run and empty the schema of builds. Raises psycopg.Error."""
+    connection.execute(_END_SESSIONS, [APPLICATION])
+    for kind, name in connection.execute(_LEFT, [BUILD_SCHEMA]).fetchall():
+        connection.execute(
+            sql.SQL("DROP {} IF EXISTS {} CASCADE").format(
+                sql.SQL(kind), sql.Identifier(BUILD_SCHEMA, name)
+            )
+        )
+
+
 def build(
     project: Project,
     database: Database,
@@ -138,7 +193,8 @@ def build(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Build and test everything in the schema of builds; return dbt's manifest and its results.
 
-    Models and tests that fail stand in the results. Raises BuildError if there are none.
+    The schema is to be cleared before. Models and tests that fail stand in the results. Raises
+    BuildError if there are none.
     """
     for stale in ("manifest.json", "run_results.json"):
         (project.artefacts / stale).unlink(missing_ok=True)

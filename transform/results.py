@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+# Of what is built in the warehouse only tables are published; views are a project's own steps.
+STEPS = frozenset({"ephemeral", "view"})
+RESERVED = frozenset({"published_marts"})  # transform.journal's
 TESTS = frozenset({"test", "unit_test"})
 PASSED = frozenset({"success", "pass", "warn"})
 
@@ -55,7 +58,7 @@ def marts(manifest: Mapping[str, Any], run_results: Mapping[str, Any]) -> list[M
             tuple(_faults(unique_id, nodes, results)),
         )
         for unique_id, node in nodes.items()
-        if node["resource_type"] == "model" and node["config"]["materialized"] == "table"
+        if node["resource_type"] == "model" and node["config"]["materialized"] not in STEPS
     ]
     return sorted(found, key=lambda mart: mart.name)
 
@@ -63,6 +66,12 @@ def marts(manifest: Mapping[str, Any], run_results: Mapping[str, Any]) -> list[M
 def _faults(
     unique_id: str, nodes: Mapping[str, Any], results: Mapping[str, Any]
 ) -> Iterator[Fault]:
+    model = nodes[unique_id]
+    kind = model["config"]["materialized"]
+    if kind != "table":
+        yield Fault(model["name"], f"is materialized as {kind}, and only tables are published")
+    if model["alias"] in RESERVED:
+        yield Fault(model["name"], "has a name that is the platform's")
     tests = [
         test_id
         for test_id, node in nodes.items()

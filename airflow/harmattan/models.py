@@ -94,14 +94,15 @@ def models_dag(
         def run() -> list[str]:
             """Build, test and publish; return the names of the marts that were published."""
             ti = get_current_context()["ti"]
+            last_try = ti.try_number > (ti.max_tries or 0)
             try:
                 address = postgres(connections.resolve(connection))
-                done, recovered = _run(project, address, _artefacts(ti))
+                done, recovered = _run(project, address, _artefacts(ti), last_try=last_try)
                 if get_current_context()["dag_run"].run_type != "asset_triggered":
                     _document(project, address, _artefacts(ti))
             except Failure as error:
                 lasting = isinstance(error, UnsoundError) and not error.may_pass
-                if lasting or ti.try_number > (ti.max_tries or 0):
+                if lasting or last_try:
                     _alert(ti, "failed", alert, owner, reason=str(error))
                 if lasting:
                     raise AirflowFailException(str(error)) from None
@@ -114,14 +115,22 @@ def models_dag(
     return dag
 
 
-def _run(folder: Path, address: Address, artefacts: Path) -> tuple[list[str], bool]:
-    """Return what was published, and whether the run before had failed. Raises Failure."""
+def _run(
+    folder: Path, address: Address, artefacts: Path, *, last_try: bool
+) -> tuple[list[str], bool]:
+    """Return what was published, and whether the run before had failed. Raises Failure.
+
+    A try that failed and is made again leaves no word in the journal: it is not how the run ended.
+    """
     project, database = build.Project(folder, _DBT, artefacts), build.Database(address.parameters)
+    with _warehouse(address) as connection:
+        build.clear(connection)
     try:
         manifest, run_results = build.build(project, database, say=log.info)
     except BuildError:
-        with _warehouse(address) as connection:
-            journal.write_failure(connection)
+        if last_try:
+            with _warehouse(address) as connection:
+                journal.write_failure(connection)
         raise
     found = results.marts(manifest, run_results)
     for fault in dict.fromkeys(fault for mart in found for fault in mart.faults):
@@ -129,7 +138,11 @@ def _run(folder: Path, address: Address, artefacts: Path) -> tuple[list[str], bo
     sound = [mart.name for mart in found if not mart.faults]
     with _warehouse(address) as connection:
         refused = publish(connection, sound)
-        failed_before = journal.write(connection, found, refused)
+        may_pass = bool(refused) or results.may_pass(run_results)
+        unsound = bool(refused) or len(sound) < len(found)
+        failed_before = False
+        if last_try or not (unsound and may_pass):
+            failed_before = journal.write(connection, found, refused)
     faults = [str(error) for error in refused.values()]
     faults += dict.fromkeys(str(fault) for mart in found for fault in mart.faults)
     if faults:
@@ -139,7 +152,7 @@ def _run(folder: Path, address: Address, artefacts: Path) -> tuple[list[str], bo
             f"marts {', '.join(kept)}: expected them to pass, found {'; '.join(faults[:_SHOWN])}"
             f"{more}",
             "Readers keep the former rows of these; mend the model, its test or the data.",
-            may_pass=bool(refused) or results.may_pass(run_results),
+            may_pass=may_pass,
         )
     return sound, failed_before
 

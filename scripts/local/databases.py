@@ -48,8 +48,11 @@ ANALYSE = """
 GRANT TEMPORARY ON DATABASE {database} TO {role};
 GRANT warehouse_readers TO {role};
 CREATE SCHEMA IF NOT EXISTS marts AUTHORIZATION {role};
--- Models are built and tested here, before a mart is moved to where readers look.
-CREATE SCHEMA IF NOT EXISTS marts_build AUTHORIZATION {role};
+-- Models are built and tested here, as a role that reads what is published and reaches no mart;
+-- the analysts' role then moves a mart to where readers look.
+GRANT marts_builder TO {role};
+CREATE SCHEMA IF NOT EXISTS marts_build AUTHORIZATION marts_builder;
+ALTER SCHEMA marts_build OWNER TO marts_builder;
 -- The loads make the analysts' views again on what they publish, as the analysts: nobody else may.
 ALTER ROLE warehouse_loader NOINHERIT;
 GRANT {role} TO warehouse_loader;
@@ -60,7 +63,9 @@ LOOK = """
 GRANT USAGE ON SCHEMA marts TO {role};
 GRANT SELECT ON ALL TABLES IN SCHEMA marts TO {role};
 -- A mart brings its rights along from where it was built, a schema that this role cannot enter.
-ALTER DEFAULT PRIVILEGES FOR ROLE warehouse_analyst IN SCHEMA marts, marts_build
+ALTER DEFAULT PRIVILEGES FOR ROLE marts_builder IN SCHEMA marts_build
+  GRANT SELECT ON TABLES TO {role};
+ALTER DEFAULT PRIVILEGES FOR ROLE warehouse_analyst IN SCHEMA marts
   GRANT SELECT ON TABLES TO {role};
 ALTER ROLE {role} CONNECTION LIMIT 10;
 ALTER ROLE {role} SET search_path = marts;
@@ -125,6 +130,8 @@ def create() -> None:
         there = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles")}
         if "warehouse_readers" not in there:
             connection.execute("CREATE ROLE warehouse_readers NOLOGIN")
+        if "marts_builder" not in there:
+            connection.execute("CREATE ROLE marts_builder NOLOGIN IN ROLE warehouse_readers")
         for wanted in roles():
             verb = "ALTER" if wanted.name in there else "CREATE"
             connection.execute(

@@ -40,7 +40,7 @@ def make_warehouse(server: PostgresServer, name: str, bi: str, analyst: str) -> 
     """Make a warehouse of the platform's own grants, with one mart; return a password of ``bi``."""
     password = secrets.token_urlsafe(12)
     with psycopg.connect(server.uri(), autocommit=True) as connection:
-        for role in (bi, analyst, "warehouse_loader"):
+        for role in (bi, analyst, "warehouse_loader", "marts_builder"):
             there = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,))
             if not there.fetchone():
                 connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
@@ -57,20 +57,24 @@ def make_warehouse(server: PostgresServer, name: str, bi: str, analyst: str) -> 
         connection.execute(
             sql.SQL(
                 "CREATE SCHEMA marts AUTHORIZATION {0};"
-                "CREATE SCHEMA marts_build AUTHORIZATION {0};"
-                "GRANT {0} TO CURRENT_USER"
+                "CREATE SCHEMA marts_build AUTHORIZATION marts_builder;"
+                "GRANT marts_builder TO {0}; GRANT {0} TO CURRENT_USER"
             ).format(sql.Identifier(analyst))
         )
         grants = (databases.CONNECT + databases.LOOK).replace("warehouse_analyst", analyst)
         connection.execute(
             sql.SQL(grants).format(role=sql.Identifier(bi), database=sql.Identifier(name))
         )
-        connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(analyst)))
+        connection.execute("SET ROLE marts_builder")
         connection.execute(
             # As models are published.
             "CREATE TABLE marts_build.enrolment (year int, programme text, students int);"
             "INSERT INTO marts_build.enrolment SELECT 2020 + g % 5, 'P' || g % 3, g"
             " FROM generate_series(1, 60) g; CREATE TABLE marts_build.unfinished (a int);"
+            "RESET ROLE"
+        )
+        connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(analyst)))
+        connection.execute(
             "ALTER TABLE marts_build.enrolment SET SCHEMA marts; RESET ROLE;"
             "CREATE SCHEMA raw_hr; CREATE TABLE raw_hr.employees (name text);"
             "CREATE SCHEMA ops; CREATE TABLE ops.runs (id int)"

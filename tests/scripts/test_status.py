@@ -103,7 +103,8 @@ def test_airflows_health_is_read_from_the_answers_body(airflow: HttpServer, tmp_
     ("answer", "state", "well"),
     [
         (Answer(404), "the analysts have none", True),
-        (Answer(body={"dag_runs": []}), "never published", False),
+        (Answer(body={"is_stale": True}), "the analysts have none", True),
+        (Answer(body={"is_stale": False, "dag_runs": []}), "never published", False),
         (3, "published 3 h ago", True),
         (27, "published 27 h ago", False),
     ],
@@ -113,12 +114,12 @@ def test_marts_are_as_old_as_the_newest_run_that_published_them(
 ) -> None:
     if isinstance(answer, int):
         ended = datetime.now(UTC) - timedelta(hours=answer)
-        answer = Answer(body={"dag_runs": [{"end_date": ended.isoformat()}]})
+        answer = Answer(body={"is_stale": False, "dag_runs": [{"end_date": ended.isoformat()}]})
     airflow.answer(answer)
     platform = Access({**nowhere(tmp_path).values, "AIRFLOW_URL": airflow.url})
     (row,) = status.marts(platform)
     assert (row.name, row.state, row.well) == ("models", state, well)
-    assert "state=success" in airflow.requests[-1].path
+    assert ("state=success" in airflow.requests[-1].path) == ("publish" in state)
 
 
 ERRORS = [

@@ -23,6 +23,7 @@ model-paths: [models]
 flags: {send_anonymous_usage_stats: false}
 models: {small: {+materialized: table, +persist_docs: {relation: true}}}
 """,
+    # For a desk: the platform has its own, and this one would publish what no test has seen.
     "profiles.yml": """
 small:
   target: one
@@ -34,7 +35,7 @@ small:
       user: "{{ env_var('MODELS_USER') }}"
       password: "{{ env_var('DBT_ENV_SECRET_MODELS_PASSWORD', 'none') }}"
       dbname: "{{ env_var('MODELS_DATABASE') }}"
-      schema: "{{ env_var('MODELS_SCHEMA') }}"
+      schema: marts
       threads: 2
 """,
     "models/pupils.sql": "select n, 'class ' || n % 2 as class from public.source",
@@ -51,6 +52,13 @@ models:
     columns: [{name: n, data_tests: [not_null]}]
 """,
 }
+
+
+# Of the whole server, which other tests use at the same time.
+BUILDER = """
+DO $$ BEGIN CREATE ROLE marts_builder NOLOGIN;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$
+"""
 
 
 @dataclass
@@ -87,7 +95,8 @@ def small(tmp_path: Path, database: str) -> Small:
         database,
     )
     found.execute(
-        "CREATE SCHEMA marts", "CREATE SCHEMA marts_build",
+        BUILDER, "CREATE SCHEMA marts", "CREATE SCHEMA marts_build AUTHORIZATION marts_builder",
         "CREATE TABLE source AS SELECT generate_series(1, 5) AS n",
+        "GRANT SELECT ON source TO marts_builder",
     )  # fmt: skip
     return found

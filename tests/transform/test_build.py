@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
+import psutil
+import psycopg
 import pytest
 
-from transform.build import build, document
+from scripts.repository import ROOT
+from transform.build import APPLICATION, build, clear, document
 from transform.errors import BuildError
 from transform.results import marts, may_pass
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.transform.conftest import Small
 
 pytestmark = pytest.mark.programs
@@ -44,6 +51,62 @@ def test_what_fails_is_named_with_all_that_hangs_on_it(small: Small) -> None:
     assert may_pass(results)
     small.write("models/alone.sql", "select 1 as n")
     assert not may_pass(build(small.project, small.database)[1])
+
+
+def test_no_project_reaches_what_people_see(small: Small) -> None:
+    small.write(
+        "models/alone.sql",
+        "{{ config(post_hook='create table marts.leak as select 1') }} select 1 as n",
+    )
+    small.write("models/pupils.sql", "{{ config(schema='marts') }} select 1 as n, 'a' as class")
+    (small.project.folder / "macros").mkdir()
+    small.write(
+        "macros/names.sql",
+        "{% macro generate_schema_name(name, node) %}{{ name or target.schema }}{% endmacro %}",
+    )
+    manifest, results = build(small.project, small.database)
+    alone, _, pupils = marts(manifest, results)
+    assert "permission denied for schema marts" in alone.faults[0].message
+    assert "permission denied for schema marts" in pupils.faults[0].message
+    assert small.query("SELECT FROM pg_tables WHERE schemaname = 'marts'") == []
+
+
+def test_what_a_killed_run_left_is_ended_and_gone_before_the_next(small: Small) -> None:
+    small.write("models/alone.sql", "select 1 as n from pg_sleep(300)")
+    program = (
+        "import sys; from pathlib import Path; from psycopg.conninfo import conninfo_to_dict;"
+        "from transform.build import Database, Project, build;"
+        "folder, dbt, artefacts = map(Path, sys.argv[2:]);"
+        "build(Project(folder, dbt, artefacts), Database(conninfo_to_dict(sys.argv[1])))"
+    )
+    project = small.project
+    words = [small.uri, project.folder, project.dbt, project.artefacts]
+    child = subprocess.Popen([sys.executable, "-c", program, *map(str, words)], cwd=ROOT)
+    at_work = (
+        "SELECT FROM pg_stat_activity WHERE query LIKE '%pg_sleep(300)%'"
+        f" AND application_name = '{APPLICATION}' AND datname = current_database()"
+    )
+    try:
+        until = time.monotonic() + 60
+        while not small.query(at_work):
+            assert time.monotonic() < until
+            time.sleep(0.2)
+    finally:
+        child.kill()
+        child.wait()
+    small.execute("CREATE VIEW marts_build.left_over AS SELECT 1 AS n")
+    with psycopg.connect(small.uri, autocommit=True) as connection:
+        clear(connection)
+    assert small.query(at_work) == []
+    assert (
+        small.query("SELECT FROM pg_class WHERE relnamespace = 'marts_build'::regnamespace") == []
+    )
+    running = [each for each in psutil.process_iter(["cmdline"]) if _is_dbt(each, project.folder)]
+    assert running == [], "dbt ends with whoever started it"
+
+
+def _is_dbt(process: psutil.Process, folder: Path) -> bool:
+    return str(folder) in (process.info["cmdline"] or []) and process.status() != "zombie"
 
 
 def test_a_project_that_dbt_cannot_read_is_one_error_and_its_log_says_which(small: Small) -> None:

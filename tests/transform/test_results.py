@@ -64,6 +64,19 @@ def test_a_mart_is_sound_if_it_and_every_test_of_it_passed(
     assert found[0].seconds == 2
 
 
+def test_what_could_not_be_published_or_would_take_the_journals_place_is_no_sound_mart() -> None:
+    nodes = {
+        "a": node("a", config={"materialized": "incremental"}),
+        "b": node("published_marts"),
+        "c": node("c", config={"materialized": "view"}),
+    }
+    found = marts({"nodes": nodes}, results())
+    assert {mart.name: [str(fault) for fault in mart.faults] for mart in found} == {
+        "a": ["a: is materialized as incremental, and only tables are published"],
+        "published_marts": ["published_marts: has a name that is the platform's"],
+    }
+
+
 def test_only_an_error_may_pass_when_it_is_tried_again() -> None:
     assert may_pass(results(b="error"))
     assert not may_pass(results(test_a="fail", b="skipped"))

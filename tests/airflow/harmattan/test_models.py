@@ -10,7 +10,7 @@ import pytest
 from scripts import environments
 from tests.airflow.harmattan.running import running
 from tests.http_server import Answer, http_server
-from tests.transform.conftest import FILES
+from tests.transform.conftest import BUILDER, FILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,9 +60,11 @@ def test_what_is_sound_is_published_what_is_not_stays_and_the_webhook_hears_of_b
         with psycopg.connect(database) as connection:
             connection.execute(statement.encode())
 
+    execute(BUILDER)
     execute("CREATE SCHEMA marts")
-    execute("CREATE SCHEMA marts_build")
+    execute("CREATE SCHEMA marts_build AUTHORIZATION marts_builder")
     execute("CREATE TABLE source AS SELECT generate_series(1, 5) AS n")
+    execute("GRANT SELECT ON source TO marts_builder")
     with http_server(Answer(200)) as hook:
         connections["AIRFLOW_CONN_HOOK"] = f"http://127.0.0.1:{hook.port}/hook"
         first = airflow.run("models", **connections)
@@ -96,7 +98,7 @@ def test_a_warehouse_that_is_away_is_tried_again_and_told_once(airflow: Airflow)
     with http_server(Answer(200)) as hook:
         url = f"http://127.0.0.1:{hook.port}/hook"
         run = airflow.run("models", AIRFLOW_CONN_WAREHOUSE=away, AIRFLOW_CONN_HOOK=url)
-    assert (run.state, run.tasks["run"]) == ("failed", ("failed", 3))
+    assert (run.state, run.tasks["run"]) == ("failed", ("failed", 5))
     (post,) = hook.posts
     assert "expected a connection" in post["reason"]
     assert "nothing@" not in run.output
