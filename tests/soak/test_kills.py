@@ -22,8 +22,9 @@ __all__ = ["platform"]
 SERVICES = [
     each.id
     for each in jobs.platform()
-    if each.id.startswith(("airflow-", "redis", "dag-mirror"))
-    and each.id not in {"airflow-migrate", "airflow-logs"}
+    if each.id.startswith(("airflow-", "redis", "dag-mirror", "superset"))
+    and each.id
+    not in {"airflow-migrate", "airflow-logs", "superset-migrate", "superset-dashboards"}
 ]
 
 
