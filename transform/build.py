@@ -9,7 +9,10 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
@@ -20,8 +23,7 @@ from frame.failure import without_passwords
 from transform.errors import BuildError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping
 
 # The template's project takes 8 s on two cores; beyond this something hangs.
 LIMIT = 1800.0  # seconds
@@ -40,8 +42,6 @@ _LEFT: LiteralString = """
 SELECT CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE' END, relname
 FROM pg_class WHERE relnamespace = to_regnamespace(%s) AND relkind IN ('r', 'p', 'v', 'm')
 """
-# dbt hides what such a variable holds in all that it writes.
-PASSWORD = "DBT_ENV_SECRET_MODELS_PASSWORD"  # noqa: S105
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,6 @@ class Database:
             "MODELS_USER": "user",
             "MODELS_DATABASE": "dbname",
             "MODELS_SSLMODE": "sslmode",
-            PASSWORD: "password",
         }
         given = {
             variable: str(self.parameters[name])
@@ -70,6 +69,20 @@ class Database:
             if self.parameters.get(name) not in (None, "")
         }
         return {**given, "MODELS_SCHEMA": schema}
+
+    @contextmanager
+    def password_file(self) -> Iterator[Path]:
+        """Yield a file of libpq's form with the password, there for the block and for us alone.
+
+        An environment is for every process of the same user to read; so dbt knows no password.
+        """
+        password = str(self.parameters.get("password") or "")
+        with TemporaryDirectory(prefix="harmattan-dbt-") as folder:
+            file = Path(folder) / "pgpass"
+            file.touch(mode=0o600)
+            escaped = password.replace("\\", "\\\\").replace(":", "\\:")
+            file.write_text(f"*:*:*:*:{escaped}\n" if password else "")
+            yield file
 
 
 @dataclass(frozen=True)
@@ -86,15 +99,28 @@ class Project:
     def run(
         self,
         words: list[str],
-        environment: Mapping[str, str],
+        database: Database,
+        schema: str,
         *,
         limit: float = LIMIT,
         say: Callable[[str], None] = lambda _line: None,
     ) -> int:
-        """Run dbt and return its exit code; ``say`` hears each line.
+        """Run dbt on ``schema`` of the database and return its exit code; ``say`` hears each line.
 
-        Raises BuildError after ``limit`` seconds, with everything ended that dbt started.
+        Raises BuildError after ``limit`` seconds, with dbt ended.
         """
+        with database.password_file() as file:
+            environment = {**database.environment(schema), "PGPASSFILE": str(file)}
+            return self._run(words, environment, limit=limit, say=say)
+
+    def _run(
+        self,
+        words: list[str],
+        environment: Mapping[str, str],
+        *,
+        limit: float,
+        say: Callable[[str], None],
+    ) -> int:
         profiles = self.artefacts / "profiles"
         profiles.mkdir(parents=True, exist_ok=True)
         (profiles / "profiles.yml").write_text(yaml.safe_dump(_profile()))
@@ -161,7 +187,7 @@ def _profile() -> dict[str, Any]:
         "host": "{{ env_var('MODELS_HOST') }}",
         "port": "{{ env_var('MODELS_PORT', '5432') | as_number }}",
         "user": "{{ env_var('MODELS_USER') }}",
-        "password": f"{{{{ env_var('{PASSWORD}', '') }}}}",
+        "password": "",  # libpq then reads PGPASSFILE
         "dbname": "{{ env_var('MODELS_DATABASE') }}",
         "schema": "{{ env_var('MODELS_SCHEMA') }}",
         "sslmode": "{{ env_var('MODELS_SSLMODE', 'prefer') }}",
@@ -198,7 +224,7 @@ def build(
     """
     for stale in ("manifest.json", "run_results.json"):
         (project.artefacts / stale).unlink(missing_ok=True)
-    project.run(["build"], database.environment(BUILD_SCHEMA), limit=limit, say=say)
+    project.run(["build"], database, BUILD_SCHEMA, limit=limit, say=say)
     return project.read("manifest.json"), project.read("run_results.json")
 
 
@@ -210,9 +236,7 @@ def document(project: Project, database: Database) -> Path:
     # In a folder of its own: it writes another manifest, of the schema of readers.
     beside = Project(project.folder, project.dbt, project.artefacts / "docs")
     lines: list[str] = []
-    code = beside.run(
-        ["docs", "generate", "--static"], database.environment(MARTS_SCHEMA), say=lines.append
-    )
+    code = beside.run(["docs", "generate", "--static"], database, MARTS_SCHEMA, say=lines.append)
     page = beside.artefacts / "static_index.html"
     if code or not page.exists():
         raise BuildError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 import sys
 import time
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING
 import psutil
 import psycopg
 import pytest
+from psycopg import sql
 
 from scripts.repository import ROOT
-from transform.build import APPLICATION, build, clear, document
+from transform.build import APPLICATION, Database, build, clear, document
 from transform.errors import BuildError
 from transform.results import marts, may_pass
 
@@ -125,6 +127,25 @@ def test_a_model_that_hangs_is_ended_with_its_limit(small: Small) -> None:
     with pytest.raises(BuildError, match="expected it to end within 15 s"):
         build(small.project, small.database, limit=15)
     assert time.monotonic() - started < 60
+
+
+def test_a_password_of_any_form_reaches_libpq_and_no_environment(small: Small) -> None:
+    password = f"{secrets.token_hex(8)}:b\\c {{{{ x }}}}'\"$"
+    with psycopg.connect(small.uri, autocommit=True) as connection:
+        name = f"models_{connection.info.dbname}"
+        connection.execute(
+            sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} IN ROLE marts_builder").format(
+                sql.Identifier(name), sql.Literal(password)
+            )
+        )
+        try:
+            parameters = {**small.database.parameters, "user": name, "password": password}
+            database = Database(parameters)
+            assert password not in str(database.environment("marts_build"))
+            _, results = build(small.project, database)
+            assert {each["status"] for each in results["results"]} == {"success", "pass"}
+        finally:
+            connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
 
 
 def test_no_password_is_in_anything_that_it_says_or_writes(small: Small) -> None:
