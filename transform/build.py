@@ -25,7 +25,7 @@ from transform.errors import BuildError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-# The template's project takes 8 s on two cores; beyond this something hangs.
+# The template's project takes 12 s on two cores; beyond this something hangs.
 LIMIT = 1800.0  # seconds
 BUILD_SCHEMA = "marts_build"
 MARTS_SCHEMA = "marts"

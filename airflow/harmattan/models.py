@@ -1,7 +1,7 @@
 """Makes a dbt project into a DAG: built beside what readers see, tested, then published.
 
 One task, with a line a model in its log: a task of Airflow costs more than a second before its
-work, and the school's whole project takes eight (docs/decisions/0040).
+work, and the school's whole project takes twelve (docs/decisions/0041).
 """
 
 from __future__ import annotations
@@ -138,13 +138,12 @@ def _run(
     sound = [mart.name for mart in found if not mart.faults]
     with _warehouse(address) as connection:
         refused = publish(connection, sound)
+        faults = [str(error) for error in refused.values()]
+        faults += dict.fromkeys(str(fault) for mart in found for fault in mart.faults)
         may_pass = bool(refused) or results.may_pass(run_results)
-        unsound = bool(refused) or len(sound) < len(found)
         failed_before = False
-        if last_try or not (unsound and may_pass):
+        if last_try or not (faults and may_pass):
             failed_before = journal.write(connection, found, refused)
-    faults = [str(error) for error in refused.values()]
-    faults += dict.fromkeys(str(fault) for mart in found for fault in mart.faults)
     if faults:
         kept = sorted({*refused, *(mart.name for mart in found if mart.faults)})
         more = f", and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
