@@ -6,10 +6,12 @@ Everything here runs inside :func:`dashboards.application.superset`.
 from __future__ import annotations
 
 import copy
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import delete, insert
+from sqlalchemy.exc import SQLAlchemyError
 from superset import db, security_manager
 from superset.commands.chart.export import ExportChartsCommand
 from superset.commands.chart.importers.v1.utils import import_chart
@@ -27,11 +29,12 @@ from superset.utils.core import override_user
 from dashboards.files import parse
 from dashboards.layout import CHARTS, DASHBOARDS, DATABASE_UUID, DATASETS, SCHEMA, Asset, charts_of
 from dashboards.normal import normal
+from dashboards.record import PUT
 from dashboards.roles import ADMIN
 from frame.failure import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 _MODELS: dict[str, Any] = {DATASETS: SqlaTable, CHARTS: Slice, DASHBOARDS: Dashboard}
 _EXPORTS: dict[str, Any] = {
@@ -106,18 +109,21 @@ def parse_export(text: str) -> dict[str, Any]:
 
 
 def write(asset: Asset) -> None:
-    """Write ``asset`` into the session: make it, or overwrite it. The caller commits.
+    """Write ``asset`` into the session: make it, or overwrite it.
 
-    Raises :class:`Failure` if what it names is not there.
+    Raises :class:`Failure` if what it names is not there, or Superset cannot take it.
     """
     config = copy.deepcopy(normal(asset))
-    if asset.kind == DATASETS:
-        _write_dataset(config)
-    elif asset.kind == CHARTS:
-        _write_chart(config)
-    else:
-        _write_dashboard(config)
-    db.session.flush()
+    try:
+        _WRITE[asset.kind](config)
+        db.session.flush()
+    except (SQLAlchemyError, LookupError, TypeError, ValueError, AttributeError) as error:
+        # Superset's code expects what Superset has exported; the first line is the cause.
+        cause = str(getattr(error, "orig", error)).strip().splitlines() or [""]
+        raise Failure(
+            f"Superset does not take {asset.file or asset}: {type(error).__name__}: {cause[0]}",
+            "Export it from Superset again, and compare.",
+        ) from error
 
 
 def _write_dataset(config: dict[str, Any]) -> None:
@@ -173,6 +179,13 @@ def _write_dashboard(config: dict[str, Any]) -> None:
     db.session.execute(insert(dashboard_slices).values(rows))
 
 
+_WRITE: dict[str, Callable[[dict[str, Any]], None]] = {
+    DATASETS: _write_dataset,
+    CHARTS: _write_chart,
+    DASHBOARDS: _write_dashboard,
+}
+
+
 def _there(kind: str, uuid: str) -> Any:
     model = _model(kind, uuid)
     if model is None:
@@ -183,15 +196,22 @@ def _there(kind: str, uuid: str) -> Any:
 
 
 def forget() -> None:
-    """Read again what was read before."""
+    """Read again what was read before, of this transaction's own rows."""
+    db.session.flush()
     db.session.expire_all()
 
 
-def commit() -> None:
-    """Make what was written last."""
-    db.session.commit()
+def put(name: str, value: str) -> None:
+    """Write a value of the platform's own record, in the transaction of what was written."""
+    db.session.connection().exec_driver_sql(PUT, (name, value))
 
 
-def roll_back() -> None:
-    """Undo what was written since the last commit."""
-    db.session.rollback()
+@contextmanager
+def transaction() -> Iterator[None]:
+    """Make what the block wrote last, all of it, or nothing if it fails."""
+    try:
+        yield
+        db.session.commit()
+    except BaseException:
+        db.session.rollback()
+        raise

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 import yaml
 
-from dashboards.layout import DASHBOARDS, KINDS, NAMES, Asset
+from dashboards import shapes
+from dashboards.layout import KINDS, Asset
 from frame.failure import Failure, WrongUse
 
 if TYPE_CHECKING:
@@ -130,31 +130,11 @@ def read(tree: Tree) -> Files:
             files.problems.append(
                 f"{file}: expected it in {', '.join([DATABASE_FOLDER, *KINDS])} or {METADATA}"
             )
-        elif problem := _shape(kind, content):
-            files.problems.append(f"{file}: {problem}")
+        elif problems := shapes.faults(kind, content):
+            files.problems += (f"{file}: {problem}" for problem in problems)
         else:
             files.assets.append(Asset(kind, content, file))
     return files
-
-
-def _shape(kind: str, content: dict[str, Any]) -> str | None:
-    try:
-        UUID(str(content.get("uuid")))
-    except ValueError:
-        return "its uuid is none"
-    for name in (NAMES[kind],):
-        if not isinstance(content.get(name), str) or not content[name].strip():
-            return f"it has no {name}"
-    fields = {"position": dict, "metadata": dict, "params": dict, "columns": list, "metrics": list}
-    for name, wanted in fields.items():
-        if content.get(name) is not None and not isinstance(content[name], wanted):
-            return f"its {name} is no {'list' if wanted is list else 'object'}"
-    for name in ("columns", "metrics"):
-        if any(not isinstance(each, dict) for each in content.get(name) or []):
-            return f"its {name} are not all objects"
-    if kind == DASHBOARDS and not isinstance(content.get("position"), dict):
-        return "it has no position"
-    return None
 
 
 def file_name(asset: Asset, database: str) -> str:

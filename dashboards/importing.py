@@ -49,16 +49,15 @@ def known_names(assets: Sequence[Asset], names: Collection[str]) -> None:
 
 
 def bring_in(assets: Sequence[Asset], record: Record, overwrite: Collection[str]) -> list[Done]:
-    """Write what is to be written, in one transaction, and remember it; the lock must be held.
+    """Write what is to be written and remember it, in one transaction; the lock must be held.
 
-    Runs inside :func:`dashboards.application.superset`. Raises :class:`Failure`; nothing is changed
-    then. A stop between the transaction and the memory is mended by the next import, which finds
-    that both say the same.
+    Runs inside :func:`dashboards.application.superset`. Raises :class:`Failure` that names the
+    asset; nothing is changed then.
     """
     from dashboards import contents
 
     done = []
-    try:
+    with contents.transaction():
         for asset in sorted(assets, key=lambda each: (KINDS.index(each.kind), each.name)):
             there = contents.find(asset.kind, asset.uuid)
             act = decide(
@@ -70,17 +69,13 @@ def bring_in(assets: Sequence[Asset], record: Record, overwrite: Collection[str]
             if act in (Act.CREATE, Act.UPDATE):
                 contents.write(asset)
             done.append(Done(asset, act))
-        contents.commit()
-    except BaseException:
-        contents.roll_back()
-        raise
-    contents.forget()
-    for each in done:
-        if each.act in (Act.CREATE, Act.UPDATE, Act.ADOPT):
-            there = contents.find(each.asset.kind, each.asset.uuid)
-            if there is not None:
-                last = {"file": digest(each.asset), "there": digest(there)}
-                record.put(_key(each.asset), json.dumps(last))
+        contents.forget()
+        for each in done:
+            if each.act in (Act.CREATE, Act.UPDATE, Act.ADOPT):
+                there = contents.find(each.asset.kind, each.asset.uuid)
+                if there is not None:
+                    last = {"file": digest(each.asset), "there": digest(there)}
+                    contents.put(_key(each.asset), json.dumps(last))
     return done
 
 

@@ -98,18 +98,21 @@ def _renumber(dashboard: dict[str, Any]) -> None:
             metadata[name] = {
                 str(numbers[int(old)]): _renumbered(value, numbers)
                 for old, value in metadata[name].items()
-                if str(old).isdigit() and int(old) in numbers
+                if str(old).isascii() and str(old).isdigit() and int(old) in numbers
             }
     for name in ("global_chart_configuration", "native_filter_configuration"):
         if name in metadata:
             metadata[name] = _renumbered(metadata[name], numbers)
     if isinstance(metadata.get("timed_refresh_immune_slices"), list):
-        old_ones = metadata["timed_refresh_immune_slices"]
-        metadata["timed_refresh_immune_slices"] = sorted(
-            numbers[old] for old in old_ones if old in numbers
-        )
+        immune = metadata["timed_refresh_immune_slices"]
+        metadata["timed_refresh_immune_slices"] = _known(immune, numbers)
     for target in filters_of(dashboard):
         target.pop("datasetId", None)  # beside it stands its uuid
+
+
+def _known(charts: list[Any], numbers: dict[Any, int]) -> list[int]:
+    """Return the new numbers of the charts that are shown."""
+    return sorted(numbers[old] for old in charts if isinstance(old, int) and old in numbers)
 
 
 def _renumbered(value: Any, numbers: dict[Any, int]) -> Any:
@@ -121,7 +124,7 @@ def _renumbered(value: Any, numbers: dict[Any, int]) -> Any:
     changed: dict[str, Any] = {}
     for key, each in value.items():
         if key in ("excluded", "immune") and isinstance(each, list):
-            changed[key] = sorted(numbers[old] for old in each if old in numbers)
+            changed[key] = _known(each, numbers)
         elif key == "id" and isinstance(each, int) and each in numbers:
             changed[key] = numbers[each]
         else:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, LiteralString
 
 import psycopg
 import tenacity
@@ -31,6 +31,10 @@ CREATE TABLE IF NOT EXISTS harmattan_record (
   written timestamptz NOT NULL DEFAULT now()
 )
 """
+PUT: LiteralString = """
+INSERT INTO harmattan_record (name, value) VALUES (%s, %s)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value, written = now()
+"""
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,7 @@ class Record:
 
     def put(self, name: str, value: str) -> None:
         """Write the value of ``name``."""
-        self.connection.execute(
-            "INSERT INTO harmattan_record (name, value) VALUES (%s, %s)"
-            " ON CONFLICT (name) DO UPDATE SET value = excluded.value, written = now()",
-            (name, value),
-        )
+        self.connection.execute(PUT, (name, value))
 
     def make(self) -> None:
         """Make the table, as the owner of the database."""

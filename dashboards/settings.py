@@ -30,6 +30,10 @@ class Settings(Plain):
     admin_file: Path | None = Field(
         default=None, description='A file with the first administrator: {"username", "password"}'
     )
+    web_role: str = Field(
+        default="superset_web",
+        description="The service's own role in Superset's database, which alone writes accounts",
+    )
     oidc_file: Path | None = Field(
         default=None,
         description='A file with {"issuer", "client_id", "client_secret"}; without it people have '

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import requests
@@ -11,6 +11,7 @@ import tenacity
 
 from frame.failure import Failure
 from scripts.cluster import NomadError
+from scripts.health.allocations import failed_tasks
 from scripts.health.rules import fits_nowhere
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 FORCES = 3
 APPEARS = 10  # seconds; a busy server makes the job within one
+SAID = 2000  # bytes of what a failed task wrote last; its error stands at the end
 
 
 @contextmanager
@@ -91,7 +93,21 @@ def finish(platform: Access, child: str, *, timeout: float) -> None:
 
     wait_until(has_ended, child, timeout)
     if "complete" not in states():
-        raise Failure(f"{child} failed", f"Read its log: nomad alloc logs -job {child}")
+        said = "".join(f"\n  {line}" for line in _last_words(platform, child))
+        raise Failure(f"{child} failed{said}", f"Read its log: nomad alloc logs -job {child}")
+
+
+def _last_words(platform: Access, child: str) -> list[str]:
+    """Return the lines that the failed tasks of a launch wrote last, none if its node has none."""
+    lines = []
+    for allocation in platform.nomad.job.get_allocations(child):
+        for task in failed_tasks([allocation]):
+            with suppress(NomadError, requests.RequestException):
+                said = platform.nomad.client.stream_logs.stream(
+                    allocation["ID"], task, "stderr", offset=SAID, origin="end", plain=True
+                )
+                lines += said.strip().splitlines()
+    return lines
 
 
 def wait_until(done: Callable[[], bool], what: str, timeout: float) -> None:

@@ -63,6 +63,11 @@ class Status:
         """Whether every row is well and no section is empty."""
         return all(rows and all(row.well for row in rows) for rows in self.sections.values())
 
+    @property
+    def unwell(self) -> list[tuple[str, Row]]:
+        """The rows that are not well, each with its section."""
+        return [(name, row) for name, rows in self.sections.items() for row in rows if not row.well]
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values for ``--json``."""
         sections = {name: [asdict(row) for row in rows] for name, rows in self.sections.items()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, LiteralString
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import psycopg
 
@@ -36,9 +36,25 @@ ON CONFLICT (mart) DO UPDATE SET
   published_at = coalesce(excluded.published_at, published_marts.published_at),
   checked_at = excluded.checked_at, unsound = excluded.unsound
 """
+_LOADS: LiteralString = """
+SELECT "table", load_id FROM ops.state
+WHERE replace(split_part("table", '.', 1), '"', '') = ANY (%s) ORDER BY 1
+"""
 _BEFORE: LiteralString = (
     "SELECT coalesce(bool_or(unsound IS NOT NULL), false) FROM marts.published_marts"
 )
+
+
+def loads(connection: psycopg.Connection[Any], schemas: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the load that each table of ``schemas`` has now, as the pipelines write it down.
+
+    That is in the transaction that publishes it: the same before and after a build means that all
+    of its models read the same rows.
+    """
+    there = connection.execute("SELECT to_regclass('ops.state') IS NOT NULL").fetchone()
+    if there != (True,):  # no pipeline of the platform has filled this warehouse
+        return []
+    return connection.execute(_LOADS, [list(schemas)]).fetchall()
 
 
 def write(

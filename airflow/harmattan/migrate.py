@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 import tenacity
 
+from frame import rights
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -74,16 +76,8 @@ def guard(uri: str, webserver: str) -> None:
     Every job's role may write the rows of every other table; those of new tables too.
     """
     with closing(_connect(uri)) as connection, connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT DISTINCT format('%%I', table_name), format('%%I', grantee)"
-            " FROM information_schema.role_table_grants"
-            " WHERE table_schema = 'public' AND table_name = ANY(%s) AND privilege_type <> 'SELECT'"
-            " AND grantee NOT IN (current_user, %s)",
-            (list(GUARDED), webserver),
-        )
-        for table, role in cursor.fetchall():
-            cursor.execute(f"REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON {table} FROM {role}")
-            print(f"{role} may no longer write {table}", flush=True)
+        for said in rights.guard(cursor, GUARDED, webserver):
+            print(said, flush=True)
 
 
 def migrate() -> None:

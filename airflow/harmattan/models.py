@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_START = datetime(2026, 1, 1, tzinfo=UTC)
 # Where the image holds dbt, in an environment of its own.
 _DBT = Path(os.environ.get("HARMATTAN_DBT", "/opt/dbt/bin/dbt"))
 _TIMEOUT = timedelta(seconds=build.LIMIT * 2)  # dbt's own limit, twice: it writes the page, too
@@ -74,7 +73,7 @@ def models_dag(
             timetable=CronTriggerTimetable(schedule, timezone="UTC"),
             assets=AssetAny(*(asset_of(schema) for schema in after)),
         ),
-        start_date=_START,
+        # Without a start date the first run is a pipeline's, not this morning's of an empty house.
         catchup=False,
         max_active_runs=1,
         is_paused_upon_creation=False,
@@ -97,7 +96,9 @@ def models_dag(
             last_try = ti.try_number > (ti.max_tries or 0)
             try:
                 address = postgres(connections.resolve(connection))
-                done, recovered = _run(project, address, _artefacts(ti), last_try=last_try)
+                done, recovered = _run(
+                    project, address, _artefacts(ti), after=after, last_try=last_try
+                )
                 if get_current_context()["dag_run"].run_type != "asset_triggered":
                     _document(project, address, _artefacts(ti))
             except Failure as error:
@@ -116,16 +117,18 @@ def models_dag(
 
 
 def _run(
-    folder: Path, address: Address, artefacts: Path, *, last_try: bool
+    folder: Path, address: Address, artefacts: Path, *, after: Sequence[str], last_try: bool
 ) -> tuple[list[str], bool]:
     """Return what was published, and whether the run before had failed. Raises Failure.
 
     A try that failed and is made again leaves no word in the journal: it is not how the run ended.
     """
     project, database = build.Project(folder, _DBT, artefacts), build.Database(address.parameters)
-    with _warehouse(address) as connection:
-        build.clear(connection)
     try:
+        with _warehouse(address) as connection:
+            build.expect_loaded(connection, after)
+            build.clear(connection)
+            loads = journal.loads(connection, after)
         manifest, run_results = build.build(project, database, say=log.info)
     except BuildError:
         if last_try:
@@ -137,6 +140,13 @@ def _run(
         log.error("%s, %s", fault, fault.message)
     sound = [mart.name for mart in found if not mart.faults]
     with _warehouse(address) as connection:
+        if journal.loads(connection, after) != loads and not last_try:
+            raise UnsoundError(
+                "the warehouse: expected the same rows for all models, found that a pipeline"
+                " published while they were built",
+                "They are built again in a moment.",
+                may_pass=True,
+            )
         refused = publish(connection, sound)
         faults = [str(error) for error in refused.values()]
         faults += dict.fromkeys(str(fault) for mart in found for fault in mart.faults)

@@ -163,22 +163,16 @@ job "airflow-webserver" {
         change_mode          = "noop"
       }
 
-      env {
-        AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD = "cat /secrets/database_uri"
-      }
-
       config {
         image      = var.airflow_image
         force_pull = false
-        # A first migration takes a minute; one of a large installation may take ten.
-        args     = ["airflow", "db", "check-migrations", "--migration-wait-timeout", "900"]
-        cap_drop = ["all"]
+        args       = ["python", "-m", "harmattan.schema", "/secrets/database_uri"]
+        cap_drop   = ["all"]
       }
 
       resources {
-        cpu        = 200 # MHz: its share of a full node, no cap
-        memory     = 256 # importing Airflow's models
-        memory_max = 512
+        cpu    = 100 # MHz: its share of a full node, no cap
+        memory = 128 # it asks the database, without Airflow
       }
     }
 

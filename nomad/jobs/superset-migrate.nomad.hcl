@@ -44,6 +44,17 @@ variable "superset_image" {
   }
 }
 
+variable "superset_database_role" {
+  type        = string
+  description = "The role of the job superset in Superset's database, the one that may write accounts."
+  default     = "superset_web"
+
+  validation {
+    condition     = regex_replace(var.superset_database_role, "^[A-Za-z_][A-Za-z0-9_-]{0,62}$", "ok") == "ok"
+    error_message = "A role is letters, digits, underscores and hyphens."
+  }
+}
+
 locals {
   secrets = "${var.vault_mount}/data/${var.environment}"
 }
@@ -133,6 +144,7 @@ job "superset-migrate" {
       }
 
       env {
+        DASHBOARDS_WEB_ROLE           = var.superset_database_role
         DASHBOARDS_METADATA_URI_FILE  = "/secrets/metadata_uri"
         DASHBOARDS_SECRET_KEY_FILE    = "/secrets/secret_key"
         DASHBOARDS_WAREHOUSE_URI_FILE = "/secrets/warehouse_uri"

@@ -33,7 +33,7 @@ GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role};
 ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA public GRANT SELECT ON TABLES TO {role};
 """
 # Rows, but never the schema: only the migration may change that. Set before it makes the tables;
-# it then takes accounts and connections out again (harmattan.migrate.guard).
+# it then takes accounts and connections out again (frame.rights.guard).
 READ_AND_WRITE = """
 GRANT USAGE ON SCHEMA public TO {role};
 ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA public

@@ -9,12 +9,14 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import requests
+from rich.markup import escape
 
 from backup.bucket import lifecycle
 from backup.bucket.store import open_store
@@ -36,11 +38,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scripts.access import Access
+    from scripts.status import Status
 
 console = screen(stderr=True)
 
 ENDED = {"success", "failed"}
 TEMPLATE = ROOT / "airflow/analysts-template"
+SETTLES = 60  # seconds: what was started is looked at every ten
 AFTERWARDS = ("models", "school_report")  # what works on what the pipelines published
 
 
@@ -155,10 +159,20 @@ def run_dags(platform: Access, afterwards: Sequence[str] = AFTERWARDS) -> None:
     if missing:
         with step(f"wait until Airflow has parsed {', '.join(missing)}"):
             wait_until(lambda: all(is_parsed(platform, each) for each in missing), "them", 240)
-    run(platform, [dag_id for dag_id in pipelines if not _succeeded(platform, dag_id)])
+    first_runs(platform, [dag_id for dag_id in pipelines if not _succeeded(platform, dag_id)])
     # What a pipeline has published may have started one of these already.
     wait_until(lambda: not any(_is_at_work(platform, each) for each in afterwards), "them", 600)
     run(platform, [dag_id for dag_id in afterwards if not _succeeded(platform, dag_id)])
+
+
+def first_runs(platform: Access, dag_ids: Sequence[str]) -> None:
+    """Wait for the run that a pipeline starts with when Airflow first sees it; mend what failed."""
+    if not dag_ids:
+        return
+    with step(f"run {', '.join(dag_ids)}"):
+        wait_until(lambda: all(_runs(platform, each) for each in dag_ids), "their first runs", 60)
+        wait_until(lambda: not any(_is_at_work(platform, each) for each in dag_ids), "them", 900)
+    run(platform, [dag_id for dag_id in dag_ids if not _succeeded(platform, dag_id)])
 
 
 def is_parsed(platform: Access, dag_id: str) -> bool:
@@ -173,13 +187,17 @@ def is_parsed(platform: Access, dag_id: str) -> bool:
 
 
 def _is_at_work(platform: Access, dag_id: str) -> bool:
-    at_work = {"state": ["queued", "running"], "limit": 1}
-    return bool(platform.airflow(f"dags/{dag_id}/dagRuns", params=at_work)["total_entries"])
+    return bool(_runs(platform, dag_id, "queued", "running"))
 
 
 def _succeeded(platform: Access, dag_id: str) -> bool:
-    runs = platform.airflow(f"dags/{dag_id}/dagRuns", params={"state": "success", "limit": 1})
-    return bool(runs["total_entries"])
+    return bool(_runs(platform, dag_id, "success"))
+
+
+def _runs(platform: Access, dag_id: str, *states: str) -> int:
+    """Return how many runs a DAG has, in one of ``states`` if some are named."""
+    wanted = {"state": list(states), "limit": 1}
+    return int(platform.airflow(f"dags/{dag_id}/dagRuns", params=wanted)["total_entries"])
 
 
 def run(platform: Access, dag_ids: Sequence[str], *, timeout: float = 900) -> None:
@@ -262,7 +280,7 @@ def look_back(platform: Access) -> None:
 
 def summary(platform: Access) -> bool:
     """Print how everything is and how to log in; return whether it is all well."""
-    found = status.gather(platform)
+    found = _settled(platform)
     status.show(found)
     values = platform.values
     shown = table("where", "address", "user", "secret")
@@ -279,4 +297,19 @@ def summary(platform: Access) -> bool:
     console.print(shown)
     console.print("Show a secret: scripts/show.py airflow-admin")
     console.print(f"[dim]{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC[/]")
+    for section, unwell in found.unwell:
+        reason = f": {unwell.details['reason']}" if "reason" in unwell.details else ""
+        said = escape(f"{section} {unwell.name} {unwell.state}{reason}")
+        console.print(f"{status.MARKS[False]} {said}", highlight=False)
     return found.well
+
+
+def _settled(platform: Access) -> Status:
+    """Return how everything is once it is well, or as it is after ``SETTLES`` seconds.
+
+    A busy machine misses a check of a service that has just started.
+    """
+    deadline = time.monotonic() + SETTLES
+    while not (found := status.gather(platform)).well and time.monotonic() < deadline:
+        time.sleep(5)
+    return found

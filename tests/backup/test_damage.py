@@ -20,13 +20,18 @@ LAYERS = {
 
 
 # A dump is read piece by piece; the other two are read whole, so one place in them says it all.
-PLACES = [("dump", 0.02), ("dump", 0.5), ("dump", 0.98), ("manifest", 0.5), ("signature", 0.5)]
-
-
-@pytest.mark.parametrize("kind", ["flip_bit", "truncate"])
-@pytest.mark.parametrize(("layer", "place"), PLACES)
+@pytest.mark.parametrize(
+    ("layer", "place", "kind"),
+    [
+        ("dump", 0.02, "flip_bit"),
+        ("dump", 0.98, "flip_bit"),
+        ("dump", 0.5, "truncate"),
+        ("manifest", 0.5, "flip_bit"),
+        ("signature", 0.5, "truncate"),
+    ],
+)
 def test_damage_is_found_by_verify_restore_and_drill(
-    backed_up: House, layer: str, kind: str, place: float
+    backed_up: House, layer: str, place: float, kind: str
 ) -> None:
     (found,) = [
         version

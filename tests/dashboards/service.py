@@ -116,14 +116,16 @@ class Service:
             "DASHBOARDS_SECRET_KEY_FILE": str(self.home / "key"),
             "DASHBOARDS_WAREHOUSE_URI_FILE": str(self.home / "warehouse"),
             "DASHBOARDS_PLAIN_HTTP": "1",
+            "DASHBOARDS_WEB_ROLE": self.role("web"),
             **changes,
         }
 
     def run(self, *words: str | Path, **changes: str) -> subprocess.CompletedProcess[str]:
-        """Run the command ``dashboards`` as the image does."""
+        """Run the command ``dashboards`` as the image does, with what its job has."""
+        own = {"DASHBOARDS_METADATA_URI_FILE": str(self.home / "dashboards"), **changes}
         return subprocess.run(
             [ensure("superset") / "bin/python", "-m", "dashboards", *words],
-            env=self.environment(**changes), cwd=self.home, capture_output=True, text=True,
+            env=self.environment(**own), cwd=self.home, capture_output=True, text=True,
             timeout=300, check=False,
         )  # fmt: skip
 
@@ -174,9 +176,9 @@ class Session(requests.Session):
 
 def _prepare(service: Service) -> None:
     server, name = service.server, service.database
-    owner, web = service.role("migrate"), service.role("web")
+    owner, jobs = service.role("migrate"), ("web", "dashboards")
     with psycopg.connect(server.uri(), autocommit=True) as connection:
-        for role in (owner, web):
+        for role in (owner, *map(service.role, jobs)):
             connection.execute(
                 sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(
                     sql.Identifier(role), sql.Literal(service.password)
@@ -188,17 +190,21 @@ def _prepare(service: Service) -> None:
             )
         )
     with psycopg.connect(server.uri(name)) as connection:
-        connection.execute(
-            sql.SQL(databases.CONNECT + databases.READ_AND_WRITE).format(
-                role=sql.Identifier(web), owner=sql.Identifier(owner), database=sql.Identifier(name)
+        for role in map(service.role, jobs):
+            connection.execute(
+                sql.SQL(databases.CONNECT + databases.READ_AND_WRITE).format(
+                    role=sql.Identifier(role),
+                    owner=sql.Identifier(owner),
+                    database=sql.Identifier(name),
+                )
             )
-        )
     warehouse = service.role("warehouse")
     bi = service.role("bi")
     service.warehouse = make_warehouse(server, warehouse, bi, service.role("analyst"))
     at = f"127.0.0.1:{server.port}"
-    (service.home / "migrate").write_text(f"postgresql://{owner}:{service.password}@{at}/{name}\n")
-    (service.home / "web").write_text(f"postgresql://{web}:{service.password}@{at}/{name}\n")
+    for job in ("migrate", *jobs):
+        uri = f"postgresql://{service.role(job)}:{service.password}@{at}/{name}\n"
+        (service.home / job).write_text(uri)
     (service.home / "warehouse").write_text(
         f"postgresql://{bi}:{service.warehouse}@{at}/{warehouse}"
     )

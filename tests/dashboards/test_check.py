@@ -3,13 +3,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dashboards.check import check
+from dashboards.normal import digest
 from tests.dashboards import examples as at
 from tests.dashboards.examples import Repository
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 def problems(repository: Repository) -> list[str]:
@@ -50,13 +53,26 @@ FAULTS: dict[str, tuple[Callable[[Repository], None], str]] = {
         lambda r: r.contents.update({"dashboards/queries/a.yaml": {"a": 1}}),
         "expected it in databases, datasets, charts, dashboards",
     ),
-    "no uuid": (_set(at.BARS_FILE, "uuid", value="x"), "its uuid is none"),
+    "no uuid": (_set(at.BARS_FILE, "uuid", value="x"), "its uuid: input should be a valid uuid"),
     "the same uuid": (_set(at.BARS_FILE, "uuid", value=at.TOTAL), "they have the same uuid"),
     "the same name": (_set(at.BARS_FILE, "slice_name", value="Students"), "the same name"),
-    "no title": (_set(at.DASHBOARD_FILE, "dashboard_title", value=" "), "no dashboard_title"),
+    "no title": (
+        _set(at.DASHBOARD_FILE, "dashboard_title", value=" "), "its dashboard_title: string should",
+    ),
     "no description": (_set(at.BARS_FILE, "description", value=""), "it has no description"),
-    "no position": (_set(at.DASHBOARD_FILE, "position", value=None), "it has no position"),
-    "a text for params": (_set(at.BARS_FILE, "params", value="x"), "its params is no object"),
+    "a long title": (
+        _set(at.BARS_FILE, "slice_name", value="x" * 251), "slice_name: string should have at most",
+    ),
+    "no position": (
+        _set(at.DASHBOARD_FILE, "position", value=None), "its position: input should be a valid",
+    ),
+    "a text for params": (
+        _set(at.BARS_FILE, "params", value="x"), "its params: input should be a valid dictionary",
+    ),
+    "filters that are none": (
+        _set(at.DASHBOARD_FILE, "metadata", "native_filter_configuration", value=["x"]),
+        "its metadata.native_filter_configuration.0: input should be",
+    ),
     "no such mart": (_set(at.DATASET_FILE, "table_name", value="salaries"), "there is no mart"),
     "another schema": (_set(at.DATASET_FILE, "schema", value="raw_hr"), "its schema is 'raw_hr'"),
     "a query": (_set(at.DATASET_FILE, "sql", value="SELECT 1"), "it has sql"),
@@ -116,6 +132,34 @@ def test_a_fault_is_named(change: Callable[[Repository], None], message: str) ->
     repository = Repository()
     change(repository)
     assert any(message in problem for problem in problems(repository)), problems(repository)
+
+
+def places(content: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield where something stands in a file: what holds it, and its key there."""
+    for key in content if isinstance(content, dict) else range(len(content)):
+        yield content, key
+        if isinstance(content[key], (dict, list)):
+            yield from places(content[key])
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(at.UUIDS),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_whatever_stands_in_a_file_is_a_line_or_can_be_written(data: st.DataObject) -> None:
+    repository = Repository()
+    for _ in range(data.draw(st.integers(1, 3))):
+        file = data.draw(st.sampled_from(sorted(repository.contents)))
+        holder, key = data.draw(st.sampled_from(list(places(repository.contents[file]))))
+        holder[key] = data.draw(ANYTHING)
+    findings = check(repository.tree())
+    for asset in findings.assets:
+        digest(asset)
 
 
 def test_no_problem_repeats_a_password() -> None:

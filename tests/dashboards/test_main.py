@@ -98,10 +98,16 @@ def test_dashboards_go_in_once_and_stay_as_people_made_them(
 
 def test_a_dashboard_of_somebodys_own_is_not_touched(superset: Service, tmp_path: Path) -> None:
     analyst = superset.login("analyst")
-    made = analyst.call("POST", "/api/v1/dashboard/", json={"dashboard_title": "My own"})
+    mine = {"dashboard_title": "My own", "slug": "mine"}
+    made = analyst.call("POST", "/api/v1/dashboard/", json=mine)
     assert made.status_code == 201, made.text
     before = superset.query("SELECT * FROM dashboards WHERE dashboard_title = 'My own'")
-    superset.run("import", Repository().write(tmp_path))
+    repository = Repository()
+    repository.contents[examples.DASHBOARD_FILE] |= {"slug": "mine", "uuid": examples.OTHER}
+    done = superset.run("import", repository.write(tmp_path))
+    assert done.returncode == 1
+    assert f"Superset does not take {examples.DASHBOARD_FILE}: IntegrityError" in done.stderr
+    assert superset.query("SELECT FROM dashboards WHERE uuid = %s", examples.OTHER) == []
     assert superset.query("SELECT * FROM dashboards WHERE dashboard_title = 'My own'") == before
 
 

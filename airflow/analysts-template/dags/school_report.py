@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from airflow.sdk import dag, task
 
@@ -20,7 +20,6 @@ OPEN_TICKETS = """
 
 @dag(
     schedule="0 4 * * *",  # UTC; the pipelines have published by then
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
     tags=["report"],

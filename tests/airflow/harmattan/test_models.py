@@ -47,26 +47,47 @@ def airflow(
         yield found
 
 
-def test_what_is_sound_is_published_what_is_not_stays_and_the_webhook_hears_of_both(
-    airflow: Airflow, database: str
-) -> None:
-    connections = {"AIRFLOW_CONN_WAREHOUSE": database}
-
-    def marts() -> list[tuple[str, int]]:
-        with psycopg.connect(database) as connection:
-            return connection.execute("SELECT * FROM marts.classes ORDER BY 1").fetchall()
-
-    def execute(statement: str) -> None:
-        with psycopg.connect(database) as connection:
+def execute(database: str, *statements: str) -> None:
+    with psycopg.connect(database) as connection:
+        for statement in statements:
             connection.execute(statement.encode())
 
-    execute(BUILDER)
-    execute("CREATE SCHEMA marts")
-    execute("CREATE SCHEMA marts_build AUTHORIZATION marts_builder")
-    execute("CREATE TABLE source AS SELECT generate_series(1, 5) AS n")
-    execute("GRANT SELECT ON source TO marts_builder")
+
+@pytest.fixture
+def warehouse(database: str) -> str:
+    """A warehouse into which one of the two pipelines has loaded."""
+    execute(
+        database,
+        BUILDER,
+        "CREATE SCHEMA marts",
+        "CREATE SCHEMA marts_build AUTHORIZATION marts_builder",
+        "CREATE TABLE source AS SELECT generate_series(1, 5) AS n",
+        "GRANT SELECT ON source TO marts_builder",
+        "CREATE SCHEMA raw_hr CREATE TABLE people (id int)",
+    )
+    return database
+
+
+RECORDS = "CREATE SCHEMA raw_records CREATE VIEW people AS SELECT 1 AS id"
+
+
+def test_what_is_sound_is_published_what_is_not_stays_and_the_webhook_hears_of_both(
+    airflow: Airflow, warehouse: str
+) -> None:
+    connections = {"AIRFLOW_CONN_WAREHOUSE": warehouse}
+
+    def marts() -> list[tuple[str, int]]:
+        with psycopg.connect(warehouse) as connection:
+            return connection.execute("SELECT * FROM marts.classes ORDER BY 1").fetchall()
+
     with http_server(Answer(200)) as hook:
         connections["AIRFLOW_CONN_HOOK"] = f"http://127.0.0.1:{hook.port}/hook"
+        early = airflow.run("models", **connections)
+        assert (early.state, early.tasks["run"]) == ("failed", ("failed", 5))
+        assert "expected tables in raw_records, found none" in hook.posts.pop()["reason"]
+        assert "dbt" not in early.output, "nothing is started in vain"
+        execute(warehouse, RECORDS)
+
         first = airflow.run("models", **connections)
         assert (first.state, first.tasks["run"][0]) == ("success", "success")
         assert "OK created sql table model marts_build.classes" in first.output
@@ -74,7 +95,7 @@ def test_what_is_sound_is_published_what_is_not_stays_and_the_webhook_hears_of_b
         assert marts() == [("class 0", 2), ("class 1", 3)]
         assert hook.posts == []
 
-        execute("INSERT INTO source VALUES (6), (6)")
+        execute(warehouse, "INSERT INTO source VALUES (6), (6)")
         broken = airflow.run("models", **connections)
         assert (broken.state, broken.tasks["run"]) == ("failed", ("failed", 1))
         assert marts() == [("class 0", 2), ("class 1", 3)], "readers keep yesterday's"
@@ -84,13 +105,39 @@ def test_what_is_sound_is_published_what_is_not_stays_and_the_webhook_hears_of_b
         assert "marts classes, pupils: expected them to pass" in post["reason"]
         assert post["log_url"].startswith("https://airflow.example.org/dags/models/runs/")
 
-        execute("DELETE FROM source WHERE n = 6")
-        execute("INSERT INTO source VALUES (7)")
+        execute(warehouse, "DELETE FROM source WHERE n = 6")
+        execute(warehouse, "INSERT INTO source VALUES (7)")
         well = airflow.run("models", **connections)
         assert well.state == "success"
         assert marts() == [("class 0", 2), ("class 1", 4)]
         assert [each["status"] for each in hook.posts] == ["failed", "recovered"]
-    assert database not in airflow.dump()
+    assert warehouse not in airflow.dump()
+
+
+def test_what_a_pipeline_changes_meanwhile_is_built_again_and_told_to_nobody(
+    airflow: Airflow, warehouse: str
+) -> None:
+    """Models that read other rows than their tests would fail, and nothing is wrong with them."""
+    execute(
+        warehouse,
+        RECORDS,
+        'CREATE SCHEMA ops CREATE TABLE state ("table" text, load_id text)',
+        "INSERT INTO ops.state VALUES ('raw_hr.people', 'first')",
+        "GRANT USAGE ON SCHEMA ops TO marts_builder",
+        "GRANT SELECT, UPDATE ON ops.state TO marts_builder",
+    )
+    model = airflow.bundle / "models/alone.sql"
+    publishes = "update ops.state set load_id = 'second'"
+    model.write_text(f'{{{{ config(post_hook="{publishes}") }}}} select 1 as n')
+    with http_server(Answer(200)) as hook:
+        run = airflow.run(
+            "models",
+            AIRFLOW_CONN_WAREHOUSE=warehouse,
+            AIRFLOW_CONN_HOOK=f"http://127.0.0.1:{hook.port}/hook",
+        )
+    assert (run.state, run.tasks["run"]) == ("success", ("success", 2))
+    assert "a pipeline published while they were built" in run.output
+    assert hook.posts == []
 
 
 def test_a_warehouse_that_is_away_is_tried_again_and_told_once(airflow: Airflow) -> None:

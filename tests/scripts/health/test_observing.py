@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from frame.failure import Failure
-from scripts import deploy, jobs
+from scripts import deploy, jobs, launches
+from scripts.access import Access
 from scripts.cluster import NomadError, connect
 from scripts.health.observing import health
 from scripts.health.waiting import wait
@@ -238,8 +239,9 @@ def test_a_drivers_error_of_a_batch_job_that_is_tried_again_is_not_its_end(
         wait(nomad_agent, ["no-more"], timeout=60)
 
 
-def test_a_launch_that_failed_is_not_waited_for(nomad_agent: Nomad) -> None:
-    config = {"Config": {"command": "/bin/sh", "args": ["-c", "exit 5"]}}
+def test_a_launch_that_failed_is_not_waited_for_and_its_words_are_read(nomad_agent: Nomad) -> None:
+    script = "echo the mirror is away >&2; exit 5"
+    config = {"Config": {"command": "/bin/sh", "args": ["-c", script]}}
     task = {"Name": "task", "Driver": "raw_exec", "Resources": {"CPU": 20, "MemoryMB": 16}}
     group = {
         "Name": "group", "Tasks": [task | config], "RestartPolicy": ONCE,
@@ -248,7 +250,9 @@ def test_a_launch_that_failed_is_not_waited_for(nomad_agent: Nomad) -> None:
     job = {"ID": "monthly", "Type": "batch", "Datacenters": ["*"], "TaskGroups": [group]}
     nomad_agent.job.register_job("monthly", {"Job": job | {"Periodic": periodic}})
     assert health(nomad_agent, "monthly").state == "periodic 0 0 1 1 *"
-    nomad_agent.job.periodic_job("monthly")
+    platform = Access({"NOMAD_ADDR": nomad_agent.address, "NOMAD_TOKEN": ""})
+    with pytest.raises(Failure, match=r"monthly/periodic-\d+ failed\n  the mirror is away"):
+        launches.finish(platform, launches.force(platform, "monthly"), timeout=30)
     found = becomes(nomad_agent, "monthly", lambda each: not each.well)
     assert found.state == "last launch failed in task"
     assert found.reason == "Exit Code: 5"
