@@ -30,26 +30,21 @@ pytest_plugins = ["tests.programs", "tests.ingest.world"]
 
 PG_ROOT = Path("/usr/lib/postgresql")
 PG_BIN = PG_ROOT / "15/bin"
-# What kills or counts every process of a user of the machine, or drives the one platform on it: one
-# after another in one process, beside which `make test` runs the other files in a second.
-MACHINE = (
-    "tests/e2e/",
-    "tests/airflow/delivery/test_judge.py",
-    "tests/airflow/delivery/test_sandbox.py",
-    "tests/airflow/harmattan/test_dag_processor.py",
-)
+# What drives the one platform of the machine: one after another in one process, beside which
+# `make test` runs the other files in others.
+PLATFORM = "tests/e2e/"
 SUPERSET = "tests/dashboards/"
 
 
 class Scheduler(LoadScopeScheduling):
     """Gives each process of pytest-xdist a file at a time, and what shares a server to one of them.
 
-    That is MACHINE with its platform, and SUPERSET, which takes a quarter of a minute to start.
+    That is PLATFORM, and SUPERSET, which takes a quarter of a minute to start.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        if nodeid.startswith(MACHINE):
-            return "machine"
+        if nodeid.startswith(PLATFORM):
+            return "platform"
         return "superset" if nodeid.startswith(SUPERSET) else nodeid.partition("::")[0]
 
 

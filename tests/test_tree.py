@@ -29,7 +29,7 @@ BEHAVIOURS = {
     "backup/test_migrations.py": "backups beside migrations, from the lock to the restore",
     "backup/test_limits.py": "servers that take calls and never answer, at every verb",
     "backup/test_whole.py": "whole databases of every kind, from the dump to the drill",
-    "dashboards/test_school_dashboards.py": "the analysts' dashboards, in a browser",
+    "dashboards/test_school_dashboards.py": "the analysts' dashboards, as files",
     "frame/test_commands.py": "all commands of the house: help, and what is missing",
     "ingest/test_convergence.py": "whatever happens at a source, by an oracle",
     "ingest/test_corners.py": "what once went wrong",

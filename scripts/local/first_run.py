@@ -161,7 +161,7 @@ def run_dags(platform: Access, afterwards: Sequence[str] = AFTERWARDS) -> None:
             wait_until(lambda: all(is_parsed(platform, each) for each in missing), "them", 240)
     first_runs(platform, [dag_id for dag_id in pipelines if not _succeeded(platform, dag_id)])
     # What a pipeline has published may have started one of these already.
-    wait_until(lambda: not any(_is_at_work(platform, each) for each in afterwards), "them", 600)
+    wait_until(lambda: not any(is_at_work(platform, each) for each in afterwards), "them", 600)
     run(platform, [dag_id for dag_id in afterwards if not _succeeded(platform, dag_id)])
 
 
@@ -171,7 +171,7 @@ def first_runs(platform: Access, dag_ids: Sequence[str]) -> None:
         return
     with step(f"run {', '.join(dag_ids)}"):
         wait_until(lambda: all(_runs(platform, each) for each in dag_ids), "their first runs", 60)
-        wait_until(lambda: not any(_is_at_work(platform, each) for each in dag_ids), "them", 900)
+        wait_until(lambda: not any(is_at_work(platform, each) for each in dag_ids), "them", 900)
     run(platform, [dag_id for dag_id in dag_ids if not _succeeded(platform, dag_id)])
 
 
@@ -186,7 +186,8 @@ def is_parsed(platform: Access, dag_id: str) -> bool:
     return not found["is_stale"]
 
 
-def _is_at_work(platform: Access, dag_id: str) -> bool:
+def is_at_work(platform: Access, dag_id: str) -> bool:
+    """Tell whether a run of the DAG has not ended."""
     return bool(_runs(platform, dag_id, "queued", "running"))
 
 

@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scripts import access
+from scripts.local import first_run
 from scripts.repository import LOGS, ROOT
+from tests.e2e.rounds import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from scripts.access import Access
 
 HERE = Path(__file__).parent
@@ -32,9 +36,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(TEST_TIMEOUT))
 
 
+def pause_models(platform: Access, *, paused: bool) -> None:
+    platform.airflow(
+        "dags/models",
+        method="PATCH",
+        params={"update_mask": "is_paused"},
+        json={"is_paused": paused},
+    )
+
+
 @pytest.fixture(scope="session")
-def platform() -> Access:
-    """Bring the platform up, or find it up, and return the access to it."""
+def platform() -> Iterator[Access]:
+    """Bring the platform up, or find it up, and yield the access to it.
+
+    Models are built for those who ask for the fixture :func:`models`: as each pipeline starts them,
+    they would take a fifth of the time of all tests.
+    """
     LOGS.mkdir(parents=True, exist_ok=True)
     log = LOGS / "up-test.log"
     with log.open("w") as output:
@@ -49,4 +66,17 @@ def platform() -> Access:
     assert done.returncode == 0, (
         f"scripts.local.up ended with {done.returncode}:\n{log.read_text()}"
     )
-    return access.of_this_machine()
+    found = access.of_this_machine()
+    wait_until(lambda: not first_run.is_at_work(found, "models"), "the models to end", 300)
+    pause_models(found, paused=True)
+    yield found
+    pause_models(found, paused=False)
+
+
+@pytest.fixture(scope="module")
+def models(platform: Access) -> Iterator[None]:
+    """Have a pipeline that published start the models, as it does."""
+    pause_models(platform, paused=False)
+    yield
+    wait_until(lambda: not first_run.is_at_work(platform, "models"), "the models to end", 300)
+    pause_models(platform, paused=True)

@@ -200,7 +200,7 @@ def analyst(platform: Access) -> Iterator[Analyst]:
             wait_until(lambda: live(platform) == last, "the template to be live again", 60)
 
 
-def test_a_broken_push_changes_nothing_and_is_told_by_file(
+def test_a_broken_push_changes_nothing_and_is_told_by_file_for_as_long_as_it_stands(
     platform: Access, analyst: Analyst
 ) -> None:
     before = live(platform)
@@ -220,32 +220,45 @@ def test_a_broken_push_changes_nothing_and_is_told_by_file(
     assert not [error for error in errors if name in error["filename"]]
     assert not platform.airflow("dags/school_report")["is_stale"]
 
-
-def test_a_commit_is_judged_once_and_its_verdict_stays_in_view(analyst: Analyst) -> None:
-    name = f"e2e_broken_{secrets.token_hex(4)}.py"
-    commit = analyst.push({name: BROKEN})
-    analyst.sync()
-    before = analyst.verdict()
-    assert before["commit"] == commit
+    # Judged once, and in view ever after.
     again = analyst.sync()
     # The launch of every five minutes may have come in between the push and the first sync.
-    assert {**analyst.verdict(), "time": ""} == {**before, "time": ""}
+    assert {**analyst.verdict(), "time": ""} == {**verdict, "time": ""}
     assert "judged already" in again["judge"]
     assert "judging" not in again["judge"]
     assert f"dags/{name}" in again["publish"]
 
 
-def test_a_sound_push_goes_live_and_runs_where_analysts_run(
-    platform: Access, analyst: Analyst
-) -> None:
-    dag_id = f"e2e_greedy_{secrets.token_hex(4)}"
-    commit = analyst.push({f"{dag_id}.py": GREEDY.format(dag_id=dag_id)})
-    analyst.sync()
-    assert analyst.verdict()["verdict"] == "sound"
-    assert live(platform) == commit
-    wait_until(lambda: platform.airflow(f"dags/{dag_id}"), f"Airflow to show {dag_id}", 180)
+@dataclass
+class Pushed:
+    """A sound commit with two DAGs."""
 
-    run = trigger(platform, dag_id)
+    commit: str
+    verdict: str
+    live: str
+    greedy: str
+    slow: str
+
+
+@pytest.fixture(scope="module")
+def pushed(platform: Access, analyst: Analyst) -> Pushed:
+    """Push two sound DAGs, and wait until Airflow has both."""
+    greedy, slow = (f"e2e_{name}_{secrets.token_hex(4)}" for name in ("greedy", "slow"))
+    commit = analyst.push(
+        {f"{greedy}.py": GREEDY.format(dag_id=greedy), f"{slow}.py": SLOW.format(dag_id=slow)}
+    )
+    analyst.sync()
+    verdict, now = analyst.verdict()["verdict"], live(platform)
+    for dag_id in (greedy, slow):
+        wait_until(lambda dag_id=dag_id: is_parsed(platform, dag_id), f"{dag_id} to be shown", 180)
+    return Pushed(commit, verdict, now, greedy, slow)
+
+
+def test_a_sound_push_goes_live_and_runs_where_analysts_run(
+    platform: Access, pushed: Pushed
+) -> None:
+    assert (pushed.verdict, pushed.live) == ("sound", pushed.commit)
+    run = trigger(platform, pushed.greedy)
     assert ended(platform, run) == "failed"
     tasks = {
         task["task_id"]: (task["state"], task["queue"])
@@ -256,18 +269,12 @@ def test_a_sound_push_goes_live_and_runs_where_analysts_run(
     refused = task_log(platform, run, "not_given")
     assert "GIVEN hr" not in refused
     assert "The conn_id `hr` isn't defined" in refused
-    assert platform.airflow(run)["bundle_version"] == commit
+    assert platform.airflow(run)["bundle_version"] == pushed.commit
 
 
-def test_a_stopped_worker_finishes_the_task_that_it_runs(
-    platform: Access, analyst: Analyst
-) -> None:
+def test_a_stopped_worker_finishes_the_task_that_it_runs(platform: Access, pushed: Pushed) -> None:
     """Celery's warm shutdown, through the health wrapper and Nomad's kill timeout."""
-    dag_id = f"e2e_slow_{secrets.token_hex(4)}"
-    analyst.push({f"{dag_id}.py": SLOW.format(dag_id=dag_id)})
-    analyst.sync()
-    wait_until(lambda: is_parsed(platform, dag_id), f"{dag_id} to be parsed", 120)
-    run = trigger(platform, dag_id)
+    run = trigger(platform, pushed.slow)
     wait_until(
         lambda: platform.airflow(f"{run}/taskInstances/sleep")["state"] == "running",
         "the task to run",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+import pytest
 import requests
 from playwright.sync_api import expect
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from scripts.access import Access
 
 __all__ = ["page"]
+
+pytestmark = pytest.mark.usefixtures("models")
 
 # The same of the sources and of the marts, in SQL of the one and of the other.
 FIGURES = {

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
-from scripts import jobs
+from scripts import deploy, jobs, launches, status
+from scripts.local import databases
+from scripts.local.up import VARIABLE_FILES
 from scripts.repository import ROOT
-from tests.e2e.conftest import platform
-from tests.e2e.rounds import kill
+from tests.e2e.conftest import models, platform
+from tests.e2e.rounds import ended, kill, trigger
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from scripts.access import Access
 
-__all__ = ["platform"]
+__all__ = ["models", "platform"]
 
 # airflow-logs has three tasks, and none of them takes part in a run.
 SERVICES = [
@@ -32,6 +38,36 @@ SERVICES = [
 @pytest.mark.parametrize("job", SERVICES)
 def test_a_killed_service_comes_back_and_the_run_succeeds(platform: Access, job: str) -> None:
     kill(platform, job)
+
+
+@contextmanager
+def superset_away(platform: Access) -> Iterator[None]:
+    """Stop Superset, and let nobody into its database."""
+    superset = jobs.job("superset")
+    with psycopg.connect(databases.superuser("postgres"), autocommit=True) as connection:
+        platform.nomad.job.deregister_job(superset.id)
+        connection.execute("ALTER DATABASE superset ALLOW_CONNECTIONS false")
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'superset'"
+        )
+        try:
+            yield
+        finally:
+            connection.execute("ALTER DATABASE superset ALLOW_CONNECTIONS true")
+            deploy.run(superset, VARIABLE_FILES, dict(platform.values))
+            deploy.wait(platform.nomad, [superset.id])
+
+
+@pytest.mark.soak
+def test_without_superset_and_its_database_all_else_goes_on(platform: Access, models: None) -> None:
+    with superset_away(platform):
+        for dag_id in ("ingest_hr", "models", "school_report"):
+            assert ended(platform, trigger(platform, dag_id)) == "success"
+        launches.finish(platform, launches.force(platform, "backup-hr"), timeout=300)
+        found = status.gather(platform)
+        # Its import of dashboards, every five minutes, fails meanwhile.
+        assert {row.name for _, row in found.unwell} - {"superset-dashboards"} == {"superset"}
+    launches.finish(platform, launches.force(platform, "superset-dashboards"), timeout=300)
 
 
 @pytest.mark.soak
