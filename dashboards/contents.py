@@ -126,18 +126,29 @@ def write(asset: Asset) -> None:
         ) from error
 
 
-def _write_dataset(config: dict[str, Any]) -> None:
-    database = db.session.query(Database).filter_by(uuid=UUID(DATABASE_UUID)).one()
-    taken = (
-        db.session.query(SqlaTable)
-        .filter_by(database_id=database.id, schema=SCHEMA, table_name=config["table_name"])
-        .one_or_none()
-    )
+def _not_of_another(kind: str, config: dict[str, Any], **unique: Any) -> None:
+    """Raise :class:`Failure` if something else has these values, which only one may have.
+
+    Superset's import would take that for what is imported, and overwrite it.
+    """
+    taken = db.session.query(_MODELS[kind]).filter_by(**unique).one_or_none()
     if taken is not None and str(taken.uuid) != config["uuid"]:
+        name = " ".join(str(value) for key, value in unique.items() if not key.endswith("_id"))
         raise Failure(
-            f"somebody made a dataset of the mart {config['table_name']!r} by hand",
+            f"somebody made a {kind.removesuffix('s')} of {name} by hand",
             "Export it, and use its uuid in the files; or delete it in Superset.",
         )
+
+
+def _write_dataset(config: dict[str, Any]) -> None:
+    database = db.session.query(Database).filter_by(uuid=UUID(DATABASE_UUID)).one()
+    _not_of_another(
+        DATASETS,
+        config,
+        database_id=database.id,
+        schema=SCHEMA,
+        table_name=config["table_name"],
+    )
     import_dataset(
         {
             "columns": [],
@@ -169,6 +180,8 @@ def _write_dashboard(config: dict[str, Any]) -> None:
         str(each.uuid): {"datasource_id": each.id} for each in db.session.query(SqlaTable).all()
     }
     config.setdefault("metadata", {})
+    if config.get("slug"):
+        _not_of_another(DASHBOARDS, config, slug=config["slug"])
     dashboard = import_dashboard(
         update_id_refs(config, ids, datasets), overwrite=True, ignore_permissions=True
     )

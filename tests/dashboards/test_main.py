@@ -106,9 +106,22 @@ def test_a_dashboard_of_somebodys_own_is_not_touched(superset: Service, tmp_path
     repository.contents[examples.DASHBOARD_FILE] |= {"slug": "mine", "uuid": examples.OTHER}
     done = superset.run("import", repository.write(tmp_path))
     assert done.returncode == 1
-    assert f"Superset does not take {examples.DASHBOARD_FILE}: IntegrityError" in done.stderr
-    assert superset.query("SELECT FROM dashboards WHERE uuid = %s", examples.OTHER) == []
+    assert "somebody made a dashboard of mine by hand" in done.stderr
     assert superset.query("SELECT * FROM dashboards WHERE dashboard_title = 'My own'") == before
+
+
+def test_a_file_that_superset_does_not_take_is_named_and_changes_nothing(
+    superset: Service, tmp_path: Path
+) -> None:
+    repository = Repository()
+    repository.contents[examples.BARS_FILE] |= {"certified_by": {"a": "name"}}
+    repository.contents[examples.TOTAL_FILE]["description"] = "Something else."
+    before = superset.query("SELECT slice_name, description FROM slices ORDER BY 1")
+    done = superset.run("import", repository.write(tmp_path))
+    assert done.returncode == 1
+    assert f"Superset does not take {examples.BARS_FILE}: " in done.stderr
+    assert "Export it from Superset again" in done.stderr
+    assert superset.query("SELECT slice_name, description FROM slices ORDER BY 1") == before
 
 
 def test_files_that_do_not_fit_change_nothing(superset: Service, tmp_path: Path) -> None:
