@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, LiteralString
 
+import psycopg
 from psycopg.rows import class_row, dict_row
 
+from ingest.origin import Leaf, Moment, Origin
 from ingest.shapes import (
     Column,
     Relation,
@@ -18,8 +21,6 @@ from ingest.shapes import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    import psycopg
 
 # What reads whole: a table, the leaves of a partitioned one, the children that inherit.
 _RELATIONS: LiteralString = """
@@ -63,7 +64,7 @@ _NAMES: LiteralString = """
 
 _COLUMNS: LiteralString = """
     SELECT a.attrelid, a.attname, a.attnum, a.attnotnull, a.atttypid,
-           pg_catalog.format_type(a.atttypid, a.atttypmod)
+           pg_catalog.format_type(a.atttypid, a.atttypmod), a.atthasmissing
     FROM pg_catalog.pg_attribute a
     WHERE a.attrelid = ANY(%s) AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY a.attrelid, a.attnum
@@ -102,13 +103,43 @@ _TYPES: LiteralString = """
     WHERE t.oid = ANY(%s)
 """
 
+# Of a table whose children hold rows too, an index tells nothing of theirs.
 _KEYS: LiteralString = """
-    SELECT i.indrelid, array_agg(a.attname::text ORDER BY k.place)
+    SELECT i.indrelid, i.indisprimary, array_agg(a.attname::text ORDER BY k.place),
+           i.indisvalid AND i.indimmediate AND NOT (c.relkind = 'r' AND c.relhassubclass)
     FROM pg_catalog.pg_index i
+    JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
     CROSS JOIN LATERAL unnest(i.indkey::smallint[]) WITH ORDINALITY AS k (attnum, place)
     JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-    WHERE i.indrelid = ANY(%s) AND i.indisprimary AND k.place <= i.indnkeyatts
-    GROUP BY i.indrelid
+    WHERE i.indrelid = ANY(%s) AND i.indisunique AND k.place <= i.indnkeyatts
+      AND i.indpred IS NULL AND i.indexprs IS NULL
+    GROUP BY i.indexrelid, i.indrelid, i.indisprimary, i.indisvalid, i.indimmediate,
+             c.relkind, c.relhassubclass
+    ORDER BY i.indexrelid
+"""
+
+_LEAVES: LiteralString = """
+    WITH RECURSIVE part AS (
+      SELECT oid AS root, oid FROM unnest(%s::oid[]) AS oid
+      UNION
+      SELECT p.root, i.inhrelid FROM part p JOIN pg_catalog.pg_inherits i ON i.inhparent = p.oid
+    )
+    SELECT p.root, array_agg(c.oid::bigint ORDER BY c.oid),
+           array_agg(coalesce(pg_catalog.pg_relation_filenode(c.oid), 0)::bigint ORDER BY c.oid)
+    FROM part p JOIN pg_catalog.pg_class c ON c.oid = p.oid
+    WHERE c.relkind IN ('r', 'f')
+    GROUP BY p.root
+"""
+
+_MOMENT: LiteralString = """
+    SELECT d.oid::bigint, pg_catalog.pg_snapshot_xmin(s)::text::bigint,
+           pg_catalog.pg_snapshot_xmax(s)::text::bigint
+    FROM pg_catalog.pg_database d, pg_catalog.pg_current_snapshot() AS s
+    WHERE d.datname = pg_catalog.current_database()
+"""
+_SYSTEM: LiteralString = """
+    SELECT c.system_identifier::text, p.timeline_id::bigint
+    FROM pg_catalog.pg_control_system() AS c, pg_catalog.pg_control_checkpoint() AS p
 """
 
 _EXTENSION_TYPES: LiteralString = """
@@ -155,16 +186,49 @@ def names(
 def shapes(
     connection: psycopg.Connection[Any], tables: Sequence[Relation]
 ) -> tuple[TableShape, ...]:
-    """Return the columns and keys of ``tables``, in their order."""
+    """Return columns, keys and origins of ``tables``, in their order.
+
+    In the transaction whose snapshot their rows are read by, which is not ended by an error here.
+    """
     oids = [table.oid for table in tables]
     columns: dict[int, list[Column]] = {oid: [] for oid in oids}
-    for table, name, number, not_null, oid, text in connection.execute(_COLUMNS, [oids]):
-        columns[table].append(Column(name, TypeReference(oid, text), not_null, number))
-    keys = dict(connection.execute(_KEYS, [oids]).fetchall())
+    derived = {table.oid for table in tables if table.kind not in "rp"}
+    for table, name, number, not_null, oid, text, filled in connection.execute(_COLUMNS, [oids]):
+        has_values = filled or table in derived
+        columns[table].append(Column(name, TypeReference(oid, text), not_null, number, has_values))
+    keys: dict[int, tuple[str, ...]] = {}
+    unique: dict[int, list[frozenset[str]]] = {oid: [] for oid in oids}
+    for table, primary, names_of, guarded in connection.execute(_KEYS, [oids]):
+        if primary:
+            keys[table] = tuple(names_of)
+        if guarded:
+            unique[table].append(frozenset(names_of))
+    leaves = {
+        root: tuple(map(Leaf, found, files))
+        for root, found, files in connection.execute(_LEAVES, [oids])
+    }
+    moment = _moment(connection)
     return tuple(
-        TableShape(table, tuple(columns[table.oid]), tuple(keys.get(table.oid, ())))
+        TableShape(
+            table,
+            tuple(columns[table.oid]),
+            keys.get(table.oid, ()),
+            tuple(unique[table.oid]),
+            # What a view reads lies elsewhere, and a refresh writes all of a materialised one anew.
+            origin=Origin(
+                moment, table.oid, leaves.get(table.oid, ()) if table.kind in "rp" else ()
+            ),
+        )
         for table in tables
     )
+
+
+def _moment(connection: psycopg.Connection[Any]) -> Moment:
+    ((database, oldest, newest),) = connection.execute(_MOMENT).fetchall()
+    system, timeline = "", 0
+    with suppress(psycopg.errors.InsufficientPrivilege), connection.transaction():
+        ((system, timeline),) = connection.execute(_SYSTEM).fetchall()
+    return Moment(system, timeline, database, oldest, newest)
 
 
 def types(

@@ -82,6 +82,14 @@ class Cursor:
         least = f"NULL::{self.type}" if since is None else self._literal(since)
         return f"greatest(max({column}) FILTER (WHERE {sane}), {least})"
 
+    def newest_before(self, value: str) -> str:
+        """Return the expression of the source's newest value, NULL if one is not before ``value``.
+
+        Rows that went leave none.
+        """
+        column = names.quote(self.column)
+        return f"CASE WHEN max({column}) < {self._literal(value)} THEN max({column}) END"
+
     def lookback_text(self) -> str:
         """Return the lookback as the pipeline file writes it."""
         return _text(self.lookback)

@@ -160,7 +160,7 @@ def drop_known(connection: psycopg.Connection[Any], plan: TablePlan) -> int:
         ).format(
             old=sql.SQL(", ".join(f"p.{names.quote(before.get(name, name))}" for name in columns)),
             published=published,
-            window=sql.SQL(plan.where or "true"),
+            window=sql.SQL(plan.window or "true"),
             new=sql.SQL(", ".join(map(names.quote, columns))),
             staged=staged,
         )
@@ -199,6 +199,14 @@ def carry_over(connection: psycopg.Connection[Any], plan: TablePlan) -> None:
             same=sql.SQL(same_key(plan, "s", "p", old="p")),
         )
     )
+
+
+def repeated_keys(connection: psycopg.Connection[Any], plan: TablePlan) -> list[str]:
+    """Return some of the keys that come more than once at the source. Raises psycopg.Error."""
+    select = {column.name: column.select for column in plan.columns}
+    key = sql.SQL(", ".join(select[column] for column in plan.key))
+    query = sql.SQL("SELECT ROW({key})::text FROM {} GROUP BY {key} HAVING count(*) > 1 LIMIT 3")
+    return [str(row) for (row,) in connection.execute(query.format(_source(plan), key=key))]
 
 
 def same_key(plan: TablePlan, left: str, right: str, *, old: str = "") -> str:
@@ -248,8 +256,12 @@ def _renamed(plan: TablePlan) -> dict[str, str]:
     return {new: old for old, new in plan.renamed}
 
 
-def _source(plan: TablePlan) -> sql.Identifier:
-    return sql.Identifier(plan.source_schema, plan.source_name)
+def _source(plan: TablePlan) -> sql.Composed:
+    """Return the source's table, with the condition that tells its rows from later ones."""
+    where = f" WHERE {plan.leaves}" if plan.leaves else ""
+    return sql.SQL("{}{}").format(
+        sql.Identifier(plan.source_schema, plan.source_name), sql.SQL(where)
+    )
 
 
 def _key(plan: TablePlan) -> str:

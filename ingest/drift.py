@@ -24,13 +24,16 @@ class ShapeColumn:
     number: int
     hashed: str = ""
     labels: tuple[str, ...] = ()
+    filled: bool = False
 
 
 @dataclass(frozen=True)
 class Shape:
     """The contract of one published table: where it comes from, its columns in order, its key.
 
-    ``withheld`` are columns that were hashed or left out.
+    ``withheld`` are columns that were hashed or left out; ``kept`` are those that left the source
+    and stay, as nothing of an append goes. ``marks`` and ``appends`` say how rows that go, or
+    change, were treated; None in what an older release wrote.
     """
 
     source: str
@@ -38,6 +41,9 @@ class Shape:
     columns: tuple[ShapeColumn, ...]
     key: tuple[str, ...]
     withheld: tuple[str, ...] = ()
+    kept: tuple[ShapeColumn, ...] = ()
+    marks: bool | None = None
+    appends: bool | None = None
 
 
 SHAPE = TypeAdapter(Shape)  # to and from JSON, for ops.shapes
@@ -52,7 +58,10 @@ class Drift:
     renamed: tuple[tuple[str, str], ...] = ()  # (old, new)
     retyped: tuple[tuple[ShapeColumn, ShapeColumn], ...] = ()  # (old, new), by the new name
     nullable: tuple[ShapeColumn, ...] = ()  # the new ones
+    replaced: tuple[tuple[ShapeColumn, ShapeColumn], ...] = ()  # (old, new), of one name
+    gone: frozenset[str] = frozenset()  # names that an append keeps for what left the source
     rekeyed: tuple[tuple[str, ...], tuple[str, ...]] | None = None  # (old, new)
+    treated: str = ""  # how rows that go, or change, were treated and no longer are
     moved: tuple[str, str] | None = None  # another source table
 
     def __bool__(self) -> bool:
@@ -64,14 +73,18 @@ class Drift:
         lines += [f"column {column.name} dropped" for column in self.dropped]
         lines += [f"column {old} renamed to {new}" for old, new in self.renamed]
         lines += [_change(old, new) for old, new in self.retyped]
+        lines += [f"column {new.name} made anew ({new.type})" for _, new in self.replaced]
         lines += [
             f"column {column.name} {'became NOT NULL' if column.not_null else 'may be NULL now'}"
             for column in self.nullable
         ]
         return (*lines, *self._key_and_source())
 
-    def needs_rows(self) -> tuple[str, ...]:
-        """Return why altering the published table is not enough, one line each."""
+    def needs_rows(self, *, appends: bool = False) -> tuple[str, ...]:
+        """Return why altering the published table is not enough, one line each.
+
+        To one that ``appends`` no row comes again: what its columns have stays, if it fits.
+        """
         lines = [_change(old, new) for old, new in self.retyped if not widens(old, new)]
         lines += [
             f"column {column.name} became NOT NULL" for column in self.nullable if column.not_null
@@ -79,6 +92,22 @@ class Drift:
         lines += [
             f"column {column.name} added as NOT NULL" for column in self.added if column.not_null
         ]
+        lines += [
+            f"column {column.name} added ({column.type}) with a value"
+            for column in self.added
+            if column.filled and not (column.not_null or appends)
+        ]
+        lines += [
+            f"column {new.name} was made anew as {new.type}"
+            for old, new in self.replaced
+            if not (appends and fits(old, new))
+        ]
+        if appends:
+            lines += [
+                f"column {old} took the name of {new}, which went"
+                for old, new in self.renamed
+                if new in self.gone
+            ]
         return (*lines, *self._key_and_source())
 
     def _key_and_source(self) -> list[str]:
@@ -86,35 +115,52 @@ class Drift:
         if self.rekeyed:
             old, new = (f"({', '.join(key)})" if key else "none" for key in self.rekeyed)
             lines.append(f"key changed from {old} to {new}")
+        if self.treated:
+            lines.append(self.treated)
         if self.moved:
             lines.append(f"source changed from {self.moved[0]} to {self.moved[1]}")
         return lines
 
 
-def compare(old: Shape, new: Shape) -> Drift:
-    """Return what is different in ``new``; a column is the same one by number or by name."""
-    same_table = old.oid == new.oid
+def compare(old: Shape, new: Shape, *, same_table: bool = True) -> Drift:
+    """Return what is different in ``new``.
+
+    A column is the same one by its number, where both are of the ``same_table``, or else by its
+    name. One of another number has taken the place of the one that had its name.
+    """
+    same_table = same_table and old.oid == new.oid
     by_number = {column.number: column for column in old.columns} if same_table else {}
     by_name = {column.name: column for column in old.columns}
+    numbers = {column.number for column in new.columns}
     pairs: list[tuple[ShapeColumn, ShapeColumn]] = []
+    replaced: list[tuple[ShapeColumn, ShapeColumn]] = []
     added: list[ShapeColumn] = []
+    back = {column.name: column for column in old.kept}
     for column in new.columns:
         before = by_number.get(column.number) if same_table else by_name.get(column.name)
-        if before is None:
-            added.append(column)
-        else:
+        left = by_name.get(column.name)
+        if before is not None:
             pairs.append((before, column))
-    met = {before.name for before, _ in pairs}
+        elif left is not None and left.number not in numbers:
+            replaced.append((left, column))
+        elif column.name in back:
+            replaced.append((back[column.name], column))
+        else:
+            added.append(column)
+    met = {before.name for before, _ in (*pairs, *replaced)}
+    dropped = tuple(column for column in old.columns if column.name not in met)
     renamed = tuple(
         (before.name, after.name) for before, after in pairs if before.name != after.name
     )
     key = tuple(dict(renamed).get(name, name) for name in old.key)
     # A column that took the name of one that went is not the one that told rows apart.
-    same_key = key == new.key and {*old.key} <= met
+    same_key = key == new.key and {*old.key} <= {before.name for before, _ in pairs}
     return Drift(
         added=tuple(added),
-        dropped=tuple(column for column in old.columns if column.name not in met),
+        dropped=dropped,
         renamed=renamed,
+        replaced=tuple(replaced),
+        gone=frozenset(column.name for column in (*old.kept, *dropped)),
         retyped=tuple(
             (before, after)
             for before, after in pairs
@@ -123,8 +169,17 @@ def compare(old: Shape, new: Shape) -> Drift:
         ),
         nullable=tuple(after for before, after in pairs if before.not_null is not after.not_null),
         rekeyed=None if same_key else (old.key, new.key),
+        treated=_treated(old, new),
         moved=None if old.source == new.source else (old.source, new.source),
     )
+
+
+def _treated(old: Shape, new: Shape) -> str:
+    if old.marks is not None and old.marks is not new.marks:
+        return f"deletes changed {'to' if new.marks else 'from'} mark"
+    if old.appends and not new.appends:
+        return "load changed from append"
+    return ""
 
 
 _INTEGERS = ("smallint", "integer", "bigint")

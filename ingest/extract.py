@@ -98,7 +98,9 @@ def snapshot(
 
 def copy_out(plan: TablePlan, blocks: tuple[int, int | None] | None = None) -> sql.Composed:
     """Return the COPY of a table's rows, or of those in a range of blocks, the last one open."""
-    conditions = [plan.where] if plan.where else []
+    conditions = [f"({plan.where})"] if plan.where else []
+    if plan.leaves:
+        conditions.append(plan.leaves)
     if blocks is not None:
         first, end = blocks
         conditions.append(f"ctid >= '({first},0)'::tid")

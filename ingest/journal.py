@@ -16,6 +16,7 @@ from ingest import names
 from ingest.drift import SHAPE
 from ingest.due import LeftOver
 from ingest.errors import from_postgres
+from ingest.origin import ORIGIN
 from ingest.plan import State
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from ingest.staging import Staged
 
 _STATES: LiteralString = """
-    SELECT s."table", s.load_id, h.shape, s.cursor, s.cursor_value, s.rows
+    SELECT s."table", s.load_id, h.shape, s.cursor, s.cursor_value, s.rows,
+      to_jsonb(s) -> 'origin'  -- which a table of an older release does not have
     FROM ops.state s JOIN ops.shapes h USING ("table", version)
     WHERE s."table" = ANY(%(tables)s) AND to_regclass(s."table") IS NOT NULL
 """
@@ -113,12 +115,14 @@ _FAILED: LiteralString = """
       error = excluded.error, finished_at = excluded.finished_at
 """
 _STATE: LiteralString = """
-    INSERT INTO ops.state ("table", pipeline, run_id, load_id, cursor, cursor_value, version, rows)
+    INSERT INTO ops.state AS s ("table", pipeline, run_id, load_id, cursor, cursor_value, version,
+      rows, origin)
     VALUES (%(table)s, %(pipeline)s, %(run_id)s, %(load_id)s, %(cursor)s, %(cursor_value)s,
-      %(version)s, %(rows)s)
+      %(version)s, %(rows)s, %(origin)s)
     ON CONFLICT ("table") DO UPDATE SET pipeline = excluded.pipeline, run_id = excluded.run_id,
       load_id = excluded.load_id, cursor = excluded.cursor, cursor_value = excluded.cursor_value,
-      version = excluded.version, rows = excluded.rows, published_at = clock_timestamp()
+      version = excluded.version, rows = excluded.rows, published_at = clock_timestamp(),
+      origin = coalesce(excluded.origin, s.origin)
 """
 _PUBLISHED: LiteralString = """
     UPDATE ops.tables SET status = 'published', step = NULL, error = NULL,
@@ -217,8 +221,15 @@ class Journal:
         if there is None:
             return {}
         return {
-            table: State(load_id, SHAPE.validate_python(shape), cursor, value, rows)
-            for table, load_id, shape, cursor, value, rows in self._execute(
+            table: State(
+                load_id,
+                SHAPE.validate_python(shape),
+                cursor,
+                value,
+                rows,
+                None if origin is None else ORIGIN.validate_python(origin),
+            )
+            for table, load_id, shape, cursor, value, rows, origin in self._execute(
                 _STATES, tables=list(tables)
             )
         }
@@ -302,6 +313,8 @@ class Journal:
             cursor_value=staged.cursor_value,
             version=self._shape_version(plan),
             rows=counts.rows,
+            # What was written since the last load outside of a backfill is still to be read.
+            origin=None if plan.backfill else Json(ORIGIN.dump_python(plan.origin, mode="json")),
         )
         self._execute(
             _PUBLISHED,

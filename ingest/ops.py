@@ -99,8 +99,13 @@ TABLES: dict[str, LiteralString] = {
           cursor_value text,
           version int NOT NULL,
           rows bigint NOT NULL,
-          published_at timestamptz NOT NULL DEFAULT clock_timestamp()
+          published_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+          origin jsonb
         );
         COMMENT ON TABLE ops.state IS 'What the next run of each table starts from'
     """,
+}
+# What tables of older releases lack, by table and column.
+ADDED: dict[tuple[str, str], LiteralString] = {
+    ("state", "origin"): "ALTER TABLE ops.state ADD COLUMN IF NOT EXISTS origin jsonb",
 }

@@ -63,7 +63,15 @@ def project(rule: TableRule, table: TableShape, landings: Landings, hashed: str 
     return Projection(
         columns=tuple(_planned(rule, column, landing) for column, landing in landed),
         key=key,
-        shape=Shape(source, relation.oid, remembered, key, withheld),
+        shape=Shape(
+            source,
+            relation.oid,
+            remembered,
+            key,
+            withheld,
+            marks=rule.deletes == "mark",
+            appends=rule.load == "append",
+        ),
         why_text=_why_text(rule, landed),
     )
 
@@ -91,6 +99,7 @@ def _remembered(
         number=column.number,
         hashed=hashed if is_hash else "",
         labels=() if is_hash else tuple(sorted(landings.labels(column.type.oid))),
+        filled=column.filled,
     )
 
 

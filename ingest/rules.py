@@ -208,8 +208,8 @@ class TableRule(BaseModel):
     load: Load = Field(
         default="full",
         description="full: the published table is replaced by a whole copy; incremental: rows"
-        " that the cursor shows as new or changed are merged by key; append: new rows are added,"
-        " and none is ever changed",
+        " that are new or changed are merged by key; append: new rows are added, and none is ever"
+        " changed",
     )
     key: ColumnNames | None = Field(
         default=None,
@@ -217,7 +217,9 @@ class TableRule(BaseModel):
     )
     cursor: ColumnName | None = Field(
         default=None,
-        description="column that grows whenever a row is written: a number, a date or a time",
+        description="column that grows whenever a row is written: a number, a date or a time;"
+        " append needs one, and increments of a view - of a table they know rows by the transaction"
+        " that wrote them",
         examples=["updated_at"],
     )
     lookback: Lookback | None = Field(
@@ -247,8 +249,10 @@ class TableRule(BaseModel):
     @model_validator(mode="after")
     def _fits_together(self) -> TableRule:
         columns = self.columns
-        if self.load != "full" and self.cursor is None:
-            raise _misfit("load", f"expected a cursor for load: {self.load}")
+        if self.load == "append" and self.cursor is None:
+            raise _misfit("load", "expected a cursor for load: append")
+        if self.lookback is not None and self.cursor is None:
+            raise _misfit("lookback", "expected it only with a cursor")
         for key in ("cursor", "lookback"):
             if self.load == "full" and getattr(self, key) is not None:
                 raise _misfit(key, "expected it only with load: incremental or append")

@@ -10,6 +10,7 @@ from ingest import names
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ingest.origin import Origin
     from ingest.rules import TableRule
 
 # relkind: ordinary, partitioned, view, materialised view, foreign
@@ -73,21 +74,30 @@ class SourceType:
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a source table; ``number`` (pg_attribute.attnum) outlives a rename."""
+    """One column of a source table; ``number`` (pg_attribute.attnum) outlives a rename.
+
+    ``filled``: it was added with a value for all rows there were, none of which was written anew.
+    """
 
     name: str
     type: TypeReference
     not_null: bool = False
     number: int = 0
+    filled: bool = False
 
 
 @dataclass(frozen=True)
 class TableShape:
-    """One source table: its columns in order and its primary key, empty if it has none."""
+    """One source table: its columns in order and its primary key, empty if it has none.
+
+    ``unique`` are the lists of columns of which the source's indexes let no value come twice.
+    """
 
     relation: Relation
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...] = ()
+    unique: tuple[frozenset[str], ...] = ()
+    origin: Origin = field(kw_only=True)
 
 
 @dataclass(frozen=True)

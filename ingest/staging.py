@@ -15,7 +15,7 @@ from psycopg import sql
 
 from frame.failure import Failure
 from ingest import deletions, extract, names, transfer
-from ingest.errors import ConflictError, from_postgres
+from ingest.errors import ConflictError, SchemaChangedError, from_postgres
 from ingest.plan import TablePlan  # noqa: TC001 - pydantic reads it
 from ingest.rules import DELETED_AT
 
@@ -118,6 +118,7 @@ class TableWork:
 
     def end(self, sessions: Sessions) -> None:
         """Build the key of a table of many parts, and note what publishing must know."""
+        _check_source(sessions.source, self.plan, self._source.side)
         with _told(self.plan):
             if self._first:
                 with sessions.target.transaction():
@@ -263,12 +264,41 @@ def key_error(
         what, which = "rows whose key is NULL", sql.SQL("WHERE ROW({}) IS NOT NULL IS FALSE")
     query = sql.SQL("SELECT ROW({})::text FROM {} {} LIMIT 3")
     query_of_key = query.format(key, name(plan), which.format(key))
-    found = ", ".join(str(row) for (row,) in connection.execute(query_of_key))
+    return _no_key(plan, what, [str(row) for (row,) in connection.execute(query_of_key)])
+
+
+def _no_key(plan: TablePlan, what: str, samples: list[str]) -> Failure:
     return Failure(
         f"table {plan}: expected the key ({', '.join(plan.key)}) to tell rows apart,"
-        f" found {what}: {found}",
+        f" found {what}: {', '.join(samples)}",
         hint="Mend the rows at the source, or name other columns in key.",
     )
+
+
+def _check_source(source: psycopg.Connection[Any], plan: TablePlan, side: str) -> None:
+    """Raise Failure for what only the source can tell of rows that this load does not read."""
+    if plan.action == "full":  # which reads them all
+        return
+    try:
+        samples = deletions.repeated_keys(source, plan) if plan.key and not plan.guarded else []
+        if samples:
+            raise _no_key(plan, "keys that come more than once", samples)
+        if plan.action == "append" and plan.started_anew and plan.cursor and plan.since:
+            newest = plan.cursor.newest_before(plan.since)
+            ((value,),) = source.execute(
+                sql.SQL("SELECT ({})::text FROM {}").format(
+                    sql.SQL(newest), sql.Identifier(plan.source_schema, plan.source_name)
+                )
+            ).fetchall()
+            if value is not None:
+                raise SchemaChangedError(
+                    f"table {plan}: expected {plan.cursor.column} to go on from {plan.since},"
+                    f" found that the table was emptied and begins before it, at {value}",
+                    hint="An append table keeps rows that the source may no longer have: run once"
+                    " with --full-refresh to replace it, or begin another table.",
+                )
+    except psycopg.Error as error:
+        raise from_postgres(error, side=side, table=plan.source) from error
 
 
 def _cursor_value(connection: psycopg.Connection[Any], plan: TablePlan, now: str) -> str | None:

@@ -18,11 +18,6 @@ if TYPE_CHECKING:
     from ingest.connections import Address
     from ingest.shapes import TableShape
 
-# Names that databases give to the column that a row's last change is written into.
-_CHANGED = re.compile(
-    r"(updated|modified|changed|last_(update|modified|change)d?)(_?(at|on|time|ts))?"
-)
-_TIMES = ("timestamp with time zone", "timestamp without time zone")
 _LARGE = 50_000  # rows, from which a copy of all of them each night begins to cost
 
 
@@ -34,8 +29,7 @@ def published_schema(connection_id: str) -> str:
 def pipeline_file(address: Address, *, schemas: Sequence[str], published: str) -> str:
     """Return the text of a pipeline file for every table of ``schemas``.
 
-    A large table with a key and a column that tells of changes is loaded by increments, all
-    others whole. Raises Failure.
+    A large table with a key is loaded by increments, all others whole. Raises Failure.
     """
     side = f"source {address.id}"
     with closing(connections.connect(address, side=side, purpose="ingest init")) as connection:
@@ -69,21 +63,8 @@ def _table(shape: TableShape) -> list[str]:
     lines = [f"  - name: {_scalar(name)}"]
     if not relation.readable:
         return [f"  # {name}: this role may not read it", *(f"  # {line[2:]}" for line in lines)]
-    cursor = next(
-        (
-            column.name
-            for column in shape.columns
-            if _CHANGED.fullmatch(column.name.lower())
-            and column.type.declaration.partition("(")[0] in {*_TIMES, "timestamp"}
-        ),
-        None,
-    )
-    if cursor and shape.primary_key and relation.rows >= _LARGE:
-        lines += [
-            "    load: incremental",
-            f"    cursor: {_scalar(cursor)} # if every change of a row moves it",
-            "    deletes: detect",
-        ]
+    if shape.primary_key and relation.rows >= _LARGE:
+        lines += ["    load: incremental", "    deletes: detect"]
     if not shape.primary_key:
         lines[0] += " # no primary key"
     return lines

@@ -26,7 +26,10 @@ _SETUP_LOCK = "harmattan ingest: set-up"
 _SET_UP: LiteralString = """
     SELECT array_agg(n.nspname::text) FILTER (WHERE n.nspname IS NOT NULL),
            (SELECT array_agg(c.relname::text) FROM pg_catalog.pg_class c
-            WHERE c.relnamespace = to_regnamespace('ops') AND c.relkind = 'r')
+            WHERE c.relnamespace = to_regnamespace('ops') AND c.relkind = 'r'),
+           (SELECT count(*) FROM pg_catalog.pg_attribute a
+            JOIN unnest(%s::text[], %s::text[]) AS added (of, name) ON a.attname = added.name
+            WHERE a.attrelid = to_regclass('ops.' || added.of))
     FROM pg_catalog.pg_namespace n WHERE n.nspname = ANY(%s)
 """
 
@@ -57,8 +60,13 @@ def prepare(connection: psycopg.Connection[Any], pipeline: Pipeline) -> None:
     """Create the pipeline's two schemas and the tables of ops where missing. Raises Failure."""
     schemas = [ops.SCHEMA, pipeline.published_schema, pipeline.staging_schema]
     try:
-        ((there, tables),) = connection.execute(_SET_UP, [schemas]).fetchall()
-        if set(there or ()) == set(schemas) and set(ops.TABLES) <= set(tables or ()):
+        added = [list(names) for names in zip(*ops.ADDED, strict=True)]
+        ((there, tables, columns),) = connection.execute(_SET_UP, [*added, schemas]).fetchall()
+        if (
+            set(there or ()) == set(schemas)
+            and set(ops.TABLES) <= set(tables or ())
+            and columns == len(ops.ADDED)
+        ):
             return
         with connection.transaction():
             connection.execute(
@@ -136,6 +144,8 @@ def _create_ops(connection: psycopg.Connection[Any]) -> None:
             connection.execute(
                 sql.SQL("GRANT SELECT ON {} TO {}").format(table, sql.Identifier(READERS))
             )
+    for statement in ops.ADDED.values():
+        connection.execute(statement)
 
 
 def _create_schema(connection: psycopg.Connection[Any], schema: str, *, readable: bool) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ingest.contract import Pipeline
+from ingest.origin import Leaf, Moment, Origin
 from ingest.plan import State
 from ingest.rules import TableRule
 from ingest.shapes import (
@@ -20,6 +22,7 @@ from ingest.types import Landings
 if TYPE_CHECKING:
     from ingest.drift import Shape
 
+MOMENT = Moment("7301", 1, 16384, oldest=1000, newest=1000)
 # Declarations, as format_type writes them, by pg_type.typname.
 BUILTIN = {
     "int2": "smallint",
@@ -63,15 +66,20 @@ def table(
     key: tuple[str, ...] = ("id",),
     name: str = "staff",
     oid: int = 7,
+    origin: Origin | None = None,
     **relation: Any,
 ) -> TableShape:
     """Return an ordinary table whose columns are numbered in order, unless they say otherwise."""
     numbered = tuple(
-        Column(each.name, each.type, each.not_null or each.name in key, each.number or place)
+        replace(each, not_null=each.not_null or each.name in key, number=each.number or place)
         for place, each in enumerate(columns, start=1)
     )
-    found = Relation(oid, "public", name, "r", readable=True, heap=True, **relation)
-    return TableShape(found, numbered, key)
+    found = Relation(
+        oid, "public", name, **{"kind": "r", "readable": True, "heap": True, **relation}
+    )
+    unique = (frozenset(key),) if key else ()
+    here = origin or Origin(MOMENT, oid, (Leaf(oid, oid),))
+    return TableShape(found, numbered, key, unique, origin=here)
 
 
 def rule(**keys: Any) -> TableRule:
@@ -97,7 +105,11 @@ def landings(*tables: str, **more: Any) -> Landings:
 
 
 def state(
-    shape: Shape, cursor: str | None = None, value: str | None = None, rows: int = 10
+    shape: Shape,
+    cursor: str | None = None,
+    value: str | None = None,
+    rows: int = 10,
+    origin: Origin | None = None,
 ) -> State:
     """Return what the warehouse holds of a table that was published with ``shape``."""
-    return State("load-1", shape, cursor, value, rows)
+    return State("load-1", shape, cursor, value, rows, origin)

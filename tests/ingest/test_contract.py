@@ -67,11 +67,7 @@ README = Path(__file__).parents[2] / "airflow" / "analysts-template" / "README.m
 def test_the_files_that_are_shown_to_people_are_sound(tmp_path: Path, text: str) -> None:
     pipeline = read(tmp_path, text)
     (rule,) = [each for each in pipeline.tables if each.load == "incremental"]
-    assert (rule.cursor, rule.deletes, rule.columns.hash) == (
-        "updated_at",
-        "detect",
-        ("national_id",),
-    )
+    assert (rule.deletes, rule.columns.hash) == ("detect", ("national_id",))
     assert list(rule.checks.sql) == ["no_future_hires"]
     assert rule.checks.rows.max_drop == 0.2
     schema = contract.json_schema()
@@ -132,7 +128,7 @@ def test_a_sound_file_is_read_with_its_defaults(tmp_path: Path) -> None:
         ("owner:", "owner: &a\n  - *a\n#", "4: owner[0]: expected no alias"),
         ("owner:", "? 2026-13-45\n:", "4: 2026-13-45: expected one of the keys"),
         ("people-analytics", "2026-13-45", "4: owner: expected a value, found: month must be"),
-        ("load: full", "load: incremental", "8: tables[1].load: expected a cursor for load: incr"),
+        ("load: full", "load: append", "8: tables[1].load: expected a cursor for load: append"),
         ("load: full", "keys: [id]", "8: tables[1].keys: expected one of the keys name, load,"),
         ("public.employees", "employees", "6: tables[0].name: expected schema.table"),
         ("public.employees", "p." + "x" * 64, "6: tables[0].name: expected a name of at most 63"),

@@ -163,6 +163,7 @@ class Held:
     raw: Counter[tuple[str | None, ...]]
     source: Counter[tuple[str | None, ...]]
     newest: Order | None
+    kept: frozenset[str] = frozenset()  # columns that left the source, of an append
 
 
 @dataclass
@@ -179,6 +180,8 @@ class Table:
     deletes: str
     on_schema_change: str
     lookback: int | None  # ticks
+    cursor_in_file: bool = True
+    truncated: bool = False  # since the last run
     tick: int = 0
     serial: int = 0
     numbers: dict[str, int] = field(default_factory=dict)  # of the key's columns and the cursor
@@ -212,6 +215,7 @@ def increments(draw: st.DrawFn) -> list[tuple[Table, list[Column]]]:
         deletes="ignore" if load == "append" else draw(st.sampled_from(DELETES)),
         on_schema_change="evolve",
         lookback=draw(st.sampled_from([0, 1, 3])),
+        cursor_in_file=load == "append" or draw(st.booleans()),
     )
     return [(table, [Column("k0", "integer")] * bool(key) + [Column("at", cursor)])]
 
@@ -235,6 +239,7 @@ def tables(draw: st.DrawFn) -> list[tuple[Table, list[Column]]]:
             deletes="ignore" if load == "append" or not key else draw(st.sampled_from(DELETES)),
             on_schema_change=draw(st.sampled_from(["refresh", "evolve", "evolve", "fail"])),
             lookback=draw(st.sampled_from([0, None, 1, 3])),
+            cursor_in_file=load != "incremental" or draw(st.booleans()),
         )
         kinds = draw(st.lists(st.sampled_from(sorted(VALUES)), max_size=3))
         columns = [Column(f"k{number}", kind) for number, kind in enumerate(key)]
@@ -461,6 +466,7 @@ class Play:
     def truncate(self, table: Table) -> None:
         self.settle(table)
         self.sql(f"TRUNCATE {table.name}")
+        table.truncated = True
 
     def add(self, table: Table) -> None:
         self.settle(table)
@@ -538,7 +544,7 @@ class Play:
         if table.key_in_file:
             lines.append(f"key: [{', '.join(self.key(table))}]")
         lines += [f"deletes: {table.deletes}", f"on_schema_change: {table.on_schema_change}"]
-        if table.load != "full":
+        if table.load != "full" and table.cursor_in_file:
             lines.append(f"cursor: {columns[table.numbers['at']][0]}")
             if table.lookback is not None:
                 unit, measure = CURSORS[table.cursor]
@@ -556,11 +562,13 @@ class Play:
         ]
         added = {new[at][0] for at in new.keys() - old.keys()}
         left = {name for at, (name, *_) in old.items() if at not in new or new[at][0] != name}
+        went = {*held.kept, *(name for at, (name, *_) in old.items() if at not in new)}
         at = table.numbers["at"]
         return bool(
             any(change not in WIDENED for change in widened)
             or any(new[at][2] and not (at in old and old[at][2]) for at in new)
             or added & left
+            or {new[at][0] for at in old.keys() & new.keys() if new[at][0] != old[at][0]} & went
             or (added and not table.key)
             or old[at][0] != new[at][0]
         )
@@ -601,6 +609,9 @@ class Play:
         assert isinstance(error, SchemaChangedError), error
         assert held is not None
         assert not full_refresh
+        if table.load == "append" and table.truncated and "begins before it" in str(error):
+            self.failed = True
+            return
         assert held.signature != self.signature(table), error
         marks = table.deletes == "mark" and has_other_key(table, held.columns, self.columns(table))
         if table.on_schema_change != "fail" and not marks:
@@ -610,21 +621,33 @@ class Play:
         _, rows = self.published(table)
         assert Counter(rows) == held.raw
 
-    def _check(self, table: Table, done: Loaded, full_refresh: bool) -> None:
-        columns = self.columns(table)
-        source = self.rows(table)
+    def _now(
+        self, table: Table, columns: Columns
+    ) -> tuple[list[tuple[Row, bool]], frozenset[str], list[tuple[str | None, ...]]]:
+        """Return the published rows, columns that an append kept, and all as it stands there."""
         types, raw = self.published(table)
         expected = {name: _lands(kind) for name, kind, _ in columns.values()}
         if table.deletes == "mark":
             expected["_deleted_at"] = "timestamp with time zone"
-        assert types == dict(sorted(expected.items()))
-        names = list(types)
+        kept = frozenset(types) - expected.keys()
+        assert {name: types[name] for name in types if name not in kept} == expected
+        if kept:  # nothing of an append goes
+            assert table.load == "append"
+            assert table.held is not None
+            assert kept <= table.held.kept | {name for name, *_ in table.held.columns.values()}
         by_name = {name: number for number, (name, *_) in columns.items()}
-        now: list[tuple[Row, bool]] = []
+        now = []
         for row in raw:
-            values = dict(zip(names, row, strict=True))
+            values = dict(zip(types, row, strict=True))
             deleted = values.pop("_deleted_at", None) is not None
-            now.append(({by_name[name]: value for name, value in values.items()}, deleted))
+            there = {by_name[name]: value for name, value in values.items() if name in by_name}
+            now.append((there, deleted))
+        return now, kept, raw
+
+    def _check(self, table: Table, done: Loaded, full_refresh: bool) -> None:
+        columns = self.columns(table)
+        source = self.rows(table)
+        now, kept, raw = self._now(table, columns)
         held = table.held
         signature = self.signature(table)
         unchanged = held is not None and (
@@ -639,7 +662,7 @@ class Play:
         elif held.signature != signature:
             if table.on_schema_change == "refresh" and table.load == "incremental":
                 assert done.load == "full"
-        elif not oracle.may_be_whole():
+        elif not (table.truncated and table.load == "incremental"):
             assert done.load == table.load, done.reason
         if done.load == "full":
             lost = held is not None and bool(held.raw) and table.load == "append"
@@ -664,7 +687,9 @@ class Play:
             raw=Counter(raw),
             source=Counter(map(_frozen, source)),
             newest=newest,
+            kept=kept,
         )
+        table.truncated = False
 
 
 def has_other_key(table: Table, before: Columns, now: Columns) -> bool:
@@ -718,6 +743,8 @@ class Oracle:
 
     def seen(self, row: Row) -> bool:
         """Return whether the load must have read a row of the source."""
+        if self.table.load == "incremental" or self.table.key:
+            return True  # it is known by the transaction that wrote it
         text = row[self.at]
         if text is None or self.newest is None:
             return True
@@ -725,14 +752,6 @@ class Oracle:
         ticks = self.table.lookback
         back = (DEFAULT_LOOKBACK[measure] if ticks is None else ticks) * unit
         return order(text, self.columns[self.at][1]) >= (self.newest[0], self.newest[1] - back)
-
-    def may_be_whole(self) -> bool:
-        """Return whether a load that only adds may turn into one of all rows."""
-        if self.newest is None:
-            return True
-        there = {self.id(row) for row, deleted in self.before if not deleted}
-        missed = [row for row in self.source if not self.seen(row) and self.id(row) not in there]
-        return self.table.deletes != "ignore" and bool(missed)
 
     def id(self, row: Row) -> tuple[Any, ...]:
         """Return the key of a row; numbers are equal however they are written."""
@@ -769,9 +788,12 @@ class Oracle:
 
     def assert_kept(self, row: Row, before: Row, now: Row | None = None) -> None:
         """A row is as it was; its new columns are empty or as its source row has them ``now``."""
+        by_name = {self.held_columns[number][0]: text for number, text in before.items()}
         for number, value in row.items():
             if number not in before:
-                assert value is None or (now is not None and value == now[number])
+                # Made anew under its name, a column of an append has what it had.
+                had = by_name.get(self.columns[number][0])
+                assert value in (None, had) or (now is not None and value == now[number])
             elif self.held_columns[number][1] == self.columns[number][1]:
                 assert value == before[number]
 

@@ -54,7 +54,7 @@ def test_a_key_that_stays_by_name_while_its_columns_swap_theirs_is_another_one()
 @pytest.mark.parametrize(
     ("new", "told"),
     [
-        (column("id", 3), ("column id added (integer)", "column id dropped")),
+        (column("id", 3), ("column id made anew (integer)",)),
         (column("id", 2, "text"), ("column id dropped", "column name renamed to id")),
     ],
 )
@@ -63,12 +63,31 @@ def test_a_key_column_that_took_the_name_of_the_one_that_went_makes_another_key(
 ) -> None:
     found = compare(OLD, shape(new))
     assert {*told, "key changed from (id) to (id)"} <= {*found.describe()}
-    assert found.needs_rows() == ("key changed from (id) to (id)",)
+    assert found.needs_rows()[-1] == "key changed from (id) to (id)"
 
 
 def test_a_column_made_anew_under_its_old_name_is_another_one() -> None:
     found = compare(OLD, shape(ID, column("name", 3, "text")))
-    assert found.describe() == ("column name added (text)", "column name dropped")
+    assert found.describe() == ("column name made anew (text)",)
+    assert found.needs_rows() == ("column name was made anew as text",)
+    assert found.needs_rows(appends=True) == (), "its old values fit"
+    narrow = compare(OLD, shape(ID, column("name", 3, "integer")))
+    assert narrow.needs_rows(appends=True) == ("column name was made anew as integer",)
+
+
+def test_what_an_append_kept_is_taken_up_again_or_told() -> None:
+    kept = replace(shape(ID), kept=(column("name", 2, "text"),))
+    assert compare(kept, shape(ID, column("name", 5, "text"))).needs_rows(appends=True) == ()
+    back = compare(kept, shape(ID, column("name", 5, "date")))
+    assert back.needs_rows(appends=True) == ("column name was made anew as date",)
+
+
+def test_a_column_that_took_the_name_of_one_that_an_append_keeps_is_told() -> None:
+    both = shape(column("value", 1), column("value_new", 2, "bigint"), key=())
+    found = compare(both, shape(column("value", 2, "bigint"), key=()))
+    assert found.needs_rows(appends=True) == (
+        "column value_new took the name of value, which went",
+    )
 
 
 def test_columns_of_a_table_made_anew_are_known_by_name() -> None:

@@ -114,25 +114,19 @@ def test_plan_tells_what_a_run_would_do_and_changes_nothing(world: World) -> Non
     (found,) = json.loads(done.stdout)["tables"]
     assert (found["load"], found["reason"], found["rows"]) == ("full", "first load", 1)
     assert (found["format"], found["why_text"]) == ("text", "column page (xml)")
-    assert found["unseen"] == [
-        "rows that commit with at more than 1h behind the newest",
-        "changes that do not move at",
-        "deletes",
-    ]
+    assert found["unseen"] == ["deletes"]
     assert world.rows("SELECT to_regnamespace('ops'), to_regnamespace('raw_hr')") == [(None, None)]
     detecting = world.file(
         "name: public.a\n    load: incremental\n    cursor: at\n    deletes: mark"
     )
     (found,) = json.loads(ingest("plan", detecting, "--json", **environment).stdout)["tables"]
-    assert found["unseen"] == [
-        "updates that commit with at more than 1h behind the newest",
-        "changes that do not move at",
-    ]
+    assert found["unseen"] == []
     file = world.file("name: public.a\n    load: incremental\n    cursor: at")
     ingest("run", file, **environment)
     (found,) = json.loads(ingest("plan", file, "--json", **environment).stdout)["tables"]
     assert found["reason"] == "at from 2026-01-01 00:00:00+00 less 1h"
     assert found["where"].startswith('("at" >= ')
+    assert found["where"].endswith("::pg_catalog.xid))")
     assert "incremental" in ingest("plan", file, **environment).stdout
 
 
@@ -150,7 +144,7 @@ def test_init_writes_a_file_that_check_and_run_take(world: World) -> None:
     assert ingest("check", file).returncode == 0
     assert ingest("run", file, **environment).returncode == 0
     text = file.read_text()
-    assert "  - name: public.big\n    load: incremental\n    cursor: modified_at" in text
+    assert "  - name: public.big\n    load: incremental\n    deletes: detect" in text
     assert ingest("init", "hr", **environment).stdout == text
     again = ingest("init", "hr", "--output", file, **environment)
     assert (again.returncode, "is there already" in again.stderr) == (2, True)
