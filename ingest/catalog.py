@@ -35,8 +35,6 @@ _RELATIONS: LiteralString = """
     ), size AS (
       SELECT p.root, sum(greatest(c.reltuples, 0)) FILTER (WHERE c.relkind <> 'p') AS rows,
              bool_or(c.reltuples < 0 AND c.relkind <> 'p') AS unknown,
-             coalesce(sum(pg_catalog.pg_relation_size(c.oid)), 0) AS bytes,
-             coalesce(max(pg_catalog.pg_relation_size(c.oid)), 0) AS largest,
              bool_and(c.relkind IN ('r', 'p') AND coalesce(a.amname, 'heap') = 'heap') AS heap
       FROM part p JOIN pg_catalog.pg_class c ON c.oid = p.oid
       LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam
@@ -50,8 +48,7 @@ _RELATIONS: LiteralString = """
                    WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = w.oid
                      AND d.deptype = 'e') AS extension,
            CASE WHEN s.unknown OR w.relkind IN ('v', 'f') THEN -1 ELSE s.rows END::bigint AS rows,
-           s.bytes::bigint AS bytes,
-           (s.largest / pg_catalog.current_setting('block_size')::int)::bigint AS blocks, s.heap
+           s.heap
     FROM wanted w JOIN size s ON s.root = w.oid
     ORDER BY w.nspname, w.relname
 """
@@ -125,9 +122,12 @@ _LEAVES: LiteralString = """
       SELECT p.root, i.inhrelid FROM part p JOIN pg_catalog.pg_inherits i ON i.inhparent = p.oid
     )
     SELECT p.root, array_agg(c.oid::bigint ORDER BY c.oid),
-           array_agg(coalesce(pg_catalog.pg_relation_filenode(c.oid), 0)::bigint ORDER BY c.oid)
+           array_agg(coalesce(pg_catalog.pg_relation_filenode(c.oid), 0)::bigint ORDER BY c.oid),
+           coalesce(sum(pg_catalog.pg_relation_size(c.oid)), 0)::bigint,
+           (coalesce(max(pg_catalog.pg_relation_size(c.oid)), 0)
+            / pg_catalog.current_setting('block_size')::int)::bigint
     FROM part p JOIN pg_catalog.pg_class c ON c.oid = p.oid
-    WHERE c.relkind IN ('r', 'f')
+    WHERE c.relkind IN ('r', 'f', 'm')
     GROUP BY p.root
 """
 
@@ -186,9 +186,10 @@ def names(
 def shapes(
     connection: psycopg.Connection[Any], tables: Sequence[Relation]
 ) -> tuple[TableShape, ...]:
-    """Return columns, keys and origins of ``tables``, in their order.
+    """Return columns, keys, sizes and origins of ``tables``, in their order.
 
-    In the transaction whose snapshot their rows are read by, which is not ended by an error here.
+    In the transaction that has them locked, as a size is only told with a lock, and whose snapshot
+    their rows are read by.
     """
     oids = [table.oid for table in tables]
     columns: dict[int, list[Column]] = {oid: [] for oid in oids}
@@ -203,10 +204,11 @@ def shapes(
             keys[table] = tuple(names_of)
         if guarded:
             unique[table].append(frozenset(names_of))
-    leaves = {
-        root: tuple(map(Leaf, found, files))
-        for root, found, files in connection.execute(_LEAVES, [oids])
-    }
+    leaves: dict[int, tuple[Leaf, ...]] = {}
+    sizes: dict[int, tuple[int, int]] = {}
+    for root, found, files, size, blocks in connection.execute(_LEAVES, [oids]):
+        leaves[root] = tuple(map(Leaf, found, files))
+        sizes[root] = size, blocks
     moment = _moment(connection)
     return tuple(
         TableShape(
@@ -214,6 +216,7 @@ def shapes(
             tuple(columns[table.oid]),
             keys.get(table.oid, ()),
             tuple(unique[table.oid]),
+            *sizes.get(table.oid, (0, 0)),
             # What a view reads lies elsewhere, and a refresh writes all of a materialised one anew.
             origin=Origin(
                 moment, table.oid, leaves.get(table.oid, ()) if table.kind in "rp" else ()

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from ingest.contract import Pipeline
     from ingest.job import Scope
-    from ingest.names import TableName
     from ingest.plan import State, TablePlan
+    from ingest.rules import TableRule
     from ingest.shapes import Relation, SourceTables, WarehouseTypes
 
 
@@ -64,7 +64,7 @@ def decide(
     reserved = frozenset(relation.name for relation in tables.rules)
     landings = Landings(pipeline.published_schema, tables.types, published.types, reserved)
     plans: list[TablePlan] = []
-    failed: dict[str, Failure] = {}
+    failed = {published_name(pipeline, each): why for each, why in tables.closed.items()}
     unguarded: dict[Relation, Failure] = {}
     if scope.only is None:  # of one table alone nothing is known of the others
         failed |= _gone(pipeline, published.left_over)
@@ -105,9 +105,9 @@ def published_name(pipeline: Pipeline, relation: Relation) -> str:
     return names.display(pipeline.published_schema, relation.name)
 
 
-def patterns(pipeline: Pipeline) -> list[TableName]:
-    """Return the patterns by which ``pipeline`` chooses tables."""
-    return [rule.table for rule in pipeline.tables if rule.table.pattern]
+def patterns(pipeline: Pipeline) -> list[TableRule]:
+    """Return the rules by whose patterns ``pipeline`` chooses tables."""
+    return [rule for rule in pipeline.tables if rule.table.pattern]
 
 
 def _unguarded(pipeline: Pipeline, tables: SourceTables) -> dict[Relation, Failure]:
@@ -140,8 +140,8 @@ def _gone(pipeline: Pipeline, left_over: tuple[LeftOver, ...]) -> dict[str, Fail
         )
         for each in left_over
         if any(
-            pattern.matches(pattern.schema, each.name)
-            and names.display(pattern.schema, each.name) == each.source
-            for pattern in patterns(pipeline)
+            rule.means(rule.table.schema, each.name)
+            and names.display(rule.table.schema, each.name) == each.source
+            for rule in patterns(pipeline)
         )
     }

@@ -52,6 +52,11 @@ _BEGIN: LiteralString = """
     ON CONFLICT (pipeline, run_id) DO UPDATE SET status = 'running', finished_at = NULL,
       attempts = r.attempts + 1, step = NULL, "table" = NULL, error = NULL
 """
+_KILLED: LiteralString = """
+    UPDATE ops.runs SET status = 'failed', finished_at = clock_timestamp(),
+      error = 'the run was killed, or its machine lost'
+    WHERE pipeline = %(pipeline)s AND run_id <> %(run_id)s AND status = 'running'
+"""
 # A crash of the warehouse may have taken the row of the run's beginning.
 _END: LiteralString = """
     INSERT INTO ops.runs AS r (pipeline, run_id, status, step, "table", error, finished_at)
@@ -168,7 +173,11 @@ class Journal:
     run_id: str
 
     def begin(self) -> None:
-        """Write that the run has begun, or begun again, and forget what an earlier try left."""
+        """Write that the run has begun, or begun again, and forget what an earlier try left.
+
+        Who begins holds the pipeline's lock, so another run that has not ended was killed.
+        """
+        self._execute(_KILLED)
         self._execute(_BEGIN)
         self._execute(
             "DELETE FROM ops.tables WHERE (pipeline, run_id) = (%(pipeline)s, %(run_id)s)"

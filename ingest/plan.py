@@ -231,8 +231,8 @@ def _whole(
         binary=not projection.why_text,
         why_text=projection.why_text,
         rows=relation.rows,
-        bytes=relation.bytes,
-        blocks=relation.blocks if relation.heap else 0,
+        bytes=table.bytes,
+        blocks=table.blocks if relation.heap else 0,
         cursor=cursors.of(rule, table),
     )
 

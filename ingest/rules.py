@@ -205,6 +205,14 @@ class TableRule(BaseModel):
         description='schema.table, schema."Quoted Table" or a pattern such as schema.*',
         examples=["public.employees", "public.*"],
     )
+    left_out: Annotated[tuple[Annotated[str, AfterValidator(_table)], ...], Field(strict=False)] = (
+        Field(
+            default=(),
+            alias="except",
+            description="tables that a pattern does not mean, by name or by pattern",
+            examples=[["public.tmp_*"]],
+        )
+    )
     load: Load = Field(
         default="full",
         description="full: the published table is replaced by a whole copy; incremental: rows"
@@ -246,6 +254,12 @@ class TableRule(BaseModel):
         """``name``, parsed."""
         return names.parse(self.name)
 
+    def means(self, schema: str, table: str) -> bool:
+        """Return whether the rule is for a table of that name."""
+        return self.table.matches(schema, table) and not any(
+            names.parse(each).matches(schema, table) for each in self.left_out
+        )
+
     @model_validator(mode="after")
     def _fits_together(self) -> TableRule:
         columns = self.columns
@@ -264,6 +278,8 @@ class TableRule(BaseModel):
                     raise _misfit(key, f"expected a column that is not excluded, found {column}")
         if self.cursor in columns.hash:
             raise _misfit("cursor", f"expected a column that is not hashed, found {self.cursor}")
+        if self.left_out and not self.table.pattern:
+            raise _misfit("except", "expected it only with a pattern such as public.*")
         both = {*columns.exclude} & {*columns.hash}
         if both:
             found = ", ".join(sorted(both))

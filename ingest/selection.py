@@ -22,19 +22,18 @@ def select(
 
     A rule that names a table goes before a pattern, and among patterns the first. ``only`` picks
     one, by its name with or without its schema. Raises Failure for a name or a pattern that
-    finds nothing, a table that the role may not read, or two of one published name, and
-    UnknownTableError for an ``only`` that is not among the tables.
+    finds nothing, or two of one published name, and UnknownTableError for an ``only`` that is not
+    among the tables.
     """
     relations = tuple(relations)
     chosen: dict[str, Relation] = {}
     rules: dict[Relation, TableRule] = {}
     for rule in _in_order(pipeline):
-        wanted = rule.table
         found = [
             relation
             for relation in relations
-            if wanted.matches(relation.schema, relation.name)
-            and (relation.is_table or not wanted.pattern)
+            if rule.means(relation.schema, relation.name)
+            and (relation.is_table or not rule.table.pattern)
         ]
         if not found:
             raise Failure(
@@ -47,19 +46,19 @@ def select(
                 raise Failure(
                     f"schema {pipeline.published_schema}: table {relation.name}: expected one"
                     f" source, found {other} and {relation}",
-                    hint="Publish one of them with a pipeline file and schema of its own.",
+                    hint="Publish one of them with a pipeline file and schema of its own, or leave"
+                    " it out by except.",
                 )
             rules.setdefault(relation, rule)
     tables = tuple(chosen[name] for name in sorted(chosen))
     if only is not None:
         tables = (_pick(pipeline, tables, only),)
-    _check_readable(pipeline, tables)
     return {table: rules[table] for table in tables}
 
 
 def rule(pipeline: Pipeline, schema: str, table: str) -> TableRule:
     """Return the rule that ``pipeline`` has for a table that it selects."""
-    return next(each for each in _in_order(pipeline) if each.table.matches(schema, table))
+    return next(each for each in _in_order(pipeline) if each.means(schema, table))
 
 
 def _in_order(pipeline: Pipeline) -> list[TableRule]:
@@ -74,13 +73,3 @@ def _pick(pipeline: Pipeline, tables: Sequence[Relation], only: str) -> Relation
         f"source {pipeline.source}: expected one of {', '.join(map(str, tables))}, found {only}",
         hint="Name a table of the pipeline file, with or without its schema.",
     )
-
-
-def _check_readable(pipeline: Pipeline, tables: Sequence[Relation]) -> None:
-    closed = [str(relation) for relation in tables if not relation.readable]
-    if closed:
-        raise Failure(
-            f"source {pipeline.source}: expected the right to read every table,"
-            f" found none on {', '.join(closed)}",
-            hint="Grant the connection's role USAGE on the schema and SELECT on the tables.",
-        )

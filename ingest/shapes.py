@@ -10,6 +10,7 @@ from ingest import names
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from frame.failure import Failure
     from ingest.origin import Origin
     from ingest.rules import TableRule
 
@@ -21,10 +22,9 @@ TypeKind = Literal["b", "c", "d", "e", "r", "m", "p"]
 
 @dataclass(frozen=True)
 class Relation:
-    """One table or view of the source, before its columns are read.
+    """One table or view of the source, before it is locked and its columns are read.
 
-    ``bytes`` is the size of its rows; of a table with partitions or children, ``blocks`` (of
-    8 kB) is that of the largest, and ``heap`` tells whether all of them are ordinary.
+    Of a table with partitions or children ``heap`` tells whether all of them are ordinary.
     """
 
     oid: int
@@ -35,8 +35,6 @@ class Relation:
     partition: bool = False
     extension: bool = False
     rows: int = -1  # PostgreSQL's estimate; -1 where it has none
-    bytes: int = 0
-    blocks: int = 0
     heap: bool = False
 
     @property
@@ -90,23 +88,31 @@ class Column:
 class TableShape:
     """One source table: its columns in order and its primary key, empty if it has none.
 
-    ``unique`` are the lists of columns of which the source's indexes let no value come twice.
+    ``unique`` are the lists of columns of which the source's indexes let no value come twice;
+    ``bytes`` is the size of its rows; of a table with partitions or children, ``blocks`` (of 8 kB)
+    is that of the largest.
     """
 
     relation: Relation
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...] = ()
     unique: tuple[frozenset[str], ...] = ()
+    bytes: int = 0
+    blocks: int = 0
     origin: Origin = field(kw_only=True)
 
 
 @dataclass(frozen=True)
 class SourceTables:
-    """The tables of one run: each one's rule, their shapes in order, the types in them by oid."""
+    """The tables of one run: each one's rule, their shapes in order, the types in them by oid.
+
+    ``closed`` are those that cannot be read now, and why; they have no shape.
+    """
 
     rules: Mapping[Relation, TableRule]
     shapes: tuple[TableShape, ...]
     types: Mapping[int, SourceType]
+    closed: Mapping[Relation, Failure] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -234,7 +234,7 @@ def test_a_published_table_of_a_pattern_whose_source_is_gone_is_an_error(
 
 def test_only_patterns_choose_tables_that_may_go() -> None:
     wanted = pipeline(rule(), rule(name="public.p*"), rule(name="archive.*"))
-    assert [each.table for each in due.patterns(wanted)] == ["p*", "*"]
+    assert [each.name for each in due.patterns(wanted)] == ["public.p*", "archive.*"]
     assert due.patterns(pipeline(rule())) == []
 
 

@@ -180,7 +180,8 @@ def test_rows_go_as_binary_unless_a_column_cannot(kind: str, binary: bool) -> No
 
 @pytest.mark.parametrize(("heap", "blocks"), [(True, 9), (False, 0)])
 def test_ranges_are_read_of_ordinary_tables_only(heap: bool, blocks: int) -> None:
-    source = replace(STAFF, relation=replace(STAFF.relation, blocks=9, heap=heap, rows=5, bytes=6))
+    relation = replace(STAFF.relation, heap=heap, rows=5)
+    source = replace(STAFF, relation=relation, blocks=9, bytes=6)
     found = build(FULL, source)
     assert (found.blocks, found.rows, found.bytes) == (blocks, 5, 6)
 

@@ -578,17 +578,6 @@ def test_rows_hidden_by_a_policy_are_an_error_and_not_a_smaller_copy(world: Worl
         world.run()
 
 
-def test_a_table_that_may_not_be_read_stops_the_run_before_it_begins(world: World) -> None:
-    world.at_source(*SCHOOL)
-    with psycopg.connect(world.source_admin) as connection:
-        connection.execute("REVOKE SELECT ON employees FROM ingest_reader")
-    with pytest.raises(Failure, match=r"found none on public\.employees\nHINT: Grant"):
-        world.run()
-    assert world.rows("SELECT to_regclass('raw_hr.departments'), status, step FROM ops.runs") == [
-        (None, "failed", "extract")
-    ]
-
-
 @pytest.mark.parametrize("name", ["public.pupils", "pub.*", "public.x*"])
 def test_a_name_that_finds_nothing_is_an_error(world: World, name: str) -> None:
     world.at_source(*SCHOOL)

@@ -19,14 +19,14 @@ def relation(name: str, kind: Kind = "r", schema: str = "public", **more: bool) 
     return Relation(1, schema, name, kind, readable=True, **more)
 
 
-def pipeline(*names: str) -> Pipeline:
+def pipeline(*names: str | dict[str, object]) -> Pipeline:
     return Pipeline.model_validate(
         {
             "source": "hr",
             "schema": "raw_hr",
             "schedule": "@daily",
             "owner": "x",
-            "tables": [{"name": name} for name in names],
+            "tables": [{"name": each} if isinstance(each, str) else each for each in names],
         }
     )
 
@@ -75,3 +75,13 @@ def test_what_cannot_be_loaded_is_named(names: list[str], expected: str) -> None
         selection.select(pipeline(*names), SOURCE)
     assert expected in failure.value.message
     assert "HINT: " in str(failure.value)
+
+
+def test_a_pattern_leaves_out_what_the_file_says() -> None:
+    wanted = pipeline({"name": "public.*", "except": ["public.s*", 'public."Staff"']})
+    assert [str(found) for found in selection.select(wanted, SOURCE)] == ["public.results"]
+    both = pipeline({"name": "public.*", "except": ["public.staff"]}, "archive.staff")
+    assert [str(found) for found in selection.select(both, SOURCE)] == [
+        'public."Staff"', "public.results", "archive.staff",
+    ]  # fmt: skip
+    assert str(selection.rule(both, "archive", "staff").table.schema) == "archive"
