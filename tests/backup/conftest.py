@@ -387,11 +387,13 @@ def descendants(pid: int) -> list[int]:
 
 
 def program(pid: int) -> str:
-    """Return the name of a process, empty if it is gone."""
+    """Return the name of a process, empty if it is gone, or dead and not yet reaped."""
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
+        stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
+    name, _, rest = stat.partition("(")[2].rpartition(")")
+    return "" if rest.split()[0] in "ZX" else name
 
 
 def eventually(found: Callable[[], Any], seconds: float = 20) -> Any:
