@@ -14,12 +14,6 @@ from ingest import catalog, connections, selection
 from ingest.errors import from_postgres
 from ingest.shapes import SourceTables
 
-# Seconds until a table that others hold is given up, and between two tries; and how long a try
-# waits, behind which others wait.
-LOCKED = 600.0
-PAUSE = 1.0
-TURN = "500ms"
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -28,6 +22,12 @@ if TYPE_CHECKING:
     from ingest.plan import TablePlan
     from ingest.rules import TableRule
     from ingest.shapes import Relation
+
+# Seconds until a table that others hold is given up, and between two tries; and how long a try
+# waits, behind which others wait.
+LOCKED = 600.0
+PAUSE = 1.0
+TURN = "500ms"
 
 
 class Source:

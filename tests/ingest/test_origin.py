@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from ingest.errors import RunFailedError
 from ingest.origin import Leaf, Moment, Moved, Origin, compare
 from tests.backup.clusters import Cluster, cluster
 from tests.ingest.staff import load
+from tests.ingest.test_convergence import QUICK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -162,9 +163,9 @@ def test_a_server_that_is_made_anew_every_night_has_no_renames(world: World) -> 
 
 
 def replayed(standby: Cluster, primary: str) -> None:
-    """Wait until the standby has all that its primary has."""
+    """Wait until the standby has all that its primary has committed: that is flushed."""
     with psycopg.connect(primary, autocommit=True) as connection:
-        ((position,),) = connection.execute("SELECT pg_current_wal_insert_lsn()").fetchall()
+        ((position,),) = connection.execute("SELECT pg_current_wal_flush_lsn()").fetchall()
     with psycopg.connect(standby.uri(), autocommit=True) as connection:
         for _ in range(200):
             ((there,),) = connection.execute(
@@ -440,11 +441,6 @@ def play(world: World, data: st.DataObject) -> None:
             else:
                 getattr(game, what)()
         game.run()
-
-
-QUICK = settings(
-    deadline=None, database=None, print_blob=True, suppress_health_check=list(HealthCheck)
-)
 
 
 @settings(QUICK, max_examples=15)
