@@ -16,7 +16,8 @@ from frame.progress import progress
 from ingest import connections, contract, display, run, staging, starter
 from ingest.cursor import Interval
 from ingest.errors import ContractError, Problem
-from ingest.job import JOBS, Job, Scope
+from ingest.job import Job, Scope
+from ingest.limits import MOST_JOBS
 
 if TYPE_CHECKING:
     from ingest.plan import TablePlan
@@ -83,8 +84,11 @@ def run_file(
         str | None, typer.Option(help="Load cursor values before this one again; needs --since.")
     ] = None,
     jobs: Annotated[
-        int, typer.Option(min=1, max=64, help="Parallel sessions to the source.")
-    ] = JOBS,
+        int | None,
+        typer.Option(
+            min=1, max=MOST_JOBS, help="Parallel sessions to the source (default: the file's)."
+        ),
+    ] = None,
     alert: Annotated[
         bool, typer.Option("--alert", help="Post a failure to the webhook of the file.")
     ] = False,
@@ -126,7 +130,7 @@ def plan_file(
     plans, failed = run.foresee(job, Scope(table, full_refresh))
     if as_json:
         found = {
-            "tables": [_plan_as_json(each) for each in plans],
+            "tables": [_plan_as_json(each, job.pipeline.limits.jobs) for each in plans],
             "failed": {name: error.message for name, error in failed.items()},
         }
         print_json(found)
@@ -191,7 +195,7 @@ def _as_json(report: run.Report, error: Failure | None) -> dict[str, object]:
     }
 
 
-def _plan_as_json(plan: TablePlan) -> dict[str, object]:
+def _plan_as_json(plan: TablePlan, jobs: int) -> dict[str, object]:
     return {
         "table": str(plan),
         "source": plan.source,
@@ -201,7 +205,7 @@ def _plan_as_json(plan: TablePlan) -> dict[str, object]:
         "bytes": plan.bytes,
         "format": "binary" if plan.binary else "text",
         "why_text": plan.why_text or None,
-        "parts": len(staging.parts(plan, JOBS)),
+        "parts": len(staging.parts(plan, jobs)),
         "key": list(plan.key),
         "cursor": plan.cursor and plan.cursor.column,
         "where": plan.where or None,

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from ingest import document, names, ops, schedule
 from ingest.errors import ContractError, Problem
+from ingest.limits import Limits
 from ingest.rules import STRICT, Checks, Columns, Freshness, Rows, TableRule
 from ingest.types import EXTENSIONS_SCHEMA
 
@@ -77,6 +78,7 @@ class Pipeline(BaseModel):
     hash_key: ConnectionId = Field(
         default="hash_key", description="connection id whose password keys the hashed columns"
     )
+    limits: Limits = Field(default_factory=Limits, description="what a run may take of the source")
     tables: Annotated[tuple[TableRule, ...], Field(min_length=1, strict=False)]
 
     @property
@@ -90,6 +92,7 @@ _INSIDE: dict[str, type[BaseModel]] = {
     "columns": Columns,
     "rows": Rows,
     "freshness": Freshness,
+    "limits": Limits,
 }
 
 

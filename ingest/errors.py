@@ -81,6 +81,10 @@ class SchemaChangedError(Failure):
     """The source's shape changed, and the pipeline file does not let the table follow."""
 
 
+class MovedError(Failure):
+    """A source table was changed between the run's snapshot and the reading of its rows."""
+
+
 class CheckFailedError(Failure):
     """A staged table breaks what its pipeline file says; it stays in staging for a look."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -12,10 +11,11 @@ from psycopg import sql
 from frame.failure import Failure
 from ingest import catalog, connections, selection
 from ingest.errors import from_postgres
+from ingest.fence import Fence
 from ingest.shapes import SourceTables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from ingest.connections import Address
     from ingest.contract import Pipeline
@@ -23,17 +23,11 @@ if TYPE_CHECKING:
     from ingest.rules import TableRule
     from ingest.shapes import Relation
 
-# Seconds until a table that others hold is given up, and between two tries; and how long a try
-# waits, behind which others wait.
-LOCKED = 600.0
-PAUSE = 1.0
-TURN = "500ms"
-
 
 class Source:
     """All tables of one run, as they stood at one moment; ``now`` is the source's clock then.
 
-    ``leader`` is the session that holds the moment for all others, or reads all by itself.
+    ``leader`` is the session that holds the moment for all others, and reads as they do.
     """
 
     def __init__(
@@ -42,11 +36,23 @@ class Source:
         address: Address,
         side: str,
         rules: dict[Relation, TableRule],
-        closed: dict[Relation, Failure],
+        wait: float,
     ) -> None:
         self.side = side
+        self.fence = Fence(leader, side, wait)
+        closed = {table: _unreadable(side, table) for table in rules if not table.readable}
+        held = self.fence.lock([table for table in rules if table not in closed])
+        closed |= {
+            table: from_postgres(error, side=side, table=str(table))
+            for table, error in held.items()
+        }
+        names = catalog.names(leader, rules)
+        for table in rules:
+            if table not in closed and names.get(table.oid) != (table.schema, table.name):
+                closed[table] = _made_anew(side, table)
         shapes = catalog.shapes(leader, [table for table in rules if table not in closed])
         self.tables = SourceTables(rules, shapes, catalog.types(leader, shapes), closed)
+        self.fence.unlock(shapes)
         ((self._snapshot, self.now),) = leader.execute(
             "SELECT pg_catalog.pg_export_snapshot(), now()::text"
         ).fetchall()
@@ -76,12 +82,12 @@ class Source:
 def snapshot(
     address: Address, pipeline: Pipeline, *, purpose: str, only: str | None = None
 ) -> Iterator[Source]:
-    """Hold the pipeline's tables of the source, or the ``only`` one, still while they are copied.
+    """Show the pipeline's tables of the source, or the ``only`` one, as they are at one moment.
 
-    The tables are locked (ACCESS SHARE, which stops no reader or writer) before the snapshot is
-    taken: one that is truncated or rewritten in between would read as empty under it. So are those
-    that views read; a materialised view cannot be, and shows what it was refreshed with meanwhile.
-    A table that cannot be read or locked is told by itself. Raises Failure.
+    The tables are locked (ACCESS SHARE, which stops no reader or writer) while the snapshot is
+    taken, and those that views read; then again for each read. A materialised view cannot be, and
+    shows what it was refreshed with meanwhile. A table that cannot be read or locked is reported by
+    itself. Raises Failure.
     """
     side = f"source {pipeline.source}"
     what = ", ".join(rule.name for rule in pipeline.tables)
@@ -92,12 +98,7 @@ def snapshot(
         schemas = sorted({rule.table.schema for rule in pipeline.tables})
         rules = selection.select(pipeline, catalog.relations(leader, schemas), only)
         with leader.transaction():
-            closed = _lock_all(leader, side, rules)
-            names = catalog.names(leader, rules)
-            for table in rules:
-                if table not in closed and names.get(table.oid) != (table.schema, table.name):
-                    closed[table] = _made_anew(side, table)
-            yield Source(leader, address, side, rules, closed)
+            yield Source(leader, address, side, rules, pipeline.limits.lock_wait.total_seconds())
     except psycopg.Error as error:
         raise from_postgres(error, side=side, table=what) from error
     finally:
@@ -130,52 +131,9 @@ def _made_anew(side: str, table: Relation) -> Failure:
     )
 
 
-def _lock_all(
-    leader: psycopg.Connection[Any], side: str, tables: Iterable[Relation]
-) -> dict[Relation, Failure]:
-    """Lock every table against being changed; return those that are not locked, and why.
-
-    A lock is tried in short turns, so that nobody waits long behind it, until ``LOCKED`` seconds
-    are over. No snapshot is taken yet.
-    """
-    closed = {table: _unreadable(side, table) for table in tables if not table.readable}
-    # A view takes what it reads along.
-    left = [table for table in tables if table.kind in "rpv" and table not in closed]
-    until = monotonic() + LOCKED
-    while left:
-        held_by_others: dict[Relation, psycopg.Error] = {}
-        for table in left:
-            try:
-                _lock(leader, table)
-            except psycopg.errors.LockNotAvailable as error:
-                held_by_others[table] = error
-            except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege) as error:
-                closed[table] = from_postgres(error, side=side, table=str(table))
-        left = list(held_by_others)
-        if monotonic() > until:
-            return closed | {
-                table: from_postgres(error, side=side, table=str(table))
-                for table, error in held_by_others.items()
-            }
-        if left:
-            sleep(PAUSE)
-    return closed
-
-
 def _unreadable(side: str, table: Relation) -> Failure:
     return Failure(
         f"{side}: table {table}: expected the right to read it, found none",
         hint="Grant the connection's role USAGE on the schema and SELECT on the table, or leave it"
         " out by except.",
     )
-
-
-def _lock(leader: psycopg.Connection[Any], table: Relation) -> None:
-    name = sql.Identifier(table.schema, table.name)
-    try:
-        with leader.transaction():
-            leader.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(TURN)))
-            leader.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(name))
-    except psycopg.errors.InsufficientPrivilege:
-        if table.kind != "v":  # its owner may read columns, and so not lock the table
-            raise

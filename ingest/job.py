@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Sessions beside each other. Two cores are kept busy by four, as one side waits for the other.
-JOBS = 4
 # Seconds in which a warehouse that was restarted is back; beyond them what failed goes unwritten.
 _RESTART = 10.0
 
@@ -38,13 +36,14 @@ class Scope:
     """What of a pipeline a run loads: all that is due, unless it says otherwise.
 
     ``only`` names one table; ``interval`` asks for rows with such cursor values again; ``jobs`` is
-    the number of sessions to the source; ``progress`` hears of each table's bytes as they come.
+    the number of sessions to the source, None for the file's; ``progress`` hears of each table's
+    bytes as they come.
     """
 
     only: str | None = None
     full_refresh: bool = False
     interval: Interval | None = None
-    jobs: int = JOBS
+    jobs: int | None = None
     progress: Callable[[str, int], None] = lambda _table, _bytes: None
 
 

@@ -112,6 +112,7 @@ def _stage(
 ) -> tuple[list[Staged], dict[str, Failure]]:
     # What is not lasting may go in a crash, and so will the session that would publish it.
     pipeline, journal = job.pipeline, job.journal(target)
+    pipeline.limits.expect_open(f"source {pipeline.source}")
     address, hashed = job.source()
     purpose = f"ingest {job.name}"
     with extract.snapshot(address, pipeline, purpose=purpose, only=scope.only) as source:
@@ -120,17 +121,15 @@ def _stage(
         lacking = {str(each): error for each in decided.plans if (error := _lacks(each, without))}
         failed = decided.failed | lacking
         plans = [each for each in decided.plans if str(each) not in failed]
-        works = [staging.TableWork(each, source, scope.jobs, scope.progress) for each in plans]
+        jobs = scope.jobs or pipeline.limits.jobs
+        read = staging.Reading(source, pipeline.limits, jobs, scope.progress)
+        works = [staging.TableWork(each, read) for each in plans]
         shared = Shared(works, lambda: source.lost)
-        parts = sum(len(work.parts) for work in works)
-
-        def sessions() -> Sessions:
-            if parts > 1:
-                return Sessions(lambda: source.session(purpose), job.connect)
-            # Alone, and maybe small: over before two more sessions would be open.
-            return Sessions(lambda: source.leader, lambda: target, lent=True)
-
-        shared.run(min(scope.jobs, parts) or 1, sessions)
+        beside = min(jobs, sum(len(work.parts) for work in works)) - 1
+        shared.run(
+            Sessions(lambda: source.leader, lambda: target, lent=True),
+            [Sessions(lambda: source.session(purpose), job.connect) for _ in range(beside)],
+        )
     staged: list[Staged] = []
     with journal.lasting() if lasting else nullcontext():
         for table, error in failed.items():

@@ -16,6 +16,7 @@ from psycopg import sql
 from frame.failure import Failure
 from ingest import deletions, extract, names, transfer
 from ingest.errors import ConflictError, SchemaChangedError, from_postgres
+from ingest.limits import Throttle
 from ingest.plan import TablePlan  # noqa: TC001 - pydantic reads it
 from ingest.rules import DELETED_AT
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from ingest.extract import Source
+    from ingest.limits import Limits
     from ingest.workers import Part, Sessions
 
 # A COPY keeps a core busy at either end. Where there are no cores for more, one COPY of a table,
@@ -79,21 +81,38 @@ def parts(plan: TablePlan, jobs: int) -> tuple[Part, ...]:
     return tuple(zip(edges, [*edges[1:], None], strict=True))
 
 
+class Reading:
+    """How the works of one run read: from which source, within which limits.
+
+    ``jobs`` sessions do so beside each other; ``progress`` hears of each table's bytes.
+    """
+
+    def __init__(
+        self, source: Source, limits: Limits, jobs: int, progress: Callable[[str, int], None]
+    ) -> None:
+        self.source, self.limits, self.jobs = source, limits, jobs
+        self._progress = progress
+        self._throttle = Throttle(limits.rate)
+
+    def carried(self, table: str, size: int) -> None:
+        """Count ``size`` bytes of a table, and wait where they came too soon."""
+        self._progress(table, size)
+        self._throttle.let_by(size)
+
+
 class TableWork:
     """The staging of one table: its parts, then its key, cursor and keys of deletes."""
 
-    def __init__(
-        self, plan: TablePlan, source: Source, jobs: int, progress: Callable[[str, int], None]
-    ) -> None:
+    def __init__(self, plan: TablePlan, reading: Reading) -> None:
         self.plan = plan
         self.size = plan.bytes if not plan.where else 0
-        self.parts: Sequence[Part] = parts(plan, jobs)
+        self.parts: Sequence[Part] = parts(plan, reading.jobs)
         # Whether the table is made before its rows come, and not with them.
         self._first = len(self.parts) > 1 or len(plan.name.encode()) > _LONG_NAME
         self.load_id = uuid.uuid4().hex
         self.staged: Staged | None = None
-        self._source = source
-        self._progress = progress
+        self._reading = reading
+        self._source = reading.source
         self._rows = 0
         self._bytes = 0
         self._began = monotonic()
@@ -101,6 +120,7 @@ class TableWork:
 
     def begin(self, sessions: Sessions) -> None:
         """Create the staging table, so that every session sees it."""
+        self._reading.limits.expect_open(self._source.side)
         self._began = monotonic()
         if self._first:
             with _told(self.plan), _CREATING, sessions.target.transaction():
@@ -118,7 +138,9 @@ class TableWork:
 
     def end(self, sessions: Sessions) -> None:
         """Build the key of a table of many parts, and note what publishing must know."""
-        _check_source(sessions.source, self.plan, self._source.side)
+        if self.plan.action != "full":  # which reads all rows
+            with self._source.fence.reading(sessions.source, self.plan):
+                _check_source(sessions.source, self.plan, self._source.side)
         with _told(self.plan):
             if self._first:
                 with sessions.target.transaction():
@@ -129,7 +151,8 @@ class TableWork:
                 known = deletions.drop_known(sessions.target, self.plan)
             found = deletions.Found.NONE
             if self.plan.finds_deletes:
-                found = deletions.stage(sessions, self.plan)
+                with self._source.fence.reading(sessions.source, self.plan):
+                    found = deletions.stage(sessions, self.plan)
             if found is deletions.Found.MISSED_ROWS:
                 self._start_over(sessions)
                 return
@@ -156,13 +179,16 @@ class TableWork:
 
     def _copy(self, sessions: Sessions, part: Part, *, freeze: bool = False) -> None:
         plan = self.plan
-        moved = transfer.move(
-            transfer.End(
-                sessions.source, extract.copy_out(plan, part), self._source.side, plan.source
-            ),
-            transfer.End(sessions.target, _copy_in(plan, freeze=freeze), "warehouse", str(plan)),
-            lambda size: self._progress(str(plan), size),
-        )
+        with self._source.fence.reading(sessions.source, plan):
+            moved = transfer.move(
+                transfer.End(
+                    sessions.source, extract.copy_out(plan, part), self._source.side, plan.source
+                ),
+                transfer.End(
+                    sessions.target, _copy_in(plan, freeze=freeze), "warehouse", str(plan)
+                ),
+                lambda size: self._reading.carried(str(plan), size),
+            )
         with self._lock:
             self._rows += moved.rows
             self._bytes += moved.bytes
@@ -277,28 +303,33 @@ def _no_key(plan: TablePlan, what: str, samples: list[str]) -> Failure:
 
 def _check_source(source: psycopg.Connection[Any], plan: TablePlan, side: str) -> None:
     """Raise Failure for what only the source can tell of rows that this load does not read."""
-    if plan.action == "full":  # which reads them all
-        return
     try:
         samples = deletions.repeated_keys(source, plan) if plan.key and not plan.guarded else []
-        if samples:
-            raise _no_key(plan, "keys that come more than once", samples)
-        if plan.action == "append" and plan.started_anew and plan.cursor and plan.since:
-            newest = plan.cursor.newest_before(plan.since)
-            ((value,),) = source.execute(
-                sql.SQL("SELECT ({})::text FROM {}").format(
-                    sql.SQL(newest), sql.Identifier(plan.source_schema, plan.source_name)
-                )
-            ).fetchall()
-            if value is not None:
-                raise SchemaChangedError(
-                    f"table {plan}: expected {plan.cursor.column} to go on from {plan.since},"
-                    f" found that the table was emptied and begins before it, at {value}",
-                    hint="An append table keeps rows that the source may no longer have: run once"
-                    " with --full-refresh to replace it, or begin another table.",
-                )
+        value = _begins_at(source, plan) if plan.action == "append" and plan.started_anew else None
     except psycopg.Error as error:
         raise from_postgres(error, side=side, table=plan.source) from error
+    if samples:
+        raise _no_key(plan, "keys that come more than once", samples)
+    if plan.cursor and value is not None:
+        raise SchemaChangedError(
+            f"table {plan}: expected {plan.cursor.column} to go on from {plan.since},"
+            f" found that the table was emptied and begins before it, at {value}",
+            hint="An append table keeps rows that the source may no longer have: run once"
+            " with --full-refresh to replace it, or begin another table.",
+        )
+
+
+def _begins_at(source: psycopg.Connection[Any], plan: TablePlan) -> str | None:
+    """Return the newest of the source's cursor values that come before the plan's, if any."""
+    if plan.cursor is None or plan.since is None:
+        return None
+    ((value,),) = source.execute(
+        sql.SQL("SELECT ({})::text FROM {}").format(
+            sql.SQL(plan.cursor.newest_before(plan.since)),
+            sql.Identifier(plan.source_schema, plan.source_name),
+        )
+    ).fetchall()
+    return cast("str | None", value)
 
 
 def _cursor_value(connection: psycopg.Connection[Any], plan: TablePlan, now: str) -> str | None:

@@ -6,6 +6,7 @@ Rows pass as the bytes that the source's server made; nothing here looks into th
 from __future__ import annotations
 
 import select
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _BLOCK = 256 * 1024
 # Seconds; the server of a lost network is given up by TCP keepalives long before.
 _SILENCE = 3600.0
+# Seconds in which a server ends what it was asked to cancel.
+_CANCEL = 10.0
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,8 @@ class End:
 def move(source: End, target: End, progress: Callable[[int], None]) -> Moved:
     """Run both COPYs and pass every byte on; ``progress`` hears of each block's size.
 
-    Memory is a few blocks and the widest row. Raises Failure; whatever failed, the source's
-    session is then in no state to be used again, and the target's transaction is undone.
+    Memory is a few blocks and the widest row. Raises Failure; whatever failed, the source's COPY
+    has ended, or its session is closed, and the target's transaction is undone.
     """
     carried = 0
     stream = _Stream(source)
@@ -61,8 +64,11 @@ def move(source: End, target: End, progress: Callable[[int], None]) -> Moved:
                     carried += len(block)
                     progress(len(block))
             landed = cursor.rowcount
-    except psycopg.Error as error:
-        raise from_postgres(error, side=target.side, table=target.table) from error
+    except BaseException as error:
+        stream.abandon()
+        if isinstance(error, psycopg.Error):
+            raise from_postgres(error, side=target.side, table=target.table) from error
+        raise
     if landed != stream.rows:
         raise Failure(
             f"table {target.table}: expected {stream.rows} rows, found {landed} landed",
@@ -92,6 +98,25 @@ class _Stream:
             self._next()  # the end of the answer, without which no other query may begin
         except psycopg.Error as error:
             raise from_postgres(error, side=self._end.side, table=self._end.table) from error
+
+    def abandon(self) -> None:
+        """End a COPY that nobody reads on, so that its session can be used again, or close it."""
+        try:
+            if self._pgconn.transaction_status == pq.TransactionStatus.ACTIVE:
+                self._end.connection.cancel_safe(timeout=_CANCEL)
+                self._drain()
+        except psycopg.Error:
+            self._end.connection.close()
+
+    def _drain(self) -> None:
+        while True:
+            with suppress(psycopg.Error):  # what was cancelled, or is no row
+                while self._pgconn.get_copy_data(1)[0] > 0:
+                    pass
+            if self._pgconn.is_busy():
+                self._wait(_CANCEL)
+            elif self._pgconn.get_result() is None:
+                return
 
     def _copied(self) -> Generator[bytearray, None, None]:
         # Each row is let go of at once: thousands that are held keep the garbage collector busy.
@@ -123,7 +148,7 @@ class _Stream:
             self._wait()
         return self._pgconn.get_result()
 
-    def _wait(self) -> None:
-        if not self._poll.poll(_SILENCE * 1000):
-            raise psycopg.OperationalError(f"the server said nothing for {_SILENCE:.0f} seconds")
+    def _wait(self, seconds: float = _SILENCE) -> None:
+        if not self._poll.poll(seconds * 1000):
+            raise psycopg.OperationalError(f"the server said nothing for {seconds:.0f} seconds")
         self._pgconn.consume_input()

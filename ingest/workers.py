@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -15,6 +16,7 @@ from frame.failure import Failure
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+log = logging.getLogger(__name__)
 _CANCEL = 5.0  # seconds for a server to take a request to cancel
 _AGAIN = 1.0  # seconds until it is asked again: a request between two statements ends neither
 
@@ -38,9 +40,9 @@ class Work(Protocol):
 
 
 class Sessions:
-    """A worker's two sessions, opened when first needed, and anew after a failure.
+    """A worker's two sessions, opened when first needed, and again after a failure.
 
-    ``lent``: the target is somebody else's, and stays open.
+    ``lent``: they are somebody else's, and stay open.
     """
 
     def __init__(
@@ -51,10 +53,14 @@ class Sessions:
         lent: bool = False,
     ) -> None:
         self._open_source, self._open_target = source, target
-        self._lent = lent
+        self.lent = lent
         self._source: psycopg.Connection[Any] | None = None
         self._target: psycopg.Connection[Any] | None = None
         self._stopped = False
+
+    def open(self) -> None:
+        """Open those of the two that are not. Raises Failure."""
+        _ = self.source, self.target
 
     @property
     def source(self) -> psycopg.Connection[Any]:
@@ -74,8 +80,8 @@ class Sessions:
 
     def close(self) -> None:
         """Close what is its own: a transaction that is still open is undone by its server."""
-        for connection in (self._source, None if self._lent else self._target):
-            if connection is not None:
+        for connection in (self._source, self._target):
+            if connection is not None and not self.lent:
                 connection.close()
         self._source = self._target = None
 
@@ -109,10 +115,13 @@ class Shared:
         self._beginning = {place: threading.Lock() for place in order}
         self._begun: set[int] = set()
 
-    def run(self, jobs: int, sessions: Callable[[], Sessions]) -> None:
-        """Do all works on ``jobs`` workers, each with sessions of its own."""
-        workers = [sessions() for _ in range(jobs)]
-        with ThreadPoolExecutor(jobs, thread_name_prefix="ingest") as pool:
+    def run(self, lent: Sessions, others: Sequence[Sessions]) -> None:
+        """Do all works with the sessions that are ``lent``, and with ``others`` that can be opened.
+
+        A server that allows no more sessions makes it slower, no more.
+        """
+        workers = [lent, *others]
+        with ThreadPoolExecutor(len(workers), thread_name_prefix="ingest") as pool:
             running = [pool.submit(self._work, mine) for mine in workers]
             try:
                 for done in wait(running, return_when=FIRST_EXCEPTION).done:
@@ -128,6 +137,12 @@ class Shared:
     def _work(self, mine: Sessions) -> None:
         with closing(mine):
             while True:
+                try:
+                    if self._queue:
+                        mine.open()
+                except Failure as error:
+                    log.warning("fewer sessions read beside each other: %s", error.message)
+                    return
                 try:
                     place, part = self._queue.popleft()
                 except IndexError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from ingest import extract, run
+from ingest import run
 from ingest.errors import RunFailedError
 from ingest.job import Scope
 
@@ -24,9 +24,9 @@ TABLES = (
 ALL = "name: public.*"
 
 
-def run_all(world: World, text: str = ALL) -> tuple[list[str], dict[str, str]]:
+def run_all(world: World, text: str = ALL, head: str = "") -> tuple[list[str], dict[str, str]]:
     """Return the tables that were published, and the errors of those that were not."""
-    job = world.job(text)
+    job = world.job(text, head=head)
     report = run.Report("hr", job.run_id)
     with pytest.raises(RunFailedError):
         run.run(job, Scope(), report=report)
@@ -59,21 +59,19 @@ def test_a_table_that_may_not_be_read_fails_by_itself(world: World, grant: str) 
 
 
 def test_a_table_that_somebody_holds_is_tried_in_short_turns_and_fails_by_itself(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World,
 ) -> None:
-    monkeypatch.setattr(extract, "LOCKED", 2.0)
     world.at_source(*TABLES)
     with locked(world, "two"):
-        loaded, errors = run_all(world)
+        loaded, errors = run_all(world, head="limits: {lock_wait: 1s}\n")
     assert loaded == ["raw_hr.one"]
-    assert "canceling statement due to lock timeout" in errors["raw_hr.two"]
+    assert "could not obtain lock on relation" in errors["raw_hr.two"]
     assert len(world.run(ALL).loaded) == 2
 
 
 def test_a_table_outside_of_the_pipeline_that_somebody_holds_is_not_waited_for(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World,
 ) -> None:
-    monkeypatch.setattr(extract, "LOCKED", 0.0)
     world.at_source(*TABLES)
     with locked(world, "two"):
         assert [each.table for each in world.run("public.one").loaded] == ["raw_hr.one"]

@@ -88,6 +88,6 @@ def test_a_worker_between_two_statements_is_stopped_too(
     shared = Shared([slow, Breaks(ready), later], lambda: False)
     began = time.monotonic()
     with pytest.raises(RuntimeError, match="stop all"):
-        shared.run(2, lambda: Sessions(connect, connect))
+        shared.run(Sessions(connect, connect), [Sessions(connect, connect)])
     assert time.monotonic() - began < 15
     assert (slow.begun, later.begun) == (True, False)

@@ -62,8 +62,8 @@ class World:
             self.pipeline(*tables, head=head), "hr", run_id or uuid.uuid4().hex, self.resolve
         )
 
-    def run(self, *tables: str, **how: Any) -> run.Report:
-        return run.run(self.job(*tables), Scope(**how))
+    def run(self, *tables: str, head: str = "", **how: Any) -> run.Report:
+        return run.run(self.job(*tables, head=head), Scope(**how))
 
     def at_source(self, *statements: str) -> None:
         """Run as superuser, then let the reader read whatever is there."""

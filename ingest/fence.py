@@ -1,0 +1,178 @@
+"""Keeps a source table as it was planned while its rows are read, and holds it no longer.
+
+A lock that is held for a whole run makes the application wait: an ALTER TABLE queues behind it, and
+everything else behind that. So each read takes its own, never waits for one (as pg_dump's workers
+do), and then looks whether the table is still the one that was planned: under the run's snapshot,
+rows of a table that was truncated or rewritten since read as gone.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any, LiteralString
+
+import psycopg
+from psycopg import sql
+
+from ingest.errors import MovedError, from_postgres
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from ingest.plan import TablePlan
+    from ingest.shapes import Relation, TableShape
+
+# Seconds between two tries of a lock.
+PAUSE = 0.5
+# Undone, it gives up the locks that were taken since, but not the snapshot.
+_BEGIN: LiteralString = "SAVEPOINT reading"
+_BACK: LiteralString = "ROLLBACK TO SAVEPOINT reading"
+_END: LiteralString = "ROLLBACK TO SAVEPOINT reading; RELEASE SAVEPOINT reading"
+# The files of what this session has locked, as they are now, whatever its snapshot; and of one
+# table. What users made has oids from 16384 on.
+_FILES: LiteralString = """
+    SELECT relation::bigint, coalesce(pg_catalog.pg_relation_filenode(relation), 0)::bigint
+    FROM pg_catalog.pg_locks
+    WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'relation' AND relation >= 16384
+"""
+_FILE: LiteralString = """
+    SELECT oid::bigint, coalesce(pg_catalog.pg_relation_filenode(oid::oid), 0)::bigint
+    FROM pg_catalog.unnest(ARRAY[%s::bigint]) AS oid
+"""
+
+
+class Fence:
+    """The tables of a run, as they were when all of them were locked.
+
+    ``session`` takes the run's snapshot; ``side`` is how errors name its server; ``wait`` is for
+    how many seconds a lock is tried.
+    """
+
+    def __init__(self, session: psycopg.Connection[Any], side: str, wait: float) -> None:
+        self._session = session
+        self._side = side
+        self._wait = wait
+        self._files: Mapping[int, int] = {}
+        self._shapes: Mapping[tuple[str, str], TableShape] = {}
+
+    def lock(self, tables: Iterable[Relation]) -> dict[Relation, psycopg.Error]:
+        """Lock all of ``tables`` at once, until :meth:`unlock`; return those that cannot be.
+
+        None is held while another is waited for. No snapshot is taken before all are locked.
+        """
+        lockable = [table for table in tables if table.kind in "rpv"]
+        until = monotonic() + self._wait
+        self._session.execute(_BEGIN)
+        while True:
+            closed: dict[Relation, psycopg.Error] = {}
+            for table in lockable:
+                try:
+                    with self._session.transaction():
+                        _lock(self._session, table)
+                except (
+                    psycopg.errors.LockNotAvailable,
+                    psycopg.errors.UndefinedTable,
+                    psycopg.errors.InsufficientPrivilege,
+                ) as error:
+                    closed[table] = error
+            held = any(
+                isinstance(error, psycopg.errors.LockNotAvailable) for error in closed.values()
+            )
+            if not held or monotonic() > until:
+                return closed
+            self._session.execute(_BACK)
+            sleep(PAUSE)
+
+    def unlock(self, shapes: Iterable[TableShape]) -> None:
+        """Remember the tables as they are, and let go of them."""
+        self._files = dict(self._session.execute(_FILES).fetchall())
+        self._shapes = {(each.relation.schema, each.relation.name): each for each in shapes}
+        self._session.execute(_END)
+
+    @contextmanager
+    def reading(self, session: psycopg.Connection[Any], plan: TablePlan) -> Iterator[None]:
+        """Hold a table still for one read by ``session``, which sees the snapshot.
+
+        Raises Failure: MovedError if the table is not what was planned.
+        """
+        shape = self._shapes[plan.source_schema, plan.source_name]
+        try:
+            try:
+                session.execute(_BEGIN)
+                self._lock_again(session, shape.relation)
+                self._expect_same(session, plan, shape)
+            except psycopg.errors.UndefinedTable as error:
+                raise _moved(plan) from error
+            except psycopg.Error as error:
+                raise from_postgres(error, side=self._side, table=plan.source) from error
+            yield
+        finally:
+            with suppress(psycopg.Error):  # a session that was lost holds nothing
+                session.execute(_END)
+
+    def _lock_again(self, session: psycopg.Connection[Any], table: Relation) -> None:
+        if table.kind not in "rpv":
+            return
+        until = monotonic() + self._wait
+        while True:
+            try:
+                _lock(session, table)
+            except psycopg.errors.LockNotAvailable:
+                if monotonic() > until:
+                    raise
+                session.execute(_BACK)
+                sleep(PAUSE)
+            else:
+                return
+
+    def _expect_same(
+        self, session: psycopg.Connection[Any], plan: TablePlan, shape: TableShape
+    ) -> None:
+        table, leaves = shape.relation, {leaf.oid for leaf in shape.origin.leaves}
+        if table.kind not in "rpv":
+            return
+        alone = table.kind == "r" and leaves == {table.oid}
+        query = session.execute(_FILE, [table.oid]) if alone else session.execute(_FILES)
+        files: dict[int, int] = dict(query.fetchall())
+        # The plan's own condition leaves out the rows of leaves that joined since.
+        known = {oid for oid in files if oid in self._files or not plan.leaves}
+        moved = [oid for oid in known if files[oid] != self._files.get(oid)]
+        if moved or leaves - files.keys() or _columns(session, plan) != _expected(plan, shape):
+            raise _moved(plan)
+
+
+def _moved(plan: TablePlan) -> MovedError:
+    return MovedError(
+        f"table {plan.source}: expected it as it was when the run began, found it changed since",
+        hint="Run again: what is there now is then read.",
+    )
+
+
+def _lock(session: psycopg.Connection[Any], table: Relation) -> None:
+    statement = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE NOWAIT").format(
+        sql.Identifier(table.schema, table.name)
+    )
+    if table.kind != "v":
+        session.execute(statement)
+        return
+    # Its owner may only read columns, and so not lock what it reads.
+    with suppress(psycopg.errors.InsufficientPrivilege), session.transaction():
+        session.execute(statement)
+
+
+def _columns(session: psycopg.Connection[Any], plan: TablePlan) -> list[tuple[int, int]]:
+    """Return table and number of each column that the plan's names stand for now."""
+    names = sql.SQL(", ").join(sql.Identifier(column.name) for column in plan.columns)
+    table = sql.Identifier(plan.source_schema, plan.source_name)
+    try:
+        answer = session.execute(sql.SQL("SELECT {} FROM {} LIMIT 0").format(names, table))
+    except psycopg.errors.UndefinedColumn:
+        return [(0, 0)]
+    found = answer.pgresult
+    return [(found.ftable(n), found.ftablecol(n)) for n in range(found.nfields)] if found else []
+
+
+def _expected(plan: TablePlan, shape: TableShape) -> list[tuple[int, int]]:
+    numbers = {column.name: column.number for column in shape.columns}
+    return [(shape.relation.oid, numbers[column.name]) for column in plan.columns]

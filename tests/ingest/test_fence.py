@@ -1,0 +1,123 @@
+"""The application goes on while its tables are read, and what it changes then is seen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from ingest import run
+from ingest.errors import RunFailedError
+from ingest.job import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.ingest.world import World
+
+# The largest is read first; by one session, the small ones come after it.
+TABLES = (
+    "CREATE TABLE big AS SELECT id, repeat('x', 50) AS filling FROM generate_series(1, 20000) id",
+    "CREATE TABLE small (id int PRIMARY KEY, mail text, phone text)",
+    "INSERT INTO small VALUES (1, 'ada@school.example', '12')",
+    "CREATE VIEW seen AS SELECT id, mail FROM small",
+    "CREATE TABLE terms (id int NOT NULL) PARTITION BY LIST (id)",
+    "CREATE TABLE term_1 PARTITION OF terms FOR VALUES IN (1)",
+    "CREATE TABLE term_2 PARTITION OF terms FOR VALUES IN (2)",
+    "INSERT INTO terms VALUES (1), (2)",
+    "CREATE TABLE people (id int)", "CREATE TABLE pupils () INHERITS (people)",
+    "INSERT INTO people VALUES (1)", "INSERT INTO pupils VALUES (2)",
+    "ANALYZE",
+)  # fmt: skip
+ALL = ("public.big", "public.small", "public.seen", "public.terms", "public.people")
+
+
+def run_beside(world: World, *statements: str) -> run.Report:
+    """Run by one session; while ``big`` is read, the application runs ``statements``."""
+    job = world.job(*ALL)
+    report = run.Report("hr", job.run_id)
+    left = list(statements)
+
+    def application(table: str, _size: int) -> None:
+        if table == "raw_hr.big" and left:
+            with psycopg.connect(world.source_admin) as connection:
+                connection.execute("SET LOCAL lock_timeout = '2s'")
+                while left:
+                    connection.execute(left.pop(0).encode())
+
+    run.run(job, Scope(jobs=1, progress=application), report=report)
+    assert not left
+    return report
+
+
+@pytest.mark.parametrize(
+    ("changes", "moved"),
+    [
+        (["TRUNCATE small"], {"small", "seen"}),
+        (["ALTER TABLE small ALTER id TYPE bigint"], {"small"}),
+        (["ALTER TABLE small RENAME mail TO m", "ALTER TABLE small RENAME phone TO mail",
+          "ALTER TABLE small RENAME m TO phone"], {"small"}),
+        (["ALTER TABLE small DROP COLUMN phone"], {"small"}),
+        (["DROP VIEW seen", "DROP TABLE small",
+          "CREATE TABLE small (id int PRIMARY KEY, mail text, phone text)",
+          "CREATE VIEW seen AS SELECT id, mail FROM small",
+          "GRANT SELECT ON small, seen TO ingest_reader"], {"small", "seen"}),
+        (["CREATE OR REPLACE VIEW seen AS SELECT 7 AS id, ''::text AS mail FROM pg_class LIMIT 0",
+          "DROP TABLE small"], {"small"}),
+        (["ALTER TABLE terms DETACH PARTITION term_2"], {"terms"}),
+        (["ALTER TABLE pupils NO INHERIT people"], {"people"}),
+        (["TRUNCATE pupils", "TRUNCATE term_1"], {"people", "terms"}),
+    ],
+)  # fmt: skip
+def test_a_table_that_was_changed_since_the_snapshot_fails_and_comes_right(
+    world: World, changes: list[str], moved: set[str]
+) -> None:
+    if "ALTER id TYPE" in changes[0]:
+        changes = ["DROP VIEW seen", *changes]
+        moved = {*moved, "seen"}
+    world.at_source(*TABLES)
+    job = world.job(*ALL)
+    report = run.Report("hr", job.run_id)
+    with pytest.raises(RunFailedError):
+        report = run_beside(world, *changes)
+    rows = world.rows("SELECT \"table\", error FROM ops.tables WHERE status = 'failed' ORDER BY 1")
+    assert report.loaded == []
+    assert {table.removeprefix("raw_hr.") for table, _ in rows} == moved
+    assert all("found it changed since" in error for _, error in rows)
+
+
+def test_the_application_changes_small_tables_while_a_large_one_is_read(world: World) -> None:
+    world.at_source(*TABLES)
+    report = run_beside(
+        world,
+        "ALTER TABLE small ADD COLUMN born date",
+        "ALTER TABLE terms ADD COLUMN name text",
+        "CREATE TABLE term_3 PARTITION OF terms FOR VALUES IN (3)",
+        "INSERT INTO terms VALUES (3)",
+    )
+    assert {each.table: each.rows for each in report.loaded} == {
+        "raw_hr.big": 20000, "raw_hr.people": 2, "raw_hr.seen": 1, "raw_hr.small": 1,
+        "raw_hr.terms": 2,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def one_connection(world: World) -> Iterator[None]:
+    with psycopg.connect(world.source_admin, autocommit=True) as connection:
+        connection.execute("ALTER ROLE ingest_reader CONNECTION LIMIT 1")
+        yield
+        connection.execute("ALTER ROLE ingest_reader CONNECTION LIMIT -1")
+
+
+@pytest.mark.usefixtures("one_connection")
+def test_one_connection_is_enough_and_a_table_that_fails_leaves_it_to_the_others(
+    world: World,
+) -> None:
+    world.at_source(*TABLES, "CREATE VIEW broken AS SELECT 1 / (id - 20000) AS x FROM big")
+    job = world.job(*ALL, "public.broken")
+    report = run.Report("hr", job.run_id)
+    with pytest.raises(RunFailedError):
+        run.run(job, report=report)
+    assert list(report.failed) == ["raw_hr.broken"]
+    assert len(report.loaded) == len(ALL)
