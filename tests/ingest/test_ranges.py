@@ -15,7 +15,8 @@ import psycopg
 import pytest
 
 from ingest import run, staging
-from ingest.job import JOBS, Scope
+from ingest.job import Scope
+from ingest.limits import JOBS
 from tests.ingest.killed import kill, settle
 
 if TYPE_CHECKING:
