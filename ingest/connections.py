@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hmac
 import json
 import os
 import re
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, LiteralString
-from urllib.parse import unquote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import psycopg
 from psycopg import sql
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
 _KINDS = ("postgres", "postgresql")
 _WEB = ("http", "https")
 _ID = re.compile(r"[A-Za-z0-9_.-]+")
-_HMAC_BLOCK = 64  # bytes, of SHA-256
-_LEAST_KEY = 16  # characters
 # What Airflow's PostgresHook keeps to itself (its ignored_extra_options and cursor choice).
 _HOOK_EXTRAS = frozenset({"cursor", "sqlalchemy_scheme", "sqlalchemy_query", "change_schema"})
 
@@ -173,30 +169,6 @@ def webhook(entry: Entry) -> Webhook:
             hint="It takes an https:// URI, or JSON with conn_type http and the URL as host.",
         )
     return Webhook(entry.id, url, headers)
-
-
-def with_hash_key(address: Address, entry: Entry) -> tuple[Address, str]:
-    """Return ``address`` whose sessions can hash columns, and a mark of the key.
-
-    HMAC-SHA256 needs the key joined with two pads (RFC 2104). They travel as settings of the
-    session, in its start-up message, so no statement that a server logs or shows holds them. The
-    mark tells keys apart and nothing else about them. Raises UnknownConnectionError.
-    """
-    key = str(entry.parts.get("password") or "").encode()
-    if not key and "://" in entry.uri:
-        key = unquote(urlsplit(entry.uri).password or "").encode()
-    if len(key) < _LEAST_KEY:
-        raise UnknownConnectionError(
-            f"connection {entry.id}: expected a key of at least {_LEAST_KEY} characters as its"
-            f" password, found {len(key)}",
-            hint="Make one at random and keep it: with another key every hash changes.",
-        )
-    mark = hmac.digest(key, b"harmattan: mark of this key", "sha256").hex()[:8]
-    block = (sha256(key).digest() if len(key) > _HMAC_BLOCK else key).ljust(_HMAC_BLOCK, b"\0")
-    inner, outer = (bytes(byte ^ pad for byte in block).hex() for pad in (0x36, 0x5C))
-    options = f"-c harmattan.inner_pad={inner} -c harmattan.outer_pad={outer}"
-    before = str(address.parameters.get("options") or "")
-    return Address(address.id, {**address.parameters, "options": f"{before} {options}"}), mark
 
 
 def connect(address: Address, *, side: str, purpose: str) -> psycopg.Connection[Any]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter
+from pydantic import BeforeValidator, TypeAdapter
+
+from ingest.classification import Withheld
 
 
 @dataclass(frozen=True)
@@ -27,20 +30,25 @@ class ShapeColumn:
     filled: bool = False
 
 
+def _withheld(value: Any) -> Any:
+    """Return columns that an older release wrote, names without numbers, as they are now."""
+    return tuple(Withheld(0, each, "exclude") if isinstance(each, str) else each for each in value)
+
+
 @dataclass(frozen=True)
 class Shape:
     """The contract of one published table: where it comes from, its columns in order, its key.
 
-    ``withheld`` are columns that were hashed or left out; ``kept`` are those that left the source
-    and stay, as nothing of an append goes. ``marks`` and ``appends`` say how rows that go, or
-    change, were treated; None in what an older release wrote.
+    ``withheld`` are the source's columns that were hashed or left out; ``kept`` are those that left
+    the source and stay, as nothing of an append goes. ``marks`` and ``appends`` say how rows that
+    go, or change, were treated; None in what an older release wrote.
     """
 
     source: str
     oid: int
     columns: tuple[ShapeColumn, ...]
     key: tuple[str, ...]
-    withheld: tuple[str, ...] = ()
+    withheld: Annotated[tuple[Withheld, ...], BeforeValidator(_withheld)] = ()
     kept: tuple[ShapeColumn, ...] = ()
     marks: bool | None = None
     appends: bool | None = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from frame.failure import Failure
 from ingest import names, plan
+from ingest.classification import classify
 from ingest.errors import SchemaChangedError
 from ingest.types import Landings, TypeStep
 
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ingest.contract import Pipeline
+    from ingest.drift import Shape
     from ingest.job import Scope
     from ingest.plan import State, TablePlan
     from ingest.rules import TableRule
-    from ingest.shapes import Relation, SourceTables, WarehouseTypes
+    from ingest.shapes import Relation, SourceTables, TableShape, WarehouseTypes
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,9 @@ class LeftOver:
 class Published:
     """What the warehouse says of itself before a run.
 
-    ``states`` are those of the run's tables that are published, by name; ``left_over`` is what
-    the pipeline published besides.
+    ``states`` are those of the tables that are published, by name: the run's, and whatever else
+    the pipeline published, as a table may have another name now; ``left_over`` is what the
+    pipeline published besides.
     """
 
     types: WarehouseTypes
@@ -68,7 +71,7 @@ def decide(
     unguarded: dict[Relation, Failure] = {}
     if scope.only is None:  # of one table alone nothing is known of the others
         failed |= _gone(pipeline, published.left_over)
-        unguarded = {} if scope.full_refresh else _unguarded(pipeline, tables)
+        unguarded = {} if scope.full_refresh else _unguarded(pipeline, tables, published)
     for shape in tables.shapes:
         name = published_name(pipeline, shape.relation)
         if shape.relation in unguarded:
@@ -81,6 +84,7 @@ def decide(
                 shape,
                 landings,
                 state=published.states.get(name),
+                before=_before(published, pipeline, shape),
                 hashed=hashed,
                 full_refresh=scope.full_refresh,
                 interval=scope.interval,
@@ -110,13 +114,32 @@ def patterns(pipeline: Pipeline) -> list[TableRule]:
     return [rule for rule in pipeline.tables if rule.table.pattern]
 
 
-def _unguarded(pipeline: Pipeline, tables: SourceTables) -> dict[Relation, Failure]:
+def _before(published: Published, pipeline: Pipeline, shape: TableShape) -> Shape | None:
+    """Return the shape that a source table had at its last load, under whatever name.
+
+    A failover keeps its oid; another table of that oid has columns withheld without need, no more.
+    """
+    own = published.states.get(published_name(pipeline, shape.relation))
+    for state in (*([own] if own else []), *published.states.values()):
+        if state.shape.oid == shape.relation.oid:
+            return state.shape
+    return None
+
+
+def _unguarded(
+    pipeline: Pipeline, tables: SourceTables, published: Published
+) -> dict[Relation, Failure]:
     """Return an error for tables of a pattern that hashes or leaves out what none of them has."""
     failed: dict[Relation, Failure] = {}
     for rule in pipeline.tables:
         shapes = [each for each in tables.shapes if tables.rules[each.relation] is rule]
-        there = {column.name for shape in shapes for column in shape.columns}
-        missing = rule.columns.withheld - there
+        found = [
+            classify(rule.columns, shape.columns, _before(published, pipeline, shape))
+            for shape in shapes
+        ]
+        missing = rule.columns.withheld - {
+            each.name for withheld in found for each in withheld.values()
+        }
         if missing and rule.table.pattern:
             failed |= {
                 shape.relation: Failure(

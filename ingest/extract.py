@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ingest.connections import Address
     from ingest.contract import Pipeline
+    from ingest.hashing import HashKey
     from ingest.plan import TablePlan
     from ingest.rules import TableRule
     from ingest.shapes import Relation
@@ -37,6 +38,7 @@ class Source:
         side: str,
         rules: dict[Relation, TableRule],
         wait: float,
+        key: HashKey | None,
     ) -> None:
         self.side = side
         self.fence = Fence(leader, side, wait)
@@ -56,6 +58,9 @@ class Source:
         ((self._snapshot, self.now),) = leader.execute(
             "SELECT pg_catalog.pg_export_snapshot(), now()::text"
         ).fetchall()
+        self._key = key
+        if key is not None:
+            key.give(leader)
         self.leader = leader
         self._address = address
 
@@ -72,6 +77,8 @@ class Source:
             connection.execute(
                 sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(self._snapshot))
             )
+            if self._key is not None:
+                self._key.give(connection)
         except psycopg.Error as error:
             connection.close()
             raise from_postgres(error, side=self.side, table="the snapshot") from error
@@ -80,7 +87,12 @@ class Source:
 
 @contextmanager
 def snapshot(
-    address: Address, pipeline: Pipeline, *, purpose: str, only: str | None = None
+    address: Address,
+    pipeline: Pipeline,
+    *,
+    purpose: str,
+    only: str | None = None,
+    key: HashKey | None = None,
 ) -> Iterator[Source]:
     """Show the pipeline's tables of the source, or the ``only`` one, as they are at one moment.
 
@@ -98,7 +110,8 @@ def snapshot(
         schemas = sorted({rule.table.schema for rule in pipeline.tables})
         rules = selection.select(pipeline, catalog.relations(leader, schemas), only)
         with leader.transaction():
-            yield Source(leader, address, side, rules, pipeline.limits.lock_wait.total_seconds())
+            wait = pipeline.limits.lock_wait.total_seconds()
+            yield Source(leader, address, side, rules, wait, key)
     except psycopg.Error as error:
         raise from_postgres(error, side=side, table=what) from error
     finally:

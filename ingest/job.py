@@ -8,7 +8,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from frame.failure import Failure
-from ingest import connections, due, selection, warehouse
+from ingest import connections, due, hashing, selection, warehouse
 from ingest.errors import DatabaseError
 from ingest.journal import Journal
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ingest.contract import Pipeline
     from ingest.cursor import Interval
     from ingest.due import Due
+    from ingest.hashing import HashKey
     from ingest.plan import TablePlan
     from ingest.rules import TableRule
     from ingest.shapes import SourceTables
@@ -73,14 +74,18 @@ class Job:
         return Journal(connection, self.name, self.run_id)
 
     def decide(
-        self, tables: SourceTables, target: psycopg.Connection[Any], scope: Scope, hashed: str
+        self,
+        tables: SourceTables,
+        target: psycopg.Connection[Any],
+        scope: Scope,
+        key: HashKey | None,
     ) -> Due:
         """Return what is due of the source's ``tables``, as ``target`` stands. Raises Failure.
 
-        Nothing is changed on either side; ``hashed`` is the mark of the key for hashed columns.
+        Nothing is changed on either side; ``key`` is the one for hashed columns.
         """
         published = warehouse.published(self.journal(target), self.pipeline, tables)
-        return due.decide(self.pipeline, tables, published, scope, hashed)
+        return due.decide(self.pipeline, tables, published, scope, key.mark if key else "")
 
     def rule(self, planned: TablePlan) -> TableRule:
         """Return the rule of the pipeline file for a table."""
@@ -109,9 +114,10 @@ class Job:
                     raise
                 sleep(1)
 
-    def source(self) -> tuple[Address, str]:
-        """Return the source's address, with what hashing columns needs, and its key's mark."""
+    def source(self) -> tuple[Address, HashKey | None]:
+        """Return the source's address, and its key if columns are hashed. Raises Failure."""
         address = connections.postgres(self.resolve(self.pipeline.source))
         if not any(rule.columns.hash for rule in self.pipeline.tables):
-            return address, ""
-        return connections.with_hash_key(address, self.resolve(self.pipeline.hash_key))
+            return address, None
+        key = hashing.key(self.resolve(self.pipeline.hash_key), self.pipeline.source)
+        return address, key

@@ -30,7 +30,8 @@ _STATES: LiteralString = """
     SELECT s."table", s.load_id, h.shape, s.cursor, s.cursor_value, s.rows,
       to_jsonb(s) -> 'origin'  -- which a table of an older release does not have
     FROM ops.state s JOIN ops.shapes h USING ("table", version)
-    WHERE s."table" = ANY(%(tables)s) AND to_regclass(s."table") IS NOT NULL
+    WHERE (s."table" = ANY(%(tables)s) OR s.pipeline = %(pipeline)s)
+      AND to_regclass(s."table") IS NOT NULL
 """
 _LEFT_OVER: LiteralString = """
     SELECT s."table", c.relname::text, h.shape ->> 'source'
@@ -225,7 +226,7 @@ class Journal:
         return {table: int(rows) for table, rows in found}
 
     def states(self, tables: Iterable[str]) -> dict[str, State]:
-        """Return the state of each of ``tables`` that is published, by its name."""
+        """Return the states of what is published of ``tables``, and of the pipeline's, by name."""
         ((there,),) = self._execute("SELECT to_regclass('ops.state')").fetchall()
         if there is None:
             return {}

@@ -13,7 +13,7 @@ from ingest.cursor import Cursor  # noqa: TC001 - pydantic reads it
 from ingest.drift import Shape  # noqa: TC001 - pydantic reads it
 from ingest.errors import SchemaChangedError
 from ingest.origin import Moved, Origin  # noqa: TC001 - pydantic reads it
-from ingest.projection import ColumnPlan, project
+from ingest.projection import ColumnPlan, Projection, project
 
 if TYPE_CHECKING:
     from ingest.contract import Pipeline
@@ -155,17 +155,20 @@ def build(
     landings: Landings,
     *,
     state: State | None,
+    before: Shape | None = None,
     hashed: str = "",
     full_refresh: bool = False,
     interval: Interval | None = None,
 ) -> TablePlan:
     """Return what a run does with ``table``.
 
-    ``state`` is None if nothing is published; ``hashed`` is the mark of the key for hashed
-    columns; ``interval`` asks for those cursor values only. Raises Failure, and
+    ``state`` is None if nothing is published; ``before`` is the shape that the same source table
+    had at its last load, under whatever name, None if that is not known; ``hashed`` is the mark of
+    the key for hashed columns; ``interval`` asks for those cursor values only. Raises Failure, and
     SchemaChangedError if the shape changed and the rule forbids it.
     """
-    whole = _whole(pipeline, rule, table, landings, hashed)
+    projection = project(rule, table, landings, hashed, before)
+    whole = _whole(pipeline, rule, table, projection)
     if state is None:
         return replace(whole, reason="first load")
     moved = origins.compare(state.origin, table.origin)
@@ -173,7 +176,7 @@ def build(
     found = drift.compare(state.shape, whole.shape, same_table=same_table)
     whole = replace(
         whole,
-        changes=found.describe(),
+        changes=(*found.describe(), *projection.notes),
         added=tuple(column.name for column in found.added),
         renamed=found.renamed,
         unfit=tuple(
@@ -183,7 +186,7 @@ def build(
     )
     if full_refresh:
         return replace(whole, reason="full refresh asked for")
-    _check_allowed(rule, whole, found, state.shape)
+    _check_allowed(rule, whole, found, state.shape, same_table=same_table)
     if rule.load == "append":
         whole = replace(whole, shape=_with_kept(whole.shape, state.shape, found))
     return _next_load(rule, whole, found, state, interval, moved)
@@ -197,11 +200,10 @@ def _with_kept(shape: Shape, last: Shape, found: drift.Drift) -> Shape:
 
 
 def _whole(
-    pipeline: Pipeline, rule: TableRule, table: TableShape, landings: Landings, hashed: str
+    pipeline: Pipeline, rule: TableRule, table: TableShape, projection: Projection
 ) -> TablePlan:
     """Return the plan of a full load, which every table begins with."""
     relation = table.relation
-    projection = project(rule, table, landings, hashed)
     # Only ordinary tables say of each row by which transaction it was written.
     ordinary = relation.kind in "rp" and relation.heap
     if rule.load == "incremental" and rule.cursor is None and not ordinary:
@@ -237,9 +239,14 @@ def _whole(
     )
 
 
-def _check_allowed(rule: TableRule, whole: TablePlan, found: drift.Drift, last: Shape) -> None:
+def _check_allowed(
+    rule: TableRule, whole: TablePlan, found: drift.Drift, last: Shape, *, same_table: bool
+) -> None:
     """Raise SchemaChangedError if the file does not let the table follow what was ``found``."""
-    gone = {*last.withheld} & rule.columns.withheld - {*whole.shape.withheld}
+    # Of the same table they are known by their numbers, whatever their names.
+    there = {each.name for each in whole.shape.withheld}
+    lost = {each.name for each in last.withheld if not (same_table and each.number)} - there
+    gone = lost & rule.columns.withheld
     if gone:
         raise SchemaChangedError(
             f"table {whole}: expected its columns {', '.join(sorted(gone))}, which are not to be"

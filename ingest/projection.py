@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from frame.failure import Failure
-from ingest import names
+from ingest import classification, hashing, names
 from ingest.drift import Shape, ShapeColumn
 from ingest.rules import DELETED_AT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ingest.classification import Withheld
     from ingest.rules import TableRule
     from ingest.shapes import Column, TableShape
     from ingest.types import Landing, Landings
@@ -30,92 +33,121 @@ class ColumnPlan:
 class Projection:
     """What is read of one table: its columns in order, its key, and the shape to remember it by.
 
-    ``why_text`` names the first column that binary COPY cannot carry, empty if it carries all.
+    ``why_text`` names the first column that binary COPY cannot carry, empty if it carries all;
+    ``notes`` are of columns that are withheld although the file does not name them.
     """
 
     columns: tuple[ColumnPlan, ...]
     key: tuple[str, ...]
     shape: Shape
     why_text: str
+    notes: tuple[str, ...] = ()
 
 
-def project(rule: TableRule, table: TableShape, landings: Landings, hashed: str = "") -> Projection:
+def project(
+    rule: TableRule,
+    table: TableShape,
+    landings: Landings,
+    hashed: str = "",
+    before: Shape | None = None,
+) -> Projection:
     """Return what ``rule`` reads of ``table``; ``hashed`` is the mark of the key for hashes.
 
-    Raises Failure if the rule names a column that is not there, or there is no key where one
-    is needed.
+    ``before`` is the shape of that same table at its last load. Raises Failure if the rule names
+    a column that is not there, or there is no key where one is needed.
     """
     relation = table.relation
-    columns = _columns(rule, table)
+    withheld = classification.classify(rule.columns, table.columns, before)
+    columns = _columns(rule, table, withheld)
     if rule.deletes == "mark" and DELETED_AT in {column.name for column in columns}:
         raise Failure(
             f"table {relation}: expected no column {DELETED_AT} for deletes: mark, which adds it",
             hint="Exclude the source's own, or choose another way for deletes.",
         )
+    if rule.cursor in withheld:
+        raise Failure(
+            f"table {relation}: expected the cursor {rule.cursor} to leave the source as it is,"
+            f" found that {withheld[rule.cursor].describe(rule.cursor)}",
+            hint="Name another cursor, or the column's present name in columns.",
+        )
+    # Rows that are marked have no value in a column that came after they went.
+    marks = rule.deletes == "mark"
     # In the order of the columns: landings make types as they are met.
     landed = [(column, landings.of(column.type)) for column in columns]
     key = _key(rule, table, {column.name for column in columns})
-    withheld = tuple(sorted(rule.columns.withheld & {column.name for column in table.columns}))
     remembered = tuple(
-        _remembered(rule, column, landing, landings, hashed) for column, landing in landed
+        _remembered(column, landing, landings, hashed if _hashes(withheld, column) else "")
+        for column, landing in landed
     )
     source = names.display(relation.schema, relation.name)
     return Projection(
-        columns=tuple(_planned(rule, column, landing) for column, landing in landed),
+        columns=tuple(
+            _planned(
+                column,
+                landing,
+                not_null=column.not_null and not marks,
+                hash_of=landings.base(column.type.oid) if _hashes(withheld, column) else "",
+            )
+            for column, landing in landed
+        ),
         key=key,
         shape=Shape(
             source,
             relation.oid,
             remembered,
             key,
-            withheld,
-            marks=rule.deletes == "mark",
+            tuple(withheld.values()),
+            marks=marks,
             appends=rule.load == "append",
         ),
-        why_text=_why_text(rule, landed),
+        why_text=_why_text(landed, withheld),
+        notes=tuple(each.describe(name) for name, each in withheld.items() if each.name != name),
     )
 
 
-def _planned(rule: TableRule, column: Column, landing: Landing) -> ColumnPlan:
-    # Rows that are marked have no value in a column that came after they went.
-    not_null = column.not_null and rule.deletes != "mark"
+def _hashes(withheld: Mapping[str, Withheld], column: Column) -> bool:
+    return column.name in withheld and withheld[column.name].how == "hash"
+
+
+def _planned(column: Column, landing: Landing, *, not_null: bool, hash_of: str) -> ColumnPlan:
     expression = names.quote(column.name)
-    if column.name in rule.columns.hash:
-        return ColumnPlan(column.name, _hmac(expression), "text", not_null)
+    if hash_of:
+        return ColumnPlan(column.name, hashing.expression(expression, hash_of), "text", not_null)
     if landing.cast:
         expression += f"::{landing.cast}"
     return ColumnPlan(column.name, expression, landing.declaration, not_null)
 
 
-def _remembered(
-    rule: TableRule, column: Column, landing: Landing, landings: Landings, hashed: str
-) -> ShapeColumn:
-    is_hash = column.name in rule.columns.hash
+def _remembered(column: Column, landing: Landing, landings: Landings, hashed: str) -> ShapeColumn:
     return ShapeColumn(
         name=column.name,
         type=column.type.declaration,
-        lands="text" if is_hash else landing.declaration,
+        lands="text" if hashed else landing.declaration,
         not_null=column.not_null,
         number=column.number,
-        hashed=hashed if is_hash else "",
-        labels=() if is_hash else tuple(sorted(landings.labels(column.type.oid))),
+        hashed=hashed,
+        labels=() if hashed else tuple(sorted(landings.labels(column.type.oid))),
         filled=column.filled,
     )
 
 
-def _why_text(rule: TableRule, landed: list[tuple[Column, Landing]]) -> str:
+def _why_text(landed: list[tuple[Column, Landing]], withheld: Mapping[str, Withheld]) -> str:
     if not landed:
         return "a table without columns"
     for column, landing in landed:
-        if not (landing.binary or column.name in rule.columns.hash):
+        if not (landing.binary or _hashes(withheld, column)):
             return f"column {column.name} ({column.type.declaration})"
     return ""
 
 
-def _columns(rule: TableRule, table: TableShape) -> tuple[Column, ...]:
-    known = {column.name for column in table.columns}
+def _columns(
+    rule: TableRule, table: TableShape, withheld: Mapping[str, Withheld]
+) -> tuple[Column, ...]:
+    # A name that the file has for a column is there wherever that column is.
+    known = {column.name for column in table.columns} | {each.name for each in withheld.values()}
     checks = rule.checks
     named = {
+        "columns.only": rule.columns.only or (),
         "columns.exclude": rule.columns.exclude,
         "columns.hash": rule.columns.hash,
         "checks.nulls": checks.nulls,
@@ -123,7 +155,8 @@ def _columns(rule: TableRule, table: TableShape) -> tuple[Column, ...]:
         "checks.accepted": checks.accepted,
         "checks.freshness": (checks.freshness.column,) if checks.freshness else (),
     }
-    kept = known - {*rule.columns.exclude}
+    out = {name for name, each in withheld.items() if each.how != "hash"}
+    kept = {column.name for column in table.columns} - out
     for what, wanted in named.items():
         missing = {*wanted} - (kept if what.startswith("checks") else known)
         # A pattern's rule says what is so wherever there is such a column.
@@ -153,12 +186,3 @@ def _key(rule: TableRule, table: TableShape, kept: set[str]) -> tuple[str, ...]:
             hint="Name the columns that tell its rows apart in key, or use load: full.",
         )
     return key
-
-
-def _hmac(expression: str) -> str:
-    """Return HMAC-SHA256 (RFC 2104) of a column, from what its session was given as settings."""
-    inner, outer = (
-        f"decode(current_setting('harmattan.{pad}_pad'), 'hex')" for pad in ("inner", "outer")
-    )
-    message = f"convert_to({expression}::text, 'UTF8')"
-    return f"encode(sha256({outer} || sha256({inner} || {message})), 'hex')"

@@ -133,10 +133,19 @@ ColumnNames = Annotated[tuple[ColumnName, ...], Field(strict=False, min_length=1
 
 
 class Columns(BaseModel):
-    """Which columns are left out, and which arrive as keyed hashes only."""
+    """Which columns are left out, and which arrive as keyed hashes only.
+
+    What a file says of a name stays with the column when it gets another one
+    (:mod:`ingest.classification`).
+    """
 
     model_config = STRICT
 
+    only: ColumnNames | None = Field(
+        default=None,
+        description="the only columns that are read, with those under hash: what is new at the"
+        " source does not leave it",
+    )
     exclude: Annotated[tuple[ColumnName, ...], Field(strict=False)] = Field(
         default=(), description="columns that are not read at all"
     )
@@ -147,8 +156,13 @@ class Columns(BaseModel):
 
     @property
     def withheld(self) -> set[str]:
-        """The columns that are not published as they are."""
+        """The names of columns that are not published as they are."""
         return {*self.exclude, *self.hash}
+
+    def leaves_out(self, column: str) -> bool:
+        """Return whether a column of that name is not read at all."""
+        unlisted = self.only is not None and column not in {*self.only, *self.hash}
+        return unlisted or column in self.exclude
 
 
 class Rows(BaseModel):
@@ -262,7 +276,6 @@ class TableRule(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> TableRule:
-        columns = self.columns
         if self.load == "append" and self.cursor is None:
             raise _misfit("load", "expected a cursor for load: append")
         if self.lookback is not None and self.cursor is None:
@@ -272,18 +285,26 @@ class TableRule(BaseModel):
                 raise _misfit(key, "expected it only with load: incremental or append")
         if self.load == "append" and self.deletes != "ignore":
             raise _misfit("deletes", f"expected load: incremental for deletes: {self.deletes}")
-        for key, used in (("key", self.key or ()), ("cursor", (self.cursor,))):
-            for column in used:
-                if column in columns.exclude:
-                    raise _misfit(key, f"expected a column that is not excluded, found {column}")
-        if self.cursor in columns.hash:
-            raise _misfit("cursor", f"expected a column that is not hashed, found {self.cursor}")
         if self.left_out and not self.table.pattern:
             raise _misfit("except", "expected it only with a pattern such as public.*")
-        both = {*columns.exclude} & {*columns.hash}
+        return self
+
+    @model_validator(mode="after")
+    def _names_columns_that_leave(self) -> TableRule:
+        columns = self.columns
+        if columns.only is not None and columns.exclude:
+            raise _misfit("columns", "expected either only or exclude, found both")
+        both = {*columns.hash} & {*columns.exclude, *(columns.only or ())}
         if both:
             found = ", ".join(sorted(both))
-            raise _misfit("columns", f"expected each excluded or hashed, found both for {found}")
+            raise _misfit("columns", f"expected each name once, found two of {found}")
+        needed = [("key", column) for column in self.key or ()]
+        needed += [("cursor", self.cursor)] if self.cursor is not None else []
+        for key, column in needed:
+            if columns.leaves_out(column):
+                raise _misfit(key, f"expected a column that is not left out, found {column}")
+        if self.cursor in columns.hash:
+            raise _misfit("cursor", f"expected a column that is not hashed, found {self.cursor}")
         return self
 
 

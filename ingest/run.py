@@ -65,14 +65,14 @@ class Report:
 
 def foresee(job: Job, scope: Scope) -> tuple[list[TablePlan], dict[str, Failure]]:
     """Return what :func:`run` would do, and what would fail before it began."""
-    address, hashed = job.source()
+    address, key = job.source()
     with (
         closing(job.connect()) as target,
         extract.snapshot(
-            address, job.pipeline, purpose=f"ingest {job.name}", only=scope.only
+            address, job.pipeline, purpose=f"ingest {job.name}", only=scope.only, key=key
         ) as source,
     ):
-        decided = job.decide(source.tables, target, scope, hashed)
+        decided = job.decide(source.tables, target, scope, key)
     return list(decided.plans), decided.failed
 
 
@@ -113,10 +113,10 @@ def _stage(
     # What is not lasting may go in a crash, and so will the session that would publish it.
     pipeline, journal = job.pipeline, job.journal(target)
     pipeline.limits.expect_open(f"source {pipeline.source}")
-    address, hashed = job.source()
+    address, key = job.source()
     purpose = f"ingest {job.name}"
-    with extract.snapshot(address, pipeline, purpose=purpose, only=scope.only) as source:
-        decided = job.decide(source.tables, target, scope, hashed)
+    with extract.snapshot(address, pipeline, purpose=purpose, only=scope.only, key=key) as source:
+        decided = job.decide(source.tables, target, scope, key)
         without = warehouse.make_types(target, decided.steps)
         lacking = {str(each): error for each in decided.plans if (error := _lacks(each, without))}
         failed = decided.failed | lacking

@@ -97,6 +97,13 @@ class Landings:
             self._made[found.oid] = self._make(found)
         return self._made[found.oid]
 
+    def base(self, oid: int) -> str:
+        """Return the name of a type, or of the one that a domain is of, without its schema."""
+        found = self._source[oid]
+        while found.kind == "d" and found.inner is not None:
+            found = self._source[found.inner.oid]
+        return found.name
+
     def labels(self, oid: int) -> frozenset[str]:
         """Return the labels of all enums that values of a type are made of, as ``type.label``."""
         found = self._source[oid]

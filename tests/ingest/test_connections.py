@@ -127,22 +127,6 @@ def test_what_is_no_webhook_is_named_and_never_shown(
     assert "s3cret" not in str(failure.value)
 
 
-def test_a_hash_key_travels_as_a_setting_and_its_mark_tells_nothing() -> None:
-    source = connections.Address("hr", {"host": "db", "options": "-c a.b=c"})
-    key = "k" * 16
-    entry = connections.Entry("hash_key", "generic", parts={"password": key})
-    address, mark = connections.with_hash_key(source, entry)
-    assert address.parameters["options"].startswith("-c a.b=c -c harmattan.inner_pad=5d5d5d")
-    assert len(mark) == 8
-    assert key not in repr(address) + mark
-    other = connections.Entry("hash_key", "generic", uri="generic://:" + "q" * 16 + "@h")
-    assert connections.with_hash_key(source, other)[1] != mark
-    with pytest.raises(UnknownConnectionError, match=r"at least 16 characters .* found 3"):
-        connections.with_hash_key(
-            source, connections.Entry("hash_key", "generic", parts={"password": "abc"})
-        )
-
-
 @pytest.mark.parametrize("side", ["source hr", "warehouse"])
 def test_a_server_that_is_lost_without_a_word_is_given_up_after_two_minutes(
     postgres: PostgresServer, side: str

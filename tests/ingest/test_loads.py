@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -19,7 +17,6 @@ from tests.ingest.staff import STAFF, load, rule
 
 if TYPE_CHECKING:
     from ingest.run import Loaded
-    from tests.conftest import PostgresServer
     from tests.ingest.world import World
 
 NEWEST = "2026-01-05 04:00:00+00"
@@ -371,58 +368,3 @@ def test_a_key_that_does_not_tell_rows_apart_is_shown_with_its_values(world: Wor
     world.at_source("DELETE FROM staff WHERE id IS NULL")
     load(world, text)
     assert world.rows("SELECT count(*) FROM ops.state") == [(1,)]
-
-
-def test_columns_can_stay_behind_or_leave_as_keyed_hashes_only(world: World) -> None:
-    world.at_source(
-        *STAFF,
-        "ALTER TABLE staff ADD secret text, ADD national_id text",
-        "UPDATE staff SET secret = 's', national_id = 'GHA-' || id WHERE id > 1",
-    )
-    text = rule(columns="{exclude: [secret], hash: [national_id]}")
-    load(world, text)
-    key = world.hash_key.encode()
-    expected = {
-        n: hmac.new(key, f"GHA-{n}".encode(), hashlib.sha256).hexdigest() if n > 1 else None
-        for n in range(1, 101)
-    }
-    assert dict(world.rows("SELECT id, national_id FROM raw_hr.staff")) == expected
-    assert "secret" not in {
-        name
-        for (name,) in world.rows(
-            "SELECT attname FROM pg_attribute WHERE attrelid = 'raw_hr.staff'::regclass"
-        )
-    }
-    assert load(world, text).load == "incremental"
-
-
-def test_the_key_of_hashes_is_in_no_statement_that_a_server_logs(
-    world: World, postgres: PostgresServer
-) -> None:
-    world.at_source(*STAFF)
-    verbose = {"log_statement": "all", "log_connections": "on", "log_min_messages": "debug1"}
-    with psycopg.connect(world.source_admin, autocommit=True) as connection:
-        try:
-            for name, value in verbose.items():
-                setting = sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.Identifier(name), value)
-                connection.execute(setting)
-            connection.execute("SELECT pg_reload_conf()")
-            load(world, rule(columns="{hash: [name]}"))
-        finally:
-            connection.execute("ALTER SYSTEM RESET ALL")
-            connection.execute("SELECT pg_reload_conf()")
-    log = postgres.log.read_text()
-    assert "COPY (SELECT" in log
-    block = world.hash_key.encode().ljust(64, b"\0")
-    for secret in (world.hash_key, *(bytes(b ^ pad for b in block).hex() for pad in (0x36, 0x5C))):
-        assert secret[:32] not in log
-
-
-def test_another_key_of_hashes_means_a_full_load(world: World) -> None:
-    world.at_source(*STAFF)
-    text = rule(columns="{hash: [name]}")
-    load(world, text)
-    assert load(world, text).load == "incremental"
-    other = type(world)(**{**world.__dict__, "hash_key": "another key of the hashes"})
-    loaded = load(other, text)
-    assert (loaded.load, "a hash under key" in loaded.reason) == ("full", True)

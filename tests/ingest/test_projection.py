@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from frame.failure import Failure
+from ingest.classification import Withheld
 from ingest.projection import project
 from ingest.rules import DELETED_AT
 from tests.ingest.tables import column, landings, rule, table
@@ -45,7 +46,7 @@ def test_a_column_that_is_left_out_is_nowhere_and_remembered_as_withheld() -> No
     found = of(rule(columns={"exclude": ["name"]}))
     assert [*columns(found)] == ["id", "seen"]
     assert [each.name for each in found.shape.columns] == ["id", "seen"]
-    assert found.shape.withheld == ("name",)
+    assert found.shape.withheld == (Withheld(2, "name", "exclude"),)
 
 
 def test_a_hashed_column_leaves_the_source_as_text_that_the_key_marks() -> None:
@@ -63,7 +64,10 @@ def test_a_hashed_column_leaves_the_source_as_text_that_the_key_marks() -> None:
         ("born", "text", "ab12", ()),
         ("mood", "text", "ab12", ()),
     ]
-    assert found.shape.withheld == ("born", "mood")
+    assert [(each.name, each.how) for each in found.shape.withheld] == [
+        ("born", "hash"),
+        ("mood", "hash"),
+    ]
 
 
 def test_an_enum_is_remembered_with_its_labels() -> None:

@@ -190,21 +190,6 @@ def test_marked_rows_keep_a_label_that_is_called_otherwise_now(world: World) -> 
 HASHED = "name: public.*\n    columns: {hash: [national_id], exclude: [photo]}"
 
 
-@pytest.mark.parametrize("column", ["national_id", "photo"])
-def test_a_patterns_column_that_is_withheld_is_not_published_under_another_name(
-    world: World, column: str
-) -> None:
-    world.at_source("CREATE TABLE a (id int PRIMARY KEY, national_id text, photo text)",
-                    "CREATE TABLE b (LIKE a)", "INSERT INTO a VALUES (1, 'n', 'p')")  # fmt: skip
-    world.run(HASHED)
-    world.at_source(f"ALTER TABLE a RENAME {column} TO other")
-    with pytest.raises(RunFailedError, match=f"raw_hr.a: expected its columns {column}, which"):
-        world.run(HASHED)
-    assert world.rows("SELECT to_jsonb(a) ? 'other' FROM raw_hr.a") == [(False,)]
-    world.at_source("ALTER TABLE a DROP other")
-    world.run(HASHED, full_refresh=True)
-
-
 def test_a_patterns_column_that_no_table_has_is_an_error(world: World) -> None:
     world.at_source("CREATE TABLE a (id int, national_no text)")
     with pytest.raises(Failure, match=r"table public\.a: columns: .* national_id, photo in"):
