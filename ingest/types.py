@@ -26,6 +26,9 @@ _LOCAL_TYPES = frozenset(
 )
 # xml's binary form trusts an encoding declaration; the others' one knows no empty value.
 _TEXT_ONLY = frozenset({"xml", "int2vector", "oidvector", "tsquery"})
+# A type that is ours says in its comment what it was made from: another of its name, from another
+# schema of the source, is another type, whichever came first.
+_MARK = "harmattan "
 _MODIFIER = re.compile(r"\([^()]*\)(?=(?:\[\])*$)")
 
 
@@ -78,11 +81,13 @@ class Landings:
         self._schema = schema
         self._source = source
         self._warehouse = warehouse
+        self._here = dict(warehouse.here)
         # The type of arrays of what is called ghost is called _ghost, as a table may be.
         self._taken = set(tables) | {name[1:] for name in tables if name.startswith("_")}
         self._made: dict[int, Landing] = {}
         self._multiranges: dict[int, str] = {}  # by the oid of their range
         self._installed: set[int] = set()
+        self._make_room()
 
     def of(self, used: TypeReference) -> Landing:
         """Return where a column, an attribute or a domain's value of this type lands."""
@@ -158,7 +163,8 @@ class Landings:
                 f"{names.quote(name)} {self.of(part).declaration}"
                 for name, part in found.attributes
             )
-            return self._define([found.name], lambda name: f"CREATE TYPE {name} AS ({parts})")
+            made = self._define([found.name], lambda name: f"CREATE TYPE {name} AS ({parts})")
+            return Landing(made[0]) if made else TEXT
         inside = self.of(found.inner) if found.inner else TEXT
         if not inside.native:
             return TEXT
@@ -166,8 +172,7 @@ class Landings:
             made = self._define(
                 [found.name], lambda name: f"CREATE DOMAIN {name} AS {inside.declaration}"
             )
-            alike = replace(made, cast=inside.cast, binary=inside.binary)
-            return alike if made.native else TEXT
+            return Landing(made[0], inside.cast, inside.binary) if made else TEXT
         if found.kind == "r":
             return self._range(found, inside)
         several = self._multiranges.get(found.inner.oid) if found.inner else None
@@ -175,39 +180,53 @@ class Landings:
 
     def _range(self, found: SourceType, inside: Landing) -> Landing:
         """Make a range type and the multirange that comes with it."""
-        parts: list[str] = []
-
-        def create(name: str, several: str) -> str:
-            parts[:] = [several]
-            return (
+        made = self._define(
+            [found.name, found.multirange],
+            lambda name, several: (
                 f"CREATE TYPE {name} AS RANGE (subtype = {inside.declaration},"
                 f" multirange_type_name = {several})"
-            )
-
-        made = self._define([found.name, found.multirange], create)
-        if made.native:
-            self._multiranges[found.oid] = parts[0]
-        return made
+            ),
+        )
+        if not made:
+            return TEXT
+        self._multiranges[found.oid] = made[1]
+        return Landing(made[0])
 
     def _enum(self, found: SourceType) -> Landing:
-        """Use a type there if the labels that both know stand in the same order; let it grow.
+        """Use the type that was made for this one if labels of both stand in the same order.
 
         Missing labels are added, ones that the source dropped stay.
         """
-        for name in _candidates(found.name, "".join(f"{label}\0" for label in found.labels)):
-            there = self._warehouse.here.get(name)
-            if there is None and name not in self._taken:
+        identity = f"{_MARK}{found.schema}.{found.name}"
+        labels = "".join(f"{label}\0" for label in found.labels)
+        candidates = _candidates(found.name, identity, identity + labels)
+        there = [name for name in candidates if self._is_enum(name, identity, found.labels)]
+        # One without a mark was made by an older release.
+        for name in sorted(there, key=lambda name: not self._here[name].definition):
+            self._taken.add(name)
+            if not self._here[name].definition:
+                self._step(name, self._marked("TYPE", name, identity))
+            self._grow(name, self._here[name].labels, found.labels)
+            return Landing(self._name(name), binary=True)
+        for name in candidates:
+            if name not in self._here and name not in self._taken:
                 self._taken.add(name)
-                labels = ", ".join(names.literal(label) for label in found.labels)
-                self._step(name, f"CREATE TYPE {self._name(name)} AS ENUM ({labels})")
+                listed = ", ".join(names.literal(label) for label in found.labels)
+                create = f"CREATE TYPE {self._name(name)} AS ENUM ({listed})"
+                self._step(name, f"{create}; {self._marked('TYPE', name, identity)}")
                 return Landing(self._name(name), binary=True)
-            if there is not None and there.kind == "e" and name not in self._taken:
-                shared = [label for label in there.labels if label in found.labels]
-                if shared == [label for label in found.labels if label in there.labels]:
-                    self._taken.add(name)
-                    self._grow(name, there.labels, found.labels)
-                    return Landing(self._name(name), binary=True)
         return TEXT
+
+    def _is_enum(self, name: str, identity: str, labels: tuple[str, ...]) -> bool:
+        there = self._here.get(name)
+        if there is None or there.kind != "e" or name in self._taken:
+            return False
+        shared = [label for label in there.labels if label in labels]
+        ours = there.definition == identity or (not there.definition and shared == [*there.labels])
+        return ours and shared == [label for label in labels if label in there.labels]
+
+    def _marked(self, kind: str, name: str, mark: str) -> str:
+        return f"COMMENT ON {kind} {self._name(name)} IS {names.literal(mark)}"
 
     def _grow(self, name: str, there: tuple[str, ...], wanted: tuple[str, ...]) -> None:
         before = None
@@ -227,29 +246,40 @@ class Landings:
                 )
             before = label
 
-    def _define(self, wanted: list[str], create: Callable[..., str]) -> Landing:
-        """Return the type that ``create`` makes, as it is there or with a step that makes it.
+    def _define(self, wanted: list[str], create: Callable[..., str]) -> tuple[str, ...]:
+        """Return the full names of what ``create`` makes, which is there or gets a step.
 
-        ``create`` gets full names, one for each of ``wanted``; the first is the type's own.
+        ``create`` gets them, one for each of ``wanted``; the first is the type's own. There are
+        none if all names are somebody else's.
         """
         template = create(*("?" for _ in wanted))
-        definition = "harmattan " + hashlib.sha256(template.encode()).hexdigest()[:16]
-        here = self._warehouse.here
-        for candidates in zip(*(_candidates(name, definition) for name in wanted), strict=True):
-            there = here.get(candidates[0])
-            if self._taken & {*candidates} or (there and there.definition != definition):
+        definition = _MARK + hashlib.sha256(template.encode()).hexdigest()[:16]
+        candidates = list(zip(*(_candidates(name, definition) for name in wanted), strict=True))
+        for group in candidates:
+            there = self._here.get(group[0])
+            if there and there.definition == definition and group[0] not in self._taken:
+                self._taken |= {*group}
+                return tuple(map(self._name, group))
+        for group in candidates:
+            if self._taken & {*group} or self._here.keys() & {*group}:
                 continue
-            if there is None and any(name in here for name in candidates):
-                continue
-            full = [self._name(name) for name in candidates]
-            statement = create(*full)
-            if there is None:
-                kind = "DOMAIN" if template.startswith("CREATE DOMAIN") else "TYPE"
-                comment = f"COMMENT ON {kind} {full[0]} IS {names.literal(definition)}"
-                self._step(candidates[0], f"{statement}; {comment}")
-            self._taken |= {*candidates}
-            return Landing(full[0])
-        return TEXT
+            full = tuple(map(self._name, group))
+            kind = "DOMAIN" if template.startswith("CREATE DOMAIN") else "TYPE"
+            statement = f"{create(*full)}; {self._marked(kind, group[0], definition)}"
+            self._step(group[0], statement)
+            self._taken |= {*group}
+            return full
+        return ()
+
+    def _make_room(self) -> None:
+        """Rename types that were made under a name that a table needs now; columns keep them."""
+        for name in sorted(self._taken & self._here.keys()):
+            mark = self._here[name].definition
+            _, other = _candidates(name, mark)
+            if mark.startswith(_MARK) and other not in self._here:
+                kind = "DOMAIN" if self._here[name].kind == "d" else "TYPE"
+                self._step(name, f"ALTER {kind} {self._name(name)} RENAME TO {names.quote(other)}")
+                self._here[other] = self._here.pop(name)
 
     def _step(self, name: str, statement: str, schema: str | None = None) -> None:
         self.steps.append(TypeStep(schema or self._schema, name, statement))
@@ -258,7 +288,7 @@ class Landings:
         return names.qualified(schema or self._schema, name)
 
 
-def _candidates(name: str, definition: str) -> tuple[str, str]:
-    """Return the names to try: the source's own, and one that only this definition has."""
-    mark = hashlib.sha256(definition.encode()).hexdigest()[:8]
-    return name, names.suffixed(name, f"_{mark}")
+def _candidates(name: str, *marks: str) -> tuple[str, ...]:
+    """Return the names to try: the source's own, and one that only each of ``marks`` has."""
+    digests = (hashlib.sha256(mark.encode()).hexdigest()[:8] for mark in marks)
+    return (name, *(names.suffixed(name, f"_{digest}") for digest in digests))

@@ -30,14 +30,21 @@ def use(found: SourceType, declaration: str = "") -> TypeReference:
     return TypeReference(found.oid, declaration or found.name)
 
 
-def enum(*labels: str) -> WarehouseType:
-    return WarehouseType("e", labels)
+def enum(*labels: str, mark: str = "harmattan public.mood") -> WarehouseType:
+    return WarehouseType("e", labels, mark)
 
 
 @pytest.mark.parametrize(
     ("there", "labels", "steps"),
     [
-        (None, "ab", ["CREATE TYPE \"raw\".\"mood\" AS ENUM ('a', 'b')"]),
+        (
+            None,
+            "ab",
+            [
+                "CREATE TYPE \"raw\".\"mood\" AS ENUM ('a', 'b');"
+                ' COMMENT ON TYPE "raw"."mood" IS \'harmattan public.mood\''
+            ],
+        ),
         ("ab", "ab", []),
         ("a", "abc", ["'b' AFTER 'a'", "'c' AFTER 'b'"]),
         ("b", "ab", ["'a' BEFORE 'b'"]),
@@ -58,6 +65,8 @@ def test_an_enum_is_made_or_grows(there: str | None, labels: str, steps: list[st
     "here",
     [
         {"mood": enum("b", "a")},
+        {"mood": enum("a", "b", mark="harmattan other.mood")},
+        {"mood": enum("a", "b", "c", mark="")},
         {"mood": WarehouseType("c")},
         {"mood": WarehouseType("d", definition="harmattan of something else")},
     ],
@@ -72,6 +81,37 @@ def test_a_name_that_another_type_has_gets_a_suffix_and_keeps_it(
     again = landings(ENUM, here={**here, name: enum("a", "b")})
     assert again.of(use(ENUM)) == landing
     assert again.steps == []
+
+
+def test_an_enum_of_an_older_release_is_marked_as_what_it_was_made_from() -> None:
+    made = landings(ENUM, here={"mood": enum("a", mark="")})
+    assert made.of(use(ENUM)).declaration == '"raw"."mood"'
+    assert [step.statement for step in made.steps] == [
+        'COMMENT ON TYPE "raw"."mood" IS \'harmattan public.mood\'',
+        "ALTER TYPE \"raw\".\"mood\" ADD VALUE IF NOT EXISTS 'b' AFTER 'a'",
+    ]
+
+
+@pytest.mark.parametrize("first", ["billing", "hr"])
+def test_which_of_two_enums_of_one_name_is_which_does_not_depend_on_who_comes(first: str) -> None:
+    of = {schema: replace(ENUM, oid=oid, schema=schema) for oid, schema in ((7, "billing"),
+                                                                           (8, "hr"))}  # fmt: skip
+    second = "hr" if first == "billing" else "billing"
+    made = landings(*of.values())
+    landed = {schema: made.of(use(of[schema])).declaration for schema in (first, second)}
+    here = {step.name: enum("a", "b", mark=step.statement.split("'")[-2]) for step in made.steps}
+    for schema in (second, first):
+        again = landings(*of.values(), here=here)
+        assert again.of(use(of[schema])).declaration == landed[schema]
+        assert again.steps == []
+
+
+def test_a_type_makes_room_for_a_table_of_its_name() -> None:
+    made = landings(ENUM, tables=["mood"], here={"mood": enum("a", "b")})
+    (step,) = made.steps
+    assert step.statement.startswith('ALTER TYPE "raw"."mood" RENAME TO "mood_')
+    assert made.of(use(ENUM)).declaration == '"raw".' + step.statement.rpartition(" ")[2]
+    assert made.steps == [step]
 
 
 def test_a_type_named_like_a_table_gets_a_suffix() -> None:
