@@ -85,7 +85,7 @@ def test_a_vault_that_denies_is_told_as_that_and_the_retry_succeeds(platform: Ac
     assert ended(platform, run) == "success"
 
 
-@pytest.mark.parametrize("how", ["sealed", "stopped"])
+@pytest.mark.parametrize("how", [pytest.param("sealed", marks=pytest.mark.soak), "stopped"])
 def test_a_vault_that_is_away_is_told_as_that_and_the_retry_succeeds(
     platform: Access, how: str
 ) -> None:

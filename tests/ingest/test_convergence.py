@@ -908,13 +908,13 @@ QUICK = settings(
 )
 
 
-@settings(QUICK, max_examples=20)
+@settings(QUICK, max_examples=10)
 @given(data=st.data())
 def test_every_kind_of_table_converges_on_its_source(world: World, data: st.DataObject) -> None:
     play(world, data)
 
 
-@settings(QUICK, max_examples=45)
+@settings(QUICK, max_examples=10)
 @given(data=st.data())
 def test_increments_find_every_change_that_they_promise(world: World, data: st.DataObject) -> None:
     play_increments(world, data)
