@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from bench.measure import Pipe
 
 SCHEMA = "raw_bench"
-_STATE = (SCHEMA, f"{SCHEMA}_staging", "ops")
+SECOND = "raw_bench_second"  # for another way of loading the same tables
+_STATE = (SCHEMA, f"{SCHEMA}_staging", SECOND, f"{SECOND}_staging", "ops")
 
 
 def full(table: str) -> dict[str, object]:
@@ -25,7 +26,7 @@ def full(table: str) -> dict[str, object]:
 
 
 def incremental(table: str, key: Sequence[str], cursor: str = "updated_at") -> dict[str, object]:
-    """Return the rule that loads what changed in ``table``, each change once."""
+    """Return the rule that loads what ``cursor`` shows of changes in ``table``, each once."""
     return {
         "name": f"public.{table}",
         "load": "incremental",
@@ -35,11 +36,16 @@ def incremental(table: str, key: Sequence[str], cursor: str = "updated_at") -> d
     }
 
 
-def pipeline(file: Path, *rules: Mapping[str, object]) -> Path:
-    """Write the pipeline file of ``rules`` and return it."""
+def by_transactions(table: str, key: Sequence[str]) -> dict[str, object]:
+    """Return the rule that loads what transactions wrote in ``table`` since the last load."""
+    return {"name": f"public.{table}", "load": "incremental", "key": list(key)}
+
+
+def pipeline(file: Path, *rules: Mapping[str, object], schema: str = SCHEMA) -> Path:
+    """Write the pipeline file of ``rules``, which publishes into ``schema``, and return it."""
     text = {
         "source": "bench_source",
-        "schema": SCHEMA,
+        "schema": schema,
         "schedule": "0 2 * * *",
         "owner": "bench",
         "tables": [dict(rule) for rule in rules],
