@@ -102,12 +102,12 @@ def test_the_application_changes_small_tables_while_a_large_one_is_read(world: W
     }  # fmt: skip
 
 
-@pytest.fixture
-def one_connection(world: World) -> Iterator[None]:
+@pytest.fixture(params=["ingest_reader", "ingest_loader"])
+def one_connection(world: World, request: pytest.FixtureRequest) -> Iterator[None]:
     with psycopg.connect(world.source_admin, autocommit=True) as connection:
-        connection.execute("ALTER ROLE ingest_reader CONNECTION LIMIT 1")
+        connection.execute(f"ALTER ROLE {request.param} CONNECTION LIMIT 1")
         yield
-        connection.execute("ALTER ROLE ingest_reader CONNECTION LIMIT -1")
+        connection.execute(f"ALTER ROLE {request.param} CONNECTION LIMIT -1")
 
 
 @pytest.mark.usefixtures("one_connection")
