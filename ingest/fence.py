@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 # Seconds between two tries of a lock.
 PAUSE = 0.5
+_CLOSED = (
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.InsufficientPrivilege,
+)
 # Undone, it gives up the locks that were taken since, but not the snapshot.
 _BEGIN: LiteralString = "SAVEPOINT reading"
 _BACK: LiteralString = "ROLLBACK TO SAVEPOINT reading"
@@ -65,17 +70,7 @@ class Fence:
         until = monotonic() + self._wait
         self._session.execute(_BEGIN)
         while True:
-            closed: dict[Relation, psycopg.Error] = {}
-            for table in lockable:
-                try:
-                    with self._session.transaction():
-                        _lock(self._session, table)
-                except (
-                    psycopg.errors.LockNotAvailable,
-                    psycopg.errors.UndefinedTable,
-                    psycopg.errors.InsufficientPrivilege,
-                ) as error:
-                    closed[table] = error
+            closed = self._lock_at_once(lockable)
             held = any(
                 isinstance(error, psycopg.errors.LockNotAvailable) for error in closed.values()
             )
@@ -83,6 +78,26 @@ class Fence:
                 return closed
             self._session.execute(_BACK)
             sleep(PAUSE)
+
+    def _lock_at_once(self, tables: list[Relation]) -> dict[Relation, psycopg.Error]:
+        """Lock ``tables`` by one statement, which holds them for the shortest time, or one by one.
+
+        Return those that are not locked.
+        """
+        closed: dict[Relation, psycopg.Error] = {}
+        with suppress(*_CLOSED), self._session.transaction():
+            if tables:
+                _lock(self._session, *tables)
+            return closed
+        for table in tables:
+            try:
+                with self._session.transaction():
+                    _lock(self._session, table)
+            except _CLOSED as error:
+                # Of a view whose owner may only read columns, nothing can be locked.
+                if table.kind != "v" or not isinstance(error, _CLOSED[-1]):
+                    closed[table] = error
+        return closed
 
     def unlock(self, shapes: Iterable[TableShape]) -> None:
         """Remember the tables as they are, and let go of them."""
@@ -123,6 +138,11 @@ class Fence:
                     raise
                 session.execute(_BACK)
                 sleep(PAUSE)
+            except psycopg.errors.InsufficientPrivilege:
+                if table.kind != "v":
+                    raise
+                session.execute(_BACK)
+                return
             else:
                 return
 
@@ -149,16 +169,9 @@ def _moved(plan: TablePlan) -> MovedError:
     )
 
 
-def _lock(session: psycopg.Connection[Any], table: Relation) -> None:
-    statement = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE NOWAIT").format(
-        sql.Identifier(table.schema, table.name)
-    )
-    if table.kind != "v":
-        session.execute(statement)
-        return
-    # Its owner may only read columns, and so not lock what it reads.
-    with suppress(psycopg.errors.InsufficientPrivilege), session.transaction():
-        session.execute(statement)
+def _lock(session: psycopg.Connection[Any], *tables: Relation) -> None:
+    names = sql.SQL(", ").join(sql.Identifier(table.schema, table.name) for table in tables)
+    session.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE NOWAIT").format(names))
 
 
 def _columns(session: psycopg.Connection[Any], plan: TablePlan) -> list[tuple[int, int]]:
