@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import psycopg
 from psycopg import sql
 
-from ingest import deletions, names, staging, warehouse
+from ingest import deletions, kept, names, staging, warehouse
 from ingest.errors import CheckFailedError, from_postgres
 from ingest.journal import Outcome
 from ingest.rules import Checks, Rows
@@ -32,7 +32,7 @@ def audit(journal: Journal, staged: Staged, rule: TableRule) -> tuple[Outcome, .
     """
     plan, connection = staged.plan, journal.connection
     try:
-        if journal.base(str(plan))[0] == staged.load_id:
+        if journal.base(str(plan)).load_id == staged.load_id:
             return ()  # published by an earlier try of this step's run
         staging.expect(connection, staged)
         drops = rule.checks.rows.max_drop is not None
@@ -40,6 +40,8 @@ def audit(journal: Journal, staged: Staged, rule: TableRule) -> tuple[Outcome, .
         with connection.transaction(force_rollback=True):
             outcomes = tuple(_Audit(connection, staged, rule.checks, recent).outcomes())
         journal.checked(str(plan), outcomes)
+        if all(outcome.passed for outcome in outcomes):
+            kept.checked(connection, staged)
     except psycopg.Error as error:
         raise from_postgres(error, side="warehouse", table=str(plan)) from error
     failed = [outcome for outcome in outcomes if not outcome.passed]

@@ -107,12 +107,41 @@ def run_file(
             run.run(job, scope, alert=alert, report=report)
     except Failure as failure:
         error = failure
+    _show(report, error, as_json=as_json)
+
+
+@app.command("publish")
+def publish_file(file: PipelineFile, table: OneTable = None, as_json: AsJson = False) -> None:
+    """Publish what earlier runs left in staging, without reading the source.
+
+    That is what was checked, and could not be published while others held the published table.
+    """
+    report = run.Report(file.stem, f"manual__{uuid.uuid4()}")
+    error: Failure | None = None
+    try:
+        run.publish(Job(contract.read(file), file.stem, report.run_id), table, report)
+    except Failure as failure:
+        error = failure
+    _show(report, error, as_json=as_json)
+
+
+@app.command()
+def clean(
+    file: PipelineFile,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also what `ingest publish` would publish.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what is left over in staging, and say what it was.
+
+    A copy that waits for `ingest publish` stays. Published tables are not touched.
+    """
+    removed = run.clean(Job(contract.read(file), file.stem, "clean"), everything=everything)
     if as_json:
-        print_json(_as_json(report, error))
-    elif report.loaded:
-        display.loaded(report.loaded)
-    if error is not None:
-        raise error
+        print_json([{**asdict(each), "since": each.since.isoformat()} for each in removed])
+    else:
+        display.removed(removed)
 
 
 @app.command("plan")
@@ -182,6 +211,15 @@ def init(
 def schema() -> None:
     """Print the JSON Schema of pipeline files, for editors."""
     print_json(contract.json_schema())
+
+
+def _show(report: run.Report, error: Failure | None, *, as_json: bool) -> None:
+    if as_json:
+        print_json(_as_json(report, error))
+    elif report.loaded:
+        display.loaded(report.loaded)
+    if error is not None:
+        raise error
 
 
 def _as_json(report: run.Report, error: Failure | None) -> dict[str, object]:

@@ -6,14 +6,22 @@ Only keys that this version acts on are accepted; an unknown one is an error, ne
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from ingest import document, names, ops, schedule
 from ingest.errors import ContractError, Problem
 from ingest.limits import Limits
-from ingest.rules import STRICT, Checks, Columns, Freshness, Rows, TableRule
+from ingest.rules import STRICT, Checks, Columns, Duration, Freshness, Rows, TableRule
 from ingest.types import EXTENSIONS_SCHEMA
 
 if TYPE_CHECKING:
@@ -44,6 +52,38 @@ def _check_schedule(text: str) -> str:
 
 ConnectionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,200}$")]
 EmailAddress = Annotated[str, Field(pattern=r"^[^@\s,<>]+@[^@\s,<>]+$")]
+
+
+def _or_word(schema: dict[str, Any]) -> None:
+    """Let a schema be one of an object whose one key may stand for it."""
+    whole = dict(schema)
+    schema.clear()
+    schema["anyOf"] = [whole, {"enum": whole["properties"]["tables"]["enum"]}]
+
+
+class Publish(BaseModel):
+    """How tables go live, and what becomes of those that could not yet."""
+
+    model_config = ConfigDict(**STRICT, json_schema_extra=_or_word)
+
+    tables: Literal["each", "together"] = Field(
+        default="each",
+        description="each: by itself; together: all tables of a run in one transaction, or none",
+    )
+    wait: Duration = Field(
+        default=timedelta(hours=6),
+        description="how long a moment without long readers is looked for, during which nobody"
+        " waits for us longer than half a second",
+    )
+    keep: Duration = Field(
+        default=timedelta(days=3),
+        description="how long rows stay in staging that were not published",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _word(cls, value: Any) -> Any:
+        return {"tables": value} if isinstance(value, str) else value
 
 
 class Pipeline(BaseModel):
@@ -78,6 +118,9 @@ class Pipeline(BaseModel):
     hash_key: ConnectionId = Field(
         default="hash_key", description="connection id whose password keys the hashed columns"
     )
+    publish: Publish = Field(
+        default_factory=Publish, description="how tables go live", examples=["together"]
+    )
     limits: Limits = Field(default_factory=Limits, description="what a run may take of the source")
     tables: Annotated[tuple[TableRule, ...], Field(min_length=1, strict=False)]
 
@@ -93,6 +136,7 @@ _INSIDE: dict[str, type[BaseModel]] = {
     "rows": Rows,
     "freshness": Freshness,
     "limits": Limits,
+    "publish": Publish,
 }
 
 

@@ -9,7 +9,7 @@ differ do the keys themselves come over.
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 _DIGEST = "count(*), coalesce(sum(pg_catalog.hashtextextended(ROW({})::text, 0)), 0)"
 
+_CREATED: LiteralString = """
+    UPDATE ops.staging SET oids = oids || to_regclass(%s)::oid WHERE (schema, name) = (%s, %s)
+"""
+
 
 class Found(Enum):
     """What the comparison of keys says."""
@@ -33,9 +37,14 @@ class Found(Enum):
     MISSED_ROWS = auto()  # the source has keys that the cursor did not show
 
 
+def table(plan: TablePlan) -> str:
+    """Return the name, without its schema, of the staging table for a table's keys."""
+    return names.suffixed(plan.name, "~keys")
+
+
 def name(plan: TablePlan) -> sql.Identifier:
     """Return the name of the staging table for a table's keys."""
-    return sql.Identifier(plan.staging_schema, names.suffixed(plan.name, "~keys"))
+    return sql.Identifier(plan.staging_schema, table(plan))
 
 
 def stage(sessions: Sessions, plan: TablePlan) -> Found:
@@ -55,10 +64,12 @@ def stage(sessions: Sessions, plan: TablePlan) -> Found:
     if target.execute(candidate).fetchall() == there:
         return Found.NONE
     columns = [column for column in plan.columns if column.name in plan.key]
+    staged = plan.schema, plan.name
     with target.transaction():
         target.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(name(plan)))
         declared = ", ".join(f"{names.quote(each.name)} {each.lands}" for each in columns)
         target.execute(sql.SQL("CREATE TABLE {} ({})").format(name(plan), sql.SQL(declared)))
+        target.execute(_CREATED, [names.qualified(plan.staging_schema, table(plan)), *staged])
         selected = ", ".join(column.select for column in columns)
         listed = ", ".join(names.quote(column.name) for column in columns)
         kind = sql.SQL("binary" if plan.binary else "text")

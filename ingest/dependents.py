@@ -15,7 +15,7 @@ from psycopg import sql
 from frame.failure import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 # Every view on the table, however far, the nearest first.
 _VIEWS: LiteralString = """
@@ -23,7 +23,7 @@ _VIEWS: LiteralString = """
       SELECT r.ev_class AS oid, 1 AS depth
       FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid AND r.ev_class <> d.refobjid
       WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
-        AND d.refobjid = %s
+        AND d.refobjid = ANY(%s)
       UNION
       SELECT r.ev_class, v.depth + 1
       FROM view v JOIN pg_depend d ON d.refobjid = v.oid AND d.refclassid = 'pg_class'::regclass
@@ -36,7 +36,8 @@ _VIEWS: LiteralString = """
 # What cannot be made again here, or would go without a word, on the table and its views (%s).
 _BLOCKERS: LiteralString = """
     WITH object AS (
-      SELECT c.oid, c.relkind, c.relowner, c.relnamespace, c.reltype, c.oid = %(table)s AS is_table,
+      SELECT c.oid, c.relkind, c.relowner, c.relnamespace, c.reltype,
+             c.oid = ANY(%(tables)s) AS is_table,
              (SELECT t.typarray FROM pg_type t WHERE t.oid = c.reltype) AS typarray
       FROM pg_class c WHERE c.oid = ANY(%(objects)s)
     )
@@ -168,34 +169,35 @@ _INDEXES: LiteralString = """
 
 @dataclass(frozen=True)
 class Dependents:
-    """Statements that lock the views on a table, take them away, and make everything again.
+    """Statements that lock the views on tables, take them away, and make everything again.
 
-    ``blockers`` are what cannot be made again; with any of them the table must stay.
+    ``blockers`` are what cannot be made again; with any of them the tables must stay.
     """
 
-    lock: tuple[str, ...]
-    drop: tuple[str, ...]
-    restore: tuple[str, ...]
-    blockers: tuple[str, ...]
+    lock: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    restore: tuple[str, ...] = ()
+    blockers: tuple[str, ...] = ()
 
 
-def read(connection: psycopg.Connection[Any], table: int, columns: Sequence[str]) -> Dependents:
-    """Return what hangs on the published table of oid ``table``; the new one has ``columns``.
+def read(connection: psycopg.Connection[Any], tables: Mapping[int, Sequence[str]]) -> Dependents:
+    """Return what hangs on published tables, of which the new ones have the columns that it says.
 
-    Names come out qualified, since the warehouse's sessions have an empty search_path.
+    A view on several comes once. Names come out qualified, since the warehouse's sessions have no
+    schema of tables in their search_path.
     """
-    views = [oid for (oid,) in connection.execute(_VIEWS, [table])]
-    blockers = connection.execute(
-        _BLOCKERS, {"table": table, "objects": [table, *views]}
-    ).fetchall()
+    oids = list(tables)
+    views = [oid for (oid,) in connection.execute(_VIEWS, [oids])]
+    blockers = connection.execute(_BLOCKERS, {"tables": oids, "objects": [*oids, *views]})
     lock: list[str] = []
     drop: list[str] = []
-    parts = {"oid": table, "columns": list(columns)}
     restore = [
         str(statement)
+        for table, columns in tables.items()
         for query in (_TABLE, _GRANTS, _COMMENTS)
-        for (statement,) in connection.execute(query, parts)
+        for (statement,) in connection.execute(query, {"oid": table, "columns": list(columns)})
     ]
+    found = tuple(text for (text,) in blockers)
     for view in views:
         ((owner, name, create),) = connection.execute(_VIEW, {"oid": view}).fetchall()
         # As its owner: the loader need not inherit that role's rights. LOCK TABLE would lock all
@@ -209,7 +211,7 @@ def read(connection: psycopg.Connection[Any], table: int, columns: Sequence[str]
             for (statement,) in connection.execute(query, {"oid": view, "columns": own})
         ]
         restore += _as(owner, create, *rest)
-    return Dependents(tuple(lock), tuple(drop), tuple(restore), tuple(text for (text,) in blockers))
+    return Dependents(tuple(lock), tuple(drop), tuple(restore), found)
 
 
 def copy_indexes(
@@ -240,7 +242,7 @@ def copy_indexes(
             )
 
 
-def restore(connection: psycopg.Connection[Any], kept: Dependents, table: str) -> None:
+def restore(connection: psycopg.Connection[Any], kept: Dependents) -> None:
     """Run the statements that make everything again; raise Failure at one that cannot be."""
     for statement in kept.restore:
         try:
@@ -253,7 +255,7 @@ def restore(connection: psycopg.Connection[Any], kept: Dependents, table: str) -
         ) as error:
             what = statement.partition(" AS ")[0].removeprefix("CREATE ")
             raise Failure(
-                f"warehouse: table {table}: {what}: expected the columns that it was made for,"
+                f"warehouse: {what}: expected the columns that it was made for,"
                 f" found: {error.diag.message_primary}",
                 hint="Drop or change it, then run again.",
             ) from error

@@ -10,8 +10,9 @@ from frame.output import screen, table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ingest.kept import Removed
     from ingest.plan import TablePlan
-    from ingest.run import Loaded
+    from ingest.release import Loaded
 
 
 def loaded(tables: Sequence[Loaded]) -> None:
@@ -46,6 +47,15 @@ def plans(tables: Sequence[TablePlan]) -> None:
             "\n".join(f"- {line}" for line in each.unseen()) or "-",
         )
     screen().print(shown)
+
+
+def removed(tables: Sequence[Removed]) -> None:
+    """Print what was removed from staging, a line each."""
+    for each in tables:
+        rows = "" if each.rows is None else f", {each.rows:,} rows"
+        print(f"{each.table}: removed from staging{rows}, of {each.since:%Y-%m-%d}: {each.reason}")
+    if not tables:
+        print("nothing was left over in staging")
 
 
 def _changed(one: Loaded) -> str:

@@ -5,7 +5,7 @@ Decided without any database; nothing is changed on either side.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from frame.failure import Failure
@@ -40,12 +40,14 @@ class Published:
 
     ``states`` are those of the tables that are published, by name: the run's, and whatever else
     the pipeline published, as a table may have another name now; ``left_over`` is what the
-    pipeline published besides.
+    pipeline published besides; ``strangers`` are errors of tables whose names something has that
+    ingest did not make, without the schema.
     """
 
     types: WarehouseTypes
     states: Mapping[str, State]
     left_over: tuple[LeftOver, ...] = ()
+    strangers: Mapping[str, Failure] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,9 @@ def decide(
         unguarded = {} if scope.full_refresh else _unguarded(pipeline, tables, published)
     for shape in tables.shapes:
         name = published_name(pipeline, shape.relation)
-        if shape.relation in unguarded:
-            failed[name] = unguarded[shape.relation]
+        why = unguarded.get(shape.relation) or published.strangers.get(shape.relation.name)
+        if why is not None:
+            failed[name] = why
             continue
         try:
             planned = plan.build(

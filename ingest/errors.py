@@ -93,6 +93,10 @@ class ConflictError(Failure):
     """Another run got in between: what this one staged is not what it would publish."""
 
 
+class BusyError(Failure):
+    """Others held what publishing needs; what was staged is kept."""
+
+
 class RunFailedError(Failure):
     """Some tables of a pipeline failed; the others were published."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from frame.failure import Failure
 from ingest import connections, due, hashing, selection, warehouse
-from ingest.errors import DatabaseError
+from ingest.errors import ConflictError, DatabaseError
 from ingest.journal import Journal
 
 if TYPE_CHECKING:
@@ -88,8 +88,14 @@ class Job:
         return due.decide(self.pipeline, tables, published, scope, key.mark if key else "")
 
     def rule(self, planned: TablePlan) -> TableRule:
-        """Return the rule of the pipeline file for a table."""
-        return selection.rule(self.pipeline, planned.source_schema, planned.source_name)
+        """Return the rule of the pipeline file for a table. Raises ConflictError."""
+        rule = selection.rule(self.pipeline, planned.source_schema, planned.source_name)
+        if rule is None:
+            raise ConflictError(
+                f"table {planned}: expected its source in the pipeline file, found it left out",
+                hint="The file has changed since: run again.",
+            )
+        return rule
 
     def write(self, target: psycopg.Connection[Any], write: Callable[[Journal], T]) -> T:
         """Return what ``write`` does with the journal; by a new session if ``target`` is gone.

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
 
 import psycopg
 from psycopg.types.json import Json
 
-from ingest import names
+from ingest import kept, names
 from ingest.drift import SHAPE
 from ingest.due import LeftOver
 from ingest.errors import from_postgres
@@ -23,15 +23,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from frame.failure import Failure
+    from ingest.drift import Shape
     from ingest.plan import TablePlan
     from ingest.staging import Staged
 
 _STATES: LiteralString = """
     SELECT s."table", s.load_id, h.shape, s.cursor, s.cursor_value, s.rows,
-      to_jsonb(s) -> 'origin'  -- which a table of an older release does not have
+      to_jsonb(s) -> 'origin'  -- which a table of an older release does not have, nor an oid
     FROM ops.state s JOIN ops.shapes h USING ("table", version)
     WHERE (s."table" = ANY(%(tables)s) OR s.pipeline = %(pipeline)s)
-      AND to_regclass(s."table") IS NOT NULL
+      AND to_regclass(s."table")::oid
+        = coalesce((to_jsonb(s) ->> 'oid')::oid, to_regclass(s."table")::oid)
 """
 _LEFT_OVER: LiteralString = """
     SELECT s."table", c.relname::text, h.shape ->> 'source'
@@ -39,6 +41,15 @@ _LEFT_OVER: LiteralString = """
     JOIN pg_catalog.pg_class c ON c.oid = to_regclass(s."table")
     WHERE s.pipeline = %(pipeline)s AND s."table" <> ALL(%(tables)s)
       AND c.relkind = 'r' AND c.relnamespace = to_regnamespace(%(schema)s) ORDER BY 1
+"""
+_OURS: LiteralString = """
+    SELECT coalesce((to_jsonb(s) ->> 'oid')::bigint, to_regclass(s."table")::oid::bigint)
+    FROM ops.state s WHERE s.pipeline = %(pipeline)s AND to_regclass(s."table") IS NOT NULL
+"""
+_BASE: LiteralString = """
+    SELECT s.load_id, s.rows, s.oid::bigint, h.shape
+    FROM ops.state s LEFT JOIN ops.shapes h USING ("table", version)
+    WHERE s."table" = %s FOR UPDATE OF s
 """
 _RECENT_ROWS: LiteralString = """
     SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY rows) FROM (
@@ -122,13 +133,13 @@ _FAILED: LiteralString = """
 """
 _STATE: LiteralString = """
     INSERT INTO ops.state AS s ("table", pipeline, run_id, load_id, cursor, cursor_value, version,
-      rows, origin)
+      rows, origin, oid)
     VALUES (%(table)s, %(pipeline)s, %(run_id)s, %(load_id)s, %(cursor)s, %(cursor_value)s,
-      %(version)s, %(rows)s, %(origin)s)
+      %(version)s, %(rows)s, %(origin)s, to_regclass(%(table)s)::oid)
     ON CONFLICT ("table") DO UPDATE SET pipeline = excluded.pipeline, run_id = excluded.run_id,
       load_id = excluded.load_id, cursor = excluded.cursor, cursor_value = excluded.cursor_value,
       version = excluded.version, rows = excluded.rows, published_at = clock_timestamp(),
-      origin = coalesce(excluded.origin, s.origin)
+      origin = coalesce(excluded.origin, s.origin), oid = excluded.oid
 """
 _PUBLISHED: LiteralString = """
     UPDATE ops.tables SET status = 'published', step = NULL, error = NULL,
@@ -163,6 +174,18 @@ class Counts:
     updated: int
     deleted: int
     rows: int
+
+
+class Base(NamedTuple):
+    """The state of a published table: its load, its rows, its oid, its shape; or that it has none.
+
+    ``oid`` is None, too, in what an older release wrote.
+    """
+
+    load_id: str | None = None
+    rows: int = 0
+    oid: int | None = None
+    shape: Shape | None = None
 
 
 @dataclass(frozen=True)
@@ -252,12 +275,26 @@ class Journal:
         rows = self._execute(_LEFT_OVER, schema=names.quote(schema), tables=list(tables))
         return tuple(LeftOver(table, name, source) for table, name, source in rows)
 
-    def base(self, table: str) -> tuple[str | None, int]:
-        """Lock the state of ``table`` for this transaction; return its load_id and its rows."""
-        found = self.connection.execute(
-            'SELECT load_id, rows FROM ops.state WHERE "table" = %s FOR UPDATE', [table]
-        ).fetchone()
-        return (None, 0) if found is None else (str(found[0]), int(found[1]))
+    def ours(self) -> frozenset[int]:
+        """Return the oids of what this pipeline has published."""
+        ((there,),) = self._execute("SELECT to_regclass('ops.state')").fetchall()
+        return frozenset(oid for (oid,) in self._execute(_OURS)) if there else frozenset()
+
+    def base(self, table: str) -> Base:
+        """Lock the state of ``table`` for this transaction, and return it."""
+        row = self.connection.execute(_BASE, [table]).fetchone()
+        if row is None:
+            return Base()
+        load_id, rows, oid, shape = row
+        return Base(load_id, rows, oid, None if shape is None else SHAPE.validate_python(shape))
+
+    def altered(self, plan: TablePlan) -> None:
+        """Write that the published table has the plan's shape; call it where it is altered."""
+        self._execute(
+            'UPDATE ops.state SET version = %(version)s WHERE "table" = %(table)s',
+            version=self._shape_version(plan),
+            table=str(plan),
+        )
 
     def recent_rows(self, table: str) -> int | None:
         """Return the median of rows after the last 7 published loads, None if there was none."""
@@ -267,6 +304,10 @@ class Journal:
     def staged(self, staged: Staged) -> None:
         """Write that a table is in staging."""
         plan = staged.plan
+        try:
+            kept.record(self.connection, self.run_id, staged)
+        except psycopg.Error as error:
+            raise from_postgres(error, side="warehouse", table="ops.staging") from error
         self._execute(
             _STAGED,
             table=str(plan),
@@ -277,6 +318,11 @@ class Journal:
             bytes=staged.bytes,
             seconds=staged.seconds,
         )
+
+    def taken_on(self, staged: Staged) -> None:
+        """Write that this run publishes what an earlier one staged and checked."""
+        self.staged(staged)
+        kept.checked(self.connection, staged)
 
     def failed(self, table: str, step: str, error: Failure, plan: TablePlan | None = None) -> None:
         """Write that a table failed in ``step``; it may have failed before it had a plan."""
@@ -335,6 +381,15 @@ class Journal:
             rows=counts.rows,
             cursor_value=staged.cursor_value,
         )
+        kept.published(self.connection, staged)
+
+    def unfit(self) -> list[str]:
+        """Return the tables that failed in this run before they were to be published."""
+        rows = self._execute(
+            'SELECT "table" FROM ops.tables WHERE (pipeline, run_id, status)'
+            " = (%(pipeline)s, %(run_id)s, 'failed') AND step <> 'publish' ORDER BY 1"
+        )
+        return [table for (table,) in rows]
 
     def counts(self, table: str) -> Counts:
         """Return what this run has published of ``table``."""

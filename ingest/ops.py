@@ -100,12 +100,42 @@ TABLES: dict[str, LiteralString] = {
           version int NOT NULL,
           rows bigint NOT NULL,
           published_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-          origin jsonb
+          origin jsonb,
+          oid oid
         );
-        COMMENT ON TABLE ops.state IS 'What the next run of each table starts from'
+        COMMENT ON TABLE ops.state IS 'What the next run of each table starts from';
+        COMMENT ON COLUMN ops.state.oid IS 'Of the table that ingest made, and no other''s'
+    """,
+    # What an older release left in staging is ours, too.
+    "staging": """
+        CREATE TABLE ops.staging (
+          schema text NOT NULL,
+          name text NOT NULL,
+          oids oid[] NOT NULL,
+          since timestamptz NOT NULL DEFAULT clock_timestamp(),
+          run_id text,
+          load_id text,
+          checked boolean NOT NULL DEFAULT false,
+          staged jsonb,
+          older text[] NOT NULL DEFAULT '{}',
+          PRIMARY KEY (schema, name)
+        );
+        COMMENT ON TABLE ops.staging IS 'What lies in staging of each table, and may be published';
+        INSERT INTO ops.staging (schema, name, oids)
+          SELECT p.nspname, c.relname, ARRAY[c.oid]
+          FROM pg_catalog.pg_namespace p
+          JOIN pg_catalog.pg_namespace n ON n.nspname = p.nspname || '_staging'
+          JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relkind = 'r'
+          WHERE p.oid IN (SELECT relnamespace FROM pg_catalog.pg_class
+                          JOIN ops.state s ON pg_class.oid = to_regclass(s."table"))
     """,
 }
 # What tables of older releases lack, by table and column.
 ADDED: dict[tuple[str, str], LiteralString] = {
     ("state", "origin"): "ALTER TABLE ops.state ADD COLUMN IF NOT EXISTS origin jsonb",
+    ("state", "oid"): """
+        ALTER TABLE ops.state ADD COLUMN IF NOT EXISTS oid oid;
+        UPDATE ops.state s SET oid = c.oid FROM pg_catalog.pg_class c
+        WHERE s.oid IS NULL AND c.oid = to_regclass(s."table") AND c.relkind = 'r'
+    """,
 }

@@ -1,283 +1,366 @@
-"""Puts what is staged in front of readers, with its state, in one transaction."""
+"""Puts what is staged in front of readers, with its state, in one transaction.
+
+A try takes all of its locks in one short turn, or gives up with nothing held: see `ingest.turns`.
+"""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 from psycopg import sql
 
 from frame.failure import Failure
-from ingest import deletions, dependents, names, staging, warehouse
-from ingest.errors import ConflictError, from_postgres
-from ingest.journal import Counts
+from ingest import dependents, merge, ownership, staging, warehouse
+from ingest.errors import BusyError, ConflictError, from_postgres
+from ingest.journal import Base, Counts
 from ingest.rules import DELETED_AT
+from ingest.turns import Turn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ingest.journal import Journal
     from ingest.plan import TablePlan
     from ingest.staging import Staged
 
 log = logging.getLogger(__name__)
-# New readers queue behind a publish that waits for an old one, so it soon lets them pass.
-_LOCK_TIMEOUT = "60s"
-# With views locked, it first waits for no longer than servers wait (deadlock_timeout, 1 s) before
-# they look for a deadlock and end one of its two sides: a dump reads tables first, and then views.
-_SHORT_TIMEOUT, _SHORT_WAITS = "500ms", 40
+_KEPT = (
+    "It is kept in staging: `ingest publish FILE` publishes it later, without reading the source"
+    " again."
+)
+# While rows come, nobody waits for us but who writes, too.
+_PATIENT: LiteralString = "SET LOCAL lock_timeout = '60s'"
+_BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+_THERE: LiteralString = """
+    SELECT c.oid::bigint FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE (n.nspname, c.relname) = (%s, %s)
+"""
+_COLUMNS: LiteralString = """
+    SELECT attname::text, pg_catalog.format_type(atttypid, atttypmod),
+      (SELECT array_position(conkey, attnum) FROM pg_catalog.pg_constraint
+       WHERE conrelid = attrelid AND contype = 'p'), attnotnull
+    FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE (n.nspname, c.relname) = (%s, %s) AND attnum > 0 AND NOT attisdropped
+"""
+# Transactions that do not see rows of staging that are not frozen.
+_OLDER: LiteralString = """
+    SELECT count(*) FROM ops.staging k JOIN pg_catalog.pg_locks l
+      ON l.locktype = 'virtualxid' AND l.virtualtransaction = ANY(k.older)
+    WHERE (k.schema, k.name) = (%s, %s)
+"""
+_HOLDERS: LiteralString = """
+    SELECT DISTINCT a.pid, a.usename || coalesce(' by ' || nullif(a.application_name, ''), '')
+    FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+    JOIN pg_catalog.pg_class c ON c.oid = l.relation
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE l.granted AND l.pid <> pg_catalog.pg_backend_pid()
+      AND a.datname = pg_catalog.current_database() AND n.nspname = %s AND c.relname = ANY(%s)
+    ORDER BY 1 LIMIT 5
+"""
 
 
-def publish(journal: Journal, staged: Staged) -> Counts:
-    """Make ``staged`` what readers see and move the table's state; all of it or nothing.
+@dataclass
+class _Table:
+    """A table that is to be published: what ops says of it; the oid that it replaces, if any."""
+
+    staged: Staged
+    base: Base
+    replaces: int | None = None
+    blockers: tuple[str, ...] = ()
+
+    @property
+    def plan(self) -> TablePlan:
+        return self.staged.plan
+
+    @property
+    def stays(self) -> bool:
+        """Whether rows come into the published table, and not another table into its place."""
+        return self.plan.action != "full" or bool(self.blockers)
+
+    @property
+    def names(self) -> list[str]:
+        return [column.name for column in self.plan.columns]
+
+
+class Publishing:
+    """Makes ``tables`` what readers see and moves their state; all of it or nothing.
 
     A full copy takes the published table's place, and what hangs on that one is made again on it;
-    where that is not possible, and the columns are the same, the table stays and is filled anew.
-    What is new is merged or added. Done once, it does nothing more. Raises Failure.
+    where that is not possible, and the columns are the same, the table stays and gets the rows that
+    differ. What is new is merged or added. ``plan`` is that of the table at hand, which an error is
+    about.
     """
-    plan, connection = staged.plan, journal.connection
-    try:
-        before = _published(connection, plan)
-        if plan.action == "full" and before is not None and staging.find(connection, plan):
-            columns = [column.name for column in plan.columns]
-            dependents.copy_indexes(
-                connection, before, plan.staging_schema, staging.name(plan), columns
+
+    def __init__(self, journal: Journal, tables: Sequence[Staged]) -> None:
+        self.plan = tables[0].plan
+        self._journal = journal
+        self._connection = journal.connection
+        self._tables = tables
+
+    def run(self) -> list[Counts]:
+        """Publish within a turn. Done once, it does nothing more.
+
+        Raises BusyError if others hold what it needs, so that it may be tried again; Failure.
+        """
+        try:
+            return self._run()
+        except _BUSY as error:
+            raise self._busy() from error
+        except psycopg.Error as error:
+            null_key = (
+                isinstance(error, psycopg.errors.NotNullViolation)
+                and error.diag.column_name in self.plan.key
             )
-        with connection.transaction():
-            connection.execute("SELECT set_config('lock_timeout', %s, true)", [_LOCK_TIMEOUT])
-            connection.execute("SET LOCAL synchronous_commit TO DEFAULT")  # the server's own
-            rows_before = _claim(journal, staged)
-            if rows_before is None:
-                return journal.counts(str(plan))
-            inserted, updated, deleted = _apply(connection, staged, before, rows_before)
-            rows = rows_before + inserted - deleted
-            if plan.deletes == "mark":  # rows that a full copy no longer has are carried over
-                rows = _count_live(connection, plan)
-            counts = Counts(inserted, updated, deleted, rows)
-            journal.published(staged, counts)
-            return counts
-    except psycopg.errors.CardinalityViolation as error:  # a key came twice
-        raise staging.key_error(connection, plan, error) from error
-    except psycopg.errors.NotNullViolation as error:
-        if error.diag.column_name in plan.key:
-            raise staging.key_error(connection, plan, error) from error
-        raise from_postgres(error, side="warehouse", table=str(plan)) from error
-    except psycopg.Error as error:
-        raise from_postgres(error, side="warehouse", table=str(plan)) from error
+            # A key that came twice.
+            if null_key or isinstance(error, psycopg.errors.CardinalityViolation):
+                raise staging.key_error(self._connection, self.plan, error) from error
+            raise from_postgres(error, side="warehouse", table=str(self.plan)) from error
 
+    def _run(self) -> list[Counts]:
+        for staged in self._tables:
+            self._make_ready(staged)
+        with self._connection.transaction():
+            self._connection.execute("SET LOCAL synchronous_commit TO DEFAULT")  # the server's own
+            # Whose rows of state somebody holds, he publishes.
+            self._connection.execute("SET LOCAL lock_timeout = '500ms'")
+            due = [table for staged in self._tables if (table := self._claim(staged))]
+            counts = self._merge_all([table for table in due if table.stays], due)
+            counts |= self._replace_all([table for table in due if not table.stays])
+            for table in due:
+                self._at(table.staged)
+                self._journal.published(table.staged, counts[str(table.staged)])
+        return [
+            counts.get(str(staged)) or self._journal.counts(str(staged)) for staged in self._tables
+        ]
 
-def _published(connection: psycopg.Connection[Any], plan: TablePlan) -> int | None:
-    found = connection.execute(
-        "SELECT to_regclass(%s)::oid", [names.qualified(plan.schema, plan.name)]
-    ).fetchone()
-    return None if found is None else cast("int | None", found[0])
+    def _at(self, staged: Staged) -> TablePlan:
+        self.plan = staged.plan
+        return staged.plan
 
+    def _claim(self, staged: Staged) -> _Table | None:
+        """Return what is to be done with a table, None if this very load is published already.
 
-def _claim(journal: Journal, staged: Staged) -> int | None:
-    """Return the rows that state tells of, or None if this very load is published already.
+        Raises Failure: ConflictError if another load was published since this one was planned.
+        """
+        plan = self._at(staged)
+        base = self._journal.base(str(plan))
+        if base.load_id == staged.load_id:
+            return None
+        staging.expect(self._connection, staged)
+        if base.load_id != plan.base and plan.base is not None:
+            raise ConflictError(
+                f"table {staged}: expected the load {plan.base} to be the newest one published,"
+                f" found {base.load_id}",
+                hint="Another run of the pipeline got in between: run again.",
+            )
+        ours = () if base.oid is None else (base.oid,)
+        found = ownership.strangers(self._connection, plan.schema, [plan.name], ours)
+        for stranger in found.values():
+            raise stranger
+        row = self._connection.execute(_THERE, [plan.schema, plan.name]).fetchone()
+        table = _Table(staged, base, None if row is None else row[0])
+        if plan.action == "full" and table.replaces is not None:
+            self._expect_columns(base)
+            table.blockers = dependents.read(
+                self._connection, {table.replaces: table.names}
+            ).blockers
+        return table
 
-    Raises ConflictError if another load was published since this one was planned.
-    """
-    load_id, rows = journal.base(str(staged.plan))
-    if load_id == staged.load_id:
-        return None
-    staging.expect(journal.connection, staged)
-    if load_id != staged.plan.base and staged.plan.base is not None:
-        raise ConflictError(
-            f"table {staged}: expected the load {staged.plan.base} to be the newest one published,"
-            f" found {load_id}",
-            hint="Another run of the pipeline got in between: run again.",
+    def _expect_columns(self, base: Base) -> None:
+        """Raise Failure if the published table has columns that ingest did not give it."""
+        if base.shape is None:
+            return
+        given = {column.name for column in (*base.shape.columns, *base.shape.kept)} | {DELETED_AT}
+        added = sorted({name for name, *_ in self._columns(self.plan.schema)} - given)
+        if added:
+            raise Failure(
+                f"warehouse: table {self.plan}: expected the columns of its last load, found"
+                f" {', '.join(added)}, which somebody added",
+                hint="A full load would drop them with their values: move them into a table or a"
+                " view of yours, drop them here, and run again.",
+            )
+
+    def _columns(self, schema: str) -> list[tuple[Any, ...]]:
+        return self._connection.execute(_COLUMNS, [schema, self.plan.name]).fetchall()
+
+    def _make_ready(self, staged: Staged) -> None:
+        """Do what need not be done with all locks held: indexes, and changes of the table itself.
+
+        What it commits does no harm if the rest fails.
+        """
+        with self._connection.transaction():
+            self._connection.execute("SET LOCAL lock_timeout = '500ms'")
+            table = self._claim(staged)
+            if table is None:
+                return
+            plan = table.plan
+            clauses = plan.alter if plan.action != "full" and table.base.shape != plan.shape else ()
+            if table.blockers:
+                log.warning("%s keeps its place, because of: %s", plan, "; ".join(table.blockers))
+                clauses = self._loosen(table.blockers)
+            if clauses:
+                Turn(self._connection).lock(_exclusive(plan))
+                for clause in clauses:
+                    self._connection.execute(
+                        sql.SQL("ALTER TABLE {} {}").format(merge.published(plan), sql.SQL(clause))
+                    )
+                if plan.action != "full":
+                    self._journal.altered(plan)
+        if table.replaces is not None and not table.stays:
+            with self._connection.transaction():
+                # What was staged is on the disk before anybody waits for the end of this.
+                self._connection.execute("SET LOCAL synchronous_commit TO DEFAULT")
+                self._connection.execute("SELECT pg_catalog.pg_current_xact_id()")
+                dependents.copy_indexes(
+                    self._connection,
+                    table.replaces,
+                    plan.staging_schema,
+                    staging.name(plan),
+                    table.names,
+                )
+
+    def _loosen(self, blockers: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the clauses that let rows of staging into a table that stays. Raises Failure."""
+        foreign = [each for each in blockers if each.startswith("constraint ")]
+        if foreign:
+            raise Failure(
+                f"warehouse: table {self.plan}: expected no foreign key to point at it,"
+                f" found {', '.join(foreign)}",
+                hint="Drop it: rows of a published table come and go as a whole.",
+            )
+        shapes = [self._columns(schema) for schema in (self.plan.schema, self.plan.staging_schema)]
+        old, new = ({shape[:3] for shape in side} for side in shapes)
+        if old != new:
+            changed = sorted({name for name, *_ in old ^ new})
+            raise Failure(
+                f"warehouse: table {self.plan}, column {', '.join(changed)}: expected the columns"
+                f" and the key that {'; '.join(blockers)} was made for, found them changed",
+                hint="Drop it, run again, and create it again; or grant this role membership in the"
+                " owner of the views, so that it can make them again.",
+            )
+        fixed = {name for name, *_, not_null in shapes[0] if not_null}
+        return tuple(
+            sql.SQL("ALTER {} DROP NOT NULL").format(sql.Identifier(name)).as_string()
+            for name, *_, not_null in shapes[1]
+            if name in fixed and not not_null  # as the source's may be now
         )
-    return rows
 
+    def _merge_all(self, tables: list[_Table], due: list[_Table]) -> dict[str, Counts]:
+        """Bring rows into the tables that stay; nobody who reads waits for that."""
+        replaced = [table for table in due if not table.stays]
+        if tables and replaced:  # Their locks come last; without them all of this is in vain.
+            with self._connection.transaction(force_rollback=True):
+                self._lock(replaced)
+        turn = Turn(self._connection)
+        for table in tables:
+            plan = self._at(table.staged)
+            turn.lock(
+                _exclusive(plan, staging.name(plan)),
+                sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE").format(merge.published(plan)),
+            )
+        self._connection.execute(_PATIENT)
+        return {str(table.staged): self._merge(table) for table in tables}
 
-def _apply(
-    connection: psycopg.Connection[Any], staged: Staged, before: int | None, rows_before: int
-) -> tuple[int, int, int]:
-    plan = staged.plan
-    if plan.action == "full":
-        _replace(connection, plan, before)
-        return staged.rows, 0, rows_before
-    for clause in plan.alter:
-        connection.execute(sql.SQL("ALTER TABLE {} {}").format(_name(plan), sql.SQL(clause)))
-    inserted, updated = _merge(connection, plan)
-    deleted = _delete(connection, plan) if staged.keys else 0
-    staging.drop(connection, plan)
-    return inserted, updated, deleted
+    def _merge(self, table: _Table) -> Counts:
+        plan, connection = self._at(table.staged), self._connection
+        inserted, updated, deleted = table.staged.rows, 0, table.base.rows
+        if plan.action == "full":
+            merge.fill(connection, plan)
+        else:
+            inserted, updated = merge.add(connection, plan)
+            deleted = merge.delete(connection, plan) if table.staged.keys else 0
+        rows = table.base.rows + inserted - deleted
+        if plan.deletes == "mark":  # rows that a full copy no longer has are carried over
+            rows = merge.count_live(connection, merge.published(plan))
+        staging.drop(connection, plan)
+        return Counts(inserted, updated, deleted, rows)
 
+    def _replace_all(self, tables: list[_Table]) -> dict[str, Counts]:
+        """Put staging tables in the place of published ones, with what hangs on those."""
+        counts = {str(table.staged): self._count(table) for table in tables}
+        kept = self._lock(tables)
+        for statement in kept.drop:
+            self._connection.execute(sql.SQL(statement))
+        for table in tables:
+            self._at(table.staged)
+            self._replace(table)
+        dependents.restore(self._connection, kept)
+        return counts
 
-def _replace(connection: psycopg.Connection[Any], plan: TablePlan, before: int | None) -> None:
-    target = sql.Identifier(plan.schema)
-    connection.execute(
-        sql.SQL("ALTER TABLE {} RESET ({})").format(
-            staging.name(plan), sql.SQL(", ").join(map(sql.SQL, staging.UNTENDED))
+    def _count(self, table: _Table) -> Counts:
+        plan, rows = self._at(table.staged), table.staged.rows
+        live = rows
+        if plan.deletes == "mark":
+            live = merge.count_live(self._connection, staging.name(plan))
+        return Counts(rows, 0, table.base.rows, live)
+
+    def _lock(self, tables: list[_Table]) -> dependents.Dependents:
+        """Lock published tables and the views on them; return what hangs on them from then on.
+
+        Who reads a view locks it first and its table then; so views are locked first.
+        """
+        replaced = {table.replaces: table for table in tables if table.replaces is not None}
+        columns = {oid: table.names for oid, table in replaced.items()}
+        for table in replaced.values():
+            plan = self._at(table.staged)
+            if self._connection.execute(_OLDER, [plan.schema, plan.name]).fetchall() != [(0,)]:
+                raise BusyError(
+                    f"table {plan}: expected every open transaction to see its new rows, found"
+                    " some that began before those came",
+                    hint=_KEPT,
+                )
+        turn = Turn(self._connection)
+        turn.lock(*map(sql.SQL, dependents.read(self._connection, columns).lock))
+        for table in replaced.values():
+            turn.lock(_exclusive(self._at(table.staged)))
+        kept = dependents.read(self._connection, columns)
+        if kept.blockers:
+            raise BusyError(
+                f"table {self.plan}: expected what hangs on it to be as it was a moment ago, found"
+                f" {', '.join(kept.blockers)}",
+                hint=_KEPT,
+            )
+        return kept
+
+    def _busy(self) -> BusyError:
+        plans = [staged.plan for staged in self._tables]
+        rows = self._connection.execute(
+            _HOLDERS, [plans[0].schema, [plan.name for plan in plans]]
+        ).fetchall()
+        holders = ", ".join(f"{who} (pid {pid})" for pid, who in rows)
+        return BusyError(
+            f"table {self.plan}: expected a moment without long readers, found it held by"
+            f" {holders or 'others'}",
+            hint=_KEPT,
         )
-    )
-    move = sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(staging.name(plan), target)
-    comment = sql.SQL("COMMENT ON TABLE {} IS NULL").format(_name(plan))
-    if before is None:
-        connection.execute(move)
-        connection.execute(comment)
-        if warehouse.has_readers(connection):
+
+    def _replace(self, table: _Table) -> None:
+        plan, connection = table.plan, self._connection
+        published = merge.published(plan)
+        if table.replaces is not None:
+            connection.execute(sql.SQL("DROP TABLE {}").format(published))
+        untended = sql.SQL(", ").join(map(sql.SQL, staging.UNTENDED))
+        connection.execute(
+            sql.SQL("ALTER TABLE {} RESET ({})").format(staging.name(plan), untended)
+        )
+        connection.execute(
+            sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(
+                staging.name(plan), sql.Identifier(plan.schema)
+            )
+        )
+        connection.execute(sql.SQL("COMMENT ON TABLE {} IS NULL").format(published))
+        if table.replaces is None and warehouse.has_readers(connection):
             connection.execute(
                 sql.SQL("GRANT SELECT ON {} TO {}").format(
-                    _name(plan), sql.Identifier(warehouse.READERS)
+                    published, sql.Identifier(warehouse.READERS)
                 )
             )
-        return
-    kept = _lock(connection, plan, before)
-    if kept.blockers:
-        _refill(connection, plan, kept.blockers)
-        return
-    for statement in kept.drop:
-        connection.execute(sql.SQL(statement))
-    connection.execute(sql.SQL("DROP TABLE {}").format(_name(plan)))
-    connection.execute(move)
-    connection.execute(comment)
-    dependents.restore(connection, kept, str(plan))
 
 
-def _lock(
-    connection: psycopg.Connection[Any], plan: TablePlan, before: int
-) -> dependents.Dependents:
-    """Lock the published table and the views on it; return what hangs on it, which then stays so.
-
-    The views are locked first, as their readers do; one that is made meanwhile, when it is dropped.
-    """
-    columns = [column.name for column in plan.columns]
-    found = dependents.read(connection, before, columns)
-    first = () if found.blockers else found.lock  # a table that stays leaves its views alone
-    table = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(_name(plan))
-    for timeout in (*(_SHORT_TIMEOUT,) * (_SHORT_WAITS if first else 0), _LOCK_TIMEOUT):
-        try:
-            with connection.transaction():  # without all of its locks it holds none
-                connection.execute("SELECT set_config('lock_timeout', %s, true)", [timeout])
-                for statement in first:
-                    connection.execute(sql.SQL(statement))
-                connection.execute(table)
-                break
-        except psycopg.errors.LockNotAvailable:
-            if timeout == _LOCK_TIMEOUT:
-                raise
-    connection.execute("SELECT set_config('lock_timeout', %s, true)", [_LOCK_TIMEOUT])
-    return dependents.read(connection, before, columns)
-
-
-def _refill(
-    connection: psycopg.Connection[Any], plan: TablePlan, blockers: tuple[str, ...]
-) -> None:
-    """Fill the published table anew, for what hangs on it and cannot be made again."""
-    foreign = [each for each in blockers if each.startswith("constraint ")]
-    if foreign:
-        raise Failure(
-            f"warehouse: table {plan}: expected no foreign key to point at it,"
-            f" found {', '.join(foreign)}",
-            hint="Drop it: rows of a published table come and go as a whole.",
-        )
-    shapes = [
-        connection.execute(
-            "SELECT attname::text, format_type(atttypid, atttypmod),"
-            " (SELECT array_position(conkey, attnum) FROM pg_catalog.pg_constraint"  # in the key
-            " WHERE conrelid = attrelid AND contype = 'p'), attnotnull"
-            " FROM pg_catalog.pg_attribute"
-            " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
-            [names.qualified(schema, plan.name)],
-        ).fetchall()
-        for schema in (plan.schema, plan.staging_schema)
-    ]
-    old, new = ({shape[:3] for shape in side} for side in shapes)
-    if old != new:
-        changed = sorted({name for name, *_ in old ^ new})
-        raise Failure(
-            f"warehouse: table {plan}, column {', '.join(changed)}: expected the columns"
-            f" and the key that {'; '.join(blockers)} was made for, found them changed",
-            hint="Drop it, run again, and create it again; or grant this role membership in the"
-            " owner of the views, so that it can make them again.",
-        )
-    log.warning("%s is filled a second time, because of: %s", plan, "; ".join(blockers))
-    fixed = {name for name, *_, not_null in shapes[0] if not_null}
-    for name, *_, not_null in shapes[1]:
-        if name in fixed and not not_null:  # as the source's may be now
-            connection.execute(
-                sql.SQL("ALTER TABLE {} ALTER {} DROP NOT NULL").format(
-                    _name(plan), sql.Identifier(name)
-                )
-            )
-    columns = sql.SQL(", ").join(sql.Identifier(name) for name, *_ in shapes[1])
-    connection.execute(sql.SQL("TRUNCATE {}").format(_name(plan)))
-    connection.execute(
-        sql.SQL("INSERT INTO {} ({columns}) SELECT {columns} FROM {}").format(
-            _name(plan), staging.name(plan), columns=columns
-        )
-    )
-    staging.drop(connection, plan)
-
-
-def _merge(connection: psycopg.Connection[Any], plan: TablePlan) -> tuple[int, int]:
-    columns = [sql.Identifier(column.name) for column in plan.columns]
-    listed = sql.SQL(", ").join(columns)
-    insert = sql.SQL("INSERT INTO {} AS p ({listed}) SELECT {listed} FROM {}").format(
-        _name(plan), staging.name(plan), listed=listed
-    )
-    if plan.action == "append":
-        return connection.execute(insert).rowcount, 0
-    key = sql.SQL(", ").join(map(sql.Identifier, plan.key))
-    # The key, too: 'Ama' for 'ama' and 1.00 for 1 are equal to an index, and not the same value.
-    sets = [sql.SQL("{0} = excluded.{0}").format(column) for column in columns]
-    # Equal by every byte: rows that only the lookback brought again are not written again.
-    differs = [
-        sql.SQL("ROW({})::record *<> ROW({})::record").format(
-            _of("p", columns), _of("excluded", columns)
-        )
-    ]
-    if plan.deletes == "mark":
-        deleted = sql.Identifier(DELETED_AT)
-        sets.append(sql.SQL("{} = NULL").format(deleted))
-        differs.append(sql.SQL("p.{} IS NOT NULL").format(deleted))
-    action = sql.SQL("UPDATE SET {} WHERE {}").format(
-        sql.SQL(", ").join(sets), sql.SQL(" OR ").join(differs)
-    )
-    # In the order of the key, whose index and mostly whose rows are then met page after page.
-    ((inserted, updated),) = connection.execute(
-        sql.SQL(
-            "WITH merged AS ({insert} ORDER BY {key} ON CONFLICT ({key}) DO {action}"
-            " RETURNING xmax = 0 AS new)"
-            " SELECT count(*) FILTER (WHERE new), count(*) FILTER (WHERE NOT new) FROM merged"
-        ).format(insert=insert, key=key, action=action)
-    ).fetchall()
-    return inserted, updated
-
-
-def _delete(connection: psycopg.Connection[Any], plan: TablePlan) -> int:
-    gone = sql.SQL("NOT EXISTS (SELECT FROM {} k WHERE {})").format(
-        deletions.name(plan),
-        sql.SQL(deletions.same_key(plan, "k", "p")),
-    )
-    if plan.deletes == "mark":
-        connection.execute(
-            sql.SQL("UPDATE {} p SET {deleted} = now() WHERE p.{deleted} IS NULL AND {}").format(
-                _name(plan), gone, deleted=sql.Identifier(DELETED_AT)
-            )
-        )
-        return 0  # the rows are still there
-    return connection.execute(
-        sql.SQL("DELETE FROM {} p WHERE {}").format(_name(plan), gone)
-    ).rowcount
-
-
-def _count_live(connection: psycopg.Connection[Any], plan: TablePlan) -> int:
-    ((rows,),) = connection.execute(
-        sql.SQL("SELECT count(*) FROM {} WHERE {} IS NULL").format(
-            _name(plan), sql.Identifier(DELETED_AT)
-        )
-    ).fetchall()
-    return int(rows)
-
-
-def _name(plan: TablePlan) -> sql.Identifier:
-    return sql.Identifier(plan.schema, plan.name)
-
-
-def _of(relation: str, columns: list[sql.Identifier]) -> sql.Composed:
-    return sql.SQL(", ").join(
-        sql.SQL("{}.{}").format(sql.Identifier(relation), column) for column in columns
-    )
+def _exclusive(plan: TablePlan, name: sql.Identifier | None = None) -> sql.Composed:
+    return sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(name or merge.published(plan))

@@ -6,50 +6,27 @@ Each of the three steps stands alone, so that a DAG makes a task of each; :func:
 from __future__ import annotations
 
 import logging
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from time import monotonic
+from datetime import UTC, datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from frame.failure import Failure
-from ingest import (
-    checks,
-    extract,
-    publish,
-    staging,
-    warehouse,
-)
+from ingest import checks, extract, kept, ownership, release, staging, warehouse
 from ingest.errors import CheckFailedError, DatabaseError, RunFailedError
 from ingest.job import Job, Scope
 from ingest.workers import Sessions, Shared
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import psycopg
 
     from ingest.journal import Journal
     from ingest.plan import TablePlan
+    from ingest.release import Loaded
     from ingest.staging import Staged
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """One published table: rows and bytes read, rows changed, rows there now, seconds it took."""
-
-    table: str
-    source: str
-    load: str
-    reason: str
-    read: int
-    bytes: int
-    inserted: int
-    updated: int
-    deleted: int
-    rows: int
-    seconds: float
 
 
 @dataclass
@@ -91,8 +68,8 @@ def stage(
 def _begin(
     job: Job, target: psycopg.Connection[Any], scope: Scope, *, lasting: bool
 ) -> tuple[list[Staged], dict[str, Failure]]:
-    warehouse.prepare(target, job.pipeline)
-    job.journal(target).begin()
+    _open(job, target)
+    release.catch_up(job, target)
     return _stage(job, target, scope, lasting=lasting)
 
 
@@ -104,7 +81,7 @@ def take_again(job: Job, target: psycopg.Connection[Any], stale: Staged, scope: 
         raise error
     (fresh,) = staged
     audit(job, target, fresh)
-    return release(job, target, fresh)
+    return release.one(job, target, fresh)
 
 
 def _stage(
@@ -167,33 +144,8 @@ def _lacks(planned: TablePlan, types: dict[str, Failure]) -> Failure | None:
 
 def audit(job: Job, target: psycopg.Connection[Any], staged: Staged) -> None:
     """Hold a staged table against its rule. Raises Failure; what was found is in ops."""
-    with _recorded(job, target, staged, "audit"):
+    with release.recorded(job, target, [staged], "audit"):
         checks.audit(job.journal(target), staged, job.rule(staged.plan))
-
-
-def release(job: Job, target: psycopg.Connection[Any], staged: Staged) -> Loaded:
-    """Publish a staged table. Raises Failure; what was done is in ops."""
-    began = monotonic()
-    with _recorded(job, target, staged, "publish"):
-        done = publish.publish(job.journal(target), staged)
-    loaded = Loaded(
-        table=str(staged),
-        source=staged.plan.source,
-        load=staged.plan.action,
-        reason=staged.plan.reason,
-        read=staged.rows,
-        bytes=staged.bytes,
-        inserted=done.inserted,
-        updated=done.updated,
-        deleted=done.deleted,
-        rows=done.rows,
-        seconds=round(staged.seconds + monotonic() - began, 3),
-    )
-    log.info(
-        "published %s: %s load (%s), %d rows read, %d there now, %.3f s",
-        loaded.table, loaded.load, loaded.reason, loaded.read, loaded.rows, loaded.seconds,
-    )  # fmt: skip
-    return loaded
 
 
 def run(
@@ -262,39 +214,89 @@ def finish(job: Job, target: psycopg.Connection[Any], error: Failure | None = No
     return False
 
 
+def publish(job: Job, only: str | None, report: Report) -> Report:
+    """Publish what earlier runs have left in staging, or the ``only`` table of it.
+
+    The source is not read. ``report`` is filled in as tables are published. Raises Failure: that
+    there is nothing to publish, too.
+    """
+    with job.warehouse() as target:
+        _open(job, target)
+        waiting = release.waiting(job, target, only)
+        for each in chain.from_iterable(waiting):
+            job.journal(target).taken_on(each)
+        _release(job, target, waiting, report)
+        finish(job, target, next(iter(report.failed.values()), None))
+    _check(report)
+    return report
+
+
+def clean(job: Job, *, everything: bool) -> list[kept.Removed]:
+    """Remove what is left over in the pipeline's staging, or ``everything``. Raises Failure."""
+    now = datetime.now(UTC)
+
+    def why(one: kept.Kept) -> str:
+        if reason := kept.useless(one, job.pipeline, now):
+            return reason
+        if not one.checked:
+            return "it did not pass its checks"
+        return "all was to go" if everything else ""
+
+    with job.warehouse() as target:
+        warehouse.prepare(target, job.pipeline)
+        ownership.expect_alone(target, job.pipeline.published_schema, job.name)
+        return kept.tidy(target, job.pipeline, why)
+
+
+def _open(job: Job, target: psycopg.Connection[Any]) -> None:
+    """Make the warehouse ready for a run: ops, schemas, staging without what nobody needs."""
+    pipeline, now = job.pipeline, datetime.now(UTC)
+    warehouse.prepare(target, pipeline)
+    ownership.expect_alone(target, pipeline.published_schema, job.name)
+    job.journal(target).begin()
+    kept.tidy(target, pipeline, lambda one: kept.useless(one, pipeline, now))
+
+
 def _all(job: Job, target: psycopg.Connection[Any], scope: Scope, report: Report) -> None:
     staged, failed = _begin(job, target, scope, lasting=False)
     for table, error in failed.items():
         _fail(report, "extract", table, error)
+    passed: list[Staged] = []
     for each in staged:
-        step = "audit"
         try:
             audit(job, target, each)
-            step = "publish"
-            report.loaded.append(release(job, target, each))
         except Failure as error:
-            _fail(report, step, str(each), error)
+            _fail(report, "audit", str(each), error)
             if target.closed:
-                break
+                return
+        else:
+            passed.append(each)
+    groups = [[each] for each in passed]
+    if job.pipeline.publish.tables == "together" and passed:
+        groups = [passed]
+        if report.failed:
+            held_back = release.hold_back(job, target, passed, report.failed)
+            for table, failure in held_back.items():
+                _fail(report, "publish", table, failure)
+            return
+    _release(job, target, groups, report)
+
+
+def _release(
+    job: Job, target: psycopg.Connection[Any], groups: list[list[Staged]], report: Report
+) -> None:
+    for result in release.groups(job, target, groups):
+        if isinstance(result, dict):
+            for table, error in result.items():
+                _fail(report, "publish", table, error)
+        else:
+            report.loaded += result
 
 
 def _fail(report: Report, step: str, table: str, error: Failure) -> None:
     report.failed[table] = error
     report.step = report.step or step
     log.error("not published: %s", error.message)
-
-
-@contextmanager
-def _recorded(
-    job: Job, target: psycopg.Connection[Any], staged: Staged, step: str
-) -> Iterator[None]:
-    try:
-        yield
-    except Failure as error:
-        reason = error
-        with suppress(Failure):
-            job.write(target, lambda ops: ops.failed(str(staged), step, reason, staged.plan))
-        raise
 
 
 def _check(report: Report) -> None:

@@ -56,9 +56,9 @@ def select(
     return {table: rules[table] for table in tables}
 
 
-def rule(pipeline: Pipeline, schema: str, table: str) -> TableRule:
-    """Return the rule that ``pipeline`` has for a table that it selects."""
-    return next(each for each in _in_order(pipeline) if each.means(schema, table))
+def rule(pipeline: Pipeline, schema: str, table: str) -> TableRule | None:
+    """Return the rule that ``pipeline`` has for a table of the source, None if it has none."""
+    return next((each for each in _in_order(pipeline) if each.means(schema, table)), None)
 
 
 def _in_order(pipeline: Pipeline) -> list[TableRule]:

@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from frame.failure import Failure
-from ingest import deletions, extract, names, transfer
+from ingest import deletions, extract, names, ownership, transfer
 from ingest.errors import ConflictError, SchemaChangedError, from_postgres
 from ingest.limits import Throttle
 from ingest.plan import TablePlan  # noqa: TC001 - pydantic reads it
@@ -43,6 +43,16 @@ UNTENDED: tuple[LiteralString, ...] = ("autovacuum_enabled", "toast.autovacuum_e
 # Keys are sorted in memory up to this size per table; the server's default of 64 MB makes an
 # index of millions of rows take half as long again.
 _SORT_MEMORY = "256MB"
+# What of a pipeline's staging is ours, and that a table there is.
+_OURS: LiteralString = """
+    SELECT coalesce(array_agg(oid::bigint), '{}')
+    FROM ops.staging, unnest(oids) AS oid WHERE schema = %s
+"""
+_CREATED: LiteralString = """
+    INSERT INTO ops.staging (schema, name, oids) VALUES (%s, %s, ARRAY[to_regclass(%s)::oid])
+    ON CONFLICT (schema, name) DO UPDATE SET oids = excluded.oids, since = clock_timestamp(),
+      run_id = NULL, load_id = NULL, checked = false, staged = NULL
+"""
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,8 @@ class Staged:
     ``load_id`` stands in the staging table's comment and tells this copy from any other;
     ``rows`` and ``bytes`` were read; ``known`` of the rows were published before, and an append has
     left them out; ``cursor_value`` is the newest that a next run starts from; ``keys`` tells
-    whether all of the source's keys were staged beside it, to find deletes.
+    whether all of the source's keys were staged beside it, to find deletes; ``frozen`` whether
+    transactions that are older than the rows see them, too.
     """
 
     plan: TablePlan
@@ -63,6 +74,7 @@ class Staged:
     cursor_value: str | None = None
     keys: bool = False
     known: int = 0
+    frozen: bool = True
 
     def __str__(self) -> str:
         return str(self.plan)
@@ -167,6 +179,7 @@ class TableWork:
             value,
             keys=found is deletions.Found.DELETES,
             known=known,
+            frozen=not (self._first or _carries_over(self.plan)),
         )
 
     def _start_over(self, sessions: Sessions) -> None:
@@ -230,8 +243,13 @@ def _create(connection: psycopg.Connection[Any], plan: TablePlan) -> None:
         f"{names.quote(column.name)} {column.lands}{' NOT NULL' if column.not_null else ''}"
         for column in plan.columns
     ]
-    if plan.deletes == "mark" and plan.action == "full":
+    if _carries_over(plan):
         columns.append(f"{names.quote(DELETED_AT)} timestamptz")
+    ((ours,),) = connection.execute(_OURS, [plan.schema]).fetchall()
+    used = [plan.name, deletions.table(plan)]
+    strangers = ownership.strangers(connection, plan.staging_schema, used, ours)
+    for error in strangers.values():
+        raise error
     drop(connection, plan)
     # Never UNLOGGED: after a crash it would be empty, and its comment still there.
     connection.execute(
@@ -241,6 +259,14 @@ def _create(connection: psycopg.Connection[Any], plan: TablePlan) -> None:
             sql.SQL(", ").join(sql.SQL("{} = false").format(sql.SQL(each)) for each in UNTENDED),
         )
     )
+    connection.execute(
+        _CREATED, [plan.schema, plan.name, names.qualified(plan.staging_schema, plan.name)]
+    )
+
+
+def _carries_over(plan: TablePlan) -> bool:
+    """Return whether rows that left the source come from the published table, as marked."""
+    return plan.deletes == "mark" and plan.action == "full"
 
 
 def _mark(connection: psycopg.Connection[Any], plan: TablePlan, load_id: str) -> None:
@@ -260,7 +286,7 @@ def _copy_in(plan: TablePlan, *, freeze: bool) -> sql.Composed:
 
 
 def _finish(connection: psycopg.Connection[Any], plan: TablePlan) -> None:
-    if plan.deletes == "mark" and plan.action == "full":
+    if _carries_over(plan):
         deletions.carry_over(connection, plan)
     # What is only merged is held against the key of the published table, when it gets there.
     if plan.key and (plan.action != "incremental" or plan.finds_deletes):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from time import sleep
 from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 from psycopg import sql
 
-from ingest import catalog, due, names, ops
+from ingest import catalog, due, names, ops, ownership
 from ingest.errors import ConflictError, from_postgres
 from ingest.types import EXTENSIONS_SCHEMA
 
@@ -43,8 +44,7 @@ def lock(connection: psycopg.Connection[Any], pipeline: Pipeline) -> None:
     schema = pipeline.published_schema
     try:
         connection.execute(
-            "SELECT pg_advisory_lock(hashtextextended(%s, 0))",
-            [f"harmattan ingest: schema {schema}"],
+            "SELECT pg_advisory_lock(hashtextextended(%s, 0))", [_lock_name(pipeline)]
         )
     except psycopg.errors.LockNotAvailable as error:
         raise ConflictError(
@@ -54,6 +54,17 @@ def lock(connection: psycopg.Connection[Any], pipeline: Pipeline) -> None:
         ) from error
     except psycopg.Error as error:
         raise from_postgres(error, side="warehouse", table=f"{schema}.*") from error
+
+
+def let_others(connection: psycopg.Connection[Any], pipeline: Pipeline, seconds: float) -> None:
+    """Give up the lock of the pipeline's schema for ``seconds``. Raises Failure."""
+    connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [_lock_name(pipeline)])
+    sleep(seconds)
+    lock(connection, pipeline)
+
+
+def _lock_name(pipeline: Pipeline) -> str:
+    return f"harmattan ingest: schema {pipeline.published_schema}"
 
 
 def prepare(connection: psycopg.Connection[Any], pipeline: Pipeline) -> None:
@@ -86,7 +97,11 @@ def published(journal: Journal, pipeline: Pipeline, tables: SourceTables) -> due
     Raises Failure.
     """
     schema = pipeline.published_schema
+    ours = journal.ours()
     try:
+        ownership.expect_alone(journal.connection, schema, journal.pipeline)
+        wanted = [relation.name for relation in tables.rules]
+        strangers = ownership.strangers(journal.connection, schema, wanted, ours)
         types = catalog.warehouse_types(journal.connection, schema, tables.types.values())
     except psycopg.Error as error:
         raise from_postgres(error, side="warehouse", table=f"{schema}.*") from error
@@ -95,6 +110,7 @@ def published(journal: Journal, pipeline: Pipeline, tables: SourceTables) -> due
         types=types,
         states=journal.states(known),
         left_over=journal.left_over(schema, known) if due.patterns(pipeline) else (),
+        strangers=strangers,
     )
 
 

@@ -29,9 +29,10 @@ from pydantic import TypeAdapter
 
 from frame.failure import Failure
 from harmattan import connections
-from ingest import alerts, contract, run, warehouse
+from ingest import alerts, contract, release, run, warehouse
 from ingest.cursor import Interval
 from ingest.errors import (
+    BusyError,
     CheckFailedError,
     ConflictError,
     ContractError,
@@ -65,10 +66,10 @@ _PATIENT: dict[str, Any] = {
 }
 # A full load of every table of a school takes minutes; beyond this something hangs.
 _EXTRACT_TIMEOUT = timedelta(hours=4)
-# An audit is one pass over a table and publishing a rename or a merge.
+# An audit is one pass over a table and publishing a rename or a merge, besides its wait for readers.
 _STEP_TIMEOUT = timedelta(hours=1)
-# Trying again does not mend these: the data or the file must change.
-_LASTING = (CheckFailedError, ContractError, SchemaChangedError)
+# Trying again does not mend these: the data or the file must change, or hours were not enough.
+_LASTING = (BusyError, CheckFailedError, ContractError, SchemaChangedError)
 
 # Between tasks, as JSON; it holds names, counts and cursor values.
 _STAGED = TypeAdapter(Staged)
@@ -121,6 +122,10 @@ def _group(pipeline: Pipeline, name: str) -> TaskGroup:
         run_id = str(get_current_context()["run_id"])
         return Job(pipeline, name, run_id, connections.resolve)
 
+    whole = pipeline.publish.tables == "together"
+    step = {**_PATIENT, "execution_timeout": _STEP_TIMEOUT}
+    last = {**step, "execution_timeout": _STEP_TIMEOUT + pipeline.publish.wait}
+
     # How many runs may read one source at once is the size of its pool.
     @task(
         pool=f"source_{pipeline.source}",
@@ -138,12 +143,12 @@ def _group(pipeline: Pipeline, name: str) -> TaskGroup:
                 run.stop(work, target, "extract", error, ended=False)
                 raise
         passing = [error for error in failed.values() if not isinstance(error, _LASTING)]
-        if failed and (not staged or (passing and _again(context["ti"]))):
+        if failed and (not staged or whole or (passing and _again(context["ti"]))):
             with _told():
                 raise next(iter(passing or failed.values()))
         return [_STAGED.dump_python(each, mode="json") for each in staged]
 
-    @task(map_index_template="{{ table }}", execution_timeout=_STEP_TIMEOUT, **_PATIENT)
+    @task(map_index_template="{{ table }}", **step)
     def audit(staged: dict[str, Any]) -> None:
         """Hold the staged table against its checks."""
         found, work = _staged(staged), job()
@@ -153,24 +158,30 @@ def _group(pipeline: Pipeline, name: str) -> TaskGroup:
             except ConflictError as error:  # publish takes the table again
                 log.warning("%s", error.message)
 
-    @task(map_index_template="{{ table }}", execution_timeout=_STEP_TIMEOUT, **_PATIENT)
+    @task(map_index_template="{{ table }}", **last)
     def publish(staged: dict[str, Any]) -> int:
         """Put the table in front of readers; return its rows."""
         found, work = _staged(staged), job()
         context = get_current_context()
         with _told(), work.warehouse() as target:
             try:
-                return run.release(work, target, found).rows
+                return release.one(work, target, found).rows
             except ConflictError as error:  # a backfill, or a run by hand, got in between
                 log.warning("%s", error.message)
             return run.take_again(work, target, found, _scope(pipeline, context)).rows
 
+    @task(task_id="publish", **last)
+    def publish_together(staged: list[dict[str, Any]]) -> int:
+        """Put all tables in front of readers in one transaction; return their rows."""
+        with _told(), job().warehouse() as target:
+            tables = [_STAGED.validate_python(each) for each in staged]
+            return sum(each.rows for each in release.together(job(), target, tables))
+
     @task(
         trigger_rule=TriggerRule.ALL_DONE,
         outlets=[published(pipeline.published_schema)],
-        execution_timeout=_STEP_TIMEOUT,
         on_failure_callback=_mail(pipeline, name),
-        **_PATIENT,
+        **step,
     )
     def finish() -> dict[str, int]:
         """Tell how the run went; return the rows of each table."""
@@ -182,7 +193,11 @@ def _group(pipeline: Pipeline, name: str) -> TaskGroup:
         audit(staged) >> publish(staged)
 
     with TaskGroup(group_id=name) as group:
-        table.expand(staged=extract()) >> finish()
+        staged = extract()
+        if whole:
+            audit.expand(staged=staged) >> publish_together(staged) >> finish()  # type: ignore[arg-type]
+        else:
+            table.expand(staged=staged) >> finish()
     return group
 
 
@@ -265,7 +280,7 @@ def _finish(work: Job, ti: RuntimeTaskInstanceProtocol, group: str) -> dict[str,
             alerts.recovered(work, log_url=_log_url(ti, (f"{group}.finish", -1)))
         return rows
     step, table, reason = fault
-    where = _task_of(ti, group, step, table) or failed or (f"{group}.finish", -1)
+    where = _task_of(work, ti, group, step, table) or failed or (f"{group}.finish", -1)
     message, _, hint = reason.partition("\nHINT: ")
     alerts.failed(
         work, RunFailedError(message, hint=hint), table, step=step, log_url=_log_url(ti, where)
@@ -276,7 +291,7 @@ def _finish(work: Job, ti: RuntimeTaskInstanceProtocol, group: str) -> dict[str,
 def _failed_task(ti: RuntimeTaskInstanceProtocol, group: str) -> tuple[str, int] | None:
     """Return id and map index of the first task of this run that failed, None if none did."""
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
-    for step in ("extract", "table.audit", "table.publish"):
+    for step in ("extract", "audit", "table.audit", "table.publish", "publish"):
         task_id = f"{group}.{step}"
         for name, state in states.items():
             if state == "failed" and (name == task_id or name.startswith(f"{task_id}_")):
@@ -286,14 +301,19 @@ def _failed_task(ti: RuntimeTaskInstanceProtocol, group: str) -> tuple[str, int]
 
 
 def _task_of(
-    ti: RuntimeTaskInstanceProtocol, group: str, step: str, table: str | None
+    work: Job, ti: RuntimeTaskInstanceProtocol, group: str, step: str, table: str | None
 ) -> tuple[str, int] | None:
     """Return id and map index of the task that took ``table`` through ``step``, if one did."""
     if step in {"plan", "extract"}:
         return f"{group}.extract", -1
+    inside = f"{group}.table"
+    if work.pipeline.publish.tables == "together":
+        if step == "publish":
+            return f"{group}.publish", -1
+        inside = group
     staged = ti.xcom_pull(task_ids=f"{group}.extract") if table else None
     tables = [str(_STAGED.validate_python(each)) for each in staged or ()]
-    return (f"{group}.table.{step}", tables.index(table)) if table in tables else None
+    return (f"{inside}.{step}", tables.index(table)) if table in tables else None
 
 
 def _log_url(ti: RuntimeTaskInstanceProtocol, where: tuple[str, int]) -> str:

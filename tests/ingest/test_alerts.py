@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from frame.failure import Failure
-from ingest import connections, run
+from ingest import connections, release, run
 from ingest.errors import CheckFailedError, UnknownConnectionError
 from ingest.job import Scope
 from tests.conftest import free_port
@@ -125,23 +125,20 @@ def test_a_run_that_is_done_again_and_goes_well_is_a_recovery_too(school: World)
     assert school.rows("SELECT status, attempts, error FROM ops.runs") == [("success", 2, None)]
 
 
-def test_a_run_of_which_only_the_failed_step_is_done_again_ends_well(
-    school: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ingest.publish._LOCK_TIMEOUT", "200ms")
+def test_a_run_of_which_only_the_failed_step_is_done_again_ends_well(school: World) -> None:
     run.run(school.job("public.a"))
-    again = school.job("public.a")
+    again = school.job("public.a", head="publish: {wait: 0s}\n")
     with again.warehouse() as target:
         (staged,), _ = run.stage(again, target, Scope())
         run.audit(again, target, staged)
         with psycopg.connect(school.warehouse_admin) as reader:
             reader.execute("SELECT count(*) FROM raw_hr.a")
-            with pytest.raises(Failure, match="lock timeout"):
-                run.release(again, target, staged)
+            with pytest.raises(Failure, match="found it held by postgres"):
+                release.one(again, target, staged)
             assert not run.finish(again, target)
         status = "SELECT status, step FROM ops.runs WHERE run_id = %s"
         assert school.rows(status, again.run_id) == [("failed", "publish")]
-        run.release(again, target, staged)
+        release.one(again, target, staged)
         assert run.finish(again, target)
         assert school.rows(status, again.run_id) == [("success", None)]
 

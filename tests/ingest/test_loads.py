@@ -9,7 +9,7 @@ import pytest
 from psycopg import sql
 
 from frame.failure import Failure
-from ingest import deletions, run
+from ingest import deletions, release, run
 from ingest.cursor import Interval
 from ingest.errors import RunFailedError
 from ingest.job import Scope
@@ -173,7 +173,7 @@ def test_finding_deletes_is_no_work_of_every_key_with_every_other(world: World) 
             deletions.missed_key(staged.plan)
         )
         (([explained],),) = target.execute(query).fetchall()
-        assert run.release(job, target, staged).deleted == 1
+        assert release.one(job, target, staged).deleted == 1
     assert rows <= handled(explained["Plan"]) <= 10 * rows
 
 

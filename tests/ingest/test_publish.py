@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from threading import Timer
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 from psycopg import sql
 
-from ingest import run
+from ingest import release, run
 from ingest.errors import CheckFailedError, ConflictError, RunFailedError, from_postgres
 from ingest.job import Job, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Future
 
     from tests.ingest.world import World
 
@@ -163,7 +165,7 @@ def test_what_cannot_be_made_again_keeps_its_table_which_is_filled_anew(
     world.at_source("UPDATE staff SET name = 'Ama' WHERE id = 1")
     world.run()
     assert oid(world) == first
-    assert f"filled a second time, because of: {blocker}" in caplog.text
+    assert f"keeps its place, because of: {blocker}" in caplog.text
     world.assert_same("public.staff", "raw_hr.staff")
     world.at_source("ALTER TABLE staff ADD joined date")
     with pytest.raises(RunFailedError) as failure:
@@ -240,19 +242,6 @@ def test_a_reader_in_mid_query_holds_publishing_up_and_sees_one_load(world: Worl
     assert found == (100, "new")
 
 
-def test_publishing_gives_up_when_a_reader_does_not_end(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ingest.publish._LOCK_TIMEOUT", "200ms")
-    world.at_source(*STAFF)
-    world.run()
-    with psycopg.connect(world.warehouse_admin) as reader:
-        reader.execute("SELECT count(*) FROM raw_hr.staff")
-        with pytest.raises(RunFailedError, match=r"lock timeout"):
-            world.run()
-    assert world.run().loaded[0].rows == 100
-
-
 def waits(world: World, who: str) -> None:
     """Return when a session of ``who`` waits for a lock."""
     for _ in range(200):
@@ -275,26 +264,54 @@ VIEWS = (
 )
 
 
-@pytest.mark.parametrize("view", ["marts.grades", "marts.grade"])
-def test_readers_of_a_view_and_publishing_wait_for_each_other_in_one_order(
-    world: World, view: str, monkeypatch: pytest.MonkeyPatch
+def longest_wait(world: World, query: str, until: Future[run.Report]) -> float:
+    """Read again and again until a run ends; return the seconds of the slowest answer."""
+    slowest = 0.0
+    with psycopg.connect(world.warehouse_admin, autocommit=True) as reader:
+        while not until.done():
+            began = time.monotonic()
+            reader.execute(query)
+            slowest = max(slowest, time.monotonic() - began)
+            time.sleep(0.01)
+    return slowest
+
+
+@pytest.mark.parametrize("view", ["raw_hr.staff", "marts.grade"])
+def test_nobody_waits_long_behind_a_publish_that_waits_for_a_report(
+    world: World, view: str
 ) -> None:
-    monkeypatch.setattr("ingest.publish._SHORT_WAITS", 0, raising=False)
     world.at_source(*STAFF)
     world.run()
     at_warehouse(world, *VIEWS)
-    with (
-        ThreadPoolExecutor(2) as pool,
-        psycopg.connect(world.warehouse_admin) as holder,
-    ):
-        holder.execute("SELECT count(*) FROM raw_hr.staff")
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(world.warehouse_admin) as report:
+        report.execute("SELECT count(*) FROM raw_hr.staff")
         publishing = pool.submit(world.run)
-        waits(world, "ingest_loader")
-        reading = pool.submit(world.rows, f"SELECT * FROM {view}")
-        waits(world, "postgres")
-        holder.rollback()
-        assert len(reading.result(30)) in {1, 100}
-        assert publishing.result(30).loaded[0].rows == 100
+        ending = Timer(4, report.rollback)
+        ending.start()
+        slowest = longest_wait(world, f"SELECT * FROM {view} LIMIT 1", publishing)
+        ending.join()
+    assert publishing.result().loaded[0].rows == 100
+    assert 0.3 < slowest < 1.0, "it waited for a turn of half a second, and no longer"
+
+
+@pytest.mark.parametrize("key", ["id int PRIMARY KEY", "id int"])
+def test_a_table_that_must_stay_is_never_empty_and_nobody_waits_for_it(
+    world: World, key: str
+) -> None:
+    world.at_source(f"CREATE TABLE staff ({key}, name text, grade int)", STAFF[1])
+    world.run()
+    at_warehouse(world, "CREATE SCHEMA marts",
+                 "CREATE MATERIALIZED VIEW marts.m AS SELECT * FROM raw_hr.staff")  # fmt: skip
+    world.at_source("DELETE FROM staff WHERE id < 4", "UPDATE staff SET name = 'x' WHERE id > 90",
+                    "INSERT INTO staff VALUES (200, NULL, NULL), (201, 'x', 1)")  # fmt: skip
+    with psycopg.connect(world.warehouse_admin) as report:
+        report.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        assert report.execute("SELECT count(*) FROM raw_hr.staff").fetchone() == (100,)
+        assert world.run("public.staff").loaded[0].rows == 99
+        assert report.execute("SELECT min(id) FROM raw_hr.staff").fetchone() == (1,)
+    world.assert_same("public.staff", "raw_hr.staff")
+    loads = world.rows("SELECT count(DISTINCT xmin::text) FROM raw_hr.staff")
+    assert loads == [(2 if "KEY" in key else 1,)], "with a key only what differs is written"
 
 
 def test_what_reads_a_table_and_then_its_views_is_let_through(world: World) -> None:
@@ -346,9 +363,9 @@ def test_publishing_twice_is_publishing_once(world: World) -> None:
     world.at_source(*STAFF)
     job, (table,) = staged(world, "one")
     with job.warehouse() as target:
-        first = run.release(job, target, table)
+        first = release.one(job, target, table)
         run.audit(job, target, table)
-        again = run.release(job, target, table)
+        again = release.one(job, target, table)
     assert (first.inserted, first.rows) == (again.inserted, again.rows) == (100, 100)
     assert world.rows("SELECT count(*) FROM ops.shapes") == [(1,)]
 
@@ -358,18 +375,18 @@ def test_a_run_that_another_one_overtook_refuses_to_publish(world: World) -> Non
     old, (stale,) = staged(world, "old")
     new, (fresh,) = staged(world, "new")
     with old.warehouse() as target:
-        for step in (run.audit, run.release):
+        for step in (run.audit, release.one):
             with pytest.raises(ConflictError, match="expected the copy that this run made"):
                 step(old, target, stale)
     with new.warehouse() as target:
-        run.release(new, target, fresh)
+        release.one(new, target, fresh)
     late, (third,) = staged(world, "late")
     at_warehouse(world, "UPDATE ops.state SET load_id = 'of another run'")
     with (
         late.warehouse() as target,
         pytest.raises(ConflictError, match="to be the newest one published, found of another run"),
     ):
-        run.release(late, target, third)
+        release.one(late, target, third)
     assert world.rows('SELECT run_id, status, step FROM ops.tables ORDER BY 1') == [
         ("late", "failed", "publish"), ("new", "published", None), ("old", "failed", "publish")
     ]  # fmt: skip
@@ -380,7 +397,7 @@ def test_a_run_that_another_one_overtook_takes_its_tables_again(world: World) ->
     old, (stale,) = staged(world, "old")
     new, (fresh,) = staged(world, "new")
     with new.warehouse() as target:
-        run.release(new, target, fresh)
+        release.one(new, target, fresh)
     world.at_source("INSERT INTO staff VALUES (101, 'since then', 1)")
     with old.warehouse() as target:
         assert run.take_again(old, target, stale, Scope()).rows == 101

@@ -14,7 +14,7 @@ import pytest
 from psycopg import sql
 
 from frame.failure import Failure
-from ingest import catalog, connections, extract, run, selection
+from ingest import catalog, connections, extract, release, run, selection
 from ingest.errors import DatabaseError, RunFailedError, UnknownTableError
 from ingest.job import Job, Scope
 
@@ -233,7 +233,7 @@ def test_autovacuum_leaves_a_table_alone_only_until_it_is_published(world: World
     with job.warehouse() as target:
         ([staged], _) = run.stage(job, target, Scope())
         assert world.rows(options) == [(["autovacuum_enabled=false"],)]
-        run.release(job, target, staged)
+        release.one(job, target, staged)
     assert world.rows(options) == [(None,)]
 
 

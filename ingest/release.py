@@ -1,0 +1,215 @@
+"""Publishes what is staged and checked, in turns, and says of each table how it went.
+
+Between two turns nothing is held, not even the pipeline's lock.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from itertools import groupby
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from frame.failure import ExitCode, Failure, WrongUse
+from ingest import kept, warehouse
+from ingest.errors import BusyError
+from ingest.publish import Publishing
+from ingest.turns import turns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import psycopg
+
+    from ingest.job import Job
+    from ingest.journal import Counts, Journal
+    from ingest.staging import Staged
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One published table: rows and bytes read, rows changed, rows there now, seconds it took."""
+
+    table: str
+    source: str
+    load: str
+    reason: str
+    read: int
+    bytes: int
+    inserted: int
+    updated: int
+    deleted: int
+    rows: int
+    seconds: float
+
+
+def one(job: Job, target: psycopg.Connection[Any], staged: Staged) -> Loaded:
+    """Publish a staged table. Raises Failure; what was done is in ops."""
+    (loaded,) = together(job, target, [staged])
+    return loaded
+
+
+def together(job: Job, target: psycopg.Connection[Any], tables: Sequence[Staged]) -> list[Loaded]:
+    """Publish staged tables in one transaction. Raises Failure; what was done is in ops."""
+    (result,) = groups(job, target, [tables])
+    if isinstance(result, dict):
+        raise next(iter(result.values()))
+    return result
+
+
+def groups(
+    job: Job, target: psycopg.Connection[Any], tables: Iterable[Sequence[Staged]]
+) -> Iterator[list[Loaded] | dict[str, Failure]]:
+    """Publish groups of tables, each in one transaction, as soon as others let go of them.
+
+    Yield of each group what was published, or the errors of its tables; what was done is in ops.
+    """
+    began, left = monotonic(), list(tables)
+    wait = job.pipeline.publish.wait.total_seconds()
+    for last in turns(wait, lambda rest: warehouse.let_others(target, job.pipeline, rest)):
+        busy: list[Sequence[Staged]] = []
+        for group in left:
+            publishing = Publishing(job.journal(target), group)
+            try:
+                counts = publishing.run()
+            except BusyError as error:
+                if last:
+                    yield _record(job, target, dict.fromkeys(map(str, group), error), group)
+                else:
+                    busy.append(group)
+            except Failure as error:
+                at_fault = str(publishing.plan)
+                others = [each for each in group if str(each) != at_fault]
+                failed: dict[str, Failure] = {at_fault: error}
+                failed |= {str(each): _held_back(each, [at_fault]) for each in others}
+                yield _record(job, target, failed, group)
+            else:
+                seconds = monotonic() - began
+                yield [_loaded(*each, seconds) for each in zip(group, counts, strict=True)]
+        left = busy
+        if not left:
+            return
+
+
+def hold_back(
+    job: Job, target: psycopg.Connection[Any], tables: Sequence[Staged], unfit: Iterable[str]
+) -> dict[str, Failure]:
+    """Return the errors of tables that are fit to be published, but not without the ``unfit``."""
+    failed = {str(each): _held_back(each, list(unfit)) for each in tables}
+    return _record(job, target, failed, tables)
+
+
+def waiting(job: Job, target: psycopg.Connection[Any], only: str | None) -> list[list[Staged]]:
+    """Return the groups that wait in staging for being published. Raises Failure if none does."""
+    checked = [
+        each
+        for each in kept.listed(target, job.pipeline)
+        if each.staged and each.checked and (only is None or _is(each.staged, only))
+    ]
+    if not checked:
+        raise Failure(
+            f"schema {job.pipeline.staging_schema}: expected tables that are checked and were not"
+            " published, found none",
+            hint="There is nothing to do: `ingest run` reads the source.",
+            exit_code=ExitCode.NOTHING_TO_DO,
+        )
+    if job.pipeline.publish.tables == "each":
+        return [[each.staged] for each in checked if each.staged]
+    if only is not None:
+        raise WrongUse(
+            f"table {only}: expected all tables, as the file says publish: together",
+            "Leave --table out.",
+        )
+    checked.sort(key=lambda each: each.run_id or "")
+    runs = groupby(checked, key=lambda each: each.run_id or "")
+    found = [(run_id, [each.staged for each in run if each.staged]) for run_id, run in runs]
+    for run_id, tables in found:
+        if unfit := replace(job.journal(target), run_id=run_id).unfit():
+            raise _held_back(tables[0], unfit)
+    return [tables for _, tables in found]
+
+
+def catch_up(job: Job, target: psycopg.Connection[Any]) -> None:
+    """Publish increments that wait in staging, where that is done at once.
+
+    So an append loses none that the source no longer has; a full copy is overtaken by the next.
+    """
+    if job.pipeline.publish.tables == "together":
+        return
+    for each in kept.listed(target, job.pipeline):
+        if each.staged and each.checked and each.staged.plan.action != "full":
+            journal = replace(job.journal(target), run_id=each.run_id or job.run_id)
+            try:
+                Publishing(journal, [each.staged]).run()
+            except Failure as error:
+                log.warning("%s stays in staging: %s", each, error.message)
+            else:
+                log.info("published %s, which waited in staging", each)
+
+
+@contextmanager
+def recorded(
+    job: Job, target: psycopg.Connection[Any], tables: Sequence[Staged], step: str
+) -> Iterator[None]:
+    """Write into ops with which failure a step of ``tables`` ends, if it does with one."""
+    try:
+        yield
+    except Failure as error:
+        _record(job, target, dict.fromkeys(map(str, tables), error), tables, step)
+        raise
+
+
+def _record(
+    job: Job,
+    target: psycopg.Connection[Any],
+    failed: dict[str, Failure],
+    tables: Sequence[Staged],
+    step: str = "publish",
+) -> dict[str, Failure]:
+
+    def write(ops: Journal) -> None:
+        for each in tables:
+            ops.failed(str(each), step, failed[str(each)], each.plan)
+
+    with suppress(Failure):  # the error at hand says more than one of writing it down
+        job.write(target, write)
+    return failed
+
+
+def _held_back(staged: Staged, unfit: Sequence[str]) -> Failure:
+    return Failure(
+        f"table {staged}: expected all tables of the run fit to be published together, found"
+        f" {', '.join(unfit)} not",
+        hint="Mend what is reported of those and run again, or leave publish: together out of the"
+        " file.",
+    )
+
+
+def _is(staged: Staged, name: str) -> bool:
+    plan = staged.plan
+    return name in {plan.name, plan.source, str(plan), f"{plan.source_schema}.{plan.source_name}"}
+
+
+def _loaded(staged: Staged, done: Counts, seconds: float) -> Loaded:
+    loaded = Loaded(
+        table=str(staged),
+        source=staged.plan.source,
+        load=staged.plan.action,
+        reason=staged.plan.reason,
+        read=staged.rows,
+        bytes=staged.bytes,
+        inserted=done.inserted,
+        updated=done.updated,
+        deleted=done.deleted,
+        rows=done.rows,
+        seconds=round(staged.seconds + seconds, 3),
+    )
+    log.info(
+        "published %s: %s load (%s), %d rows read, %d there now, %.3f s",
+        loaded.table, loaded.load, loaded.reason, loaded.read, loaded.rows, loaded.seconds,
+    )  # fmt: skip
+    return loaded
