@@ -38,6 +38,7 @@ BEHAVIOURS = {
     "ingest/test_loads.py": "ways of loading, from the rule to the published table",
     "ingest/test_ranges.py": "a table that several sessions read at once",
     "ingest/test_schema_changes.py": "a source whose tables change",
+    "ingest/test_readers.py": "readers of a table while it is published",
     "ingest/test_school.py": "the school's databases through a week",
     "ingest/test_torture.py": "every type of column and every value",
     "ingest/test_trouble.py": "what goes wrong on either server",

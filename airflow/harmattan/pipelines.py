@@ -66,7 +66,7 @@ _PATIENT: dict[str, Any] = {
 }
 # A full load of every table of a school takes minutes; beyond this something hangs.
 _EXTRACT_TIMEOUT = timedelta(hours=4)
-# An audit is one pass over a table and publishing a rename or a merge, besides its wait for readers.
+# An audit is one pass over a table, and publishing, but for its wait, a rename or a merge.
 _STEP_TIMEOUT = timedelta(hours=1)
 # Trying again does not mend these: the data or the file must change, or hours were not enough.
 _LASTING = (BusyError, CheckFailedError, ContractError, SchemaChangedError)

@@ -10,7 +10,7 @@ import pytest
 
 from frame.failure import ExitCode, Failure, WrongUse
 from ingest import release, run
-from ingest.errors import RunFailedError
+from ingest.errors import CheckFailedError, RunFailedError
 from ingest.job import Scope
 
 if TYPE_CHECKING:
@@ -113,13 +113,13 @@ def test_together_publishes_none_if_one_fails_its_check(world: World) -> None:
     rules = ("public.a", "name: public.b\n    checks: {accepted: {load: [1]}}")
     world.run(*rules, head=TOGETHER)
     world.at_source(*NEXT)
-    with pytest.raises(RunFailedError) as failure:
+    with pytest.raises(CheckFailedError) as failure:
         world.run(*rules, head=TOGETHER)
     assert "raw_hr.a: expected all tables of the run fit to be published together, found" in str(
         failure.value
     )
     assert loads(world) == [1, 1]
-    with pytest.raises(Failure, match="found raw_hr.b not"):
+    with pytest.raises(Failure, match=r"found raw_hr\.b not"):
         publish(world, head=TOGETHER)
     assert loads(world) == [1, 1]
 

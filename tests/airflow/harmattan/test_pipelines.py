@@ -114,6 +114,8 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     sound, broken = bundle(home / "sound", "hr", "records"), bundle(home / "broken", "hr")
     (broken / "pipelines" / "same.yaml").write_text((broken / "pipelines" / "hr.yaml").read_text())
     (sound / "by_hand.py").write_text(BY_HAND)
+    whole = (sound / "pipelines" / "hr.yaml").read_text().replace("raw_hr", "raw_whole")
+    (sound / "pipelines" / "whole.yaml").write_text(f"publish: together\n{whole}")
     (broken / "pipelines" / "bad.yaml").write_text("source: hr\nload: full\n")
     first, second = parse(sound, broken, home=home)
     return first, second
@@ -193,12 +195,26 @@ def test_a_pipeline_extracts_then_audits_and_publishes_each_table_then_finishes(
     assert set(pools.values()) == {"default_pool"}
 
 
+def test_what_is_published_together_is_so_by_one_task_after_all_audits(
+    parsed: tuple[Any, Any],
+) -> None:
+    tasks = [task["__var"] for task in parsed[0]["dags"]["ingest_whole"]["tasks"]]
+    followers = {task["task_id"]: task.get("downstream_task_ids", []) for task in tasks}
+    assert followers == {
+        "whole.extract": ["whole.audit", "whole.publish"],
+        "whole.audit": ["whole.publish"],
+        "whole.publish": ["whole.finish"],
+        "whole.finish": [],
+    }
+
+
 def test_every_task_of_a_pipeline_has_an_owner_a_limit_and_growing_delays_between_its_tries(
     parsed: tuple[Any, Any],
 ) -> None:
     tasks = [task["__var"] for task in parsed[0]["dags"]["ingest_hr"]["tasks"]]
     limits = {task["task_id"]: task["execution_timeout"] for task in tasks}
     assert limits.pop("hr.extract") == 4 * 3600
+    assert limits.pop("hr.table.publish") == (1 + 6) * 3600, "it waits for readers, too"
     assert set(limits.values()) == {3600}
     for task in tasks:
         assert task["owner"] == "people"
@@ -405,6 +421,21 @@ def test_what_lasts_at_one_table_keeps_no_other_from_its_next_try_or_from_being_
     assert ops_run(school, found.run_id)[:3] == ("failed", "plan", "raw_hr.a")
     assert (told["table"], told["step"]) == ("raw_hr.a", "plan")
     assert told["log_url"].endswith("/tasks/hr.extract")
+
+
+def test_together_a_failed_check_holds_all_tables_back_and_the_next_run_publishes_all(
+    airflow: Airflow, school: World
+) -> None:
+    whole = "publish: together\n"
+    school.file("public.a", "name: public.b\n    checks: {rows: {min: 1}}", head=whole)
+    failed = airflow.run(**connections(school))
+    assert failed.state == "failed"
+    assert failed.tasks["hr.audit[raw_hr.b]"] == ("failed", 1)
+    assert failed.tasks["hr.publish"][0] == "upstream_failed"
+    assert ops_run(school, failed.run_id)[:3] == ("failed", "audit", "raw_hr.b")
+    assert school.rows("SELECT to_regclass('raw_hr.a')") == [(None,)]
+    school.file("public.a", "public.b", head=whole)
+    assert airflow.run(**connections(school)).returned == {"raw_hr.a": 2, "raw_hr.b": 0}
 
 
 @pytest.mark.parametrize(("status", "posts"), [(500, 5), (404, 1)])
