@@ -137,10 +137,13 @@ def useless(one: Kept, pipeline: Pipeline, now: datetime) -> str:
     rule = selection.rule(pipeline, plan.source_schema, plan.source_name)
     if rule is None:
         return "its table is not in the pipeline file any more"
-    in_clear = {column.name for column in plan.shape.columns if not column.hashed}
-    hashed = {column.name for column in plan.shape.columns if column.hashed}
-    held = sorted(in_clear & rule.columns.withheld | hashed & {*rule.columns.exclude})
-    return f"the file withholds {', '.join(held)} now" if held else ""
+    withheld = [
+        column.name
+        for column in plan.shape.columns
+        if rule.columns.leaves_out(column.name)
+        or (column.name in rule.columns.hash and not column.hashed)
+    ]
+    return f"the file withholds {', '.join(withheld)} now" if withheld else ""
 
 
 def tidy(

@@ -41,6 +41,7 @@ def failed(world: World) -> World:
         ("public.staff", timedelta(days=3, hours=1), "it is older than 3 days, 0:00:00"),
         ("public.other", timedelta(), "its table is not in the pipeline file any more"),
         ("name: public.staff\n    columns: {exclude: [ssn]}", timedelta(), "withholds ssn now"),
+        ("name: public.staff\n    columns: {only: [id]}", timedelta(), "withholds ssn now"),
         ("name: public.staff\n    columns: {hash: [ssn]}", timedelta(), "withholds ssn now"),
     ],
 )

@@ -62,7 +62,7 @@ def dump(world: World) -> Callable[[], object]:
     process = subprocess.Popen(
         [
             "sh", "-c", f"{PG_BIN / 'pg_dump'} --data-only --table=raw_hr.staff"
-            f" '{world.warehouse_admin}' | (sleep 3; grep -c Name)",
+            f" '{world.warehouse_admin}' | (sleep 3; grep -c 'Name [0-9]')",
         ],
         stdout=subprocess.PIPE,
     )  # fmt: skip
