@@ -56,7 +56,11 @@ _PARAMETERS = {
 # Names are qualified, but for the operators of extensions' types: citext has an `=` of its own.
 # Only the end of staging and what publishes wait for the disk (ingest.run, ingest.publish): such a
 # commit makes everything before it last, too, and until then a crash may well take a load with it.
-_WAREHOUSE_SETTINGS = {"synchronous_commit": "off"}
+_WAREHOUSE_SETTINGS = {
+    "synchronous_commit": "off",
+    # Sessions that stage beside each other would end one another if they were serialisable.
+    "default_transaction_isolation": "read committed",
+}
 _EXTENSIONS_PATH: LiteralString = """
     (SELECT pg_catalog.set_config('search_path',
       coalesce(string_agg(DISTINCT quote_ident(n.nspname), ', '), ''), false)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, LiteralString
 
+import psycopg
+
 from frame.failure import Failure
 from ingest import names
+from ingest.errors import from_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    import psycopg
 
 _KINDS = {
     "r": "table",
@@ -57,10 +58,13 @@ def strangers(
 
 def expect_alone(connection: psycopg.Connection[Any], schema: str, pipeline: str) -> None:
     """Raise Failure if another pipeline than ``pipeline`` has published into ``schema``."""
-    ((state,),) = connection.execute("SELECT to_regclass('ops.state')").fetchall()
-    if state is None:
-        return
-    others = [name for (name,) in connection.execute(_OTHERS, [schema, pipeline])]
+    try:
+        ((state,),) = connection.execute("SELECT to_regclass('ops.state')").fetchall()
+        if state is None:
+            return
+        others = [name for (name,) in connection.execute(_OTHERS, [schema, pipeline])]
+    except psycopg.Error as error:
+        raise from_postgres(error, side="warehouse", table="ops.*") from error
     if others:
         raise Failure(
             f"schema {schema}: expected tables of the pipeline {pipeline} alone, found those of"

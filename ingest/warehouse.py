@@ -97,12 +97,11 @@ def published(journal: Journal, pipeline: Pipeline, tables: SourceTables) -> due
     Raises Failure.
     """
     schema = pipeline.published_schema
-    ours = journal.ours()
     try:
+        types = catalog.warehouse_types(journal.connection, schema, tables.types.values())
         ownership.expect_alone(journal.connection, schema, journal.pipeline)
         wanted = [relation.name for relation in tables.rules]
-        strangers = ownership.strangers(journal.connection, schema, wanted, ours)
-        types = catalog.warehouse_types(journal.connection, schema, tables.types.values())
+        strangers = ownership.strangers(journal.connection, schema, wanted, journal.ours())
     except psycopg.Error as error:
         raise from_postgres(error, side="warehouse", table=f"{schema}.*") from error
     known = [due.published_name(pipeline, relation) for relation in tables.rules]
