@@ -27,7 +27,12 @@ app = Application(
     help="Bring tables of PostgreSQL databases into the warehouse: exact, checked, all or nothing."
     "\n\nA connection comes from AIRFLOW_CONN_<ID> in the environment, as a URI or as Airflow's "
     "JSON.",
-    epilog=exit_codes({ExitCode.FAILED: "failed: what was not published is as it was"}),
+    epilog=exit_codes(
+        {
+            ExitCode.FAILED: "failed: what was not published is as it was",
+            ExitCode.NOTHING_TO_DO: "publish: nothing waits for it",
+        }
+    ),
 )
 
 PipelineFile = Annotated[
@@ -112,9 +117,9 @@ def run_file(
 
 @app.command("publish")
 def publish_file(file: PipelineFile, table: OneTable = None, as_json: AsJson = False) -> None:
-    """Publish what earlier runs left in staging, without reading the source.
+    """Publish what earlier runs had to leave in staging.
 
-    That is what was checked, and could not be published while others held the published table.
+    That is what was checked, while others held the published table. The source is not read.
     """
     report = run.Report(file.stem, f"manual__{uuid.uuid4()}")
     error: Failure | None = None

@@ -69,6 +69,7 @@ def _begin(
     job: Job, target: psycopg.Connection[Any], scope: Scope, *, lasting: bool
 ) -> tuple[list[Staged], dict[str, Failure]]:
     _open(job, target)
+    job.journal(target).begin()
     release.catch_up(job, target)
     return _stage(job, target, scope, lasting=lasting)
 
@@ -223,6 +224,7 @@ def publish(job: Job, only: str | None, report: Report) -> Report:
     with job.warehouse() as target:
         _open(job, target)
         waiting = release.waiting(job, target, only)
+        job.journal(target).begin()
         for each in chain.from_iterable(waiting):
             job.journal(target).taken_on(each)
         _release(job, target, waiting, report)
@@ -253,7 +255,6 @@ def _open(job: Job, target: psycopg.Connection[Any]) -> None:
     pipeline, now = job.pipeline, datetime.now(UTC)
     warehouse.prepare(target, pipeline)
     ownership.expect_alone(target, pipeline.published_schema, job.name)
-    job.journal(target).begin()
     kept.tidy(target, pipeline, lambda one: kept.useless(one, pipeline, now))
 
 

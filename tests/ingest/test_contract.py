@@ -209,6 +209,34 @@ def test_any_value_of_a_key_is_accepted_or_named_on_a_line_of_the_file(
         assert all(1 <= fault.line <= text.count("\n") + 1 for fault in error.problems)
 
 
+@pytest.mark.parametrize(
+    ("text", "tables", "hours"),
+    [
+        ("together", "together", 6),
+        ("each", "each", 6),
+        ("{wait: 2h, keep: 1d}", "each", 2),
+        ("{tables: together, wait: 1h}", "together", 1),
+        ("later", None, 0),
+        ("{wait: soon}", None, 0),
+    ],
+)
+def test_publish_is_a_word_or_says_more(
+    tmp_path: Path, text: str, tables: str | None, hours: int
+) -> None:
+    file = tmp_path / "hr.yaml"
+    file.write_text(f"publish: {text}\n{SOUND}")
+    sound = jsonschema.Draft202012Validator(contract.json_schema()).is_valid(
+        yaml.safe_load(file.read_text())
+    )
+    assert sound is (tables is not None)
+    if tables is None:
+        with pytest.raises(ContractError, match=r"hr\.yaml:1: publish\.(tables|wait): expected"):
+            contract.read(file)
+        return
+    found = contract.read(file).publish
+    assert (found.tables, found.wait.total_seconds()) == (tables, hours * 3600)
+
+
 def test_the_json_schema_agrees_on_sound_and_broken_files() -> None:
     schema = contract.json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import psycopg
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -150,6 +152,31 @@ def test_init_writes_a_file_that_check_and_run_take(world: World) -> None:
     assert (again.returncode, "is there already" in again.stderr) == (2, True)
     none = ingest("init", "hr", "--schema", "nope", **environment)
     assert (none.returncode, "expected tables in nope, found none" in none.stderr) == (1, True)
+
+
+def test_what_a_reader_keeps_back_is_published_or_cleaned_later(world: World) -> None:
+    world.at_source("CREATE TABLE a (id int)", "INSERT INTO a SELECT generate_series(1, 7)")
+    environment = {"AIRFLOW_CONN_HR": world.source, "AIRFLOW_CONN_WAREHOUSE": world.warehouse}
+    file = world.file(head="publish: {wait: 0s}\n")
+    assert ingest("run", file, **environment).returncode == 0
+    with psycopg.connect(world.warehouse_admin) as reader:
+        reader.execute("SELECT count(*) FROM raw_hr.a")
+        done = ingest("run", file, **environment)
+        assert (done.returncode, "`ingest publish FILE`" in done.stderr) == (1, True)
+        kept = ingest("publish", file, "--json", **environment)
+        assert (kept.returncode, list(json.loads(kept.stdout)["failed"])) == (1, ["raw_hr.a"])
+    done = ingest("publish", file, "--table", "a", "--json", **environment)
+    assert [table["rows"] for table in json.loads(done.stdout)["tables"]] == [7]
+    again = ingest("publish", file, **environment)
+    assert (again.returncode, "There is nothing to do" in again.stderr) == (3, True)
+    assert ingest("clean", file, **environment).stdout == "nothing was left over in staging\n"
+    with psycopg.connect(world.warehouse_admin) as reader:
+        reader.execute("SELECT count(*) FROM raw_hr.a")
+        ingest("run", file, **environment)
+    assert "raw_hr.a: removed from staging, 7 rows, of" in (
+        ingest("clean", file, "--all", **environment).stdout
+    )
+    assert ingest("clean", file, "--json", **environment).stdout == "[]\n"
 
 
 def test_run_takes_an_interval_only_whole(world: World) -> None:
