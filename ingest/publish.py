@@ -6,17 +6,16 @@ A try takes all of its locks in one short turn, or gives up with nothing held: s
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, LiteralString
 
 import psycopg
 from psycopg import sql
 
 from frame.failure import Failure
-from ingest import dependents, merge, ownership, staging, warehouse
-from ingest.errors import BusyError, ConflictError, from_postgres
-from ingest.journal import Base, Counts
-from ingest.rules import DELETED_AT
+from ingest import dependents, merge, staging, warehouse
+from ingest.claim import Table, claim, columns
+from ingest.errors import BusyError, from_postgres
+from ingest.journal import Counts
 from ingest.turns import Turn
 
 if TYPE_CHECKING:
@@ -34,19 +33,6 @@ _KEPT = (
 # While rows come, nobody waits for us but who writes, too.
 _PATIENT: LiteralString = "SET LOCAL lock_timeout = '60s'"
 _BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
-_THERE: LiteralString = """
-    SELECT c.oid::bigint FROM pg_catalog.pg_class c
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE (n.nspname, c.relname) = (%s, %s)
-"""
-_COLUMNS: LiteralString = """
-    SELECT attname::text, pg_catalog.format_type(atttypid, atttypmod),
-      (SELECT array_position(conkey, attnum) FROM pg_catalog.pg_constraint
-       WHERE conrelid = attrelid AND contype = 'p'), attnotnull
-    FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE (n.nspname, c.relname) = (%s, %s) AND attnum > 0 AND NOT attisdropped
-"""
 # Transactions that do not see rows of staging that are not frozen.
 _OLDER: LiteralString = """
     SELECT count(*) FROM ops.staging k JOIN pg_catalog.pg_locks l
@@ -62,29 +48,6 @@ _HOLDERS: LiteralString = """
       AND a.datname = pg_catalog.current_database() AND n.nspname = %s AND c.relname = ANY(%s)
     ORDER BY 1 LIMIT 5
 """
-
-
-@dataclass
-class _Table:
-    """A table that is to be published: what ops says of it; the oid that it replaces, if any."""
-
-    staged: Staged
-    base: Base
-    replaces: int | None = None
-    blockers: tuple[str, ...] = ()
-
-    @property
-    def plan(self) -> TablePlan:
-        return self.staged.plan
-
-    @property
-    def stays(self) -> bool:
-        """Whether rows come into the published table, and not another table into its place."""
-        return self.plan.action != "full" or bool(self.blockers)
-
-    @property
-    def names(self) -> list[str]:
-        return [column.name for column in self.plan.columns]
 
 
 class Publishing:
@@ -123,12 +86,13 @@ class Publishing:
 
     def _run(self) -> list[Counts]:
         for staged in self._tables:
+            self._at(staged)
             self._make_ready(staged)
         with self._connection.transaction():
             self._connection.execute("SET LOCAL synchronous_commit TO DEFAULT")  # the server's own
             # Whose rows of state somebody holds, he publishes.
             self._connection.execute("SET LOCAL lock_timeout = '500ms'")
-            due = [table for staged in self._tables if (table := self._claim(staged))]
+            due = self._claim_all()
             counts = self._merge_all([table for table in due if table.stays], due)
             counts |= self._replace_all([table for table in due if not table.stays])
             for table in due:
@@ -142,51 +106,13 @@ class Publishing:
         self.plan = staged.plan
         return staged.plan
 
-    def _claim(self, staged: Staged) -> _Table | None:
-        """Return what is to be done with a table, None if this very load is published already.
-
-        Raises Failure: ConflictError if another load was published since this one was planned.
-        """
-        plan = self._at(staged)
-        base = self._journal.base(str(plan))
-        if base.load_id == staged.load_id:
-            return None
-        staging.expect(self._connection, staged)
-        if base.load_id != plan.base and plan.base is not None:
-            raise ConflictError(
-                f"table {staged}: expected the load {plan.base} to be the newest one published,"
-                f" found {base.load_id}",
-                hint="Another run of the pipeline got in between: run again.",
-            )
-        ours = () if base.oid is None else (base.oid,)
-        found = ownership.strangers(self._connection, plan.schema, [plan.name], ours)
-        for stranger in found.values():
-            raise stranger
-        row = self._connection.execute(_THERE, [plan.schema, plan.name]).fetchone()
-        table = _Table(staged, base, None if row is None else row[0])
-        if plan.action == "full" and table.replaces is not None:
-            self._expect_columns(base)
-            table.blockers = dependents.read(
-                self._connection, {table.replaces: table.names}
-            ).blockers
-        return table
-
-    def _expect_columns(self, base: Base) -> None:
-        """Raise Failure if the published table has columns that ingest did not give it."""
-        if base.shape is None:
-            return
-        given = {column.name for column in (*base.shape.columns, *base.shape.kept)} | {DELETED_AT}
-        added = sorted({name for name, *_ in self._columns(self.plan.schema)} - given)
-        if added:
-            raise Failure(
-                f"warehouse: table {self.plan}: expected the columns of its last load, found"
-                f" {', '.join(added)}, which somebody added",
-                hint="A full load would drop them with their values: move them into a table or a"
-                " view of yours, drop them here, and run again.",
-            )
-
-    def _columns(self, schema: str) -> list[tuple[Any, ...]]:
-        return self._connection.execute(_COLUMNS, [schema, self.plan.name]).fetchall()
+    def _claim_all(self) -> list[Table]:
+        due: list[Table] = []
+        for staged in self._tables:
+            self._at(staged)
+            if table := claim(self._journal, staged):
+                due.append(table)
+        return due
 
     def _make_ready(self, staged: Staged) -> None:
         """Do what need not be done with all locks held: indexes, and changes of the table itself.
@@ -195,7 +121,7 @@ class Publishing:
         """
         with self._connection.transaction():
             self._connection.execute("SET LOCAL lock_timeout = '500ms'")
-            table = self._claim(staged)
+            table = claim(self._journal, staged)
             if table is None:
                 return
             plan = table.plan
@@ -233,7 +159,8 @@ class Publishing:
                 f" found {', '.join(foreign)}",
                 hint="Drop it: rows of a published table come and go as a whole.",
             )
-        shapes = [self._columns(schema) for schema in (self.plan.schema, self.plan.staging_schema)]
+        schemas = self.plan.schema, self.plan.staging_schema
+        shapes = [columns(self._connection, schema, self.plan.name) for schema in schemas]
         old, new = ({shape[:3] for shape in side} for side in shapes)
         if old != new:
             changed = sorted({name for name, *_ in old ^ new})
@@ -250,7 +177,7 @@ class Publishing:
             if name in fixed and not not_null  # as the source's may be now
         )
 
-    def _merge_all(self, tables: list[_Table], due: list[_Table]) -> dict[str, Counts]:
+    def _merge_all(self, tables: list[Table], due: list[Table]) -> dict[str, Counts]:
         """Bring rows into the tables that stay; nobody who reads waits for that."""
         replaced = [table for table in due if not table.stays]
         if tables and replaced:  # Their locks come last; without them all of this is in vain.
@@ -266,7 +193,7 @@ class Publishing:
         self._connection.execute(_PATIENT)
         return {str(table.staged): self._merge(table) for table in tables}
 
-    def _merge(self, table: _Table) -> Counts:
+    def _merge(self, table: Table) -> Counts:
         plan, connection = self._at(table.staged), self._connection
         inserted, updated, deleted = table.staged.rows, 0, table.base.rows
         if plan.action == "full":
@@ -280,7 +207,7 @@ class Publishing:
         staging.drop(connection, plan)
         return Counts(inserted, updated, deleted, rows)
 
-    def _replace_all(self, tables: list[_Table]) -> dict[str, Counts]:
+    def _replace_all(self, tables: list[Table]) -> dict[str, Counts]:
         """Put staging tables in the place of published ones, with what hangs on those."""
         counts = {str(table.staged): self._count(table) for table in tables}
         kept = self._lock(tables)
@@ -292,20 +219,20 @@ class Publishing:
         dependents.restore(self._connection, kept)
         return counts
 
-    def _count(self, table: _Table) -> Counts:
+    def _count(self, table: Table) -> Counts:
         plan, rows = self._at(table.staged), table.staged.rows
         live = rows
         if plan.deletes == "mark":
             live = merge.count_live(self._connection, staging.name(plan))
         return Counts(rows, 0, table.base.rows, live)
 
-    def _lock(self, tables: list[_Table]) -> dependents.Dependents:
+    def _lock(self, tables: list[Table]) -> dependents.Dependents:
         """Lock published tables and the views on them; return what hangs on them from then on.
 
         Who reads a view locks it first and its table then; so views are locked first.
         """
         replaced = {table.replaces: table for table in tables if table.replaces is not None}
-        columns = {oid: table.names for oid, table in replaced.items()}
+        names = {oid: table.names for oid, table in replaced.items()}
         for table in replaced.values():
             plan = self._at(table.staged)
             if self._connection.execute(_OLDER, [plan.schema, plan.name]).fetchall() != [(0,)]:
@@ -315,10 +242,10 @@ class Publishing:
                     hint=_KEPT,
                 )
         turn = Turn(self._connection)
-        turn.lock(*map(sql.SQL, dependents.read(self._connection, columns).lock))
+        turn.lock(*map(sql.SQL, dependents.read(self._connection, names).lock))
         for table in replaced.values():
             turn.lock(_exclusive(self._at(table.staged)))
-        kept = dependents.read(self._connection, columns)
+        kept = dependents.read(self._connection, names)
         if kept.blockers:
             raise BusyError(
                 f"table {self.plan}: expected what hangs on it to be as it was a moment ago, found"
@@ -339,7 +266,7 @@ class Publishing:
             hint=_KEPT,
         )
 
-    def _replace(self, table: _Table) -> None:
+    def _replace(self, table: Table) -> None:
         plan, connection = table.plan, self._connection
         published = merge.published(plan)
         if table.replaces is not None:

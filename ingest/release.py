@@ -70,6 +70,7 @@ def groups(
     """
     began, left = monotonic(), list(tables)
     wait = job.pipeline.publish.wait.total_seconds()
+    level = logging.WARNING  # once: somebody at a terminal sees what is waited for
     for last in turns(wait, lambda rest: warehouse.let_others(target, job.pipeline, rest)):
         busy: list[Sequence[Staged]] = []
         for group in left:
@@ -80,6 +81,7 @@ def groups(
                 if last:
                     yield _record(job, target, dict.fromkeys(map(str, group), error), group)
                 else:
+                    log.log(level, "%s: tried again", error.message)
                     busy.append(group)
             except Failure as error:
                 at_fault = str(publishing.plan)
@@ -90,7 +92,7 @@ def groups(
             else:
                 seconds = monotonic() - began
                 yield [_loaded(*each, seconds) for each in zip(group, counts, strict=True)]
-        left = busy
+        left, level = busy, logging.DEBUG
         if not left:
             return
 
