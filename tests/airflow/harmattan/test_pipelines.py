@@ -166,7 +166,7 @@ def ops_run(world: World, run_id: str) -> tuple[Any, ...]:
 def test_each_pipeline_file_becomes_a_dag_that_serialises(parsed: tuple[Any, Any]) -> None:
     found, _ = parsed
     assert found["errors"] == {}
-    assert sorted(found["dags"]) == ["by_hand", "ingest_hr", "ingest_records"]
+    assert sorted(found["dags"]) == ["by_hand", "ingest_hr", "ingest_records", "ingest_whole"]
     dag = found["dags"]["ingest_hr"]
     assert dag["timetable"]["__type"] == "airflow.timetables.trigger.CronTriggerTimetable"
     assert dag["timetable"]["__var"]["expression"] == "0 2 * * *"
