@@ -58,7 +58,12 @@ def lock(connection: psycopg.Connection[Any], pipeline: Pipeline) -> None:
 
 def let_others(connection: psycopg.Connection[Any], pipeline: Pipeline, seconds: float) -> None:
     """Give up the lock of the pipeline's schema for ``seconds``. Raises Failure."""
-    connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [_lock_name(pipeline)])
+    name = _lock_name(pipeline)
+    try:
+        connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
+    except psycopg.Error as error:
+        table = f"{pipeline.published_schema}.*"
+        raise from_postgres(error, side="warehouse", table=table) from error
     sleep(seconds)
     lock(connection, pipeline)
 
