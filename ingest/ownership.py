@@ -69,6 +69,7 @@ def expect_alone(connection: psycopg.Connection[Any], schema: str, pipeline: str
         raise Failure(
             f"schema {schema}: expected tables of the pipeline {pipeline} alone, found those of"
             f" {', '.join(others)}",
-            hint="Give each file a schema of its own; if this one had that name before, run"
-            " `ingest reset` on it once, and the tables are its own.",
+            hint="Give each file a schema of its own; if this one had that name before, its tables"
+            f" become its own by: UPDATE ops.state SET pipeline = {names.literal(pipeline)}"
+            f" WHERE pipeline = {names.literal(others[0])};",
         )

@@ -101,6 +101,10 @@ def test_two_files_with_one_schema_are_refused_at_run_time(world: World) -> None
     for step in (run.run, lambda job: run.foresee(job, Scope()), clean):
         with pytest.raises(Failure, match="tables of the pipeline people alone, found those of hr"):
             step(second)
+    with pytest.raises(Failure) as failure:
+        run.run(second)
+    at_warehouse(world, failure.value.hint.partition("its own by: ")[2])
+    assert run.run(second).loaded[0].reason == "load: full", "a file that was renamed goes on"
 
 
 def test_an_older_release_s_tables_are_ours(world: World) -> None:
