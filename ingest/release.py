@@ -47,12 +47,6 @@ class Loaded:
     seconds: float
 
 
-def one(job: Job, target: psycopg.Connection[Any], staged: Staged) -> Loaded:
-    """Publish a staged table. Raises Failure; what was done is in ops."""
-    (loaded,) = together(job, target, [staged])
-    return loaded
-
-
 def together(job: Job, target: psycopg.Connection[Any], tables: Sequence[Staged]) -> list[Loaded]:
     """Publish staged tables in one transaction. Raises Failure; what was done is in ops."""
     (result,) = groups(job, target, [tables])

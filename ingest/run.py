@@ -74,15 +74,18 @@ def _begin(
     return _stage(job, target, scope, lasting=lasting)
 
 
-def take_again(job: Job, target: psycopg.Connection[Any], stale: Staged, scope: Scope) -> Loaded:
-    """Stage, audit and publish one table anew, because another run got in between."""
-    only = replace(scope, only=stale.plan.source)
-    staged, failed = _stage(job, target, only, lasting=False)
+def take_again(
+    job: Job, target: psycopg.Connection[Any], scope: Scope, stale: Staged | None = None
+) -> list[Loaded]:
+    """Stage, audit and publish all tables, or the ``stale`` one, as another run got in between."""
+    if stale is not None:
+        scope = replace(scope, only=stale.plan.source)
+    staged, failed = _stage(job, target, scope, lasting=False)
     for error in failed.values():
         raise error
-    (fresh,) = staged
-    audit(job, target, fresh)
-    return release.one(job, target, fresh)
+    for each in staged:
+        audit(job, target, each)
+    return release.together(job, target, staged)
 
 
 def _stage(

@@ -161,21 +161,13 @@ def _group(pipeline: Pipeline, name: str) -> TaskGroup:
     @task(map_index_template="{{ table }}", **last)
     def publish(staged: dict[str, Any]) -> int:
         """Put the table in front of readers; return its rows."""
-        found, work = _staged(staged), job()
-        context = get_current_context()
-        with _told(), work.warehouse() as target:
-            try:
-                return release.one(work, target, found).rows
-            except ConflictError as error:  # a backfill, or a run by hand, got in between
-                log.warning("%s", error.message)
-            return run.take_again(work, target, found, _scope(pipeline, context)).rows
+        found = _staged(staged)
+        return _publish(job(), [found], found)
 
     @task(task_id="publish", **last)
     def publish_together(staged: list[dict[str, Any]]) -> int:
         """Put all tables in front of readers in one transaction; return their rows."""
-        with _told(), job().warehouse() as target:
-            tables = [_STAGED.validate_python(each) for each in staged]
-            return sum(each.rows for each in release.together(job(), target, tables))
+        return _publish(job(), [_STAGED.validate_python(each) for each in staged])
 
     @task(
         trigger_rule=TriggerRule.ALL_DONE,
@@ -225,6 +217,21 @@ def _staged(value: dict[str, Any]) -> Staged:
     staged = _STAGED.validate_python(value)
     get_current_context()["table"] = str(staged)  # type: ignore[typeddict-unknown-key]
     return staged
+
+
+def _publish(work: Job, tables: list[Staged], alone: Staged | None = None) -> int:
+    """Publish tables in one transaction; return their rows.
+
+    If a backfill, or a run by hand, got in between, all are staged again, or the one ``alone``.
+    """
+    scope = _scope(work.pipeline, get_current_context())
+    with _told(), work.warehouse() as target:
+        try:
+            loaded = release.together(work, target, tables)
+        except ConflictError as error:
+            log.warning("%s", error.message)
+            loaded = run.take_again(work, target, scope, alone)
+    return sum(each.rows for each in loaded)
 
 
 @contextmanager

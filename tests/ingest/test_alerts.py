@@ -134,11 +134,11 @@ def test_a_run_of_which_only_the_failed_step_is_done_again_ends_well(school: Wor
         with psycopg.connect(school.warehouse_admin) as reader:
             reader.execute("SELECT count(*) FROM raw_hr.a")
             with pytest.raises(Failure, match="found it held by postgres"):
-                release.one(again, target, staged)
+                release.together(again, target, [staged])
             assert not run.finish(again, target)
         status = "SELECT status, step FROM ops.runs WHERE run_id = %s"
         assert school.rows(status, again.run_id) == [("failed", "publish")]
-        release.one(again, target, staged)
+        release.together(again, target, [staged])
         assert run.finish(again, target)
         assert school.rows(status, again.run_id) == [("success", None)]
 

@@ -139,7 +139,7 @@ def test_what_is_staged_outlives_a_crash_of_the_warehouse(
     server.start()
     with job.warehouse() as target:
         run.audit(job, target, staged)
-        done = release.one(job, target, staged)
+        done = release.together(job, target, [staged])[0]
     assert (done.inserted, done.deleted, done.rows) == expected
     fragile.assert_same("public.staff", "raw_hr.staff")
 
@@ -158,7 +158,7 @@ def test_a_table_read_in_ranges_outlives_a_crash_whole(
     server.start()
     with job.warehouse() as target:
         run.audit(job, target, staged)
-        assert release.one(job, target, staged).rows == 1000
+        assert release.together(job, target, [staged])[0].rows == 1000
     fragile.assert_same("public.staff", "raw_hr.staff")
 
 
@@ -187,8 +187,8 @@ def test_a_crash_that_takes_the_end_of_what_was_staged_takes_its_mark_too(
     assert fragile.rows("SELECT count(*) FROM raw_hr_staging.staff") == [(101,)]
     with job.warehouse() as target:
         with pytest.raises(ConflictError):
-            release.one(job, target, staged)
-        assert run.take_again(job, target, staged, Scope()).rows == 101
+            release.together(job, target, [staged])
+        assert run.take_again(job, target, Scope(), staged)[0].rows == 101
     fragile.assert_same("public.staff", "raw_hr.staff")
 
 

@@ -173,7 +173,7 @@ def test_finding_deletes_is_no_work_of_every_key_with_every_other(world: World) 
             deletions.missed_key(staged.plan)
         )
         (([explained],),) = target.execute(query).fetchall()
-        assert release.one(job, target, staged).deleted == 1
+        assert release.together(job, target, [staged])[0].deleted == 1
     assert rows <= handled(explained["Plan"]) <= 10 * rows
 
 

@@ -67,7 +67,7 @@ def test_a_table_that_is_made_while_rows_are_read_is_not_replaced(world: World) 
         (staged,), _ = run.stage(job, target, Scope())
         at_warehouse(world, "CREATE VIEW raw_hr.staff AS SELECT 1 AS one")
         with pytest.raises(Failure, match=r"view raw_hr\.staff: expected nothing of that name"):
-            release.one(job, target, staged)
+            release.together(job, target, [staged])
 
 
 def test_columns_that_somebody_added_to_a_published_table_do_not_go(world: World) -> None:

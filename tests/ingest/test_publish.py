@@ -363,9 +363,9 @@ def test_publishing_twice_is_publishing_once(world: World) -> None:
     world.at_source(*STAFF)
     job, (table,) = staged(world, "one")
     with job.warehouse() as target:
-        first = release.one(job, target, table)
+        first = release.together(job, target, [table])[0]
         run.audit(job, target, table)
-        again = release.one(job, target, table)
+        again = release.together(job, target, [table])[0]
     assert (first.inserted, first.rows) == (again.inserted, again.rows) == (100, 100)
     assert world.rows("SELECT count(*) FROM ops.shapes") == [(1,)]
 
@@ -375,18 +375,19 @@ def test_a_run_that_another_one_overtook_refuses_to_publish(world: World) -> Non
     old, (stale,) = staged(world, "old")
     new, (fresh,) = staged(world, "new")
     with old.warehouse() as target:
-        for step in (run.audit, release.one):
-            with pytest.raises(ConflictError, match="expected the copy that this run made"):
-                step(old, target, stale)
+        with pytest.raises(ConflictError, match="expected the copy that this run made"):
+            run.audit(old, target, stale)
+        with pytest.raises(ConflictError, match="expected the copy that this run made"):
+            release.together(old, target, [stale])
     with new.warehouse() as target:
-        release.one(new, target, fresh)
+        release.together(new, target, [fresh])
     late, (third,) = staged(world, "late")
     at_warehouse(world, "UPDATE ops.state SET load_id = 'of another run'")
     with (
         late.warehouse() as target,
         pytest.raises(ConflictError, match="to be the newest one published, found of another run"),
     ):
-        release.one(late, target, third)
+        release.together(late, target, [third])
     assert world.rows('SELECT run_id, status, step FROM ops.tables ORDER BY 1') == [
         ("late", "failed", "publish"), ("new", "published", None), ("old", "failed", "publish")
     ]  # fmt: skip
@@ -397,10 +398,10 @@ def test_a_run_that_another_one_overtook_takes_its_tables_again(world: World) ->
     old, (stale,) = staged(world, "old")
     new, (fresh,) = staged(world, "new")
     with new.warehouse() as target:
-        release.one(new, target, fresh)
+        release.together(new, target, [fresh])
     world.at_source("INSERT INTO staff VALUES (101, 'since then', 1)")
     with old.warehouse() as target:
-        assert run.take_again(old, target, stale, Scope()).rows == 101
+        assert run.take_again(old, target, Scope(), stale)[0].rows == 101
         assert not run.finish(old, target)
     world.assert_same("public.staff", "raw_hr.staff")
     assert world.rows("SELECT run_id, status, error FROM ops.tables ORDER BY 1") == [

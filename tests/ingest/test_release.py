@@ -156,7 +156,7 @@ def test_the_table_is_altered_before_its_rows_are_merged_and_only_once(world: Wo
         with psycopg.connect(world.warehouse_admin) as holder:
             holder.execute("LOCK TABLE raw_hr_staging.a IN ACCESS SHARE MODE")
             with pytest.raises(Failure, match="a moment without long readers"):
-                release.one(job, target, staged)
+                release.together(job, target, [staged])
     assert world.rows("SELECT * FROM raw_hr.a") == [(1, 1, None)]
     assert world.run(rule).loaded[0].rows == 2
     world.assert_same("public.a", "raw_hr.a")

@@ -233,7 +233,7 @@ def test_autovacuum_leaves_a_table_alone_only_until_it_is_published(world: World
     with job.warehouse() as target:
         ([staged], _) = run.stage(job, target, Scope())
         assert world.rows(options) == [(["autovacuum_enabled=false"],)]
-        release.one(job, target, staged)
+        release.together(job, target, [staged])
     assert world.rows(options) == [(None,)]
 
 
