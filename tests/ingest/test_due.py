@@ -106,9 +106,10 @@ def test_types_are_made_where_they_are_missing_and_only_there() -> None:
     rules = (rule(name="public.clubs"),)
     found = decide(rules, CLUBS)
     assert [each.statement for each in found.steps] == [
-        "CREATE TYPE \"raw_hr\".\"mood\" AS ENUM ('calm', 'glad')"
+        "CREATE TYPE \"raw_hr\".\"mood\" AS ENUM ('calm', 'glad');"
+        ' COMMENT ON TYPE "raw_hr"."mood" IS \'harmattan public.mood\''
     ]
-    here = {"mood": WarehouseType("e", ("calm", "glad"))}
+    here = {"mood": WarehouseType("e", ("calm", "glad"), "harmattan public.mood")}
     assert decide(rules, CLUBS, published=warehouse(here=here)).steps == ()
 
 
