@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 from psycopg import sql
 
-from ingest import deletions, kept, names, staging, warehouse
+from ingest import checker, deletions, kept, names, staging
 from ingest.errors import CheckFailedError, from_postgres
 from ingest.journal import Outcome
 from ingest.rules import Checks, Rows
@@ -15,20 +16,21 @@ from ingest.rules import Checks, Rows
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ingest.connections import Address
     from ingest.journal import Journal
     from ingest.rules import Freshness, TableRule
     from ingest.staging import Staged
 
 _SAMPLES = 5
-_BOOLEAN = psycopg.adapters.types["bool"].oid
-# A check's own SELECT reads one table of tonight's; beyond this it is wrong.
-_SQL_TIMEOUT = "10min"
 
 
-def audit(journal: Journal, staged: Staged, rule: TableRule) -> tuple[Outcome, ...]:
+def audit(
+    journal: Journal, staged: Staged, rule: TableRule, login: Address | None
+) -> tuple[Outcome, ...]:
     """Hold what ``staged`` would publish against its rule, and write what was found into ops.
 
-    Raises CheckFailedError with every check that failed; staging stays as it is.
+    The rule's own queries run under ``login``. Raises CheckFailedError with every check that
+    failed; staging stays as it is.
     """
     plan, connection = staged.plan, journal.connection
     try:
@@ -37,8 +39,11 @@ def audit(journal: Journal, staged: Staged, rule: TableRule) -> tuple[Outcome, .
         staging.expect(connection, staged)
         drops = rule.checks.rows.max_drop is not None
         recent = journal.recent_rows(str(plan)) if drops else None
-        with connection.transaction(force_rollback=True):
-            outcomes = tuple(_Audit(connection, staged, rule.checks, recent).outcomes())
+        # An increment without checks is only reconciled.
+        asked = plan.action == "full" or rule.checks != Checks()
+        with _candidate(connection, staged) if asked else nullcontext("") as candidate:
+            found = _Audit(connection, staged, rule.checks, recent, candidate)
+            outcomes = tuple(found.outcomes(login))
         journal.checked(str(plan), outcomes)
         if all(outcome.passed for outcome in outcomes):
             kept.checked(connection, staged)
@@ -55,10 +60,7 @@ def audit(journal: Journal, staged: Staged, rule: TableRule) -> tuple[Outcome, .
 
 
 class _Audit:
-    """One pass of aggregates over the candidate, then one query for each check that needs its own.
-
-    It runs in a transaction that is undone, so that what it creates and grants is never seen.
-    """
+    """One pass of aggregates over the candidate, then a query for each check that needs its own."""
 
     def __init__(
         self,
@@ -66,6 +68,7 @@ class _Audit:
         staged: Staged,
         checks: Checks,
         recent: int | None,
+        candidate: str,
     ) -> None:
         self._connection = connection
         self._staged = staged
@@ -73,11 +76,9 @@ class _Audit:
         self._checks = checks
         self._recent = recent
         self._columns = {column.name for column in staged.plan.columns}
-        # An increment without checks is only reconciled.
-        asked = staged.plan.action == "full" or checks != Checks()
-        self._candidate = _candidate(connection, staged) if asked else ""
+        self._candidate = candidate
 
-    def outcomes(self) -> Iterator[Outcome]:
+    def outcomes(self, login: Address | None) -> Iterator[Outcome]:
         """Yield what each check finds: reconciliation, then those of the file in its order."""
         checks = self._checks
         nulls = {column: share for column, share in checks.nulls.items() if self._has(column)}
@@ -99,8 +100,8 @@ class _Audit:
                 yield self._unique(columns)
         if checks.freshness and self._has(checks.freshness.column):
             yield self._fresh(checks.freshness)
-        if checks.sql:
-            yield from self._sql()
+        if checks.sql and login is not None:
+            yield from self._sql(login)
 
     def _has(self, column: str) -> bool:
         return column in self._columns
@@ -152,13 +153,7 @@ class _Audit:
 
     def _accepted(self, column: str, values: tuple[str, ...], count: int) -> Outcome:
         wrong = _not_accepted(column, values)
-        found = "no other"
-        if count:
-            others = self._all(
-                f"SELECT DISTINCT {names.quote(column)}::text FROM {self._candidate}"
-                f" WHERE {wrong} LIMIT {_SAMPLES}"
-            )
-            found = f"{count} rows with others, such as {', '.join(map(repr, others))}"
+        found = f"{count} rows with others" if count else "no other"
         samples = self._samples(wrong) if count else ()
         return Outcome(f"accepted.{column}", not count, f"one of {list(values)}", found, samples)
 
@@ -168,20 +163,13 @@ class _Audit:
         groups = f"FROM {self._candidate} WHERE {known} GROUP BY {listed} HAVING count(*) > 1"
         check = f"unique.{'+'.join(columns)}"
         try:
-            with self._connection.transaction():
-                (count,) = self._one(f"SELECT count(*) FROM (SELECT {groups}) AS again")
+            (count,) = self._one(f"SELECT count(*) FROM (SELECT {groups}) AS again")
         except psycopg.errors.UndefinedFunction:
             return Outcome(check, False, "types whose values compare", self._types(*columns))
-        samples = (
-            self._all(f"SELECT ROW({listed})::text {groups} LIMIT {_SAMPLES}") if count else ()
-        )
-        return Outcome(
-            check,
-            not count,
-            "every value once",
-            f"{count} values more than once",
-            samples,
-        )
+        copies = f"count(*) OVER (PARTITION BY {listed})"
+        samples = self._samples(known, f"{copies} > 1") if count else ()
+        found = f"{count} values more than once"
+        return Outcome(check, not count, "every value once", found, samples)
 
     def _fresh(self, rule: Freshness) -> Outcome:
         column = names.quote(rule.column)
@@ -190,12 +178,11 @@ class _Audit:
         newest = f"max({column}) FILTER (WHERE isfinite({column}))"
         check = f"freshness.{rule.column}"
         try:
-            with self._connection.transaction():
-                value, passed = self._one(
-                    f"SELECT {newest}::text, coalesce({newest}::timestamp >="
-                    f" (now() AT TIME ZONE 'UTC') - {seconds} * interval '1 second', false)"
-                    f" FROM {self._candidate}"
-                )
+            value, passed = self._one(
+                f"SELECT {newest}::text, coalesce({newest}::timestamp >="
+                f" (now() AT TIME ZONE 'UTC') - {seconds} * interval '1 second', false)"
+                f" FROM {self._candidate}"
+            )
         except (psycopg.errors.UndefinedFunction, psycopg.errors.CannotCoerce):
             return Outcome(check, False, "a date or a time stamp", self._types(rule.column))
         return Outcome(
@@ -205,69 +192,44 @@ class _Audit:
             f"{value or 'none'}",
         )
 
-    def _sql(self) -> Iterator[Outcome]:
-        """Run the file's own queries with a reader's rights, where the warehouse has readers."""
-        connection, plan = self._connection, self._plan
-        readers = connection.execute(
-            "SELECT FROM pg_catalog.pg_roles WHERE rolname = %s AND pg_has_role(oid, 'MEMBER')",
-            [warehouse.READERS],
-        ).fetchone()
-        if readers is not None:
-            role = names.quote(warehouse.READERS)
-            self._run(f"GRANT USAGE ON SCHEMA {names.quote(plan.staging_schema)} TO {role}")
-            self._run(f"GRANT SELECT ON {self._candidate} TO {role}")
-            self._run(f"SET LOCAL ROLE {role}")
-        self._run(f"SET LOCAL statement_timeout = '{_SQL_TIMEOUT}'")
-        self._run("SET TRANSACTION READ ONLY")
-        for name, query in self._checks.sql.items():
-            yield self._ask(name, query)
-
-    def _ask(self, name: str, query: str) -> Outcome:
-        check, expected = f"sql.{name}", "true"
-        rows: list[tuple[Any, ...]] = []
-        try:
-            # Rolled back, so that what a query sets, another role among it, ends with it.
-            with self._connection.transaction(force_rollback=True):
-                # Whatever the query finds, no more than two answers come, and none that is wide.
-                inner = query.replace("{table}", self._candidate).rstrip().removesuffix(";")
-                asked = f"SELECT * FROM ({inner}\n) AS answer LIMIT"
-                columns = self._run(f"{asked} 0").description or ()
-                if [column.type_code for column in columns] == [_BOOLEAN]:
-                    rows = self._run(f"{asked} 2").fetchall()
-        except psycopg.Error as error:
-            return Outcome(check, False, expected, f"an error: {error.diag.message_primary}")
-        if len(rows) != 1:
-            return Outcome(check, False, expected, "not one row of one true or false")
-        return Outcome(check, rows[0][0] is True, expected, str(rows[0][0]).lower())
+    def _sql(self, login: Address) -> Iterator[Outcome]:
+        candidate = sql.SQL(self._candidate)
+        with checker.session(
+            login, self._connection, self._plan.staging_schema, candidate
+        ) as reader:
+            for name, query in self._checks.sql.items():
+                found = checker.answer(reader, query.replace("{table}", self._candidate))
+                yield Outcome(f"sql.{name}", found == "true", "true", found)
 
     def _types(self, *columns: str) -> str:
         lands = {column.name: column.lands for column in self._plan.columns}
         return ", ".join(f"{column} of type {lands[column]}" for column in columns)
 
-    def _samples(self, condition: str) -> tuple[str, ...]:
-        key = ", ".join(map(names.quote, self._plan.key))
-        if not key:
+    def _samples(self, condition: str, of_all: str = "true") -> tuple[str, ...]:
+        """Return keys of some rows with ``condition`` for which ``of_all`` of those holds."""
+        if not self._plan.key:
             return ()
-        return self._all(
-            f"SELECT ROW({key})::text FROM {self._candidate} WHERE {condition} LIMIT {_SAMPLES}"
+        key = names.sample(map(names.quote, self._plan.key))
+        rows = self._connection.execute(
+            sql.SQL(
+                f"SELECT key FROM (SELECT {key}, {of_all} FROM {self._candidate}"
+                f" WHERE {condition}) AS found (key, matches) WHERE matches LIMIT {_SAMPLES}"
+            )
         )
+        return tuple(str(value) for (value,) in rows)
 
     def _one(self, query: str) -> tuple[Any, ...]:
         (row,) = self._connection.execute(sql.SQL(query)).fetchall()
         return cast("tuple[Any, ...]", row)
 
-    def _all(self, query: str) -> tuple[str, ...]:
-        return tuple(str(value) for (value,) in self._connection.execute(sql.SQL(query)))
 
-    def _run(self, statement: str) -> psycopg.Cursor[Any]:
-        return self._connection.execute(sql.SQL(statement), prepare=False)
-
-
-def _candidate(connection: psycopg.Connection[Any], staged: Staged) -> str:
-    """Return the name of what is audited: the staging table, or a view of what merging makes."""
+@contextmanager
+def _candidate(connection: psycopg.Connection[Any], staged: Staged) -> Iterator[str]:
+    """Give the name of what is audited: the staging table, or a view of what merging makes."""
     plan = staged.plan
     if plan.action == "full" and plan.deletes != "mark":
-        return names.qualified(plan.staging_schema, plan.name)
+        yield names.qualified(plan.staging_schema, plan.name)
+        return
     view = names.qualified(plan.staging_schema, names.suffixed(plan.name, "~candidate"))
     columns = tuple(column.name for column in plan.columns)
     query = deletions.candidate_rows(plan, columns)
@@ -275,8 +237,13 @@ def _candidate(connection: psycopg.Connection[Any], staged: Staged) -> str:
         query = sql.SQL("SELECT * FROM ({}) c WHERE EXISTS (SELECT FROM {} k WHERE {})").format(
             query, deletions.name(plan), sql.SQL(deletions.same_key(plan, "k", "c"))
         )
+    gone = sql.SQL("DROP VIEW IF EXISTS {}").format(sql.SQL(view))
+    connection.execute(gone)  # of an audit that was killed
     connection.execute(sql.SQL("CREATE VIEW {} AS {}").format(sql.SQL(view), query))
-    return view
+    try:
+        yield view
+    finally:
+        connection.execute(gone)
 
 
 def _is_null(column: str) -> str:

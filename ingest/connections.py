@@ -53,7 +53,6 @@ _PARAMETERS = {
     "tcp_user_timeout": 120_000,  # milliseconds
 }
 
-# Names are qualified, but for the operators of extensions' types: citext has an `=` of its own.
 # Only the end of staging and what publishes wait for the disk (ingest.run, ingest.publish): such a
 # commit makes everything before it last, too, and until then a crash may well take a load with it.
 _WAREHOUSE_SETTINGS = {
@@ -61,12 +60,46 @@ _WAREHOUSE_SETTINGS = {
     # Sessions that stage beside each other would end one another if they were serialisable.
     "default_transaction_isolation": "read committed",
 }
+# The first statement of every session: an operator of a schema that others may create in would be
+# called for ours, if its types fit better.
+_SEARCH_PATH: LiteralString = "SET search_path = pg_catalog, pg_temp"
+# Operators of extensions' types have no other names: citext has an `=` of its own. A schema in
+# which more roles may create than could do anything here anyway is not among them.
 _EXTENSIONS_PATH: LiteralString = """
-    (SELECT pg_catalog.set_config('search_path',
-      coalesce(string_agg(DISTINCT quote_ident(n.nspname), ', '), ''), false)
-    FROM pg_catalog.pg_extension x JOIN pg_catalog.pg_namespace n ON n.oid = x.extnamespace
-    WHERE n.nspname <> 'pg_catalog')
+    (WITH trusted AS (
+      SELECT r.oid FROM pg_roles r JOIN pg_database d ON d.datname = current_database()
+      WHERE r.rolsuper OR r.oid = d.datdba OR r.rolname IN (current_user, 'pg_database_owner')
+    )
+    SELECT set_config('search_path', concat_ws(', ', 'pg_catalog',
+      string_agg(DISTINCT quote_ident(n.nspname), ', '), 'pg_temp'), false)
+    FROM pg_extension x JOIN pg_namespace n ON n.oid = x.extnamespace
+    WHERE n.nspname <> 'pg_catalog' AND n.nspowner IN (SELECT oid FROM trusted)
+      AND NOT EXISTS (SELECT FROM aclexplode(n.nspacl) a WHERE a.privilege_type = 'CREATE'
+                      AND a.grantee NOT IN (SELECT oid FROM trusted)))
 """
+# What libpq's text of a failed connection means, by a part of it. The text itself is never shown:
+# where a password was not written as a URI wants it, a piece of it stands there for the host.
+_CAUSES = (
+    ("password authentication failed", "a user or a password that the server refuses"),
+    ("no password supplied", "no password where the server wants one"),
+    ("no pg_hba.conf entry", "a server that does not let this user in from here (pg_hba.conf)"),
+    ("too many connections", "a server without room for another connection"),
+    ("connection slots are reserved", "a server without room for another connection"),
+    ("connection limit exceeded", "a server without room for another connection"),
+    ("the database system is", "a server that starts, stops or recovers"),
+    ("not permitted to log in", "a role that may not log in"),
+    ("permission denied for database", "a role that may not connect to the database"),
+    ("does not exist", "a user or a database that the server does not have"),
+    ("Connection refused", "nothing that listens there"),
+    ("resolve host", "a host whose name has no address"),
+    ("translate host name", "a host whose name has no address"),
+    ("timeout expired", "no answer in time"),
+    ("timed out", "no answer in time"),
+    ("unreachable", "no way to the host"),
+    ("certificate", "a certificate that is not trusted"),
+    ("SSL", "no agreement about SSL"),
+    ("closed the connection", "a server that closed the connection"),
+)
 _IDLE_SESSIONS = 140_000  # the first version that may end them
 
 
@@ -188,11 +221,12 @@ def connect(address: Address, *, side: str, purpose: str) -> psycopg.Connection[
     }
     try:
         connection = psycopg.connect(**parameters, autocommit=True)
-    except psycopg.Error as error:
+    except (psycopg.Error, ValueError) as error:  # the latter from the name of a host
         raise DatabaseError(
-            f"{side}: expected a connection, found: {str(error).strip()}",
-            hint=f"Check that the server is up and what connection {address.id} holds.",
-        ) from error
+            f"{side}: expected a connection, found {_cause(error)}",
+            hint=f"Check that the server is up and what connection {address.id} holds; in a URI,"
+            " a password's @ : / ? # % and spaces are written as %40 and so on.",
+        ) from None
     settings = dict(_SETTINGS)
     if side == "warehouse":
         settings |= _WAREHOUSE_SETTINGS
@@ -204,11 +238,18 @@ def connect(address: Address, *, side: str, purpose: str) -> psycopg.Connection[
     if side == "warehouse":
         wanted.append(sql.SQL(_EXTENSIONS_PATH))
     try:
+        connection.execute(_SEARCH_PATH)
         connection.execute(sql.SQL("SELECT ") + sql.SQL(", ").join(wanted))
     except psycopg.Error as error:
         connection.close()
         raise from_postgres(error, side=side, table="pg_settings") from error
     return connection
+
+
+def _cause(error: Exception) -> str:
+    text = str(error)
+    known = (cause for part, cause in _CAUSES if part in text)
+    return next(known, "a server that cannot be reached, or a host, port or database misspelt")
 
 
 def _malformed(connection_id: str, found: str) -> UnknownConnectionError:

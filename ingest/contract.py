@@ -95,6 +95,11 @@ class Pipeline(BaseModel):
     warehouse: ConnectionId = Field(
         default="warehouse", description="connection id of the warehouse"
     )
+    checks_login: ConnectionId = Field(
+        default="warehouse_checks",
+        description="connection id of the warehouse under which checks.sql runs: a login of its own"
+        " that reads what analysts read",
+    )
     published_schema: Annotated[
         str, Field(pattern=r"^[a-z_][a-z0-9_]*$"), AfterValidator(_check_schema)
     ] = Field(

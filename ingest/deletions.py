@@ -215,9 +215,11 @@ def carry_over(connection: psycopg.Connection[Any], plan: TablePlan) -> None:
 def repeated_keys(connection: psycopg.Connection[Any], plan: TablePlan) -> list[str]:
     """Return some of the keys that come more than once at the source. Raises psycopg.Error."""
     select = {column.name: column.select for column in plan.columns}
-    key = sql.SQL(", ".join(select[column] for column in plan.key))
-    query = sql.SQL("SELECT ROW({key})::text FROM {} GROUP BY {key} HAVING count(*) > 1 LIMIT 3")
-    return [str(row) for (row,) in connection.execute(query.format(_source(plan), key=key))]
+    key = [select[column] for column in plan.key]
+    query = sql.SQL("SELECT {} FROM {} GROUP BY {} HAVING count(*) > 1 LIMIT 3").format(
+        sql.SQL(names.sample(key)), _source(plan), sql.SQL(", ".join(key))
+    )
+    return [str(row) for (row,) in connection.execute(query)]
 
 
 def same_key(plan: TablePlan, left: str, right: str, *, old: str = "") -> str:

@@ -6,14 +6,15 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import psycopg
+
 from frame.failure import Failure, WrongUse
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import psycopg
-
-_COPY_COLUMN = re.compile(r"^COPY .+, line (\d+), column (.+?)(?:: |$)", re.MULTILINE)
+# Of the first line alone, and no further than the first match: a value comes after it.
+_COPY_COLUMN = re.compile(r"COPY .+?, line (\d+), column (.+?)(?:: |$)")
 
 # By SQLSTATE, the longest prefix first; see PostgreSQL's appendix "Error Codes".
 _HINTS = (
@@ -38,6 +39,13 @@ _HINTS = (
     ("57P", "The server was shut down: run again when it is back."),
     ("08", "The connection was lost: run again when the server is back."),
 )
+# What PostgreSQL says in these classes names roles, tables, limits and files. Elsewhere it repeats
+# values ('invalid input syntax for type integer: "..."'), and so may whatever a function raises.
+_WITHOUT_VALUES = (
+    *("08", "0A", "23", "25", "28", "2B", "3D", "3F", "40", "42501"),
+    *("53", "54", "55", "57", "58", "XX"),
+)
+_PARSERS = ("gram.y", "scan.l", "parse_", "analyze.c")  # beginnings of the server's file names
 _LOST = "The connection was lost: run again when the server is back. Published data is intact."
 
 
@@ -110,10 +118,37 @@ def from_postgres(
     if hint is None:
         hint = "The server's log has more about it." if state else _LOST
     where = f"table {table}"
-    copied = _COPY_COLUMN.search(error.diag.context or "")
+    copied = _COPY_COLUMN.match((error.diag.context or "").partition("\n")[0])
     if copied:
         where += f", column {copied[2]}, row {copied[1]}"
     elif column or error.diag.column_name:
         where += f", column {column or error.diag.column_name}"
-    said = error.diag.message_primary or str(error).strip() or type(error).__name__
-    return DatabaseError(f"{side}: {where}: expected to go through, found: {said}", hint=hint)
+    return DatabaseError(
+        f"{side}: {where}: expected to go through, found: {said(error)}", hint=hint
+    )
+
+
+def said(error: psycopg.Error) -> str:
+    """Return what the server, or libpq, said, without any value of a row.
+
+    From then on ``error`` itself says no more than that: whoever logs the cause of our error logs
+    what PostgreSQL put beside its message, such as ``Key (name)=(Ada) already exists``.
+    """
+    state, facts = error.sqlstate or "", error.diag
+    text = facts.message_primary or ""
+    if not state and isinstance(error, psycopg.OperationalError):
+        text = str(error).strip()
+    elif not _is_without_values(state, facts):
+        words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
+        text = f"{words} ({state})" if state else ""
+    text = text or type(error).__name__
+    error.args = (text,)
+    return text
+
+
+def _is_without_values(state: str, facts: psycopg.errors.Diagnostic) -> bool:
+    if facts.source_function == "exec_stmt_raise":  # with any code that its author liked
+        return False
+    if (facts.source_file or "").startswith(_PARSERS):  # unless a function made the statement
+        return not (facts.context or facts.internal_query)
+    return state.startswith(_WITHOUT_VALUES)

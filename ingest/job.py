@@ -69,6 +69,15 @@ class Job:
         address = connections.postgres(self.resolve(self.pipeline.warehouse))
         return connections.connect(address, side="warehouse", purpose=f"ingest {self.name}")
 
+    def checks_login(self) -> Address | None:
+        """Return where the file's own queries run, None if it has none.
+
+        Raises UnknownConnectionError.
+        """
+        if not any(rule.checks.sql for rule in self.pipeline.tables):
+            return None
+        return connections.postgres(self.resolve(self.pipeline.checks_login))
+
     def journal(self, connection: psycopg.Connection[Any]) -> Journal:
         """Return what this run writes into ops by ``connection``."""
         return Journal(connection, self.name, self.run_id)

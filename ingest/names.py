@@ -5,10 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from psycopg import sql
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 MAX_BYTES = 63  # NAMEDATALEN - 1: PostgreSQL cuts a longer name without a word
+_SAMPLE = 100  # characters of a row's key
 _PART = r'"(?:[^"\0]|"")+"|[^\W\d][\w$]*'
 _NAME = re.compile(rf'(?P<schema>{_PART})\.(?P<table>"(?:[^"\0]|"")+"|[\w$*]+)')
 
@@ -69,6 +74,14 @@ def qualified(schema: str, name: str) -> str:
 def literal(text: str) -> str:
     """Return ``text`` as a string literal of SQL, whatever standard_conforming_strings says."""
     return sql.Literal(text).as_string()
+
+
+def sample(columns: Iterable[str]) -> str:
+    """Return the expression of a row's key as people are shown it, cut to a length.
+
+    ``columns`` are expressions of SQL. Values of rows leave the warehouse by it alone.
+    """
+    return f"pg_catalog.left(ROW({', '.join(columns)})::text, {_SAMPLE})"
 
 
 def suffixed(name: str, suffix: str) -> str:

@@ -68,6 +68,7 @@ def stage(
 def _begin(
     job: Job, target: psycopg.Connection[Any], scope: Scope, *, lasting: bool
 ) -> tuple[list[Staged], dict[str, Failure]]:
+    job.checks_login()  # what is not there is better missed before hours of reading
     _open(job, target)
     job.journal(target).begin()
     release.catch_up(job, target)
@@ -149,7 +150,7 @@ def _lacks(planned: TablePlan, types: dict[str, Failure]) -> Failure | None:
 def audit(job: Job, target: psycopg.Connection[Any], staged: Staged) -> None:
     """Hold a staged table against its rule. Raises Failure; what was found is in ops."""
     with release.recorded(job, target, [staged], "audit"):
-        checks.audit(job.journal(target), staged, job.rule(staged.plan))
+        checks.audit(job.journal(target), staged, job.rule(staged.plan), job.checks_login())
 
 
 def run(

@@ -15,7 +15,7 @@ from psycopg import sql
 
 from frame.failure import Failure
 from ingest import deletions, extract, names, ownership, transfer
-from ingest.errors import ConflictError, SchemaChangedError, from_postgres
+from ingest.errors import ConflictError, SchemaChangedError, from_postgres, said
 from ingest.limits import Throttle
 from ingest.plan import TablePlan  # noqa: TC001 - pydantic reads it
 from ingest.rules import DELETED_AT
@@ -310,13 +310,15 @@ def key_error(
     connection: psycopg.Connection[Any], plan: TablePlan, error: psycopg.Error
 ) -> Failure:
     """Return the error that names the key and some of the values that break it."""
+    said(error)  # what it goes on to say are values
     key = sql.SQL(", ").join(map(sql.Identifier, plan.key))
     what, which = "keys that come more than once", sql.SQL("GROUP BY {} HAVING count(*) > 1")
     if isinstance(error, psycopg.errors.NotNullViolation):
         what, which = "rows whose key is NULL", sql.SQL("WHERE ROW({}) IS NOT NULL IS FALSE")
-    query = sql.SQL("SELECT ROW({})::text FROM {} {} LIMIT 3")
-    query_of_key = query.format(key, name(plan), which.format(key))
-    return _no_key(plan, what, [str(row) for (row,) in connection.execute(query_of_key)])
+    query = sql.SQL("SELECT {} FROM {} {} LIMIT 3").format(
+        sql.SQL(names.sample(map(names.quote, plan.key))), name(plan), which.format(key)
+    )
+    return _no_key(plan, what, [str(row) for (row,) in connection.execute(query)])
 
 
 def _no_key(plan: TablePlan, what: str, samples: list[str]) -> Failure:

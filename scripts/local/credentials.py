@@ -128,6 +128,7 @@ def platform() -> dict[str, dict[str, Any]]:
         "superset/database/migrate": {"uri": databases.owner("superset").uri},
         "superset/warehouse": {"uri": databases.role("bi").uri},
         "connections/ingest/warehouse": {"conn_uri": databases.role("warehouse_loader").uri},
+        "connections/ingest/warehouse_checks": {"conn_uri": databases.role("warehouse_checks").uri},
         "connections/ingest/hash_key": {
             "conn_uri": f"generic://:{kept('ingest-hash-key', lambda: secrets.token_hex(32))}@hash"
         },

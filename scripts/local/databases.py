@@ -43,6 +43,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA public
 """
 # What pg_dump needs and no more: it reads everything and writes nothing.
 BACK_UP = "GRANT pg_read_all_data TO {role};"
+# Queries of pipeline files: a login of their own, so that no other role's rights are near.
+CHECK = "GRANT warehouse_readers TO {role};"
 LOAD = "GRANT CREATE ON DATABASE {database} TO {role};"
 ANALYSE = """
 GRANT TEMPORARY ON DATABASE {database} TO {role};
@@ -110,6 +112,7 @@ def roles() -> Iterator[Role]:
         yield Role(f"superset_{job}", "superset", READ_AND_WRITE)
     yield Role("observer", "postgres")
     yield Role("warehouse_loader", "warehouse", LOAD)
+    yield Role("warehouse_checks", "warehouse", CHECK)
     yield Role("warehouse_analyst", "warehouse", ANALYSE)
     yield Role("bi", "warehouse", LOOK)
 

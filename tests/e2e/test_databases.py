@@ -45,6 +45,7 @@ TABLE = {
     "superset_backup": ([], [DDL, CHANGE_DASHBOARDS, TEMPORARY]),
     "bi": ([READ_MARTS], [DDL, TEMPORARY, READ_LOADED, READ_OPS, WRITE_MARTS, WRITE_LOADED]),
     "warehouse_loader": ([READ_LOADED, WRITE_LOADED, AS_ANALYST], [DDL, WRITE_MARTS]),
+    "warehouse_checks": ([READ_LOADED], [DDL, TEMPORARY, WRITE_MARTS, WRITE_LOADED, AS_ANALYST]),
     "warehouse_analyst": ([READ_LOADED, WRITE_MARTS, TEMPORARY], [DDL, WRITE_LOADED]),
     "warehouse_backup": ([READ_LOADED], [DDL, WRITE_LOADED, WRITE_MARTS]),
 }

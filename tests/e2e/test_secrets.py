@@ -39,7 +39,7 @@ airflow-dag-processor-pipelines/dag-processor  airflow/database/dag-processor ai
 airflow-dag-processor-analysts/dag-processor   airflow/database/dag-processor airflow/fernet
 airflow-triggerer/triggerer  airflow/database/triggerer airflow/fernet
 airflow-worker-ingest/worker    redis/worker-ingest connections/ingest/hr connections/ingest/records
-airflow-worker-ingest/worker    connections/ingest/hash_key
+airflow-worker-ingest/worker    connections/ingest/hash_key connections/ingest/warehouse_checks
 airflow-worker-ingest/worker    connections/ingest/service_desk connections/ingest/warehouse
 airflow-worker-analysts/worker  redis/worker-analysts connections/analysts/warehouse
 airflow-logs/serve           airflow/api

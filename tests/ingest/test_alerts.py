@@ -166,7 +166,7 @@ def test_a_run_that_could_not_begin_is_told_too(school: World) -> None:
             run.run(found, alert=True)
         (post,) = hook.posts
     assert (post["status"], post["table"]) == ("failed", None)
-    assert "source hr: expected a connection, found:" in post["reason"]
+    assert "source hr: expected a connection, found" in post["reason"]
 
 
 def test_nothing_is_told_unless_the_file_and_the_caller_ask_for_it(school: World) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -90,13 +89,13 @@ def test_what_passes_is_published_and_written_down(world: World, load: str) -> N
             "UPDATE staff SET email = 'e50', updated_at = now() WHERE id = 77",
             "{unique: [[email]]}",
             "unique.email: expected every value once, found 1 values more than once (for example",
-            ["(e50)"],
+            ["(50)", "(77)"],
         ),
         (
             "UPDATE staff SET status = 'o''ff', updated_at = now() WHERE id = 77",
             "{accepted: {status: [active, left]}}",
-            "accepted.status: expected one of ['active', 'left'], found 1 rows with others, such"
-            ' as "o\'ff" (for example (77))',
+            "accepted.status: expected one of ['active', 'left'], found 1 rows with others (for"
+            " example (77))",
             ["(77)"],
         ),
         (
@@ -171,41 +170,6 @@ def test_a_patterns_checks_hold_wherever_there_is_such_a_column(world: World) ->
     ]
 
 
-@pytest.mark.parametrize(
-    ("query", "found"),
-    [
-        ("select pg_sleep(0) is not null from nowhere.at_all, {table}", "does not exist"),
-        ("select set_config('transaction_read_only', 'off', true) = 'off' from {table} limit 1",
-         "cannot set transaction read-write mode"),
-        ("select count(*) = 0 from ops.state, {table}", "false"),
-        ("select count(*) = 0 from private.pay, {table}", "permission denied"),
-        ("select query_to_xml('create table ops.t ()', true, true, '') is null from {table}",
-         "CREATE TABLE is not allowed"),
-    ],
-)  # fmt: skip
-def test_a_files_sql_reads_what_readers_may_read_and_changes_nothing(
-    world: World, query: str, found: str
-) -> None:
-    world.at_source(*STAFF)
-    world.run()
-    with psycopg.connect(world.warehouse_admin) as connection:
-        connection.execute("GRANT warehouse_readers TO ingest_loader")
-        connection.execute("CREATE SCHEMA private AUTHORIZATION ingest_loader")
-        connection.execute("CREATE TABLE private.pay (amount int)")
-    with pytest.raises(CheckFailedError) as failure:
-        world.run(rule(f'{{sql: {{mine: "{query}"}}}}'))
-    assert f"sql.mine: expected true, found {found}" in failure.value.message or (
-        "found an error" in failure.value.message and found in failure.value.message
-    )
-    # What the check was granted for its moment is gone.
-    assert world.rows(
-        "SELECT has_schema_privilege('warehouse_readers', 'raw_hr_staging', 'USAGE'),"
-        " has_table_privilege('warehouse_readers', 'raw_hr_staging.staff', 'SELECT')"
-    ) == [(False, False)]
-    with psycopg.connect(world.warehouse_admin) as connection:
-        connection.execute("REVOKE warehouse_readers FROM ingest_loader")
-
-
 def test_rows_that_are_marked_as_deleted_count_neither_before_nor_now(world: World) -> None:
     world.at_source(*STAFF)
     head = "name: public.staff\n    deletes: mark\n    checks: {rows: {max_drop: 25%}}"
@@ -216,57 +180,6 @@ def test_rows_that_are_marked_as_deleted_count_neither_before_nor_now(world: Wor
     assert world.rows("SELECT count(*) FROM raw_hr.staff") == [(100,)]
     ((rows,),) = world.rows("SELECT rows FROM ops.state")
     assert rows == world.rows("SELECT count(*) FROM raw_hr.staff WHERE _deleted_at IS NULL")[0][0]
-
-
-def test_what_a_files_sql_sets_ends_with_it(world: World) -> None:
-    world.at_source(*STAFF)
-    world.run()
-    with psycopg.connect(world.warehouse_admin) as connection:
-        connection.execute("GRANT warehouse_readers TO ingest_loader")
-        connection.execute("CREATE SCHEMA private AUTHORIZATION ingest_loader")
-        connection.execute("SET ROLE ingest_loader")
-        connection.execute("CREATE TABLE private.pay (amount int)")
-    first = "select bool_and(set_config('role', 'none', true) is not null) from {table}"
-    then = "select count(*) = 0 from private.pay, {table}"
-    with pytest.raises(CheckFailedError, match=r"sql\.then: .*permission denied") as failure:
-        world.run(rule(f'{{sql: {{first: "{first}", then: "{then}"}}}}'))
-    assert "sql.first" not in failure.value.message
-    with psycopg.connect(world.warehouse_admin) as connection:
-        connection.execute("REVOKE warehouse_readers FROM ingest_loader")
-
-
-def peak() -> int:
-    """Return the most memory that this process had since it was last asked, in MB."""
-    status = Path("/proc/self/status").read_text()
-    Path("/proc/self/clear_refs").write_text("5")
-    return int(status.partition("VmHWM:")[2].split()[0]) // 1024
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        "select true from {table} a, {table} b, {table} c",
-        "select repeat('x', 100000000) from {table} limit 1",
-    ],
-)
-def test_an_endless_answer_of_a_files_sql_takes_no_memory(world: World, query: str) -> None:
-    world.at_source(*STAFF)
-    peak()
-    before = peak()
-    with pytest.raises(CheckFailedError, match="found not one row of one true or false"):
-        world.run(rule(f'{{sql: {{mine: "{query}"}}}}'))
-    assert peak() - before < 30
-
-
-@pytest.mark.parametrize(
-    "query",
-    ["select count(*) > 1 from {table} ; ", "select count(*) > 1 from {table} -- all",
-     "with a as (table {table}) select true from a union select true from a"],
-)  # fmt: skip
-def test_a_files_sql_may_end_as_statements_do(world: World, query: str) -> None:
-    world.at_source(*STAFF)
-    world.run(rule(f'{{sql: {{mine: "{query}"}}}}'))
-    assert outcomes(world)["sql.mine"][0]
 
 
 @pytest.mark.parametrize("load", LOADS)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import os
 import socket
+import traceback
 from contextlib import closing
 from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
 
+import psycopg
 import pytest
 
-from ingest import connections
+from frame.failure import Failure
+from ingest import connections, starter
 from ingest.errors import UnknownConnectionError
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresServer
+    from tests.ingest.world import World
 
 PARTS = {"host": "db", "port": "5433", "user": "u", "password": "p@ss w/rd", "dbname": "hr"}
 
@@ -152,3 +157,114 @@ def test_a_connections_own_timeouts_go_before_ours(postgres: PostgresServer) -> 
     address = connections.postgres(connections.Entry("hr", "postgresql", uri))
     with closing(connections.connect(address, side="warehouse", purpose="ingest")) as connection:
         assert connection.info.get_parameters()["tcp_user_timeout"] == "5000"
+
+
+@pytest.mark.parametrize("odd", ["@", "/", "%", ":", "?", "#", " ", "%zz", "@[", "..", "x" * 80])
+def test_no_part_of_a_password_is_said_whatever_it_breaks(
+    odd: str, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    password = f"Kx7{odd}Qz9"
+    parts = urlsplit(postgres.uri())
+    where = {"conn_type": "postgres", "login": "u", "host": parts.hostname, "port": parts.port}
+    values = [
+        f"postgresql://u:{password}@{parts.hostname}:{parts.port}/d",
+        f"postgresql://u:{quote(password, safe='')}@{parts.hostname}:{parts.port}/d",
+        json.dumps(where | {"password": password, "schema": "d"}),
+        *(json.dumps(where | {part: password}) for part in ("host", "port", "schema", "login")),
+    ]
+    for value in values:
+        monkeypatch.setenv("AIRFLOW_CONN_HR", value)
+        with pytest.raises(Failure, match=r"\bhr\b") as failure:
+            address = connections.postgres(connections.from_environment("hr"))
+            connections.connect(address, side="source hr", purpose="ingest")
+        # As a log shows it, with the errors that led to it.
+        told = "".join(traceback.format_exception(failure.value)).partition("ingest.errors.")[2]
+        assert told, value
+        assert "Kx7" not in told, value
+        assert "Qz9" not in told, value
+        assert failure.value.__suppress_context__
+
+
+# Functions and operators whose types fit some calls better than PostgreSQL's own, and twins of
+# those, which come first if public does. Each of them ends what calls it.
+HOSTILE = """
+    CREATE FUNCTION public.trap() RETURNS void LANGUAGE plpgsql AS
+      $$ BEGIN RAISE 'a trap was called'; END $$;
+    DO $make$
+    DECLARE
+      types text[] := '{text, varchar, name, bpchar, int2, int4, int8, oid, bool, timestamptz}';
+      known record;
+      sign text;
+      l text;
+      r text;
+    BEGIN
+      SET LOCAL search_path = pg_catalog;
+      SET LOCAL check_function_bodies = off;
+      FOREACH l IN ARRAY types LOOP FOREACH r IN ARRAY types LOOP
+        EXECUTE format('CREATE FUNCTION public.operate(%1$s, %2$s) RETURNS bool LANGUAGE plpgsql'
+          ' AS ''BEGIN PERFORM public.trap(); RETURN true; END''', l, r);
+        FOREACH sign IN ARRAY '{=, <>, <, <=, >, >=, ||, +, -}'::text[] LOOP
+          EXECUTE format('CREATE OPERATOR public.%s (LEFTARG = %s, RIGHTARG = %s,'
+            ' FUNCTION = public.operate)', sign, l, r);
+        END LOOP;
+      END LOOP; END LOOP;
+      FOR known IN
+        SELECT DISTINCT p.proname, replace(args, 'text', kind) AS args
+        FROM pg_proc p, pg_get_function_identity_arguments(p.oid) AS args,
+             unnest('{text, varchar, name}'::text[]) AS kind
+        WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.prokind = 'f'
+          AND p.provariadic = 0
+          AND p.proname ~ '^(set_config|current_setting|quote_|has_|pg_(get|table|relation|export)'
+            '|pg_adv|to_reg|format|array_|hash|encode|decode|sha|convert_to|obj_desc|now|age|left)'
+          AND args !~ 'internal|any|cstring|OUT|VARIADIC'
+      LOOP
+        EXECUTE format('CREATE FUNCTION public.%I(%s) RETURNS text LANGUAGE plpgsql'
+          ' AS ''BEGIN PERFORM public.trap(); RETURN NULL; END''', known.proname, known.args);
+      END LOOP;
+    END $make$;
+    CREATE EXTENSION citext SCHEMA public;
+    GRANT ALL ON SCHEMA public TO PUBLIC;
+"""
+
+
+def test_nothing_that_others_put_into_a_search_path_is_called(world: World) -> None:
+    world.at_source(
+        "CREATE TABLE staff (badge varchar(9) PRIMARY KEY, name text, ssn name, n oid)",
+        "INSERT INTO staff VALUES ('a', 'Ada', '1', 1), ('b', 'Bob', '2', 2)",
+    )
+    logins = {world.source_admin: "ingest_reader",
+              world.warehouse_admin: "ingest_loader, ingest_checks"}  # fmt: skip
+    for uri, roles in logins.items():
+        with psycopg.connect(uri, autocommit=True) as connection:
+            connection.execute(HOSTILE)
+            for role in roles.split(", "):
+                connection.execute(
+                    f"ALTER ROLE {role} IN DATABASE {connection.info.dbname}"
+                    " SET search_path = public, pg_catalog"
+                )
+    rule = (
+        "name: public.staff\n    load: incremental\n    deletes: detect\n    columns: {hash: [ssn]}"
+        "\n    checks: {unique: [[name]], accepted: {name: [Ada, Bob, Cy]}, nulls: {name: 0},"
+        ' sql: {all: "select count(*) = 2 from {table} where badge <> name"}}'
+    )
+    with psycopg.connect(world.warehouse, autocommit=True) as connection:  # they do what they say
+        with pytest.raises(psycopg.errors.RaiseException, match="trap"):
+            connection.execute("SELECT 'a'::varchar = 'b'::varchar")
+        with pytest.raises(psycopg.errors.RaiseException, match="trap"):
+            connection.execute("SELECT set_config('search_path', 'x', false)")
+    try:
+        world.run(rule)
+        world.at_source("DELETE FROM staff WHERE badge OPERATOR(pg_catalog.=) 'a'",
+                        "INSERT INTO staff VALUES ('c', 'Cy', '3', 3)")  # fmt: skip
+        world.run(rule)
+        assert starter.pipeline_file(
+            connections.postgres(world.resolve("hr")), schemas=["public"], published="raw"
+        )
+    finally:
+        for uri, roles in logins.items():
+            with psycopg.connect(uri, autocommit=True) as connection:
+                for role in roles.split(", "):
+                    connection.execute(
+                        f"ALTER ROLE {role} IN DATABASE {connection.info.dbname} RESET ALL"
+                    )
+    assert world.rows("SELECT badge FROM raw_hr.staff ORDER BY badge") == [("b",), ("c",)]

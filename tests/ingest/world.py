@@ -37,6 +37,7 @@ class World:
     source: str
     warehouse_admin: str
     warehouse: str
+    checks: str
     folder: Path
     hash_key: str = ""
 
@@ -54,7 +55,8 @@ class World:
     def resolve(self, connection_id: str) -> connections.Entry:
         if connection_id == "hash_key":
             return connections.Entry("hash_key", "generic", parts={"password": self.hash_key})
-        uri = self.warehouse if connection_id == "warehouse" else self.source
+        known = {"warehouse": self.warehouse, "warehouse_checks": self.checks}
+        uri = known.get(connection_id, self.source)
         return connections.Entry(connection_id, "postgresql", uri)
 
     def job(self, *tables: str, run_id: str = "", head: str = "") -> Job:
@@ -114,7 +116,7 @@ def roles(postgres: PostgresServer) -> dict[str, str]:
     password = secrets.token_hex(8)
     with psycopg.connect(postgres.uri(), autocommit=True) as connection:
         there = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles").fetchall()}
-        for role in ("ingest_reader", "ingest_loader", "warehouse_readers"):
+        for role in ("ingest_reader", "ingest_loader", "ingest_checks", "warehouse_readers"):
             name = sql.Identifier(role)
             if role not in there:
                 connection.execute(sql.SQL("CREATE ROLE {}").format(name))
@@ -124,7 +126,8 @@ def roles(postgres: PostgresServer) -> dict[str, str]:
                 )
         # As the runbook makes it: it may act as the analysts, and has none of their rights.
         connection.execute("ALTER ROLE ingest_loader NOINHERIT")
-    return {"ingest_reader": password, "ingest_loader": password}
+        connection.execute("GRANT warehouse_readers TO ingest_checks")
+    return dict.fromkeys(("ingest_reader", "ingest_loader", "ingest_checks"), password)
 
 
 @pytest.fixture(scope="session")
@@ -158,6 +161,7 @@ def world(pair: tuple[str, str], roles: dict[str, str], tmp_path: Path) -> World
         source=as_role(source, "ingest_reader", roles["ingest_reader"]),
         warehouse_admin=warehouse,
         warehouse=as_role(warehouse, "ingest_loader", roles["ingest_loader"]),
+        checks=as_role(warehouse, "ingest_checks", roles["ingest_checks"]),
         folder=tmp_path,
         hash_key=secrets.token_hex(16),
     )

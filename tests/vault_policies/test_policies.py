@@ -25,7 +25,14 @@ PREFIX = "secret/data/local"
 ROLES = {role.job: role for folder in FOLDERS for role in roles(folder, PREFIX, backed_up())}
 # What a worker's tasks ask for at run time, by the path that its job file names.
 CONNECTIONS = {
-    "connections/ingest": {"hash_key", "hr", "records", "service_desk", "warehouse"},
+    "connections/ingest": {
+        "hash_key",
+        "hr",
+        "records",
+        "service_desk",
+        "warehouse",
+        "warehouse_checks",
+    },
     "connections/analysts": {"warehouse"},
 }
 # What is read of Vault itself, and by which job.

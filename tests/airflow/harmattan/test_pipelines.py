@@ -335,7 +335,7 @@ def test_a_source_that_is_down_is_tried_four_times_and_told_once(
     assert found.tasks["hr.extract"] == ("failed", 4)
     assert found.tasks["hr.table.audit"] == ("upstream_failed", 0)
     assert (told["status"], told["step"], told["table"]) == ("failed", "extract", None)
-    assert "source hr: expected a connection, found:" in told["reason"]
+    assert "source hr: expected a connection, found" in told["reason"]
     assert "Connection refused" in told["reason"]
     assert told["log_url"].endswith("/tasks/hr.extract")
     status, step, table, error = ops_run(school, found.run_id)
@@ -354,7 +354,7 @@ def test_a_warehouse_that_is_down_fails_the_run_and_is_told_once(
     assert found.tasks["hr.extract"] == ("failed", 4)
     assert found.tasks["hr.finish"] == ("failed", 4)
     assert (told["status"], told["step"]) == ("failed", "extract")
-    assert "warehouse: expected a connection, found:" in told["reason"]
+    assert "warehouse: expected a connection, found" in told["reason"]
     assert told["log_url"].endswith("/tasks/hr.extract")
 
 
