@@ -69,6 +69,7 @@ def answer(reader: psycopg.Connection[Any], query: str) -> str:
 
     It goes by the extended protocol, in which the server takes one statement; and what it sets ends
     with its transaction. Whatever it finds, no more than two answers come, and none that is wide.
+    Raises psycopg.Error if the session is lost.
     """
     asked = f"SELECT * FROM ({query.rstrip().removesuffix(';')}\n) AS answer LIMIT"
     try:
@@ -78,6 +79,8 @@ def answer(reader: psycopg.Connection[Any], query: str) -> str:
                 return _NO_ANSWER
             rows = _ask(reader, f"{asked} 2").fetchall()
     except psycopg.Error as error:
+        if reader.broken:  # the check has found nothing, so it may be asked again
+            raise
         return f"an error: {said(error)}"
     return str(rows[0][0]).lower() if len(rows) == 1 else _NO_ANSWER
 

@@ -51,7 +51,7 @@ def end_the_run(world: World, moment: str) -> None:
     """End the session that holds the pipeline's lock, when the warehouse has such a query."""
     for _ in range(200):
         if world.rows("SELECT FROM pg_stat_activity WHERE query LIKE %s AND state = 'active'"
-                      " AND usename = 'ingest_loader'", moment):  # fmt: skip
+                      " AND usename IN ('ingest_loader', 'ingest_checks')", moment):  # fmt: skip
             assert world.rows("SELECT pg_terminate_backend(pid) FROM pg_locks"
                               " WHERE locktype = 'advisory' AND granted")  # fmt: skip
             return

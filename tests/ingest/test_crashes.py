@@ -98,11 +98,13 @@ def fragile(world: World, server: Server) -> World:
     with psycopg.connect(server.uri()) as connection:
         connection.execute("CREATE ROLE ingest_loader LOGIN NOINHERIT")
         connection.execute("CREATE ROLE warehouse_readers")
+        connection.execute("CREATE ROLE ingest_checks LOGIN IN ROLE warehouse_readers")
         connection.execute("GRANT CREATE ON DATABASE postgres TO ingest_loader")
     return dataclasses.replace(
         world,
         warehouse_admin=server.uri(),
         warehouse=as_role(server.uri(), "ingest_loader", "unasked"),
+        checks=as_role(server.uri(), "ingest_checks", "unasked"),
     )
 
 

@@ -68,7 +68,7 @@ EVERY_TYPE = (
       '{{"a","NULL"},{"c,d",NULL}}', 'o''kay \ "fine"', '{sad,so-so}', '(1,"x,y")', 7.5,
       '{1.5,NULL}', '[2026-01-01,infinity)', '{[1,3),[5,7)}', '[1.5,2.5)', '10.0.0.1/8',
       '10.0.0.0/8', '08:00:2b:01:02:03', '(1,2)', '((0,0),(1,1))', '((0,0),(1,1),(2,0))',
-      'a:1 b:2A', 'a & !b', 'everything', '16/B374D848', 'x', 'Ci', '{A,b}', 'a=>1, b=>NULL'
+      'a:1 b:2A', 'a & !b', 'pg_class', '16/B374D848', 'x', 'Ci', '{A,b}', 'a=>1, b=>NULL'
     )
     """,
     "INSERT INTO everything (id, exact, double, single, span, day, cash) VALUES"
