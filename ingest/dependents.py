@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from frame.failure import Failure
+from ingest.errors import said
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -256,7 +257,7 @@ def restore(connection: psycopg.Connection[Any], kept: Dependents) -> None:
             what = statement.partition(" AS ")[0].removeprefix("CREATE ")
             raise Failure(
                 f"warehouse: {what}: expected the columns that it was made for,"
-                f" found: {error.diag.message_primary}",
+                f" found: {said(error)}",
                 hint="Drop or change it, then run again.",
             ) from error
 
