@@ -9,13 +9,13 @@ rows of a table that was truncated or rewritten since read as gone.
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 from psycopg import sql
 
 from ingest.errors import MovedError, from_postgres
+from ingest.turns import turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from ingest.plan import TablePlan
     from ingest.shapes import Relation, TableShape
 
-# Seconds between two tries of a lock.
-PAUSE = 0.5
 _CLOSED = (
     psycopg.errors.LockNotAvailable,
     psycopg.errors.UndefinedTable,
@@ -67,17 +65,15 @@ class Fence:
         None is held while another is waited for. No snapshot is taken before all are locked.
         """
         lockable = [table for table in tables if table.kind in "rpv"]
-        until = monotonic() + self._wait
+        closed: dict[Relation, psycopg.Error] = {}
         self._session.execute(_BEGIN)
-        while True:
+        for last in turns(self._wait):
             closed = self._lock_at_once(lockable)
-            held = any(
-                isinstance(error, psycopg.errors.LockNotAvailable) for error in closed.values()
-            )
-            if not held or monotonic() > until:
-                return closed
+            held = [e for e in closed.values() if isinstance(e, psycopg.errors.LockNotAvailable)]
+            if last or not held:
+                break
             self._session.execute(_BACK)
-            sleep(PAUSE)
+        return closed
 
     def _lock_at_once(self, tables: list[Relation]) -> dict[Relation, psycopg.Error]:
         """Lock ``tables`` by one statement, which holds them for the shortest time, or one by one.
@@ -129,21 +125,18 @@ class Fence:
     def _lock_again(self, session: psycopg.Connection[Any], table: Relation) -> None:
         if table.kind not in "rpv":
             return
-        until = monotonic() + self._wait
-        while True:
+        for last in turns(self._wait):
             try:
                 _lock(session, table)
+                return
             except psycopg.errors.LockNotAvailable:
-                if monotonic() > until:
+                if last:
                     raise
                 session.execute(_BACK)
-                sleep(PAUSE)
             except psycopg.errors.InsufficientPrivilege:
                 if table.kind != "v":
                     raise
                 session.execute(_BACK)
-                return
-            else:
                 return
 
     def _expect_same(
