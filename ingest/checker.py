@@ -38,7 +38,7 @@ def session(
 
     ``owner`` is the session of the candidate's owner. Raises Failure, psycopg.Error.
     """
-    with closing(connections.connect(address, side="warehouse", purpose="ingest checks")) as reader:
+    with closing(connections.warehouse(address, purpose="ingest checks")) as reader:
         ((loader, path),) = owner.execute(
             "SELECT current_user::text, current_setting('search_path')"
         ).fetchall()

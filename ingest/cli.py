@@ -38,8 +38,11 @@ app = Application(
 PipelineFile = Annotated[
     Path, typer.Argument(exists=True, dir_okay=False, metavar="FILE", help="Pipeline file.")
 ]
-OneTable = Annotated[
-    str | None, typer.Option("--table", help="Only this table, with or without its schema.")
+SomeTables = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--table", help="Only this table, with or without its schema; may be given several times."
+    ),
 ]
 FullRefresh = Annotated[
     bool, typer.Option("--full-refresh", help="Load whole tables, whatever was loaded before.")
@@ -80,7 +83,7 @@ def check(
 @app.command("run")
 def run_file(
     file: PipelineFile,
-    table: OneTable = None,
+    table: SomeTables = None,
     full_refresh: FullRefresh = False,
     since: Annotated[
         str | None, typer.Option(help="Load cursor values from this one on again; needs --until.")
@@ -108,7 +111,7 @@ def run_file(
     try:
         job = Job(contract.read(file), file.stem, report.run_id)
         with progress() as advance:
-            scope = Scope(table, full_refresh, interval, jobs, advance)
+            scope = Scope(tuple(table or ()), full_refresh, interval, jobs, advance)
             run.run(job, scope, alert=alert, report=report)
     except Failure as failure:
         error = failure
@@ -116,7 +119,7 @@ def run_file(
 
 
 @app.command("publish")
-def publish_file(file: PipelineFile, table: OneTable = None, as_json: AsJson = False) -> None:
+def publish_file(file: PipelineFile, table: SomeTables = None, as_json: AsJson = False) -> None:
     """Publish what earlier runs had to leave in staging.
 
     That is what was checked, while others held the published table. The source is not read.
@@ -124,7 +127,7 @@ def publish_file(file: PipelineFile, table: OneTable = None, as_json: AsJson = F
     report = run.Report(file.stem, f"manual__{uuid.uuid4()}")
     error: Failure | None = None
     try:
-        run.publish(Job(contract.read(file), file.stem, report.run_id), table, report)
+        run.publish(Job(contract.read(file), file.stem, report.run_id), tuple(table or ()), report)
     except Failure as failure:
         error = failure
     _show(report, error, as_json=as_json)
@@ -152,7 +155,7 @@ def clean(
 @app.command("plan")
 def plan_file(
     file: PipelineFile,
-    table: OneTable = None,
+    table: SomeTables = None,
     full_refresh: FullRefresh = False,
     as_json: AsJson = False,
 ) -> None:
@@ -161,7 +164,7 @@ def plan_file(
     It says why, too; nothing is changed.
     """
     job = Job(contract.read(file), file.stem, "plan")
-    plans, failed = run.foresee(job, Scope(table, full_refresh))
+    plans, failed = run.foresee(job, Scope(tuple(table or ()), full_refresh))
     if as_json:
         found = {
             "tables": [_plan_as_json(each, job.pipeline.limits.jobs) for each in plans],

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
+import threading
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, LiteralString
 from urllib.parse import urlencode, urlsplit
@@ -24,6 +27,9 @@ _ID = re.compile(r"[A-Za-z0-9_.-]+")
 # What Airflow's PostgresHook keeps to itself (its ignored_extra_options and cursor choice).
 _HOOK_EXTRAS = frozenset({"cursor", "sqlalchemy_scheme", "sqlalchemy_query", "change_schema"})
 
+# The first statement of every session: an operator of a schema that others may create in would be
+# called for ours, if its types fit better.
+_SEARCH_PATH = "pg_catalog, pg_temp"
 # Values must read the same on both sides, whatever a role or a database sets for itself. Both
 # sessions idle on purpose while the other side works; keepalives (seconds) let a server notice
 # a client that lost its machine, so that no dead run holds a snapshot or the pipeline's lock.
@@ -34,11 +40,11 @@ _SETTINGS = {
     "extra_float_digits": "3",
     "bytea_output": "hex",
     "array_nulls": "on",
-    "lc_monetary": "C",
     "xmloption": "content",
     "row_security": "off",  # rows hidden by a policy are an error, never a smaller copy
     "lock_timeout": "10min",
     "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
     "tcp_keepalives_idle": "60",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "6",
@@ -60,9 +66,6 @@ _WAREHOUSE_SETTINGS = {
     # Sessions that stage beside each other would end one another if they were serialisable.
     "default_transaction_isolation": "read committed",
 }
-# The first statement of every session: an operator of a schema that others may create in would be
-# called for ours, if its types fit better.
-_SEARCH_PATH: LiteralString = "SET search_path = pg_catalog, pg_temp"
 # Operators of extensions' types have no other names: citext has an `=` of its own. A schema in
 # which more roles may create than could do anything here anyway is not among them.
 _EXTENSIONS_PATH: LiteralString = """
@@ -77,30 +80,36 @@ _EXTENSIONS_PATH: LiteralString = """
       AND NOT EXISTS (SELECT FROM aclexplode(n.nspacl) a WHERE a.privilege_type = 'CREATE'
                       AND a.grantee NOT IN (SELECT oid FROM trusted)))
 """
-# What libpq's text of a failed connection means, by a part of it. The text itself is never shown:
-# where a password was not written as a URI wants it, a piece of it stands there for the host.
+# What libpq's text of a failed connection means, by a part of it, and whether it may be otherwise
+# in a minute. The text itself is never shown: where a password was not written as a URI wants it, a
+# piece of it stands there for the host.
 _CAUSES = (
-    ("password authentication failed", "a user or a password that the server refuses"),
-    ("no password supplied", "no password where the server wants one"),
-    ("no pg_hba.conf entry", "a server that does not let this user in from here (pg_hba.conf)"),
-    ("too many connections", "a server without room for another connection"),
-    ("connection slots are reserved", "a server without room for another connection"),
-    ("connection limit exceeded", "a server without room for another connection"),
-    ("the database system is", "a server that starts, stops or recovers"),
-    ("not permitted to log in", "a role that may not log in"),
-    ("permission denied for database", "a role that may not connect to the database"),
-    ("does not exist", "a user or a database that the server does not have"),
-    ("Connection refused", "nothing that listens there"),
-    ("resolve host", "a host whose name has no address"),
-    ("translate host name", "a host whose name has no address"),
-    ("timeout expired", "no answer in time"),
-    ("timed out", "no answer in time"),
-    ("unreachable", "no way to the host"),
-    ("certificate", "a certificate that is not trusted"),
-    ("SSL", "no agreement about SSL"),
-    ("closed the connection", "a server that closed the connection"),
+    ("password authentication failed", "a user or a password that the server refuses", False),
+    ("no password supplied", "no password where the server wants one", False),
+    (
+        "no pg_hba.conf entry",
+        "a server that does not let this user in from here (pg_hba.conf)",
+        False,
+    ),
+    ("too many connections", "a server without room for another connection", True),
+    ("connection slots are reserved", "a server without room for another connection", True),
+    ("connection limit exceeded", "a server without room for another connection", True),
+    ("the database system is", "a server that starts, stops or recovers", True),
+    ("not permitted to log in", "a role that may not log in", False),
+    ("permission denied for database", "a role that may not connect to the database", False),
+    ("does not exist", "a user or a database that the server does not have", False),
+    ("Connection refused", "nothing that listens there", True),
+    ("resolve host", "a host whose name has no address", False),
+    ("translate host name", "a host whose name has no address", False),
+    ("timeout expired", "no answer in time", True),
+    ("timed out", "no answer in time", True),
+    ("unreachable", "no way to the host", True),
+    ("certificate", "a certificate that is not trusted", False),
+    ("SSL", "no agreement about SSL", False),
+    ("closed the connection", "a server that closed the connection", True),
 )
-_IDLE_SESSIONS = 140_000  # the first version that may end them
+_POOLER_WAIT = 2.0  # seconds; PostgreSQL itself answers at once
+_OLDEST = 14  # major version of PostgreSQL
 
 
 @dataclass(frozen=True)
@@ -208,11 +217,90 @@ def webhook(entry: Entry) -> Webhook:
     return Webhook(entry.id, url, headers)
 
 
-def connect(address: Address, *, side: str, purpose: str) -> psycopg.Connection[Any]:
-    """Open a session in autocommit whose settings are the same everywhere.
+def source(address: Address, *, side: str, purpose: str) -> psycopg.Connection[Any]:
+    """Open a session that only reads, in transactions of one snapshot (:func:`settle`).
 
-    ``purpose`` is what DBAs see in pg_stat_activity. Raises Failure.
+    It leaves no setting behind: a pooler may give its server's session to others between two of its
+    transactions. ``purpose`` is what DBAs see in pg_stat_activity. Raises Failure.
     """
+    connection = _connect(address, side, purpose)
+    connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    connection.read_only = True
+    connection.prepare_threshold = None
+    return connection
+
+
+def settle(connection: psycopg.Connection[Any]) -> None:
+    """Let values read as everywhere until the transaction ends; no snapshot is taken by it.
+
+    Raises psycopg.Error.
+    """
+    settings = {"search_path": _SEARCH_PATH, **_SETTINGS}
+    local = sql.SQL("; ").join(
+        sql.SQL("SET LOCAL {} = {}").format(
+            sql.SQL(name), sql.SQL(value) if name == "search_path" else sql.Literal(value)
+        )
+        for name, value in settings.items()
+    )
+    connection.execute(local)
+
+
+def warehouse(address: Address, *, purpose: str) -> psycopg.Connection[Any]:
+    """Open a session in autocommit whose settings are the same everywhere. Raises Failure."""
+    connection = _connect(address, "warehouse", purpose)
+    settings = {**_SETTINGS, **_WAREHOUSE_SETTINGS}
+    wanted: list[sql.Composable] = [
+        sql.SQL("set_config({}, {}, false)").format(*pair) for pair in settings.items()
+    ]
+    wanted.append(sql.SQL(_EXTENSIONS_PATH))
+    try:
+        connection.execute(sql.SQL("SET search_path = {}").format(sql.SQL(_SEARCH_PATH)))
+        ((pid, *_),) = connection.execute(
+            sql.SQL("SELECT pg_backend_pid(), ") + sql.SQL(", ").join(wanted)
+        ).fetchall()
+        # A pooler has numbers of its own for its clients.
+        if pid != connection.info.backend_pid and _is_shared(connection, address):
+            raise DatabaseError(
+                "warehouse: expected a session that is ours until it ends, found a pooler that"
+                " gives it to others after each transaction",
+                hint=f"Point connection {address.id} at PostgreSQL itself, or at a pool whose"
+                " pool_mode is session.",
+            )
+    except psycopg.Error as error:
+        connection.close()
+        raise from_postgres(error, side="warehouse", table="pg_settings") from error
+    except DatabaseError:
+        connection.close()
+        raise
+    return connection
+
+
+def _is_shared(connection: psycopg.Connection[Any], address: Address) -> bool:
+    """Return whether another session takes the server's session that this one has just used."""
+    connection.execute("SELECT set_config('harmattan.ours', 'yes', false)")
+    cut = threading.Event()
+    with closing(_connect(address, "warehouse", "ingest looks for a pooler")) as other:
+
+        def cut_off() -> None:
+            cut.set()
+            with socket.socket(fileno=os.dup(other.fileno())) as wire:
+                wire.shutdown(socket.SHUT_RDWR)
+
+        limit = threading.Timer(_POOLER_WAIT, cut_off)
+        limit.start()
+        try:
+            other.execute("BEGIN")
+            other.execute("SELECT pg_backend_pid()")
+        except psycopg.OperationalError:  # it waits until we let go of ours
+            return False
+        else:
+            row = connection.execute("SELECT current_setting('harmattan.ours', true)").fetchone()
+            return cut.is_set() or row != ("yes",)
+        finally:
+            limit.cancel()
+
+
+def _connect(address: Address, side: str, purpose: str) -> psycopg.Connection[Any]:
     parameters = {
         **_PARAMETERS,
         **address.parameters,
@@ -222,34 +310,30 @@ def connect(address: Address, *, side: str, purpose: str) -> psycopg.Connection[
     try:
         connection = psycopg.connect(**parameters, autocommit=True)
     except (psycopg.Error, ValueError) as error:  # the latter from the name of a host
+        cause, transient = _cause(error)
         raise DatabaseError(
-            f"{side}: expected a connection, found {_cause(error)}",
+            f"{side}: expected a connection, found {cause}",
             hint=f"Check that the server is up and what connection {address.id} holds; in a URI,"
             " a password's @ : / ? # % and spaces are written as %40 and so on.",
+            transient=transient,
         ) from None
-    settings = dict(_SETTINGS)
-    if side == "warehouse":
-        settings |= _WAREHOUSE_SETTINGS
-    if connection.info.server_version >= _IDLE_SESSIONS:
-        settings["idle_session_timeout"] = "0"
-    wanted: list[sql.Composable] = [
-        sql.SQL("set_config({}, {}, false)").format(*pair) for pair in settings.items()
-    ]
-    if side == "warehouse":
-        wanted.append(sql.SQL(_EXTENSIONS_PATH))
-    try:
-        connection.execute(_SEARCH_PATH)
-        connection.execute(sql.SQL("SELECT ") + sql.SQL(", ").join(wanted))
-    except psycopg.Error as error:
+    version = connection.info.server_version // 10_000
+    if version < _OLDEST:
         connection.close()
-        raise from_postgres(error, side=side, table="pg_settings") from error
+        raise DatabaseError(
+            f"{side}: expected PostgreSQL {_OLDEST} or newer, found {version}",
+            hint="Upgrade it: PostgreSQL's own support for it has ended.",
+        )
     return connection
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: Exception) -> tuple[str, bool]:
+    """Return why a connection failed, and whether it may well come about in a minute."""
     text = str(error)
-    known = (cause for part, cause in _CAUSES if part in text)
-    return next(known, "a server that cannot be reached, or a host, port or database misspelt")
+    for part, cause, transient in _CAUSES:
+        if part in text:
+            return cause, transient
+    return "a server that cannot be reached, or a host, port or database misspelt", False
 
 
 def _malformed(connection_id: str, found: str) -> UnknownConnectionError:

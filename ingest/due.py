@@ -71,7 +71,7 @@ def decide(
     plans: list[TablePlan] = []
     failed = {published_name(pipeline, each): why for each, why in tables.closed.items()}
     unguarded: dict[Relation, Failure] = {}
-    if scope.only is None:  # of one table alone nothing is known of the others
+    if not scope.only:  # of some tables alone nothing is known of the others
         failed |= _gone(pipeline, published.left_over)
         unguarded = {} if scope.full_refresh else _unguarded(pipeline, tables, published)
     for shape in tables.shapes:

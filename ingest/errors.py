@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from frame.failure import Failure, WrongUse
+from ingest.causes import cause
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,29 +17,6 @@ if TYPE_CHECKING:
 # Of the first line alone, and no further than the first match: a value comes after it.
 _COPY_COLUMN = re.compile(r"COPY .+?, line (\d+), column (.+?)(?:: |$)")
 
-# By SQLSTATE, the longest prefix first; see PostgreSQL's appendix "Error Codes".
-_HINTS = (
-    ("42501", "Grant the connection's role what it lacks; the README lists the rights."),
-    ("25006", "The server is read-only, perhaps a standby: point the connection at the primary."),
-    ("53100", "The server's disk is full: make room, then run again. Published data is intact."),
-    ("55P03", "Another session holds the table: find it in pg_locks, or run again later."),
-    ("57014", "A statement_timeout or an operator ended the statement: raise it for this role."),
-    ("2BP01", "Drop or change the objects that depend on the table, then run again."),
-    ("42P01", "The table went away during the run: run again."),
-    (
-        "22",
-        "A value does not fit its type in the warehouse: compare both sides' versions and types.",
-    ),
-    ("40", "Another session was in the way, and the server ended this one's work: run again."),
-    (
-        "23",
-        "The rows break a constraint that somebody gave the published table: drop it; or a key that"
-        " the source declares: look for a corrupt index there.",
-    ),
-    ("53", "The server is out of a resource: run again when it has room."),
-    ("57P", "The server was shut down: run again when it is back."),
-    ("08", "The connection was lost: run again when the server is back."),
-)
 # What PostgreSQL says in these classes names roles, tables, limits and files. Elsewhere it repeats
 # values ('invalid input syntax for type integer: "..."'), and so may whatever a function raises.
 _WITHOUT_VALUES = (
@@ -46,7 +24,6 @@ _WITHOUT_VALUES = (
     *("53", "54", "55", "57", "58", "XX"),
 )
 _PARSERS = ("gram.y", "scan.l", "parse_", "analyze.c")  # beginnings of the server's file names
-_LOST = "The connection was lost: run again when the server is back. Published data is intact."
 
 
 @dataclass(frozen=True)
@@ -82,14 +59,21 @@ class UnknownConnectionError(WrongUse):
 
 
 class DatabaseError(Failure):
-    """The source or the warehouse refused a statement, or was not there."""
+    """The source or the warehouse refused a statement, or was not there.
+
+    ``transient``: another try may do.
+    """
+
+    def __init__(self, message: str, hint: str, *, transient: bool = False) -> None:
+        super().__init__(message, hint)
+        self.transient = transient
 
 
 class SchemaChangedError(Failure):
     """The source's shape changed, and the pipeline file does not let the table follow."""
 
 
-class MovedError(Failure):
+class MovedError(DatabaseError):
     """A source table was changed between the run's snapshot and the reading of its rows."""
 
 
@@ -106,26 +90,40 @@ class BusyError(Failure):
 
 
 class RunFailedError(Failure):
-    """Some tables of a pipeline failed; the others were published."""
+    """Some tables of a pipeline failed, each with its own hint; the others were published."""
+
+
+def is_transient(error: Failure) -> bool:
+    """Return whether another try, a little later, may do."""
+    return isinstance(error, DatabaseError) and error.transient
 
 
 def from_postgres(
     error: psycopg.Error, *, side: str, table: str, column: str | None = None
 ) -> DatabaseError:
     """Turn what ``side`` ("source hr" or "warehouse") said about ``table`` into our error."""
-    state = error.sqlstate or ""
-    hint = next((text for prefix, text in _HINTS if state.startswith(prefix)), None)
-    if hint is None:
-        hint = "The server's log has more about it." if state else _LOST
+    found = cause(error.sqlstate)
+    hint, advice = found.hint(side), _advice(error)
+    if advice:
+        hint += f" PostgreSQL says: {advice}"
     where = f"table {table}"
     copied = _COPY_COLUMN.match((error.diag.context or "").partition("\n")[0])
     if copied:
         where += f", column {copied[2]}, row {copied[1]}"
     elif column or error.diag.column_name:
         where += f", column {column or error.diag.column_name}"
+    wanted = "written" if side == "warehouse" else "read"
     return DatabaseError(
-        f"{side}: {where}: expected to go through, found: {said(error)}", hint=hint
+        f"{side}: {where}: expected it to be {wanted}, found: {said(error)}",
+        hint=hint,
+        transient=found.transient,
     )
+
+
+def _advice(error: psycopg.Error) -> str:
+    """Return PostgreSQL's own hint, without any value of a row; call it before :func:`said`."""
+    facts = error.diag
+    return (facts.message_hint or "") if _is_without_values(error.sqlstate or "", facts) else ""
 
 
 def said(error: psycopg.Error) -> str:

@@ -71,9 +71,10 @@ class Source:
 
     def session(self, purpose: str) -> psycopg.Connection[Any]:
         """Open another session that sees the snapshot. Raises Failure."""
-        connection = connections.connect(self._address, side=self.side, purpose=purpose)
+        connection = connections.source(self._address, side=self.side, purpose=purpose)
         try:
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            connections.settle(connection)
             connection.execute(
                 sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(self._snapshot))
             )
@@ -91,10 +92,10 @@ def snapshot(
     pipeline: Pipeline,
     *,
     purpose: str,
-    only: str | None = None,
+    only: tuple[str, ...] = (),
     key: HashKey | None = None,
 ) -> Iterator[Source]:
-    """Show the pipeline's tables of the source, or the ``only`` one, as they are at one moment.
+    """Show the pipeline's tables of the source, or ``only`` some, as they are at one moment.
 
     The tables are locked (ACCESS SHARE, which stops no reader or writer) while the snapshot is
     taken, and those that views read; then again for each read. A materialised view cannot be, and
@@ -103,13 +104,15 @@ def snapshot(
     """
     side = f"source {pipeline.source}"
     what = ", ".join(rule.name for rule in pipeline.tables)
-    leader = connections.connect(address, side=side, purpose=purpose)
+    leader = connections.source(address, side=side, purpose=purpose)
     try:
-        leader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        leader.read_only = True
         schemas = sorted({rule.table.schema for rule in pipeline.tables})
-        rules = selection.select(pipeline, catalog.relations(leader, schemas), only)
         with leader.transaction():
+            connections.settle(leader)
+            relations = catalog.relations(leader, schemas)
+        rules = selection.select(pipeline, relations, only)
+        with leader.transaction():
+            connections.settle(leader)
             wait = pipeline.limits.lock_wait.total_seconds()
             yield Source(leader, address, side, rules, wait, key)
     except psycopg.Error as error:

@@ -36,12 +36,12 @@ _RESTART = 10.0
 class Scope:
     """What of a pipeline a run loads: all that is due, unless it says otherwise.
 
-    ``only`` names one table; ``interval`` asks for rows with such cursor values again; ``jobs`` is
-    the number of sessions to the source, None for the file's; ``progress`` hears of each table's
-    bytes as they come.
+    ``only`` names tables, all if there are none; ``interval`` asks for rows with such cursor values
+    again; ``jobs`` is the number of sessions to the source, None for the file's; ``progress`` hears
+    of each table's bytes as they come.
     """
 
-    only: str | None = None
+    only: tuple[str, ...] = ()
     full_refresh: bool = False
     interval: Interval | None = None
     jobs: int | None = None
@@ -67,7 +67,7 @@ class Job:
     def connect(self) -> psycopg.Connection[Any]:
         """Open a session to the warehouse. Raises Failure."""
         address = connections.postgres(self.resolve(self.pipeline.warehouse))
-        return connections.connect(address, side="warehouse", purpose=f"ingest {self.name}")
+        return connections.warehouse(address, purpose=f"ingest {self.name}")
 
     def checks_login(self) -> Address | None:
         """Return where the file's own queries run, None if it has none.

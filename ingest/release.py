@@ -99,12 +99,14 @@ def hold_back(
     return _record(job, target, failed, tables)
 
 
-def waiting(job: Job, target: psycopg.Connection[Any], only: str | None) -> list[list[Staged]]:
+def waiting(job: Job, target: psycopg.Connection[Any], only: tuple[str, ...]) -> list[list[Staged]]:
     """Return the groups that wait in staging for being published. Raises Failure if none does."""
     checked = [
         each
         for each in kept.listed(target, job.pipeline)
-        if each.staged and each.checked and (only is None or _is(each.staged, only))
+        if each.staged
+        and each.checked
+        and (not only or any(_is(each.staged, name) for name in only))
     ]
     if not checked:
         raise Failure(
@@ -115,9 +117,9 @@ def waiting(job: Job, target: psycopg.Connection[Any], only: str | None) -> list
         )
     if job.pipeline.publish.tables == "each":
         return [[each.staged] for each in checked if each.staged]
-    if only is not None:
+    if only:
         raise WrongUse(
-            f"table {only}: expected all tables, as the file says publish: together",
+            f"table {only[0]}: expected all tables, as the file says publish: together",
             "Leave --table out.",
         )
     checked.sort(key=lambda each: each.run_id or "")

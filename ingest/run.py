@@ -13,10 +13,9 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from frame.failure import Failure
-from ingest import checks, extract, kept, ownership, release, staging, warehouse
-from ingest.errors import CheckFailedError, DatabaseError, RunFailedError
+from ingest import checks, extract, kept, ownership, reading, release, warehouse
+from ingest.errors import CheckFailedError, RunFailedError
 from ingest.job import Job, Scope
-from ingest.workers import Sessions, Shared
 
 if TYPE_CHECKING:
     import psycopg
@@ -80,7 +79,7 @@ def take_again(
 ) -> list[Loaded]:
     """Stage, audit and publish all tables, or the ``stale`` one, as another run got in between."""
     if stale is not None:
-        scope = replace(scope, only=stale.plan.source)
+        scope = replace(scope, only=(stale.plan.source,))
     staged, failed = _stage(job, target, scope, lasting=False)
     for error in failed.values():
         raise error
@@ -92,59 +91,19 @@ def take_again(
 def _stage(
     job: Job, target: psycopg.Connection[Any], scope: Scope, *, lasting: bool
 ) -> tuple[list[Staged], dict[str, Failure]]:
+    journal = job.journal(target)
+    found = reading.read(job, target, scope)
     # What is not lasting may go in a crash, and so will the session that would publish it.
-    pipeline, journal = job.pipeline, job.journal(target)
-    pipeline.limits.expect_open(f"source {pipeline.source}")
-    address, key = job.source()
-    purpose = f"ingest {job.name}"
-    with extract.snapshot(address, pipeline, purpose=purpose, only=scope.only, key=key) as source:
-        decided = job.decide(source.tables, target, scope, key)
-        without = warehouse.make_types(target, decided.steps)
-        lacking = {str(each): error for each in decided.plans if (error := _lacks(each, without))}
-        failed = decided.failed | lacking
-        plans = [each for each in decided.plans if str(each) not in failed]
-        jobs = scope.jobs or pipeline.limits.jobs
-        read = staging.Reading(source, pipeline.limits, jobs, scope.progress)
-        works = [staging.TableWork(each, read) for each in plans]
-        shared = Shared(works, lambda: source.lost)
-        beside = min(jobs, sum(len(work.parts) for work in works)) - 1
-        shared.run(
-            Sessions(lambda: source.leader, lambda: target, lent=True),
-            [Sessions(lambda: source.session(purpose), job.connect) for _ in range(beside)],
-        )
-    staged: list[Staged] = []
     with journal.lasting() if lasting else nullcontext():
-        for table, error in failed.items():
-            journal.failed(table, "plan", error)
-        for place, work in enumerate(works):
-            if work.staged is not None:
-                staged.append(work.staged)
-                journal.staged(work.staged)
-                log.info(
-                    "staged %s: %s load (%s), %d rows, %.3f s",
-                    work.plan, work.plan.action, work.plan.reason, work.staged.rows,
-                    work.staged.seconds,
-                )  # fmt: skip
-                continue
-            failure = shared.failures.get(place) or DatabaseError(
-                f"table {work.plan}: expected to be read, found the source gone before its turn",
-                hint="Run again when the source is back.",
-            )
-            failed[str(work.plan)] = failure
-            journal.failed(str(work.plan), "extract", failure, work.plan)
-    return staged, failed
-
-
-def _lacks(planned: TablePlan, types: dict[str, Failure]) -> Failure | None:
-    """Return the error of the first of ``types`` that a table needs, None if it needs none."""
-    return next(
-        (
-            error
-            for declaration, error in types.items()
-            if any(column.lands.startswith(declaration) for column in planned.columns)
-        ),
-        None,
-    )
+        for each in found.staged:
+            journal.staged(each)
+            log.info(
+                "staged %s: %s load (%s), %d rows, %.3f s",
+                each, each.plan.action, each.plan.reason, each.rows, each.seconds,
+            )  # fmt: skip
+        for table, fault in found.faults.items():
+            journal.failed(table, fault.step, fault.error, fault.plan)
+    return found.staged, {table: fault.error for table, fault in found.faults.items()}
 
 
 def audit(job: Job, target: psycopg.Connection[Any], staged: Staged) -> None:
@@ -219,8 +178,8 @@ def finish(job: Job, target: psycopg.Connection[Any], error: Failure | None = No
     return False
 
 
-def publish(job: Job, only: str | None, report: Report) -> Report:
-    """Publish what earlier runs have left in staging, or the ``only`` table of it.
+def publish(job: Job, only: tuple[str, ...], report: Report) -> Report:
+    """Publish what earlier runs have left in staging, or ``only`` some tables of it.
 
     The source is not read. ``report`` is filled in as tables are published. Raises Failure: that
     there is nothing to publish, too.
@@ -307,12 +266,16 @@ def _fail(report: Report, step: str, table: str, error: Failure) -> None:
 def _check(report: Report) -> None:
     if not report.failed:
         return
-    first = next(iter(report.failed.values()))
-    faults = "\n".join(error.message for error in report.failed.values())
+    errors = list(report.failed.values())
     whole = len(report.failed) + len(report.loaded)
-    kind = CheckFailedError if isinstance(first, CheckFailedError) else RunFailedError
+    hints = {error.hint for error in errors}
+    alone = len(hints) == 1
+    faults = "\n".join(
+        error.message if alone else f"{error.message}\n  {error.hint}" for error in errors
+    )
+    kind = CheckFailedError if isinstance(errors[0], CheckFailedError) else RunFailedError
     raise kind(
         f"pipeline {report.pipeline}: expected {whole} tables published,"
         f" found {len(report.failed)} not:\n{faults}",
-        hint=first.hint,
-    ) from first
+        hint=hints.pop() if alone else "Each has its way out above; then run again.",
+    ) from errors[0]

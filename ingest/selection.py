@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from frame.failure import Failure
+from ingest import names
 from ingest.errors import UnknownTableError
 
 if TYPE_CHECKING:
@@ -16,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def select(
-    pipeline: Pipeline, relations: Iterable[Relation], only: str | None = None
+    pipeline: Pipeline, relations: Iterable[Relation], only: tuple[str, ...] = ()
 ) -> dict[Relation, TableRule]:
     """Return the tables of the source that ``pipeline`` names, by name, each with its rule.
 
     A rule that names a table goes before a pattern, and among patterns the first. ``only`` picks
-    one, by its name with or without its schema. Raises Failure for a name or a pattern that
-    finds nothing, or two of one published name, and UnknownTableError for an ``only`` that is not
-    among the tables.
+    some, by names with or without a schema, the source's or the warehouse's. Raises Failure for a
+    name or a pattern that finds nothing, or two of one published name, and UnknownTableError for an
+    ``only`` that is not among the tables.
     """
     relations = tuple(relations)
     chosen: dict[str, Relation] = {}
@@ -51,8 +52,9 @@ def select(
                 )
             rules.setdefault(relation, rule)
     tables = tuple(chosen[name] for name in sorted(chosen))
-    if only is not None:
-        tables = (_pick(pipeline, tables, only),)
+    if only:
+        picked = {_pick(pipeline, tables, name) for name in only}
+        tables = tuple(table for table in tables if table in picked)
     return {table: rules[table] for table in tables}
 
 
@@ -67,7 +69,10 @@ def _in_order(pipeline: Pipeline) -> list[TableRule]:
 
 def _pick(pipeline: Pipeline, tables: Sequence[Relation], only: str) -> Relation:
     for relation in tables:
-        if only in (relation.name, str(relation), f"{relation.schema}.{relation.name}"):
+        schemas = relation.schema, pipeline.published_schema
+        known = {f"{schema}.{relation.name}" for schema in schemas}
+        known |= {names.display(schema, relation.name) for schema in schemas}
+        if only in known or only == relation.name:
             return relation
     raise UnknownTableError(
         f"source {pipeline.source}: expected one of {', '.join(map(str, tables))}, found {only}",

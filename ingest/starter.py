@@ -32,8 +32,10 @@ def pipeline_file(address: Address, *, schemas: Sequence[str], published: str) -
     A large table with a key is loaded by increments, all others whole. Raises Failure.
     """
     side = f"source {address.id}"
-    with closing(connections.connect(address, side=side, purpose="ingest init")) as connection:
+    with closing(connections.source(address, side=side, purpose="ingest init")) as connection:
         try:
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            connections.settle(connection)
             tables = [each for each in catalog.relations(connection, schemas) if each.is_table]
             shapes = catalog.shapes(connection, tables)
         except psycopg.Error as error:

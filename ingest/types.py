@@ -99,8 +99,15 @@ class Landings:
         if found.schema == "pg_catalog":
             return self._builtin(found, used.declaration)
         if found.oid not in self._made:
-            self._made[found.oid] = self._make(found)
+            self._made[found.oid] = TEXT if self._hides_money(found) else self._make(found)
         return self._made[found.oid]
+
+    def _hides_money(self, found: SourceType) -> bool:
+        """Return whether values have money inside, which cannot be cast there."""
+        parts = [part for _, part in found.attributes]
+        if found.inner and found.kind != "d":
+            parts.append(found.inner)
+        return any((self.of(part).cast or "").startswith("numeric") for part in parts)
 
     def base(self, oid: int) -> str:
         """Return the name of a type, or of the one that a domain is of, without its schema."""
@@ -122,7 +129,9 @@ class Landings:
     def _array(self, used: TypeReference, element: SourceType) -> Landing:
         if element.schema == "pg_catalog":
             inside = self._builtin(element, used.declaration)
-            return replace(inside, cast=inside.cast and "text[]") if inside.native else TEXT
+            return (
+                replace(inside, cast=inside.cast and f"{inside.cast}[]") if inside.native else TEXT
+            )
         inside = self.of(TypeReference(element.oid, used.declaration))
         return Landing(inside.declaration + "[]") if inside.native else TEXT
 
@@ -134,6 +143,8 @@ class Landings:
             or found.kind not in "brm"
         ):
             return TEXT
+        if found.name == "money":  # whose digits mean what each server's lc_monetary says
+            return Landing(declaration.replace("money", "numeric"), "numeric", binary=True)
         # xml's output drops the encoding declaration, its cast does not.
         cast = "text" if found.name == "xml" else None
         return Landing(declaration, cast, binary=found.name not in _TEXT_ONLY)

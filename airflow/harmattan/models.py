@@ -29,7 +29,7 @@ from frame.failure import Failure
 from harmattan import connections
 from harmattan.pipelines import published as asset_of
 from ingest import alerts
-from ingest.connections import connect, postgres
+from ingest.connections import postgres, warehouse
 from ingest.errors import from_postgres
 from transform import build, journal, results
 from transform.errors import BuildError, UnsoundError
@@ -180,7 +180,7 @@ def _document(folder: Path, address: Address, artefacts: Path) -> None:
 
 @contextmanager
 def _warehouse(address: Address) -> Iterator[Connection[Any]]:
-    with connect(address, side="warehouse", purpose="harmattan models") as connection:
+    with warehouse(address, purpose="harmattan models") as connection:
         try:
             yield connection
         except psycopg.Error as error:

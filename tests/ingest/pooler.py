@@ -36,8 +36,8 @@ class Pooler:
 
 
 @contextmanager
-def pooler(direct: str, mode: str) -> Iterator[Pooler]:
-    """Pool sessions of the role of ``direct``, a URI, in ``mode``, and log all that it is asked."""
+def pooler(direct: str, mode: str, size: int = 8) -> Iterator[Pooler]:
+    """Pool ``size`` sessions of the role of ``direct``, a URI, and log all that it is asked."""
     parts = urlsplit(direct)
     home = Path(tempfile.mkdtemp(prefix="harmattan-pooler-", dir="/tmp"))
     found = Pooler(free_port(), home / "log")
@@ -46,7 +46,7 @@ def pooler(direct: str, mode: str) -> Iterator[Pooler]:
         f"[databases]\n* = host=127.0.0.1 port={parts.port}\n[pgbouncer]\n"
         f"listen_addr = 127.0.0.1\nlisten_port = {found.port}\nunix_socket_dir =\n"
         f"auth_type = scram-sha-256\nauth_file = {home}/users\npool_mode = {mode}\n"
-        f"logfile = {found.log}\nverbose = 2\ndefault_pool_size = 8\n"
+        f"logfile = {found.log}\nverbose = 2\ndefault_pool_size = {size}\n"
     )
     as_other = []
     if os.geteuid() == 0:  # which it refuses to run as

@@ -7,7 +7,7 @@ import os
 import socket
 import traceback
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 import psycopg
@@ -18,6 +18,8 @@ from ingest import connections, starter
 from ingest.errors import UnknownConnectionError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.conftest import PostgresServer
     from tests.ingest.world import World
 
@@ -132,13 +134,21 @@ def test_what_is_no_webhook_is_named_and_never_shown(
     assert "s3cret" not in str(failure.value)
 
 
-@pytest.mark.parametrize("side", ["source hr", "warehouse"])
+def source(address: connections.Address) -> psycopg.Connection[Any]:
+    return connections.source(address, side="source hr", purpose="ingest")
+
+
+def warehouse(address: connections.Address) -> psycopg.Connection[Any]:
+    return connections.warehouse(address, purpose="ingest")
+
+
+@pytest.mark.parametrize("connect", [source, warehouse])
 def test_a_server_that_is_lost_without_a_word_is_given_up_after_two_minutes(
-    postgres: PostgresServer, side: str
+    postgres: PostgresServer, connect: Callable[[connections.Address], psycopg.Connection[Any]]
 ) -> None:
     address = connections.postgres(connections.Entry("hr", "postgresql", postgres.uri()))
     with (
-        closing(connections.connect(address, side=side, purpose="ingest")) as connection,
+        closing(connect(address)) as connection,
         socket.socket(fileno=os.dup(connection.fileno())) as wire,
     ):
         assert wire.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
@@ -155,7 +165,7 @@ def test_a_server_that_is_lost_without_a_word_is_given_up_after_two_minutes(
 def test_a_connections_own_timeouts_go_before_ours(postgres: PostgresServer) -> None:
     uri = f"{postgres.uri()}?tcp_user_timeout=5000"
     address = connections.postgres(connections.Entry("hr", "postgresql", uri))
-    with closing(connections.connect(address, side="warehouse", purpose="ingest")) as connection:
+    with closing(warehouse(address)) as connection:
         assert connection.info.get_parameters()["tcp_user_timeout"] == "5000"
 
 
@@ -176,7 +186,7 @@ def test_no_part_of_a_password_is_said_whatever_it_breaks(
         monkeypatch.setenv("AIRFLOW_CONN_HR", value)
         with pytest.raises(Failure, match=r"\bhr\b") as failure:
             address = connections.postgres(connections.from_environment("hr"))
-            connections.connect(address, side="source hr", purpose="ingest")
+            source(address)
         # As a log shows it, with the errors that led to it.
         told = "".join(traceback.format_exception(failure.value)).partition("ingest.errors.")[2]
         assert told, value

@@ -171,7 +171,7 @@ def test_names_that_collide_only_in_the_warehouse_all_arrive(world: World) -> No
     )
     for _ in range(3):
         assert len(world.run().loaded) == 7
-        world.run(only=f"{long}c")
+        world.run(only=(f"{long}c",))
         world.assert_same("public.t", "raw_hr.t")
 
 

@@ -230,7 +230,7 @@ def test_a_published_table_of_a_pattern_whose_source_is_gone_is_an_error(
         f"table {left_over.table}: expected its source {left_over.source}, found it gone"
     )
     # Of one table alone nothing is known of the others.
-    assert not decide(rules, *shapes, published=known, only="staff").failed
+    assert not decide(rules, *shapes, published=known, only=("staff",)).failed
 
 
 def test_only_patterns_choose_tables_that_may_go() -> None:

@@ -29,7 +29,7 @@ MERGED = "name: public.staff\n    load: incremental\n    cursor: updated_at"
     ("source", "warehouse", "text", "expected"),
     [
         ("CREATE VIEW v AS SELECT id, ssn::int AS n FROM staff", "", "public.v",
-         "source hr: table public.v: expected to go through, found: invalid text representation"),
+         "source hr: table public.v: expected it to be read, found: invalid text representation"),
         ("CREATE VIEW v AS SELECT ssn::regclass AS n FROM staff", "", "public.v",
          "undefined table (42P01)"),
         (f"{RAISED.format(code='P0001')}; CREATE VIEW v AS SELECT raised(ssn) FROM staff", "",

@@ -271,12 +271,14 @@ def test_ops_of_another_owner_is_used_as_it_is(world: World) -> None:
 
 def test_one_table_can_be_loaded_alone(world: World) -> None:
     world.at_source(*SCHOOL)
-    assert [loaded.table for loaded in world.run(only="public.departments").loaded] == [
+    assert [loaded.table for loaded in world.run(only=("public.departments",)).loaded] == [
         "raw_hr.departments"
     ]
-    assert [loaded.table for loaded in world.run(only="employees").loaded] == ["raw_hr.employees"]
+    assert [loaded.table for loaded in world.run(only=("employees",)).loaded] == [
+        "raw_hr.employees"
+    ]
     with pytest.raises(UnknownTableError, match=r"public\.departments, public\.employees"):
-        world.run(only="payroll")
+        world.run(only=("payroll",))
 
 
 def test_views_on_a_published_table_survive_and_follow(world: World) -> None:
@@ -337,7 +339,7 @@ def test_a_value_that_the_warehouse_refuses_is_named_by_column_and_row(
         lambda *_: copy_out("VALUES (1, 'a'), (NULL, 'b')"),
     )
     with pytest.raises(RunFailedError, match=r"warehouse: table raw_hr\.departments, column id"):
-        world.run(only="departments")
+        world.run(only=("departments",))
     monkeypatch.setattr(
         extract,
         "copy_out",
@@ -347,7 +349,7 @@ def test_a_value_that_the_warehouse_refuses_is_named_by_column_and_row(
         RunFailedError,
         match=r"found keys that come more than once: \(1\)",
     ):
-        world.run(only="departments")
+        world.run(only=("departments",))
 
 
 def test_a_source_lost_in_mid_copy_leaves_the_old_table(
@@ -599,5 +601,5 @@ def test_a_loader_without_rights_is_told_which(world: World) -> None:
 def test_a_server_that_is_away_is_named_without_its_password(world: World) -> None:
     address = connections.Address("hr", {"host": "127.0.0.1", "port": 1, "password": "s3cret"})
     with pytest.raises(DatabaseError, match="source hr: expected a connection") as failure:
-        connections.connect(address, side="source hr", purpose="ingest")
+        connections.source(address, side="source hr", purpose="ingest")
     assert "s3cret" not in str(failure.value) + repr(address)

@@ -207,7 +207,7 @@ def test_a_table_of_a_pattern_that_went_from_the_source_is_told_until_it_is_out_
         with pytest.raises(RunFailedError, match=r'raw_hr."B": .* public."B", found it gone'):
             world.run("public.*")
     assert world.rows("SELECT to_regclass('raw_hr.c') IS NOT NULL") == [(True,)]
-    assert world.run("public.*", only="c").loaded
+    assert world.run("public.*", only=("c",)).loaded
     with psycopg.connect(world.warehouse_admin) as connection:
         connection.execute('CREATE SCHEMA kept; ALTER TABLE raw_hr."B" SET SCHEMA kept')
         connection.execute('CREATE VIEW raw_hr."B" AS SELECT * FROM raw_hr.c')

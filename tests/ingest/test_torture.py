@@ -169,7 +169,7 @@ def test_what_databases_set_for_themselves_changes_no_value(
 def test_one_of_two_tables_whose_names_begin_alike_can_be_loaded_alone(torn: World) -> None:
     torn.run("odd.*")
     torture.change_odd(torn.source_admin)
-    torn.run("odd.*", only=f"{torture.FIRST_58}bcdef")
+    torn.run("odd.*", only=(f"{torture.FIRST_58}bcdef",))
     found = torn.rows(f"SELECT * FROM raw_hr.{torture.FIRST_58}bcdef")
     assert found == [(1,)]
 
