@@ -58,15 +58,19 @@ def read(job: Job, target: psycopg.Connection[Any], scope: Scope) -> Read:
     All are where they are published together, as those are to be of one moment. Raises Failure.
     """
     found, left = Read(), scope
-    for pause in PAUSES:
+    for pause in (*PAUSES, None):
+        again = left is not scope
         try:
             passing = found.add(_read(job, target, left))
         except Failure as error:
-            if target.closed or not is_transient(error):
-                raise
+            if pause is None or target.closed or not is_transient(error):
+                if not again:
+                    raise
+                found.faults |= {table: Fault("extract", error) for table in left.only}
+                return found
             log.warning("%s; tried again in %.0f s", error.message, pause)
         else:
-            if target.closed or not passing:
+            if pause is None or target.closed or not passing:
                 return found
             for table in passing:
                 log.warning("%s; tried again in %.0f s", found.faults[table].error.message, pause)
@@ -75,7 +79,6 @@ def read(job: Job, target: psycopg.Connection[Any], scope: Scope) -> Read:
             if job.pipeline.publish.tables == "together":
                 found, left = Read(), scope
         sleep(pause)
-    found.add(_read(job, target, left))
     return found
 
 

@@ -32,6 +32,7 @@ BEHAVIOURS = {
     "dashboards/test_school_dashboards.py": "the analysts' dashboards, as files",
     "frame/test_commands.py": "all commands of the house: help, and what is missing",
     "ingest/test_application.py": "an application at the source, beside runs",
+    "ingest/test_poolers.py": "poolers on either side",
     "ingest/test_convergence.py": "whatever happens at a source, by an oracle",
     "ingest/test_corners.py": "what once went wrong",
     "ingest/test_crashes.py": "a warehouse that crashes",

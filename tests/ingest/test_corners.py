@@ -182,3 +182,20 @@ def test_values_that_binary_copy_or_an_order_of_texts_would_refuse_arrive(world:
     )
     world.run()
     world.assert_same("public.t", "raw_hr.t")
+
+
+def test_a_view_is_read_in_the_time_zone_of_its_users(world: World) -> None:
+    world.at_source(
+        "CREATE TABLE t (id int PRIMARY KEY, at timestamptz)",
+        "INSERT INTO t VALUES (1, '2026-03-01 20:00+00')",
+        "CREATE VIEW days AS SELECT id, at::date AS day, at FROM t",
+        "ALTER ROLE ingest_reader SET TimeZone = 'Asia/Tokyo'",
+    )
+    try:
+        world.run("public.days", "public.t")
+    finally:
+        world.at_source("ALTER ROLE ingest_reader RESET TimeZone")
+    assert world.rows("SELECT day::text, at = '2026-03-01 20:00+00' FROM raw_hr.days") == [
+        ("2026-03-02", True)
+    ]
+    assert world.rows("SELECT at = '2026-03-01 20:00+00' FROM raw_hr.t") == [(True,)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from ingest import run
+from ingest import reading, run
 from ingest.errors import RunFailedError
 from ingest.job import Scope
 
@@ -71,8 +71,9 @@ def run_beside(world: World, *statements: str) -> run.Report:
     ],
 )  # fmt: skip
 def test_a_table_that_was_changed_since_the_snapshot_fails_and_comes_right(
-    world: World, changes: list[str], moved: set[str]
+    world: World, changes: list[str], moved: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reading, "PAUSES", ())
     if "ALTER id TYPE" in changes[0]:
         changes = ["DROP VIEW seen", *changes]
         moved = {*moved, "seen"}
@@ -85,6 +86,16 @@ def test_a_table_that_was_changed_since_the_snapshot_fails_and_comes_right(
     assert report.loaded == []
     assert {table.removeprefix("raw_hr.") for table, _ in rows} == moved
     assert all("found it changed since" in error for _, error in rows)
+
+
+def test_a_table_that_was_changed_is_read_again_by_the_same_run(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "PAUSES", (0.1,))
+    world.at_source(*TABLES)
+    report = run_beside(world, "TRUNCATE small", "INSERT INTO small VALUES (7), (8)")
+    assert {each.table: each.rows for each in report.loaded}["raw_hr.small"] == 2
+    assert world.rows("SELECT id FROM raw_hr.seen ORDER BY 1") == [(7,), (8,)]
 
 
 def test_the_application_changes_small_tables_while_a_large_one_is_read(world: World) -> None:

@@ -12,6 +12,7 @@ import pytest
 from ingest import run
 from ingest.job import Scope
 from tests.ingest import torture
+from tests.ingest.world import SHOWN
 
 if TYPE_CHECKING:
     from tests.ingest.world import World
@@ -46,7 +47,7 @@ def at(uri: str, schemas: tuple[str, ...]) -> Side:
         ).fetchall()
         for oid, name, shown in relations:
             columns = connection.execute(
-                "SELECT attname, format_type(atttypid, atttypmod), quote_ident(attname)"
+                f"SELECT attname, format_type(atttypid, atttypmod), {SHOWN}"
                 " FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped"
                 " ORDER BY attnum",
                 [oid],
@@ -67,7 +68,7 @@ def plain(declaration: str) -> str:
 def lands(declaration: str) -> str:
     """Return the type that a column of the source must have in the warehouse."""
     local = declaration in torture.AS_TEXT or declaration.startswith("reg")
-    return "text" if local else declaration
+    return "text" if local else declaration.replace("money", "numeric")
 
 
 def source(world: World) -> Side:

@@ -70,7 +70,7 @@ def test_a_statement_that_takes_too_long_is_named_with_its_table(world: World) -
         ) as failure,
     ):
         world.run(FULL, "public.slow")
-    assert "raise it for this role" in failure.value.hint
+    assert "raise it for the role at the source" in failure.value.hint
     assert_intact(world)
 
 

@@ -29,6 +29,13 @@ tables:
 """
 
 
+# A column as it is compared: money arrives as numeric.
+SHOWN = (
+    "quote_ident(attname) || CASE atttypid WHEN 'money'::regtype THEN '::numeric'"
+    " WHEN 'money[]'::regtype THEN '::numeric[]' ELSE '' END"
+)
+
+
 @dataclass(frozen=True)
 class World:
     """URIs of the superuser and of the least role, of a source and of a warehouse."""
@@ -95,7 +102,7 @@ class World:
     def assert_same(self, table: str, published: str) -> None:
         """Every column of every row has the same text on both sides."""
         columns = self.source_rows(
-            f"SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = '{table}'::regclass"
+            f"SELECT {SHOWN} FROM pg_attribute WHERE attrelid = '{table}'::regclass"
             " AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
         )
         texts = ", ".join(f"{name}::text" for (name,) in columns)
