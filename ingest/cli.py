@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic_core import to_jsonable_python as jsonable
 
 from frame.application import Application, exit_codes
 from frame.failure import ExitCode, Failure, WrongUse
 from frame.output import AsJson, print_failure, print_json
 from frame.progress import progress
-from ingest import connections, contract, display, run, staging, starter
+from ingest import connections, contract, display, run, staging, starter, status
 from ingest.cursor import Interval
 from ingest.errors import ContractError, Problem
 from ingest.job import Job, Scope
@@ -150,6 +152,40 @@ def clean(
         print_json([{**asdict(each), "since": each.since.isoformat()} for each in removed])
     else:
         display.removed(removed)
+
+
+@app.command("status")
+def status_of(file: PipelineFile, as_json: AsJson = False) -> None:
+    """Show how the last run went, and what is published of each table."""
+    job = Job(contract.read(file), file.stem, "status")
+    with closing(job.connect()) as warehouse:
+        run_found = status.last_run(warehouse, job.name)
+        found = status.tables(warehouse, job.pipeline, job.name)
+    if as_json:
+        shown = {"run": run_found and asdict(run_found), "tables": [asdict(each) for each in found]}
+        print_json(jsonable(shown))
+    else:
+        display.status(job.name, run_found, found)
+
+
+@app.command()
+def reset(file: PipelineFile, table: SomeTables = None) -> None:
+    """Forget what the next run starts from, so that it loads whole tables again.
+
+    Published tables stay as they are until then. A table with load: append keeps its rows; it gets
+    those of the source that it does not have.
+    """
+    job = Job(contract.read(file), file.stem, "reset")
+    with job.warehouse() as warehouse:
+        done = status.reset(warehouse, job.pipeline, job.name, tuple(table or ()))
+    for name, appends in done:
+        typer.echo(f"{name}: {'reads all rows again' if appends else 'is loaded whole'} next time")
+    if not done:
+        raise Failure(
+            f"pipeline {job.name}: expected tables that it published, found none of that name",
+            "`ingest status FILE` shows them.",
+            exit_code=ExitCode.NOTHING_TO_DO,
+        )
 
 
 @app.command("plan")

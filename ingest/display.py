@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ingest.kept import Removed
     from ingest.plan import TablePlan
     from ingest.release import Loaded
+    from ingest.status import Run, Table
 
 
 def loaded(tables: Sequence[Loaded]) -> None:
@@ -46,6 +47,28 @@ def plans(tables: Sequence[TablePlan]) -> None:
             "binary" if each.binary else f"text: {each.why_text}",
             "\n".join(f"- {line}" for line in each.unseen()) or "-",
         )
+    screen().print(shown)
+
+
+def status(pipeline: str, run: Run | None, tables: Sequence[Table]) -> None:
+    """Print how the last run of ``pipeline`` went, and how each table stands."""
+    if run is None:
+        print(f"pipeline {pipeline} has not run yet")
+    else:
+        ended = "" if run.finished_at is None else f", ended {run.finished_at:%Y-%m-%d %H:%M} UTC"
+        print(f"{run.run_id}: {run.status}, began {run.started_at:%Y-%m-%d %H:%M} UTC{ended}")
+        if run.error:
+            print(f"in {run.step}: {run.error}")
+    if not tables:
+        return
+    shown = table("table", ">rows", "published (UTC)", "cursor", "last run")
+    for each in tables:
+        at = "" if each.published_at is None else f"{each.published_at:%Y-%m-%d %H:%M}"
+        last = (each.last or "") + (", waits for ingest publish" if each.waiting else "")
+        if each.last == "failed" and each.error:
+            last += f": {each.error.partition(chr(10))[0]}"
+        rows = "" if each.rows is None else f"{each.rows:,}"
+        shown.add_row(each.table, rows, at, each.cursor_value or "", last)
     screen().print(shown)
 
 

@@ -70,6 +70,7 @@ def decide(
     landings = Landings(pipeline.published_schema, tables.types, published.types, reserved)
     plans: list[TablePlan] = []
     failed = {published_name(pipeline, each): why for each, why in tables.closed.items()}
+    failed |= tables.missing
     unguarded: dict[Relation, Failure] = {}
     if not scope.only:  # of some tables alone nothing is known of the others
         failed |= _gone(pipeline, published.left_over)

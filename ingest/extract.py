@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ingest.contract import Pipeline
     from ingest.hashing import HashKey
     from ingest.plan import TablePlan
-    from ingest.rules import TableRule
+    from ingest.selection import Selection
     from ingest.shapes import Relation
 
 
@@ -36,12 +36,13 @@ class Source:
         leader: psycopg.Connection[Any],
         address: Address,
         side: str,
-        rules: dict[Relation, TableRule],
+        selected: Selection,
         wait: float,
         key: HashKey | None,
     ) -> None:
         self.side = side
         self.fence = Fence(leader, side, wait)
+        rules = selected.rules
         closed = {table: _unreadable(side, table) for table in rules if not table.readable}
         held = self.fence.lock([table for table in rules if table not in closed])
         closed |= {
@@ -53,7 +54,9 @@ class Source:
             if table not in closed and names.get(table.oid) != (table.schema, table.name):
                 closed[table] = _made_anew(side, table)
         shapes = catalog.shapes(leader, [table for table in rules if table not in closed])
-        self.tables = SourceTables(rules, shapes, catalog.types(leader, shapes), closed)
+        self.tables = SourceTables(
+            rules, shapes, catalog.types(leader, shapes), closed, selected.missing
+        )
         self.fence.unlock(shapes)
         ((self._snapshot, self.now),) = leader.execute(
             "SELECT pg_catalog.pg_export_snapshot(), now()::text"
@@ -110,11 +113,11 @@ def snapshot(
         with leader.transaction():
             connections.settle(leader)
             relations = catalog.relations(leader, schemas)
-        rules = selection.select(pipeline, relations, only)
+        selected = selection.select(pipeline, relations, only)
         with leader.transaction():
             connections.settle(leader)
             wait = pipeline.limits.lock_wait.total_seconds()
-            yield Source(leader, address, side, rules, wait, key)
+            yield Source(leader, address, side, selected, wait, key)
     except psycopg.Error as error:
         raise from_postgres(error, side=side, table=what) from error
     finally:

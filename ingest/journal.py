@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
 import psycopg
 from psycopg.types.json import Json
 
-from ingest import kept, names
+from ingest import kept, names, ops
 from ingest.drift import SHAPE
 from ingest.due import LeftOver
 from ingest.errors import from_postgres
@@ -199,9 +199,12 @@ class Journal:
     def begin(self) -> None:
         """Write that the run has begun, or begun again, and forget what an earlier try left.
 
-        Who begins holds the pipeline's lock, so another run that has not ended was killed.
+        Who begins holds the pipeline's lock, so another run that has not ended was killed. What is
+        older than ``ops.KEPT`` goes; the state and the shapes stay.
         """
         self._execute(_KILLED)
+        for statement in ops.FORGET:
+            self._execute(statement, kept=ops.KEPT)
         self._execute(_BEGIN)
         self._execute(
             "DELETE FROM ops.tables WHERE (pipeline, run_id) = (%(pipeline)s, %(run_id)s)"

@@ -139,3 +139,13 @@ ADDED: dict[tuple[str, str], LiteralString] = {
         WHERE s.oid IS NULL AND c.oid = to_regclass(s."table") AND c.relkind = 'r'
     """,
 }
+# How long it is kept what happened in a run, and how it goes.
+KEPT = "400 days"
+FORGET: tuple[LiteralString, ...] = (
+    "DELETE FROM ops.checks WHERE pipeline = %(pipeline)s"
+    " AND checked_at < now() - %(kept)s::interval",
+    "DELETE FROM ops.tables WHERE pipeline = %(pipeline)s"
+    " AND started_at < now() - %(kept)s::interval",
+    "DELETE FROM ops.runs WHERE pipeline = %(pipeline)s"
+    " AND started_at < now() - %(kept)s::interval",
+)

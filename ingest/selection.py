@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from frame.failure import Failure
@@ -16,19 +17,31 @@ if TYPE_CHECKING:
     from ingest.shapes import Relation
 
 
+@dataclass(frozen=True)
+class Selection:
+    """The tables of the source that a file means, by name, each with its rule.
+
+    ``missing`` are errors of rules that find none, by the name that would be published; a pattern's
+    by its own.
+    """
+
+    rules: dict[Relation, TableRule]
+    missing: dict[str, Failure]
+
+
 def select(
     pipeline: Pipeline, relations: Iterable[Relation], only: tuple[str, ...] = ()
-) -> dict[Relation, TableRule]:
-    """Return the tables of the source that ``pipeline`` names, by name, each with its rule.
+) -> Selection:
+    """Return the tables of the source that ``pipeline`` names.
 
     A rule that names a table goes before a pattern, and among patterns the first. ``only`` picks
-    some, by names with or without a schema, the source's or the warehouse's. Raises Failure for a
-    name or a pattern that finds nothing, or two of one published name, and UnknownTableError for an
-    ``only`` that is not among the tables.
+    some, by names with or without a schema, the source's or the warehouse's. Raises Failure for two
+    tables of one published name, and UnknownTableError for an ``only`` that is not among them.
     """
     relations = tuple(relations)
     chosen: dict[str, Relation] = {}
     rules: dict[Relation, TableRule] = {}
+    missing: dict[str, Failure] = {}
     for rule in _in_order(pipeline):
         found = [
             relation
@@ -37,7 +50,8 @@ def select(
             and (relation.is_table or not rule.table.pattern)
         ]
         if not found:
-            raise Failure(
+            wanted = names.display(pipeline.published_schema, rule.table.table)
+            missing[rule.name if rule.table.pattern else wanted] = Failure(
                 f"source {pipeline.source}: expected {rule.name}, found no such table",
                 hint="Mend the name in the pipeline file; views are loaded only if named.",
             )
@@ -53,9 +67,10 @@ def select(
             rules.setdefault(relation, rule)
     tables = tuple(chosen[name] for name in sorted(chosen))
     if only:
-        picked = {_pick(pipeline, tables, name) for name in only}
+        picked = {_pick(pipeline, tables, name) for name in only if name not in missing}
         tables = tuple(table for table in tables if table in picked)
-    return {table: rules[table] for table in tables}
+        missing = {name: error for name, error in missing.items() if name in only}
+    return Selection({table: rules[table] for table in tables}, missing)
 
 
 def rule(pipeline: Pipeline, schema: str, table: str) -> TableRule | None:

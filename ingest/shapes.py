@@ -106,13 +106,15 @@ class TableShape:
 class SourceTables:
     """The tables of one run: each one's rule, their shapes in order, the types in them by oid.
 
-    ``closed`` are those that cannot be read now, and why; they have no shape.
+    ``closed`` are those that cannot be read now, and why; they have no shape. ``missing`` are
+    errors of what the file names and the source has not, by the name that would be published.
     """
 
     rules: Mapping[Relation, TableRule]
     shapes: tuple[TableShape, ...]
     types: Mapping[int, SourceType]
     closed: Mapping[Relation, Failure] = field(default_factory=dict)
+    missing: Mapping[str, Failure] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

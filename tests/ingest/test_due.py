@@ -35,7 +35,7 @@ COUNT: dict[str, Any] = {"load": "append", "cursor": "no"}
 
 
 def source(wanted: Pipeline, *shapes: TableShape) -> SourceTables:
-    rules = select(wanted, [shape.relation for shape in shapes])
+    rules = select(wanted, [shape.relation for shape in shapes]).rules
     by_relation = {shape.relation: shape for shape in shapes}
     return SourceTables(rules, tuple(by_relation[relation] for relation in rules), TYPES)
 
