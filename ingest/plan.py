@@ -176,7 +176,7 @@ def build(
     found = drift.compare(state.shape, whole.shape, same_table=same_table)
     whole = replace(
         whole,
-        changes=(*found.describe(), *projection.notes),
+        changes=(*found.describe(), *whole.changes),
         added=tuple(column.name for column in found.added),
         renamed=found.renamed,
         unfit=tuple(
@@ -236,6 +236,7 @@ def _whole(
         bytes=table.bytes,
         blocks=table.blocks if relation.heap else 0,
         cursor=cursors.of(rule, table),
+        changes=projection.notes,
     )
 
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from ingest.types import Landing, Landings
 
 
+# Types of numbers that mean large objects.
+_LARGE_OBJECTS = frozenset({"oid", "lo", "public.lo"})
+
+
 @dataclass(frozen=True)
 class ColumnPlan:
     """One column: its name, the source's expression for it, the warehouse's type for it."""
@@ -34,7 +38,7 @@ class Projection:
     """What is read of one table: its columns in order, its key, and the shape to remember it by.
 
     ``why_text`` names the first column that binary COPY cannot carry, empty if it carries all;
-    ``notes`` are of columns that are withheld although the file does not name them.
+    ``notes`` say what is withheld although the file does not name it, and what does not come along.
     """
 
     columns: tuple[ColumnPlan, ...]
@@ -59,6 +63,8 @@ def project(
     relation = table.relation
     withheld = classification.classify(rule.columns, table.columns, before)
     columns = _columns(rule, table, withheld)
+    for name in (relation.name, *(column.name for column in columns)):
+        _check_name(table, name)
     if rule.deletes == "mark" and DELETED_AT in {column.name for column in columns}:
         raise Failure(
             f"table {relation}: expected no column {DELETED_AT} for deletes: mark, which adds it",
@@ -101,8 +107,27 @@ def project(
             appends=rule.load == "append",
         ),
         why_text=_why_text(landed, withheld),
-        notes=tuple(each.describe(name) for name, each in withheld.items() if each.name != name),
+        notes=(
+            *(each.describe(name) for name, each in withheld.items() if each.name != name),
+            *(
+                f"column {column.name}: large objects that its numbers mean are not read"
+                for column in columns
+                if column.type.declaration in _LARGE_OBJECTS
+            ),
+        ),
     )
+
+
+def _check_name(table: TableShape, name: str) -> None:
+    # A database of single bytes has names of more bytes in UTF-8, which the warehouse would cut.
+    try:
+        names.check_length(name)
+    except ValueError as error:
+        raise Failure(
+            f"table {table.relation}: {name}: {error} in UTF-8",
+            hint="Name it by a view at the source that has a shorter one, or leave it out: a column"
+            " by columns, a table by except.",
+        ) from None
 
 
 def _hashes(withheld: Mapping[str, Withheld], column: Column) -> bool:

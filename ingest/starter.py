@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ingest.connections import Address
     from ingest.shapes import TableShape
 
+_BY_NAME = {"v": "a view", "m": "a materialised view", "f": "a foreign table"}
 _LARGE = 50_000  # rows, from which a copy of all of them each night begins to cost
 
 
@@ -36,7 +38,8 @@ def pipeline_file(address: Address, *, schemas: Sequence[str], published: str) -
         try:
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             connections.settle(connection)
-            tables = [each for each in catalog.relations(connection, schemas) if each.is_table]
+            relations = catalog.relations(connection, schemas)
+            tables = [each for each in relations if each.is_table]
             shapes = catalog.shapes(connection, tables)
         except psycopg.Error as error:
             raise from_postgres(error, side=side, table=", ".join(schemas)) from error
@@ -56,6 +59,11 @@ def pipeline_file(address: Address, *, schemas: Sequence[str], published: str) -
     ]
     for shape in shapes:
         lines += _table(shape)
+    lines += [
+        f"  # {_scalar(str(each))}: {_BY_NAME[each.kind]}, which is loaded only if it is named"
+        for each in relations
+        if each.kind in _BY_NAME and not (each.partition or each.extension)
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -64,7 +72,10 @@ def _table(shape: TableShape) -> list[str]:
     name = str(relation)
     lines = [f"  - name: {_scalar(name)}"]
     if not relation.readable:
-        return [f"  # {name}: this role may not read it", *(f"  # {line[2:]}" for line in lines)]
+        return [
+            f"  # {_scalar(name)}: this role may not read it",
+            *(f"  # {line[2:]}" for line in lines),
+        ]
     if shape.primary_key and relation.rows >= _LARGE:
         lines += ["    load: incremental", "    deletes: detect"]
     if not shape.primary_key:
@@ -76,4 +87,6 @@ def _scalar(text: str) -> str:
     """Return ``text`` as YAML that reads back as it is."""
     if re.fullmatch(r"[A-Za-z_][\w.$]*", text, re.ASCII):
         return text
+    if any(ord(character) < ord(" ") for character in text):
+        return json.dumps(text)  # which is YAML, too
     return "'" + text.replace("'", "''") + "'"

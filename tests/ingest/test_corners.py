@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
+from ingest import connections, contract, run, starter
 from ingest.errors import RunFailedError
+from ingest.job import Scope
 
 if TYPE_CHECKING:
     from tests.ingest.world import World
@@ -199,3 +203,29 @@ def test_a_view_is_read_in_the_time_zone_of_its_users(world: World) -> None:
         ("2026-03-02", True)
     ]
     assert world.rows("SELECT at = '2026-03-01 20:00+00' FROM raw_hr.t") == [(True,)]
+
+
+def test_large_objects_are_named_as_not_read(world: World) -> None:
+    world.at_source("CREATE TABLE photos (id int PRIMARY KEY, photo oid, born date)")
+    (planned,), _ = run.foresee(world.job("public.photos"), Scope())
+    assert planned.changes == ("column photo: large objects that its numbers mean are not read",)
+
+
+def test_a_first_file_names_odd_tables_as_they_are_and_what_it_leaves_out(world: World) -> None:
+    odd = 'a\nb: "c" #é'
+    quoted = '"' + odd.replace('"', '""') + '"'
+    world.at_source(
+        f"CREATE TABLE {quoted} (id int PRIMARY KEY)", "CREATE VIEW seen AS SELECT 1 AS n",
+        'CREATE TABLE "closed\nowner: x" (id int)',
+    )  # fmt: skip
+    with psycopg.connect(world.source_admin) as connection:
+        connection.execute('REVOKE SELECT ON "closed\nowner: x" FROM ingest_reader')
+    address = connections.postgres(world.resolve("hr"))
+    text = starter.pipeline_file(address, schemas=["public"], published="raw_hr")
+    file = world.folder / "hr.yaml"
+    file.write_text(text)
+    (rule,) = contract.read(file).tables
+    assert rule.table.table == odd
+    assert "# public.seen: a view, which is loaded only if it is named" in text
+    assert contract.read(file).owner == "data-team"
+    assert len(world.run("public.seen", f"name: {json.dumps(rule.name)}").loaded) == 2

@@ -180,3 +180,15 @@ def test_a_column_of_the_name_that_mark_adds_is_refused_unless_it_is_left_out() 
         of(rule(deletes="mark"), source)
     found = of(rule(deletes="mark", columns={"exclude": [DELETED_AT]}), source)
     assert [*columns(found)] == ["id"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [table(ID, name="é" * 32), table(ID, column("é" * 32, "text"))],
+)
+def test_a_name_that_the_warehouse_would_cut_is_an_error(source: TableShape) -> None:
+    with pytest.raises(Failure, match=r"at most 63 bytes, found 64 in UTF-8") as failure:
+        of(rule(), source)
+    assert "é" * 32 in failure.value.message
+    kept = table(ID, column("é" * 31 + "e", "text"), name="é" * 31)
+    assert of(rule(), kept).columns[1].name == "é" * 31 + "e"
