@@ -58,7 +58,7 @@ def status(pipeline: str, run: Run | None, tables: Sequence[Table]) -> None:
         ended = "" if run.finished_at is None else f", ended {run.finished_at:%Y-%m-%d %H:%M} UTC"
         print(f"{run.run_id}: {run.status}, began {run.started_at:%Y-%m-%d %H:%M} UTC{ended}")
         if run.error:
-            print(f"in {run.step}: {run.error}")
+            print(f"in {run.step}: {run.error}\nHINT: {run.hint}")
     if not tables:
         return
     shown = table("table", ">rows", "published (UTC)", "cursor", "last run")
@@ -66,7 +66,7 @@ def status(pipeline: str, run: Run | None, tables: Sequence[Table]) -> None:
         at = "" if each.published_at is None else f"{each.published_at:%Y-%m-%d %H:%M}"
         last = (each.last or "") + (", waits for ingest publish" if each.waiting else "")
         if each.last == "failed" and each.error:
-            last += f": {each.error.partition(chr(10))[0]}"
+            last += f": {each.error}"
         rows = "" if each.rows is None else f"{each.rows:,}"
         shown.add_row(each.table, rows, at, each.cursor_value or "", last)
     screen().print(shown)

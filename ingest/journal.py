@@ -62,7 +62,7 @@ _RECENT_ROWS: LiteralString = """
 _BEGIN: LiteralString = """
     INSERT INTO ops.runs AS r (pipeline, run_id) VALUES (%(pipeline)s, %(run_id)s)
     ON CONFLICT (pipeline, run_id) DO UPDATE SET status = 'running', finished_at = NULL,
-      attempts = r.attempts + 1, step = NULL, "table" = NULL, error = NULL
+      attempts = r.attempts + 1, step = NULL, "table" = NULL, error = NULL, hint = NULL
 """
 _KILLED: LiteralString = """
     UPDATE ops.runs SET status = 'failed', finished_at = clock_timestamp(),
@@ -71,34 +71,35 @@ _KILLED: LiteralString = """
 """
 # A crash of the warehouse may have taken the row of the run's beginning.
 _END: LiteralString = """
-    INSERT INTO ops.runs AS r (pipeline, run_id, status, step, "table", error, finished_at)
+    INSERT INTO ops.runs AS r (pipeline, run_id, status, step, "table", error, hint, finished_at)
     SELECT %(pipeline)s, %(run_id)s,
       CASE WHEN coalesce(f.error, %(error)s::text) IS NULL THEN 'success' ELSE 'failed' END,
-      f.step, f."table", coalesce(f.error, %(error)s::text), clock_timestamp()
+      f.step, f."table", coalesce(f.error, %(error)s::text),
+      CASE WHEN f.error IS NULL THEN %(hint)s::text ELSE f.hint END, clock_timestamp()
     FROM (SELECT) one LEFT JOIN LATERAL (
-      SELECT t.step, t."table", t.error FROM ops.tables t
+      SELECT t.step, t."table", t.error, t.hint FROM ops.tables t
       WHERE (t.pipeline, t.run_id, t.status) = (%(pipeline)s, %(run_id)s, 'failed')
       ORDER BY t.finished_at LIMIT 1
     ) f ON true
     ON CONFLICT (pipeline, run_id) DO UPDATE SET finished_at = excluded.finished_at,
-      (status, step, "table", error) = (
+      (status, step, "table", error, hint) = (
         SELECT CASE WHEN fault.error IS NULL THEN 'success' ELSE 'failed' END,
-          fault.step, fault."table", fault.error
-        FROM (SELECT excluded.step, excluded."table", excluded.error
+          fault.step, fault."table", fault.error, fault.hint
+        FROM (SELECT excluded.step, excluded."table", excluded.error, excluded.hint
               WHERE excluded.error IS NOT NULL
-              UNION ALL SELECT r.step, NULL, r.error  -- what stopped the run as a whole
+              UNION ALL SELECT r.step, NULL, r.error, r.hint  -- what stopped the run as a whole
               WHERE r.step = 'extract' AND r."table" IS NULL AND excluded.error IS NULL
-              UNION ALL SELECT NULL, NULL, NULL
+              UNION ALL SELECT NULL, NULL, NULL, NULL
               LIMIT 1) fault)
 """
 _STOPPED: LiteralString = """
-    INSERT INTO ops.runs AS r (pipeline, run_id, status, step, error, finished_at)
-    VALUES (%(pipeline)s, %(run_id)s, 'failed', %(step)s, %(error)s, clock_timestamp())
+    INSERT INTO ops.runs AS r (pipeline, run_id, status, step, error, hint, finished_at)
+    VALUES (%(pipeline)s, %(run_id)s, 'failed', %(step)s, %(error)s, %(hint)s, clock_timestamp())
     ON CONFLICT (pipeline, run_id) DO UPDATE SET status = 'failed', step = excluded.step,
-      error = excluded.error, finished_at = excluded.finished_at
+      error = excluded.error, hint = excluded.hint, finished_at = excluded.finished_at
 """
 _FAULT: LiteralString = """
-    SELECT step, "table", error FROM ops.runs
+    SELECT step, "table", error, hint FROM ops.runs
     WHERE (pipeline, run_id) = (%(pipeline)s, %(run_id)s) AND status = 'failed'
 """
 # Written again after a lost answer, it still tells of the recovery.
@@ -118,18 +119,18 @@ _STAGED: LiteralString = """
     VALUES (%(pipeline)s, %(run_id)s, %(table)s, %(source)s, %(load)s, %(reason)s, 'staged',
       %(rows)s, %(bytes)s, %(seconds)s, clock_timestamp() - make_interval(secs => %(seconds)s))
     ON CONFLICT (pipeline, run_id, "table") DO UPDATE SET load = excluded.load,
-      reason = excluded.reason, status = 'staged', step = NULL, error = NULL,
+      reason = excluded.reason, status = 'staged', step = NULL, error = NULL, hint = NULL,
       rows_read = excluded.rows_read, bytes = excluded.bytes, seconds = excluded.seconds,
       started_at = excluded.started_at, finished_at = NULL, inserted = NULL, updated = NULL,
       deleted = NULL, rows = NULL, cursor_value = NULL
 """
 _FAILED: LiteralString = """
     INSERT INTO ops.tables (pipeline, run_id, "table", source, load, reason, status, step, error,
-      finished_at)
+      hint, finished_at)
     VALUES (%(pipeline)s, %(run_id)s, %(table)s, %(source)s, %(load)s, %(reason)s, 'failed',
-      %(step)s, %(error)s, clock_timestamp())
+      %(step)s, %(error)s, %(hint)s, clock_timestamp())
     ON CONFLICT (pipeline, run_id, "table") DO UPDATE SET status = 'failed', step = excluded.step,
-      error = excluded.error, finished_at = excluded.finished_at
+      error = excluded.error, hint = excluded.hint, finished_at = excluded.finished_at
 """
 _STATE: LiteralString = """
     INSERT INTO ops.state AS s ("table", pipeline, run_id, load_id, cursor, cursor_value, version,
@@ -142,7 +143,7 @@ _STATE: LiteralString = """
       origin = coalesce(excluded.origin, s.origin), oid = excluded.oid
 """
 _PUBLISHED: LiteralString = """
-    UPDATE ops.tables SET status = 'published', step = NULL, error = NULL,
+    UPDATE ops.tables SET status = 'published', step = NULL, error = NULL, hint = NULL,
       finished_at = clock_timestamp(),
       seconds = extract(epoch FROM clock_timestamp() - started_at), inserted = %(inserted)s,
       updated = %(updated)s, deleted = %(deleted)s, rows = %(rows)s,
@@ -174,6 +175,15 @@ class Counts:
     updated: int
     deleted: int
     rows: int
+
+
+class Fault(NamedTuple):
+    """What a run failed of, in which step, with which table if it was one's."""
+
+    step: str
+    table: str | None
+    error: str
+    hint: str | None
 
 
 class Base(NamedTuple):
@@ -226,11 +236,11 @@ class Journal:
 
         ``error`` is one that could not be written when it came.
         """
-        self._execute(_END, error=None if error is None else str(error))
+        self._execute(_END, error=error and error.message, hint=error and error.hint)
 
     def stopped(self, step: str, error: Failure) -> None:
         """Write what stopped the run as a whole."""
-        self._execute(_STOPPED, step=step, error=str(error))
+        self._execute(_STOPPED, step=step, error=error.message, hint=error.hint)
 
     def ended(self) -> bool:
         """Make the run, which has ended, the pipeline's last one; return whether it recovered.
@@ -239,9 +249,10 @@ class Journal:
         """
         return bool(self._execute(_ENDED).fetchall()[0][0])
 
-    def fault(self) -> tuple[str, str | None, str] | None:
-        """Return step, table and error of the run's first fault, None if it has none."""
-        return self._execute(_FAULT).fetchone()
+    def fault(self) -> Fault | None:
+        """Return the run's first fault, None if it has none."""
+        row = self._execute(_FAULT).fetchone()
+        return None if row is None else Fault(*row)
 
     def published_rows(self) -> dict[str, int]:
         """Return the rows of each table that this run published."""
@@ -336,7 +347,8 @@ class Journal:
             load=plan.action if plan else "",
             reason=plan.reason if plan else "",
             step=step,
-            error=str(error),
+            error=error.message,
+            hint=error.hint,
         )
 
     def checked(self, table: str, outcomes: Sequence[Outcome]) -> None:

@@ -17,9 +17,11 @@ TABLES: dict[str, LiteralString] = {
           step text,
           "table" text,
           error text,
+          hint text,
           PRIMARY KEY (pipeline, run_id)
         );
-        COMMENT ON TABLE ops.runs IS 'One row a run of a pipeline; error is that of its first fault'
+        COMMENT ON TABLE ops.runs IS 'A row a run of a pipeline; error is that of its first fault';
+        COMMENT ON COLUMN ops.runs.hint IS 'The way out of the error'
     """,
     "pipelines": """
         CREATE TABLE ops.pipelines (
@@ -45,6 +47,7 @@ TABLES: dict[str, LiteralString] = {
           status text NOT NULL CHECK (status IN ('staged', 'checked', 'published', 'failed')),
           step text,
           error text,
+          hint text,
           rows_read bigint,
           bytes bigint,
           inserted bigint,
@@ -132,6 +135,8 @@ TABLES: dict[str, LiteralString] = {
 }
 # What tables of older releases lack, by table and column.
 ADDED: dict[tuple[str, str], LiteralString] = {
+    ("runs", "hint"): "ALTER TABLE ops.runs ADD COLUMN IF NOT EXISTS hint text",
+    ("tables", "hint"): "ALTER TABLE ops.tables ADD COLUMN IF NOT EXISTS hint text",
     ("state", "origin"): "ALTER TABLE ops.state ADD COLUMN IF NOT EXISTS origin jsonb",
     ("state", "oid"): """
         ALTER TABLE ops.state ADD COLUMN IF NOT EXISTS oid oid;

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ingest.contract import Pipeline
 
 _RUN: LiteralString = """
-    SELECT run_id, status, started_at, finished_at, step, error FROM ops.runs
+    SELECT run_id, status, started_at, finished_at, step, error, hint FROM ops.runs
     WHERE pipeline = %s ORDER BY started_at DESC LIMIT 1
 """
 _TABLES: LiteralString = """
@@ -49,7 +49,7 @@ _RESET: LiteralString = """
 
 @dataclass(frozen=True)
 class Run:
-    """The run that began last; ``error`` is that of its first fault, in ``step``."""
+    """The run that began last; ``error`` is that of its first fault, in ``step``, with a hint."""
 
     run_id: str
     status: str
@@ -57,6 +57,7 @@ class Run:
     finished_at: datetime | None
     step: str | None
     error: str | None
+    hint: str | None
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ from ingest.errors import (
     from_postgres,
 )
 from ingest.job import Job, Scope
+from ingest.journal import Fault
 from ingest.staging import Staged
 
 if TYPE_CHECKING:
@@ -273,26 +274,25 @@ def _finish(work: Job, ti: RuntimeTaskInstanceProtocol, group: str) -> dict[str,
                     f"task {failed[0]}: expected its result or its error in ops, found neither",
                     hint="Its log has more: it may have run out of time or of memory.",
                 )
-                run.stop(work, target, failed[0].rpartition(".")[2], silent)
-                fault = (failed[0].rpartition(".")[2], None, str(silent))
+                step = failed[0].rpartition(".")[2]
+                run.stop(work, target, step, silent)
+                fault = Fault(step, None, silent.message, silent.hint)
     except (Failure, psycopg.Error) as away:
         if _again(ti):
             raise
         if isinstance(away, psycopg.Error):
             away = from_postgres(away, side="warehouse", table="ops.runs")
         failed = failed or (f"{group}.finish", -1)
-        fault = (failed[0].rpartition(".")[2], None, str(away))
+        fault = Fault(failed[0].rpartition(".")[2], None, away.message, away.hint)
     if fault is None:
         if recovered:
             alerts.recovered(work, log_url=_log_url(ti, (f"{group}.finish", -1)))
         return rows
-    step, table, reason = fault
-    where = _task_of(work, ti, group, step, table) or failed or (f"{group}.finish", -1)
-    message, _, hint = reason.partition("\nHINT: ")
-    alerts.failed(
-        work, RunFailedError(message, hint=hint), table, step=step, log_url=_log_url(ti, where)
-    )
-    raise AirflowFailException(reason)
+    where = _task_of(work, ti, group, fault.step, fault.table) or failed
+    error = RunFailedError(fault.error, hint=fault.hint or "Its log has more.")
+    log_url = _log_url(ti, where or (f"{group}.finish", -1))
+    alerts.failed(work, error, fault.table, step=fault.step, log_url=log_url)
+    raise AirflowFailException(str(error))
 
 
 def _failed_task(ti: RuntimeTaskInstanceProtocol, group: str) -> tuple[str, int] | None:

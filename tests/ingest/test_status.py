@@ -38,7 +38,7 @@ def test_status_shows_the_last_run_and_each_table(world: World) -> None:
     done = ingest("status", file, **environment)
     assert done.returncode == 0, done.stderr
     assert ": failed, began 20" in done.stdout
-    assert "in plan: source hr: expected public.lost, found no such table" in done.stdout
+    assert "found no such table\nHINT: Mend the name in the pipeline file" in done.stdout
     rows = [line.split() for line in done.stdout.splitlines() if line.startswith("raw_hr.")]
     assert [(row[0], row[1], row[-1]) for row in rows if row[0] != "raw_hr.lost"] == [
         ("raw_hr.added", "2", "published"), ("raw_hr.merged", "2", "published"),
