@@ -22,6 +22,8 @@ from ingest.job import Job, Scope
 from ingest.limits import MOST_JOBS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ingest.plan import TablePlan
 
 app = Application(
@@ -204,7 +206,7 @@ def plan_file(
     if as_json:
         found = {
             "tables": [_plan_as_json(each, job.pipeline.limits.jobs) for each in plans],
-            "failed": {name: error.message for name, error in failed.items()},
+            "failed": _errors(failed),
         }
         print_json(found)
     else:
@@ -271,10 +273,14 @@ def _as_json(report: run.Report, error: Failure | None) -> dict[str, object]:
         "pipeline": report.pipeline,
         "run_id": report.run_id,
         "tables": [asdict(loaded) for loaded in report.loaded],
-        "failed": {name: failure.message for name, failure in report.failed.items()},
+        "failed": _errors(report.failed),
         "error": None if error is None else error.message,
         "hint": None if error is None else error.hint,
     }
+
+
+def _errors(failed: Mapping[str, Failure]) -> dict[str, dict[str, str]]:
+    return {name: {"error": each.message, "hint": each.hint} for name, each in failed.items()}
 
 
 def _plan_as_json(plan: TablePlan, jobs: int) -> dict[str, object]:
