@@ -98,7 +98,12 @@ def test_exit_codes_and_errors(world: World) -> None:
     assert (wrong.returncode, "expected one of public.a, found b" in wrong.stderr) == (2, True)
     failed = ingest("run", world.file("public.b"), "--json", **environment)
     assert failed.returncode == 1
-    assert json.loads(failed.stdout)["error"] == "source hr: expected public.b, found no such table"
+    assert json.loads(failed.stdout)["failed"] == {
+        "raw_hr.b": {
+            "error": "source hr: expected public.b, found no such table",
+            "hint": "Mend the name in the pipeline file; views are loaded only if named.",
+        }
+    }
     assert "Traceback" not in failed.stderr
     assert ingest("run", world.folder / "none.yaml").returncode == 2
 
