@@ -129,6 +129,11 @@ CAUSES = (
         "The source is out of a resource: run again when it has room.",
         "The warehouse is out of a resource: run again when it has room.",
     ),
+    Cause(
+        ("57P04",),
+        "The database was dropped: look at what the connection names.",
+        "The database was dropped: look at what the connection names.",
+    ),
     # The server ends, starts, or is not to be heard.
     Cause(("57P", "08"), _AGAIN, _AGAIN, transient=True),
 )
@@ -137,8 +142,8 @@ _OTHER = "The server's log has more about it."
 _UNKNOWN = Cause((), _OTHER, _OTHER)
 
 
-def cause(state: str | None) -> Cause:
-    """Return what a SQLSTATE means; None is what libpq gives for a connection that was lost."""
+def cause(state: str | None, *, lost: bool = False) -> Cause:
+    """Return what a SQLSTATE means; it is None if the connection was ``lost``, or of ours."""
     if not state:
-        return _LOST
+        return _LOST if lost else _UNKNOWN
     return next((each for each in CAUSES if state.startswith(each.states)), _UNKNOWN)

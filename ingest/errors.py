@@ -102,7 +102,7 @@ def from_postgres(
     error: psycopg.Error, *, side: str, table: str, column: str | None = None
 ) -> DatabaseError:
     """Turn what ``side`` ("source hr" or "warehouse") said about ``table`` into our error."""
-    found = cause(error.sqlstate)
+    found = cause(error.sqlstate, lost=isinstance(error, psycopg.OperationalError))
     hint, advice = found.hint(side), _advice(error)
     if advice:
         hint += f" PostgreSQL says: {advice}"

@@ -9,7 +9,7 @@ import pytest
 
 from ingest import reading
 from ingest.causes import CAUSES, cause
-from ingest.errors import RunFailedError
+from ingest.errors import RunFailedError, from_postgres
 
 if TYPE_CHECKING:
     from tests.ingest.world import World
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         ("54000", "source hr", "larger than the 1 GB", False),
         ("25006", "source hr", "writes, as a view that calls nextval does", False),
         ("25006", "warehouse", "perhaps a standby", False),
+        ("57P04", "source hr", "The database was dropped", False),
         ("57P01", "source hr", "Run again when the server is back", True),
         (None, "warehouse", "Run again when the server is back", True),
         ("99999", "source hr", "The server's log has more about it", False),
@@ -35,9 +36,15 @@ if TYPE_CHECKING:
 def test_a_way_out_is_of_its_side(
     state: str | None, side: str, words: str, transient: bool
 ) -> None:
-    found = cause(state)
+    found = cause(state, lost=True)
     assert words in found.hint(side)
     assert found.transient is transient
+
+
+def test_what_no_server_said_is_no_lost_connection() -> None:
+    told = from_postgres(psycopg.DataError("a NUL in text"), side="source hr", table="t")
+    assert not told.transient
+    assert from_postgres(psycopg.OperationalError("gone"), side="source hr", table="t").transient
 
 
 def test_every_cause_has_sentences_and_none_is_behind_a_shorter_one() -> None:
