@@ -88,6 +88,14 @@ _BLOCKERS: LiteralString = """
 """
 
 # Statements by format(): %%I quotes a name, %%L a literal. (%s) is a relation that exists.
+# What default privileges give to whatever is made may have been taken from this.
+_REVOKES: LiteralString = """
+    SELECT DISTINCT format('REVOKE ALL ON %%s FROM %%s', c.oid::regclass,
+                    CASE a.grantee WHEN 0 THEN 'PUBLIC'
+                      ELSE quote_ident(pg_get_userbyid(a.grantee)) END)
+    FROM pg_class c JOIN pg_default_acl d ON d.defaclrole = c.relowner AND d.defaclobjtype = 'r',
+      aclexplode(d.defaclacl) a WHERE c.oid = %(oid)s AND a.grantee <> c.relowner
+"""
 _GRANTS: LiteralString = """
     SELECT format('GRANT %%s ON %%s TO %%s%%s', a.privilege_type, c.oid::regclass,
                   CASE a.grantee WHEN 0 THEN 'PUBLIC'
@@ -102,6 +110,14 @@ _GRANTS: LiteralString = """
                   CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
     FROM pg_attribute t, aclexplode(t.attacl) a
     WHERE t.attrelid = %(oid)s AND NOT t.attisdropped AND t.attname = ANY(%(columns)s)
+"""
+_DEFAULTS: LiteralString = """
+    SELECT format('GRANT %%s ON %%s TO %%s', a.privilege_type, c.oid::regclass,
+                  CASE a.grantee WHEN 0 THEN 'PUBLIC'
+                    ELSE quote_ident(pg_get_userbyid(a.grantee)) END)
+    FROM pg_class c JOIN pg_default_acl d ON d.defaclrole = c.relowner AND d.defaclobjtype = 'r'
+      AND d.defaclnamespace = c.relnamespace, aclexplode(d.defaclacl) a
+    WHERE c.oid = to_regclass(%s) AND a.grantee <> c.relowner
 """
 _COMMENTS: LiteralString = """
     SELECT CASE d.objsubid WHEN 0
@@ -195,7 +211,7 @@ def read(connection: psycopg.Connection[Any], tables: Mapping[int, Sequence[str]
     restore = [
         str(statement)
         for table, columns in tables.items()
-        for query in (_TABLE, _GRANTS, _COMMENTS)
+        for query in (_TABLE, _REVOKES, _GRANTS, _COMMENTS)
         for (statement,) in connection.execute(query, {"oid": table, "columns": list(columns)})
     ]
     found = tuple(text for (text,) in blockers)
@@ -208,11 +224,17 @@ def read(connection: psycopg.Connection[Any], tables: Mapping[int, Sequence[str]
         own = _view_columns(connection, view)
         rest = [
             str(statement)
-            for query in (_GRANTS, _COMMENTS)
+            for query in (_REVOKES, _GRANTS, _COMMENTS)
             for (statement,) in connection.execute(query, {"oid": view, "columns": own})
         ]
         restore += _as(owner, create, *rest)
     return Dependents(tuple(lock), tuple(drop), tuple(restore), found)
+
+
+def grant_defaults(connection: psycopg.Connection[Any], table: str) -> None:
+    """Give on a table, which was made elsewhere, what its schema gives on what is made there."""
+    for (statement,) in connection.execute(_DEFAULTS, [table]).fetchall():
+        connection.execute(statement)
 
 
 def copy_indexes(

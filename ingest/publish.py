@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from frame.failure import Failure
-from ingest import dependents, merge, staging, warehouse
+from ingest import dependents, merge, names, staging, warehouse
 from ingest.claim import Table, claim, columns
 from ingest.errors import BusyError, from_postgres
 from ingest.journal import Counts
@@ -281,12 +281,14 @@ class Publishing:
             )
         )
         connection.execute(sql.SQL("COMMENT ON TABLE {} IS NULL").format(published))
-        if table.replaces is None and warehouse.has_readers(connection):
-            connection.execute(
-                sql.SQL("GRANT SELECT ON {} TO {}").format(
-                    published, sql.Identifier(warehouse.READERS)
+        if table.replaces is None:
+            dependents.grant_defaults(connection, names.qualified(plan.schema, plan.name))
+            if warehouse.has_readers(connection):
+                connection.execute(
+                    sql.SQL("GRANT SELECT ON {} TO {}").format(
+                        published, sql.Identifier(warehouse.READERS)
+                    )
                 )
-            )
 
 
 def _exclusive(plan: TablePlan, name: sql.Identifier | None = None) -> sql.Composed:

@@ -441,3 +441,29 @@ def test_names_in_sql_keep_their_quotes(world: World) -> None:
     table = sql.Identifier("raw_hr", "select")
     at_warehouse(world, sql.SQL('CREATE INDEX ON {} ("from")').format(table).as_string())
     assert world.run().loaded[0].rows == 1
+
+
+def test_default_privileges_reach_new_tables_and_undo_no_revoke(world: World) -> None:
+    world.at_source("CREATE TABLE a (id int)", "CREATE TABLE b (id int)")
+    world.run("public.a")
+    with psycopg.connect(world.warehouse_admin) as connection:
+        connection.execute(
+            "DROP ROLE IF EXISTS auditors; CREATE ROLE auditors;"
+            "ALTER DEFAULT PRIVILEGES FOR ROLE ingest_loader GRANT SELECT ON TABLES TO auditors;"
+            "ALTER DEFAULT PRIVILEGES FOR ROLE ingest_loader IN SCHEMA raw_hr"
+            " GRANT UPDATE ON TABLES TO auditors"
+        )
+    may = "SELECT has_table_privilege('auditors', 'raw_hr.{}', '{}')"
+    try:
+        world.run("public.a", "public.b")
+        assert world.rows(may.format("b", "SELECT")) == [(True,)]
+        assert world.rows(may.format("b", "UPDATE")) == [(True,)]
+        with psycopg.connect(world.warehouse_admin) as connection:
+            connection.execute("REVOKE SELECT ON raw_hr.b FROM auditors")
+        world.run("public.a", "public.b")
+        assert world.rows(may.format("a", "SELECT")) == [(False,)]
+        assert world.rows(may.format("b", "SELECT")) == [(False,)]
+        assert world.rows(may.format("b", "UPDATE")) == [(True,)]
+    finally:
+        with psycopg.connect(world.warehouse_admin) as connection:
+            connection.execute("DROP OWNED BY auditors; DROP ROLE auditors")
