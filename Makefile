@@ -51,7 +51,7 @@ check: setup ## Check style and run the tests that need no server, Docker or too
 .PHONY: test
 test: setup packages ## Run all tests: unit, integration, end to end (brings the platform up)
 	@$(PYTHON) -m scripts.tools >/dev/null
-	@$(PYTHON) -m pytest -m "not soak" --numprocesses 4 --durations 10
+	@$(PYTHON) -m pytest -m "not soak" --numprocesses 3 --durations 10
 
 .PHONY: soak
 soak: setup packages ## Run the long rounds: restarts, kills, thousands of random cases

@@ -53,17 +53,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
     return Scheduler(config, log)
 
 
-# How far the others stand back for the platform, whose tests wait for one another.
-BESIDE = 5
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Let the platform have a core first, where its tests run beside others."""
-    beside = "PYTEST_XDIST_WORKER" in os.environ and not item.nodeid.startswith(PLATFORM)
-    if beside and os.nice(0) < BESIDE:
-        os.nice(BESIDE - os.nice(0))
-
-
 # What a test that takes chances starts from. The same in all processes of pytest-xdist, and in the
 # test's id: TEST_SEED=… pytest … takes the same chances again.
 SEED = int(os.environ.setdefault("TEST_SEED", str(random.randrange(10**6))))

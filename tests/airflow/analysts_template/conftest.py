@@ -19,6 +19,7 @@ from ingest.connections import Entry
 from ingest.job import Job
 from scripts import environments
 from standins.school.load import DATABASES, load
+from tests.ingest.world import as_role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,8 +117,12 @@ class Models:
 
 
 @pytest.fixture(scope="module")
-def models(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Models:
+def models(
+    postgres: PostgresServer, roles: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Models:
     warehouse = postgres.create_database()
+    checks = as_role(warehouse, "ingest_checks", roles["ingest_checks"])
+    targets = {"warehouse": warehouse, "warehouse_checks": checks}
     sources = {name: postgres.create_database() for name in DATABASES}
     for name, uri in sources.items():
         with psycopg.connect(uri) as connection:
@@ -127,7 +132,7 @@ def models(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -
         pipeline = contract.read(TEMPLATE / f"pipelines/{name}.yaml")
 
         def resolve(which: str, uri: str = uri) -> Entry:
-            return Entry(which, "postgresql", warehouse if which == "warehouse" else uri)
+            return Entry(which, "postgresql", targets.get(which, uri))
 
         run.run(Job(pipeline, name, "test", resolve))
     role, password = f"models_{secrets.token_hex(4)}", secrets.token_urlsafe(12)

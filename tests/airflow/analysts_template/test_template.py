@@ -16,6 +16,7 @@ from ingest import contract, run
 from ingest.connections import Entry
 from ingest.job import Job
 from standins.school.load import DATABASES, load
+from tests.ingest.world import as_role
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresServer
@@ -70,15 +71,17 @@ def test_there_is_one_pipeline_a_source() -> None:
 
 
 def test_the_report_is_built_from_what_is_published_or_says_what_is_missing(
-    repository: Path, postgres: PostgresServer, database: str
+    repository: Path, postgres: PostgresServer, roles: dict[str, str], database: str
 ) -> None:
     source, warehouse = postgres.create_database(), postgres.create_database()
+    checks = as_role(warehouse, "ingest_checks", roles["ingest_checks"])
+    known = {"warehouse": warehouse, "warehouse_checks": checks}
     with psycopg.connect(source) as connection:
         load(connection, "service_desk", 0.01, 1)
     pipeline = contract.read(repository / "pipelines" / "service_desk.yaml")
 
     def resolve(name: str) -> Entry:
-        return Entry(name, "postgresql", warehouse if name == "warehouse" else source)
+        return Entry(name, "postgresql", known.get(name, source))
 
     run.run(Job(pipeline, "service_desk", "test", resolve))
     with psycopg.connect(warehouse) as connection:

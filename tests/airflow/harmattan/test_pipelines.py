@@ -157,8 +157,11 @@ def only(posts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def ops_run(world: World, run_id: str) -> tuple[Any, ...]:
-    """Return status, step, table and error of a run."""
-    query = 'SELECT status, step, "table", error FROM ops.runs WHERE (pipeline, run_id) = (%s, %s)'
+    """Return status, step, table, and error with its hint, of a run."""
+    query = (
+        """SELECT status, step, "table", error || E'\\nHINT: ' || hint FROM ops.runs"""
+        " WHERE (pipeline, run_id) = (%s, %s)"
+    )
     (found,) = world.rows(query, "hr", run_id)
     return found
 
@@ -370,7 +373,7 @@ def test_a_warehouse_that_gives_no_rights_fails_the_first_run_and_is_told_once(
     assert found.tasks["hr.finish"][0] == "failed"
     assert told["log_url"].endswith("/tasks/hr.extract")
     assert told["step"] == "extract"
-    assert "expected to go through, found: permission denied for database" in told["reason"]
+    assert "expected it to be written, found: permission denied for database" in told["reason"]
 
 
 def test_a_task_that_is_ended_from_outside_fails_its_run_in_ops_too(
