@@ -172,10 +172,10 @@ def status_of(file: PipelineFile, as_json: AsJson = False) -> None:
 
 @app.command()
 def reset(file: PipelineFile, table: SomeTables = None) -> None:
-    """Forget what the next run starts from, so that it loads whole tables again.
+    """Forget what the next run starts from.
 
-    Published tables stay as they are until then. A table with load: append keeps its rows; it gets
-    those of the source that it does not have.
+    It then loads whole tables again. Published tables stay as they are until then. A table with
+    load: append keeps its rows; it gets those of the source that it does not have.
     """
     job = Job(contract.read(file), file.stem, "reset")
     with job.warehouse() as warehouse:
