@@ -91,7 +91,8 @@ class Fence:
                     _lock(self._session, table)
             except _CLOSED as error:
                 # Of a view whose owner may only read columns, nothing can be locked.
-                if table.kind != "v" or not isinstance(error, _CLOSED[-1]):
+                refused = isinstance(error, psycopg.errors.InsufficientPrivilege)
+                if table.kind != "v" or not refused:
                     closed[table] = error
         return closed
 
