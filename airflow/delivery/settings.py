@@ -141,7 +141,7 @@ class JudgeSettings(AllocSettings, RunSettings):
     gid: Positive = Field(
         default=50009, alias="DELIVERY_STRANGER_GID", description="group of strangers' code"
     )
-    # 30 s is Airflow's own dagbag_import_timeout: what is judged is what will be asked.
+    # A quarter of what Airflow gives a file (airflow.cfg): what passes here does on a busy node.
     file_seconds: Positive = Field(
         default=30, alias="DELIVERY_FILE_SECONDS", description="most seconds of a file"
     )
