@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, LiteralString, cast
 
 import psycopg
 from psycopg import sql
 
-from ingest import checker, deletions, kept, names, staging
+from ingest import checker, deletes, kept, loads, names, staging
 from ingest.errors import CheckFailedError, from_postgres
 from ingest.journal import Outcome
+from ingest.relations import listed, same_key, staging_keys, staging_table
 from ingest.rules import Checks, Rows
 
 if TYPE_CHECKING:
@@ -40,8 +41,9 @@ def audit(
         drops = rule.checks.rows.max_drop is not None
         recent = journal.recent_rows(str(plan)) if drops else None
         # An increment without checks is only reconciled.
-        asked = plan.action == "full" or rule.checks != Checks()
-        with _candidate(connection, staged) if asked else nullcontext("") as candidate:
+        asked = loads.of(plan).replaces or rule.checks != Checks()
+        whole = _candidate(connection, staged) if asked else nullcontext(staging_table(plan))
+        with whole as candidate:
             found = _Audit(connection, staged, rule.checks, recent, candidate)
             outcomes = tuple(found.outcomes(login))
         journal.checked(str(plan), outcomes)
@@ -53,7 +55,8 @@ def audit(
     if failed:
         raise CheckFailedError(
             f"table {plan}: " + f"\ntable {plan}: ".join(map(str, failed)),
-            hint=f"Nothing was published; look at {names.display(plan.staging_schema, plan.name)}"
+            hint="Nothing was published; look at"
+            f" {names.display(plan.target.staging, plan.target.name)}"
             " and ops.checks, then mend the source or the check.",
         )
     return outcomes
@@ -68,14 +71,14 @@ class _Audit:
         staged: Staged,
         checks: Checks,
         recent: int | None,
-        candidate: str,
+        candidate: sql.Identifier,
     ) -> None:
         self._connection = connection
         self._staged = staged
         self._plan = staged.plan
         self._checks = checks
         self._recent = recent
-        self._columns = {column.name for column in staged.plan.columns}
+        self._columns = {*staged.plan.target.names}
         self._candidate = candidate
 
     def outcomes(self, login: Address | None) -> Iterator[Outcome]:
@@ -86,7 +89,7 @@ class _Audit:
         counts = [_is_null(column) for column in nulls]
         counts += [_not_accepted(column, values) for column, values in accepted.items()]
         rows, found = 0, list[int]()
-        whole = self._plan.action == "full"
+        whole = loads.of(self._plan).replaces
         if whole or counts or checks.rows != Rows():
             rows, found = self._count(counts)
         yield self._reconcile(rows) if whole else self._reconcile_new()
@@ -106,9 +109,11 @@ class _Audit:
     def _has(self, column: str) -> bool:
         return column in self._columns
 
-    def _count(self, conditions: list[str]) -> tuple[int, list[int]]:
-        parts = ", ".join(["count(*)", *(f"count(*) FILTER (WHERE {c})" for c in conditions)])
-        rows, *found = self._one(f"SELECT {parts} FROM {self._candidate}")
+    def _count(self, conditions: list[sql.Composed]) -> tuple[int, list[int]]:
+        counts = [sql.SQL("count(*) FILTER (WHERE {})").format(each) for each in conditions]
+        rows, *found = self._one(
+            "SELECT {} FROM {}", sql.SQL(", ").join([sql.SQL("count(*)"), *counts]), self._candidate
+        )
         return rows, found
 
     def _reconcile(self, rows: int) -> Outcome:
@@ -118,9 +123,7 @@ class _Audit:
 
     def _reconcile_new(self) -> Outcome:
         staged, plan = self._staged, self._plan
-        (rows,) = self._one(
-            f"SELECT count(*) FROM {names.qualified(plan.staging_schema, plan.name)}"
-        )
+        (rows,) = self._one("SELECT count(*) FROM {}", staging_table(plan))
         known = f", less {staged.known} published before" if staged.known else ""
         expected = f"the {staged.rows} rows read{known}"
         return Outcome("reconcile", rows == staged.rows - staged.known, expected, f"{rows}")
@@ -158,30 +161,37 @@ class _Audit:
         return Outcome(f"accepted.{column}", not count, f"one of {list(values)}", found, samples)
 
     def _unique(self, columns: tuple[str, ...]) -> Outcome:
-        listed = ", ".join(map(names.quote, columns))
-        known = " AND ".join(f"{names.quote(column)} IS NOT NULL" for column in columns)
-        groups = f"FROM {self._candidate} WHERE {known} GROUP BY {listed} HAVING count(*) > 1"
+        values = listed(columns)
+        known = sql.SQL(" AND ").join(
+            sql.SQL("{} IS NOT NULL").format(sql.Identifier(column)) for column in columns
+        )
         check = f"unique.{'+'.join(columns)}"
         try:
-            (count,) = self._one(f"SELECT count(*) FROM (SELECT {groups}) AS again")
+            (count,) = self._one(
+                "SELECT count(*) FROM"
+                " (SELECT FROM {} WHERE {} GROUP BY {} HAVING count(*) > 1) AS again",
+                self._candidate, known, values,
+            )  # fmt: skip
         except psycopg.errors.UndefinedFunction:
             return Outcome(check, False, "types whose values compare", self._types(*columns))
-        copies = f"count(*) OVER (PARTITION BY {listed})"
-        samples = self._samples(known, f"{copies} > 1") if count else ()
+        again = sql.SQL("count(*) OVER (PARTITION BY {}) > 1").format(values)
+        samples = self._samples(known, again) if count else ()
         found = f"{count} values more than once"
         return Outcome(check, not count, "every value once", found, samples)
 
     def _fresh(self, rule: Freshness) -> Outcome:
-        column = names.quote(rule.column)
-        seconds = rule.max_age.total_seconds()
         # Dates and time stamps without a zone are taken as UTC.
-        newest = f"max({column}) FILTER (WHERE isfinite({column}))"
+        newest = sql.SQL("max({column}) FILTER (WHERE isfinite({column}))").format(
+            column=sql.Identifier(rule.column)
+        )
         check = f"freshness.{rule.column}"
         try:
             value, passed = self._one(
-                f"SELECT {newest}::text, coalesce({newest}::timestamp >="
-                f" (now() AT TIME ZONE 'UTC') - {seconds} * interval '1 second', false)"
-                f" FROM {self._candidate}"
+                "SELECT {newest}::text, coalesce({newest}::timestamp >="
+                " (now() AT TIME ZONE 'UTC') - {age} * interval '1 second', false) FROM {table}",
+                newest=newest,
+                age=sql.Literal(rule.max_age.total_seconds()),
+                table=self._candidate,
             )
         except (psycopg.errors.UndefinedFunction, psycopg.errors.CannotCoerce):
             return Outcome(check, False, "a date or a time stamp", self._types(rule.column))
@@ -193,62 +203,72 @@ class _Audit:
         )
 
     def _sql(self, login: Address) -> Iterator[Outcome]:
-        candidate = sql.SQL(self._candidate)
+        name = self._candidate.as_string()
         with checker.session(
-            login, self._connection, self._plan.staging_schema, candidate
+            login, self._connection, self._plan.target.staging, self._candidate
         ) as reader:
-            for name, query in self._checks.sql.items():
-                found = checker.answer(reader, query.replace("{table}", self._candidate))
-                yield Outcome(f"sql.{name}", found == "true", "true", found)
+            for check, query in self._checks.sql.items():
+                found = checker.answer(reader, query.replace("{table}", name))
+                yield Outcome(f"sql.{check}", found == "true", "true", found)
 
     def _types(self, *columns: str) -> str:
-        lands = {column.name: column.lands for column in self._plan.columns}
+        lands = {column.name: column.lands for column in self._plan.target.columns}
         return ", ".join(f"{column} of type {lands[column]}" for column in columns)
 
-    def _samples(self, condition: str, of_all: str = "true") -> tuple[str, ...]:
+    def _samples(
+        self, condition: sql.Composed, of_all: sql.Composable | None = None
+    ) -> tuple[str, ...]:
         """Return keys of some rows with ``condition`` for which ``of_all`` of those holds."""
-        if not self._plan.key:
+        if not self._plan.target.key:
             return ()
-        key = names.sample(map(names.quote, self._plan.key))
         rows = self._connection.execute(
             sql.SQL(
-                f"SELECT key FROM (SELECT {key}, {of_all} FROM {self._candidate}"
-                f" WHERE {condition}) AS found (key, matches) WHERE matches LIMIT {_SAMPLES}"
+                "SELECT key FROM (SELECT {}, {} FROM {} WHERE {}) AS found (key, matches)"
+                " WHERE matches LIMIT {}"
+            ).format(
+                names.sample(map(sql.Identifier, self._plan.target.key)),
+                of_all or sql.SQL("true"),
+                self._candidate,
+                condition,
+                sql.Literal(_SAMPLES),
             )
         )
         return tuple(str(value) for (value,) in rows)
 
-    def _one(self, query: str) -> tuple[Any, ...]:
-        (row,) = self._connection.execute(sql.SQL(query)).fetchall()
+    def _one(
+        self, query: LiteralString, *parts: sql.Composable, **named: sql.Composable
+    ) -> tuple[Any, ...]:
+        (row,) = self._connection.execute(sql.SQL(query).format(*parts, **named)).fetchall()
         return cast("tuple[Any, ...]", row)
 
 
 @contextmanager
-def _candidate(connection: psycopg.Connection[Any], staged: Staged) -> Iterator[str]:
+def _candidate(connection: psycopg.Connection[Any], staged: Staged) -> Iterator[sql.Identifier]:
     """Give the name of what is audited: the staging table, or a view of what merging makes."""
-    plan = staged.plan
-    if plan.action == "full" and plan.deletes != "mark":
-        yield names.qualified(plan.staging_schema, plan.name)
+    plan, load = staged.plan, loads.of(staged.plan)
+    if load.replaces and not deletes.of(plan).columns:
+        yield staging_table(plan)
         return
-    view = names.qualified(plan.staging_schema, names.suffixed(plan.name, "~candidate"))
-    columns = tuple(column.name for column in plan.columns)
-    query = deletions.candidate_rows(plan, columns)
+    view = sql.Identifier(plan.target.staging, names.suffixed(plan.target.name, "~candidate"))
+    query = load.candidate(plan, plan.target.names)
     if staged.keys:
         query = sql.SQL("SELECT * FROM ({}) c WHERE EXISTS (SELECT FROM {} k WHERE {})").format(
-            query, deletions.name(plan), sql.SQL(deletions.same_key(plan, "k", "c"))
+            query, staging_keys(plan), same_key(plan, "k", "c")
         )
-    gone = sql.SQL("DROP VIEW IF EXISTS {}").format(sql.SQL(view))
+    gone = sql.SQL("DROP VIEW IF EXISTS {}").format(view)
     connection.execute(gone)  # of an audit that was killed
-    connection.execute(sql.SQL("CREATE VIEW {} AS {}").format(sql.SQL(view), query))
+    connection.execute(sql.SQL("CREATE VIEW {} AS {}").format(view, query))
     try:
         yield view
     finally:
         connection.execute(gone)
 
 
-def _is_null(column: str) -> str:
-    return f"{names.quote(column)} IS NULL"
+def _is_null(column: str) -> sql.Composed:
+    return sql.SQL("{} IS NULL").format(sql.Identifier(column))
 
 
-def _not_accepted(column: str, values: tuple[str, ...]) -> str:
-    return f"{names.quote(column)}::text NOT IN ({', '.join(map(names.literal, values))})"
+def _not_accepted(column: str, values: tuple[str, ...]) -> sql.Composed:
+    return sql.SQL("{}::text NOT IN ({})").format(
+        sql.Identifier(column), sql.SQL(", ").join(map(sql.Literal, values))
+    )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from frame.failure import Failure
-from ingest import dependents, ownership, staging
+from ingest import dependents, loads, ownership, staging
 from ingest.errors import ConflictError
 from ingest.rules import DELETED_AT
 
@@ -52,12 +52,12 @@ class Table:
     @property
     def stays(self) -> bool:
         """Whether rows come into the published table, and not another table into its place."""
-        return self.plan.action != "full" or bool(self.blockers)
+        return not loads.of(self.plan).replaces or bool(self.blockers)
 
     @property
     def names(self) -> list[str]:
         """Its columns, in order."""
-        return [column.name for column in self.plan.columns]
+        return [*self.plan.target.names]
 
 
 def claim(journal: Journal, staged: Staged) -> Table | None:
@@ -65,23 +65,24 @@ def claim(journal: Journal, staged: Staged) -> Table | None:
 
     Raises Failure: ConflictError if another load was published since this one was planned.
     """
-    plan, connection = staged.plan, journal.connection
+    plan, target, connection = staged.plan, staged.plan.target, journal.connection
     base = journal.base(str(plan))
     if base.load_id == staged.load_id:
         return None
     staging.expect(connection, staged)
-    if base.load_id != plan.base and plan.base is not None:
+    planned = plan.changes.base
+    if base.load_id != planned and planned is not None:
         raise ConflictError(
-            f"table {staged}: expected the load {plan.base} to be the newest one published,"
+            f"table {staged}: expected the load {planned} to be the newest one published,"
             f" found {base.load_id}",
             hint="Another run of the pipeline got in between: run again.",
         )
     ours = () if base.oid is None else (base.oid,)
-    for stranger in ownership.strangers(connection, plan.schema, [plan.name], ours).values():
+    for stranger in ownership.strangers(connection, target.schema, [target.name], ours).values():
         raise stranger
-    row = connection.execute(_THERE, [plan.schema, plan.name]).fetchone()
+    row = connection.execute(_THERE, [target.schema, target.name]).fetchone()
     table = Table(staged, base, None if row is None else row[0])
-    if plan.action != "full" or table.replaces is None:
+    if table.replaces is None or not loads.of(plan).replaces:
         return table
     _expect_columns(connection, table)
     kept = dependents.read(connection, {table.replaces: table.names})
@@ -95,14 +96,14 @@ def columns(connection: psycopg.Connection[Any], schema: str, name: str) -> list
 
 def _expect_columns(connection: psycopg.Connection[Any], table: Table) -> None:
     """Raise Failure if the published table has columns that ingest did not give it."""
-    plan, shape = table.plan, table.base.shape
+    target, shape = table.plan.target, table.base.shape
     if shape is None:
         return
     given = {column.name for column in (*shape.columns, *shape.kept)} | {DELETED_AT}
-    added = sorted({name for name, *_ in columns(connection, plan.schema, plan.name)} - given)
+    added = sorted({name for name, *_ in columns(connection, target.schema, target.name)} - given)
     if added:
         raise Failure(
-            f"warehouse: table {plan}: expected the columns of its last load, found"
+            f"warehouse: table {target}: expected the columns of its last load, found"
             f" {', '.join(added)}, which somebody added",
             hint="A full load would drop them with their values: move them into a table or a view"
             " of yours, drop them here, and run again.",

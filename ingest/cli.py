@@ -284,20 +284,21 @@ def _errors(failed: Mapping[str, Failure]) -> dict[str, dict[str, str]]:
 
 
 def _plan_as_json(plan: TablePlan, jobs: int) -> dict[str, object]:
+    source, read = plan.source, plan.read
     return {
         "table": str(plan),
-        "source": plan.source,
-        "load": plan.action,
-        "reason": plan.reason,
-        "rows": plan.rows,
-        "bytes": plan.bytes,
-        "format": "binary" if plan.binary else "text",
-        "why_text": plan.why_text or None,
+        "source": str(source),
+        "load": read.load,
+        "reason": read.reason,
+        "rows": source.rows,
+        "bytes": source.bytes,
+        "format": read.format,
+        "why_text": read.why_text or None,
         "parts": len(staging.parts(plan, jobs)),
-        "key": list(plan.key),
-        "cursor": plan.cursor and plan.cursor.column,
-        "where": plan.where or None,
-        "deletes": plan.deletes,
-        "changes": list(plan.changes),
-        "unseen": list(plan.unseen()),
+        "key": list(plan.target.key),
+        "cursor": read.cursor and read.cursor.column,
+        "where": read.condition and read.condition.as_string(),
+        "deletes": plan.target.deletes,
+        "changes": list(plan.changes.describe()),
+        "unseen": list(read.unseen),
     }

@@ -7,8 +7,9 @@ from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
+from psycopg import sql
+
 from frame.failure import Failure
-from ingest import names
 
 if TYPE_CHECKING:
     from ingest.rules import TableRule
@@ -38,64 +39,83 @@ class Cursor:
         """Whether it counts rather than tells a time."""
         return self.type in _NUMBERS
 
-    def since(self, value: str) -> str:
+    def reaching(self, value: str) -> sql.Composed:
         """Return the source's condition for rows from ``value`` less the lookback, or NULL."""
-        start = self._literal(value)
+        start: sql.Composable = self._literal(value)
         if isinstance(self.lookback, timedelta) and self.lookback:
-            back = f"'{self.lookback.total_seconds():.0f} seconds'::interval"
             # Nothing comes before the beginning of time, and to reach for it is an error.
-            start = (
-                f"CASE WHEN {start} < '4000-01-01 BC'::{self.type} THEN '-infinity'::{self.type}"
-                f" ELSE ({start} - {back})::{self.type} END"
+            start = sql.SQL(
+                "CASE WHEN {value} < '4000-01-01 BC'::{type} THEN '-infinity'::{type}"
+                " ELSE ({value} - {back}::interval)::{type} END"
+            ).format(
+                value=start,
+                type=self._type,
+                back=sql.Literal(f"{self.lookback.total_seconds():.0f} seconds"),
             )
         elif isinstance(self.lookback, int) and self.type in _LEAST:
             start = self._literal(str(max(int(value) - self.lookback, _LEAST[self.type])))
-        elif self.lookback:
-            start = f"({start} - {self.lookback})"
-        found = f"{names.quote(self.column)} >= {start}"
-        return f"({found} OR {names.quote(self.column)} IS NULL)" if self.nullable else found
+        elif isinstance(self.lookback, int) and self.lookback:
+            start = sql.SQL("({} - {})").format(start, sql.Literal(self.lookback))
+        found = sql.SQL("{} >= {}").format(self._name, start)
+        if not self.nullable:
+            return found
+        return sql.SQL("({} OR {} IS NULL)").format(found, self._name)
 
-    def between(self, interval: Interval) -> str:
+    def between(self, interval: Interval) -> sql.Composed:
         """Return the condition for rows within ``interval``, of the source or the warehouse."""
-        column = names.quote(self.column)
-        return (
-            f"{column} >= {self._literal(interval.since)}"
-            f" AND {column} < {self._literal(interval.until)}"
+        return sql.SQL("{column} >= {since} AND {column} < {until}").format(
+            column=self._name,
+            since=self._literal(interval.since),
+            until=self._literal(interval.until),
         )
 
-    def newest(self, now: str, since: str | None) -> str:
+    def newest(self, now: str, since: str | None) -> sql.Composed:
         """Return the expression of the newest value over rows of the warehouse.
 
         It is never before ``since``: a day without rows does not move the cursor back. ``now`` is
         the source's clock: a row dated far into the future must not hide what is written until
         then, nor infinity all that comes.
         """
-        column = names.quote(self.column)
-        if self.type in _NUMBERS:
-            sane = "true" if self.type in _LEAST else f"{column} < 'Infinity'"  # NaN is above
+        if self.type in _LEAST:
+            sane = sql.SQL("true")
+        elif self.is_number:  # NaN is above infinity
+            sane = sql.SQL("{column} < 'Infinity'")
         elif self.type == "timestamp with time zone":
-            sane = f"isfinite({column}) AND {column} <= {names.literal(now)}::timestamptz"
+            sane = sql.SQL("isfinite({column}) AND {column} <= {now}::timestamptz")
         else:
             # Without a zone a value may be ahead by as much as the earth turns: 14 hours.
-            limit = f"{names.literal(now)}::timestamptz AT TIME ZONE 'UTC' + interval '14 hours'"
-            sane = f"isfinite({column}) AND {column} <= {limit}"
-        least = f"NULL::{self.type}" if since is None else self._literal(since)
-        return f"greatest(max({column}) FILTER (WHERE {sane}), {least})"
+            sane = sql.SQL(
+                "isfinite({column})"
+                " AND {column} <= {now}::timestamptz AT TIME ZONE 'UTC' + interval '14 hours'"
+            )
+        least = sql.SQL("NULL::{}").format(self._type) if since is None else self._literal(since)
+        return sql.SQL("greatest(max({}) FILTER (WHERE {}), {})").format(
+            self._name, sane.format(column=self._name, now=sql.Literal(now)), least
+        )
 
-    def newest_before(self, value: str) -> str:
+    def newest_before(self, value: str) -> sql.Composed:
         """Return the expression of the source's newest value, NULL if one is not before ``value``.
 
         Rows that went leave none.
         """
-        column = names.quote(self.column)
-        return f"CASE WHEN max({column}) < {self._literal(value)} THEN max({column}) END"
+        return sql.SQL("CASE WHEN max({column}) < {value} THEN max({column}) END").format(
+            column=self._name, value=self._literal(value)
+        )
 
     def lookback_text(self) -> str:
         """Return the lookback as the pipeline file writes it."""
         return _text(self.lookback)
 
-    def _literal(self, value: str) -> str:
-        return f"{names.literal(value)}::{self.type}"
+    @property
+    def _name(self) -> sql.Identifier:
+        return sql.Identifier(self.column)
+
+    @property
+    def _type(self) -> sql.SQL:
+        return sql.SQL(self.type)
+
+    def _literal(self, value: str) -> sql.Composed:
+        return sql.SQL("{}::{}").format(sql.Literal(value), self._type)
 
 
 @dataclass(frozen=True)

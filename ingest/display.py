@@ -37,15 +37,17 @@ def plans(tables: Sequence[TablePlan]) -> None:
 
     shown = table("table", "load", "because", ">about", "format", "not seen")
     for each in tables:
-        because = [each.reason, *(change for change in each.changes if change not in each.reason)]
-        rows = f"{each.rows:,} rows\n" if each.rows >= 0 else ""
+        because = [each.read.reason]
+        because += [line for line in each.changes.describe() if line not in each.read.reason]
+        source, why_text = each.source, each.read.why_text
+        rows = f"{source.rows:,} rows\n" if source.rows >= 0 else ""
         shown.add_row(
             str(each),
-            each.action,
+            each.read.load,
             "\n".join(because),
-            f"{rows}{decimal(each.bytes)}",
-            "binary" if each.binary else f"text: {each.why_text}",
-            "\n".join(f"- {line}" for line in each.unseen()) or "-",
+            f"{rows}{decimal(source.bytes)}",
+            f"text: {why_text}" if why_text else "binary",
+            "\n".join(f"- {line}" for line in each.read.unseen) or "-",
         )
     screen().print(shown)
 

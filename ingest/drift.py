@@ -75,6 +75,17 @@ class Drift:
     def __bool__(self) -> bool:
         return bool(self.describe())
 
+    @property
+    def unfit(self) -> frozenset[str]:
+        """The columns, by their new names, that old values do not fit."""
+        pairs = (*self.retyped, *self.replaced)
+        return frozenset(new.name for old, new in pairs if not fits(old, new))
+
+    @property
+    def before(self) -> dict[str, str]:
+        """The old names of columns that have another, by the new ones."""
+        return {new: old for old, new in self.renamed}
+
     def describe(self) -> tuple[str, ...]:
         """Return one line a difference, for people and for ops.shapes."""
         lines = [f"column {column.name} added ({column.type})" for column in self.added]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from frame.failure import Failure
-from ingest import names, plan
+from ingest import names, planning
 from ingest.classification import classify
 from ingest.errors import SchemaChangedError
 from ingest.types import Landings, TypeStep
@@ -82,7 +82,7 @@ def decide(
             failed[name] = why
             continue
         try:
-            planned = plan.build(
+            planned = planning.build(
                 pipeline,
                 tables.rules[shape.relation],
                 shape,
@@ -98,7 +98,7 @@ def decide(
         else:
             plans.append(planned)
     if interval := scope.interval:
-        plans = [each for each in plans if each.cursor and interval.suits(each.cursor)]
+        plans = [each for each in plans if each.read.cursor and interval.suits(each.read.cursor)]
         if not plans and not failed:
             raise Failure(
                 f"source {pipeline.source}: expected a table whose cursor has such values as"

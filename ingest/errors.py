@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from frame.failure import Failure, WrongUse
 from ingest.causes import cause
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 # Of the first line alone, and no further than the first match: a value comes after it.
@@ -118,6 +120,15 @@ def from_postgres(
         hint=hint,
         transient=found.transient,
     )
+
+
+@contextmanager
+def told(side: str, table: object) -> Iterator[None]:
+    """Turn what ``side`` says about ``table`` meanwhile into our error."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise from_postgres(error, side=side, table=str(table)) from error
 
 
 def _advice(error: psycopg.Error) -> str:

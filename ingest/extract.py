@@ -126,20 +126,20 @@ def snapshot(
 
 def copy_out(plan: TablePlan, blocks: tuple[int, int | None] | None = None) -> sql.Composed:
     """Return the COPY of a table's rows, or of those in a range of blocks, the last one open."""
-    conditions = [f"({plan.where})"] if plan.where else []
-    if plan.leaves:
-        conditions.append(plan.leaves)
+    conditions = [sql.SQL("({})").format(plan.read.condition)] if plan.read.condition else []
+    if plan.source.leaves:
+        conditions.append(plan.source.leaves)
     if blocks is not None:
         first, end = blocks
-        conditions.append(f"ctid >= '({first},0)'::tid")
+        conditions.append(sql.SQL("ctid >= {}::tid").format(sql.Literal(f"({first},0)")))
         if end is not None:
-            conditions.append(f"ctid < '({end},0)'::tid")
-    where = " WHERE " + " AND ".join(conditions) if conditions else ""
-    return sql.SQL("COPY (SELECT {} FROM {}{}) TO STDOUT (FORMAT {})").format(
-        sql.SQL(", ".join(column.select for column in plan.columns)),
-        sql.Identifier(plan.source_schema, plan.source_name),
-        sql.SQL(where),
-        sql.SQL("binary" if plan.binary else "text"),
+            conditions.append(sql.SQL("ctid < {}::tid").format(sql.Literal(f"({end},0)")))
+    return sql.SQL("COPY (SELECT {} FROM {}{}{}) TO STDOUT (FORMAT {})").format(
+        sql.SQL(", ").join(column.select for column in plan.target.columns),
+        sql.Identifier(plan.source.schema, plan.source.name),
+        sql.SQL(" WHERE " if conditions else ""),
+        sql.SQL(" AND ").join(conditions),
+        sql.SQL(plan.read.format),
     )
 
 

@@ -15,6 +15,7 @@ import psycopg
 from psycopg import sql
 
 from ingest.errors import MovedError, from_postgres
+from ingest.relations import listed
 from ingest.turns import turns
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Fence:
 
         Raises Failure: MovedError if the table is not what was planned.
         """
-        shape = self._shapes[plan.source_schema, plan.source_name]
+        shape = self._shapes[plan.source.schema, plan.source.name]
         try:
             try:
                 session.execute(_BEGIN)
@@ -119,7 +120,7 @@ class Fence:
             except psycopg.errors.UndefinedTable as error:
                 raise _moved(plan) from error
             except psycopg.Error as error:
-                raise from_postgres(error, side=self._side, table=plan.source) from error
+                raise from_postgres(error, side=self._side, table=str(plan.source)) from error
             yield
         finally:
             with suppress(psycopg.Error):  # a session that was lost holds nothing
@@ -152,7 +153,7 @@ class Fence:
         query = session.execute(_FILE, [table.oid]) if alone else session.execute(_FILES)
         files: dict[int, int] = dict(query.fetchall())
         # The plan's own condition leaves out the rows of leaves that joined since.
-        known = {oid for oid in files if oid in self._files or not plan.leaves}
+        known = {oid for oid in files if oid in self._files or not plan.source.leaves}
         moved = [oid for oid in known if files[oid] != self._files.get(oid)]
         if moved or leaves - files.keys() or _columns(session, plan) != _expected(plan, shape):
             raise _moved(plan)
@@ -173,8 +174,8 @@ def _lock(session: psycopg.Connection[Any], *tables: Relation) -> None:
 
 def _columns(session: psycopg.Connection[Any], plan: TablePlan) -> list[tuple[int, int]]:
     """Return table and number of each column that the plan's names stand for now."""
-    names = sql.SQL(", ").join(sql.Identifier(column.name) for column in plan.columns)
-    table = sql.Identifier(plan.source_schema, plan.source_name)
+    names = listed(plan.target.names)
+    table = sql.Identifier(plan.source.schema, plan.source.name)
     try:
         answer = session.execute(sql.SQL("SELECT {} FROM {} LIMIT 0").format(names, table))
     except psycopg.errors.UndefinedColumn:
@@ -185,4 +186,4 @@ def _columns(session: psycopg.Connection[Any], plan: TablePlan) -> list[tuple[in
 
 def _expected(plan: TablePlan, shape: TableShape) -> list[tuple[int, int]]:
     numbers = {column.name: column.number for column in shape.columns}
-    return [(shape.relation.oid, numbers[column.name]) for column in plan.columns]
+    return [(shape.relation.oid, numbers[name]) for name in plan.target.names]

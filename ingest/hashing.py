@@ -14,6 +14,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, LiteralString
 from urllib.parse import unquote, urlsplit
 
+from psycopg import sql
+
 from ingest.errors import UnknownConnectionError
 
 if TYPE_CHECKING:
@@ -79,23 +81,23 @@ def key(entry: Entry, source: str) -> HashKey:
     return HashKey(mark, bytes(byte ^ pad for pad in (0x36, 0x5C) for byte in block))
 
 
-def expression(column: str, kind: str) -> str:
-    """Return the hash of a quoted column whose type is ``kind``, its name without its schema.
+def expression(column: sql.Identifier, kind: str) -> sql.Composed:
+    """Return the hash of a column whose type is ``kind``, its name without its schema.
 
     Values that are equal have one hash: numbers lose the zeros at their end, a negative zero its
     sign, and citext its case.
     """
     match kind:
         case "numeric":
-            text = f"trim_scale({column})::text"
+            text = sql.SQL("trim_scale({})::text")
         case "float4" | "float8":
-            text = f"({column} + 0)::text"
+            text = sql.SQL("({} + 0)::text")
         case "citext":
-            text = f"lower({column}::text)"
+            text = sql.SQL("lower({}::text)")
         case _:
-            text = f"{column}::text"
-    inner, outer = (
-        f"decode(current_setting('harmattan.{pad}_pad'), 'hex')" for pad in ("inner", "outer")
-    )
-    message = f"convert_to({text}, 'UTF8')"
-    return f"encode(sha256({outer} || sha256({inner} || {message})), 'hex')"
+            text = sql.SQL("{}::text")
+    return sql.SQL(
+        "encode(sha256(decode(current_setting('harmattan.outer_pad'), 'hex')"
+        " || sha256(decode(current_setting('harmattan.inner_pad'), 'hex')"
+        " || convert_to({}, 'UTF8'))), 'hex')"
+    ).format(text.format(column))

@@ -98,7 +98,7 @@ class Job:
 
     def rule(self, planned: TablePlan) -> TableRule:
         """Return the rule of the pipeline file for a table. Raises ConflictError."""
-        rule = selection.rule(self.pipeline, planned.source_schema, planned.source_name)
+        rule = selection.rule(self.pipeline, planned.source.schema, planned.source.name)
         if rule is None:
             raise ConflictError(
                 f"table {planned}: expected its source in the pipeline file, found it left out",

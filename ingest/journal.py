@@ -325,9 +325,9 @@ class Journal:
         self._execute(
             _STAGED,
             table=str(plan),
-            source=plan.source,
-            load=plan.action,
-            reason=plan.reason,
+            source=str(plan.source),
+            load=plan.read.load,
+            reason=plan.read.reason,
             rows=staged.rows,
             bytes=staged.bytes,
             seconds=staged.seconds,
@@ -343,9 +343,9 @@ class Journal:
         self._execute(
             _FAILED,
             table=table,
-            source=plan.source if plan else "",
-            load=plan.action if plan else "",
-            reason=plan.reason if plan else "",
+            source=str(plan.source) if plan else "",
+            load=plan.read.load if plan else "",
+            reason=plan.read.reason if plan else "",
             step=step,
             error=error.message,
             hint=error.hint,
@@ -380,12 +380,14 @@ class Journal:
             _STATE,
             table=str(plan),
             load_id=staged.load_id,
-            cursor=plan.cursor and plan.cursor.column,
+            cursor=plan.read.cursor and plan.read.cursor.column,
             cursor_value=staged.cursor_value,
             version=self._shape_version(plan),
             rows=counts.rows,
-            # What was written since the last load outside of a backfill is still to be read.
-            origin=None if plan.backfill else Json(ORIGIN.dump_python(plan.origin, mode="json")),
+            # What was written since the last load outside of an interval is still to be read.
+            origin=None
+            if plan.read.interval
+            else Json(ORIGIN.dump_python(plan.source.origin, mode="json")),
         )
         self._execute(
             _PUBLISHED,
@@ -416,7 +418,7 @@ class Journal:
         return Counts(*(value or 0 for value in row or (0, 0, 0, 0)))
 
     def _shape_version(self, plan: TablePlan) -> int:
-        table, shape = str(plan), Json(SHAPE.dump_python(plan.shape, mode="json"))
+        table, shape = str(plan), Json(SHAPE.dump_python(plan.target.shape, mode="json"))
         found = self.connection.execute(
             'SELECT version, shape = %s::jsonb FROM ops.shapes WHERE "table" = %s'
             " ORDER BY version DESC LIMIT 1",
@@ -428,7 +430,7 @@ class Journal:
         self.connection.execute(
             'INSERT INTO ops.shapes ("table", version, pipeline, run_id, shape, changes)'
             " VALUES (%s, %s, %s, %s, %s, %s)",
-            [table, version, self.pipeline, self.run_id, shape, list(plan.changes)],
+            [table, version, self.pipeline, self.run_id, shape, list(plan.changes.describe())],
         )
         return version
 

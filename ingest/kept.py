@@ -84,7 +84,7 @@ def _format() -> TypeAdapter[Staged]:
 
 def record(connection: psycopg.Connection[Any], run_id: str, staged: Staged) -> None:
     """Write what is in staging of a table, for whoever publishes it. Raises psycopg.Error."""
-    plan = staged.plan
+    target = staged.plan.target
     connection.execute(
         _RECORD,
         {
@@ -92,8 +92,8 @@ def record(connection: psycopg.Connection[Any], run_id: str, staged: Staged) -> 
             "load_id": staged.load_id,
             "staged": Json(_format().dump_python(staged, mode="json")),
             "frozen": staged.frozen,
-            "schema": plan.schema,
-            "name": plan.name,
+            "schema": target.schema,
+            "name": target.name,
         },
     )
 
@@ -102,7 +102,7 @@ def checked(connection: psycopg.Connection[Any], staged: Staged) -> None:
     """Write that a staged table passed its checks. Raises psycopg.Error."""
     connection.execute(
         "UPDATE ops.staging SET checked = true WHERE (schema, name, load_id) = (%s, %s, %s)",
-        [staged.plan.schema, staged.plan.name, staged.load_id],
+        [staged.plan.target.schema, staged.plan.target.name, staged.load_id],
     )
 
 
@@ -110,7 +110,7 @@ def published(connection: psycopg.Connection[Any], staged: Staged) -> None:
     """Write that nothing of a table is in staging any more. Raises psycopg.Error."""
     connection.execute(
         "DELETE FROM ops.staging WHERE (schema, name, load_id) = (%s, %s, %s)",
-        [staged.plan.schema, staged.plan.name, staged.load_id],
+        [staged.plan.target.schema, staged.plan.target.name, staged.load_id],
     )
 
 
@@ -134,12 +134,12 @@ def useless(one: Kept, pipeline: Pipeline, now: datetime) -> str:
     keep = pipeline.publish.keep
     if now - one.since > keep:
         return f"it is older than {keep}"
-    rule = selection.rule(pipeline, plan.source_schema, plan.source_name)
+    rule = selection.rule(pipeline, plan.source.schema, plan.source.name)
     if rule is None:
         return "its table is not in the pipeline file any more"
     withheld = [
         column.name
-        for column in plan.shape.columns
+        for column in plan.target.shape.columns
         if rule.columns.leaves_out(column.name)
         or (column.name in rule.columns.hash and not column.hashed)
     ]

@@ -76,12 +76,14 @@ def literal(text: str) -> str:
     return sql.Literal(text).as_string()
 
 
-def sample(columns: Iterable[str]) -> str:
+def sample(columns: Iterable[sql.Composable]) -> sql.Composed:
     """Return the expression of a row's key as people are shown it, cut to a length.
 
     ``columns`` are expressions of SQL. Values of rows leave the warehouse by it alone.
     """
-    return f"pg_catalog.left(ROW({', '.join(columns)})::text, {_SAMPLE})"
+    return sql.SQL("pg_catalog.left(ROW({})::text, {})").format(
+        sql.SQL(", ").join(columns), sql.Literal(_SAMPLE)
+    )
 
 
 def suffixed(name: str, suffix: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from psycopg import sql
 from pydantic import TypeAdapter
 
 _HALF = 2**31  # transactions: beyond them PostgreSQL's own comparison turns round
@@ -86,13 +87,15 @@ def is_same_table(old: Origin | None, new: Origin) -> bool:
     return old is None or not _other(old, new)
 
 
-def written_since(oldest: int) -> str:
+def written_since(oldest: int) -> sql.Composed:
     """Return the condition for rows that a snapshot did not see before which all had ended.
 
     A row's xmin is that of the transaction that wrote it, also after it was frozen. Rows that an
     overflow of its 32 bits makes look young are read once too often.
     """
-    return f"pg_catalog.age(xmin) <= (SELECT pg_catalog.age('{oldest % _WHOLE}'::pg_catalog.xid))"
+    return sql.SQL("pg_catalog.age(xmin) <= (SELECT pg_catalog.age({}::pg_catalog.xid))").format(
+        sql.Literal(str(oldest % _WHOLE))
+    )
 
 
 def _other(old: Origin, new: Origin) -> str:

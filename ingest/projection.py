@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from psycopg import sql
+
 from frame.failure import Failure
 from ingest import classification, hashing, names
 from ingest.drift import Shape, ShapeColumn
@@ -25,12 +27,25 @@ _LARGE_OBJECTS = frozenset({"oid", "lo", "public.lo"})
 
 @dataclass(frozen=True)
 class ColumnPlan:
-    """One column: its name, the source's expression for it, the warehouse's type for it."""
+    """One column: its name, the warehouse's type for it, and how the source gives it.
+
+    ``cast`` is the type to which it casts, if any; of a column that is hashed ``hash_of`` is its
+    own type, without modifiers.
+    """
 
     name: str
-    select: str
     lands: str
     not_null: bool
+    cast: str = ""
+    hash_of: str = ""
+
+    @property
+    def select(self) -> sql.Composable:
+        """The source's expression for it."""
+        column = sql.Identifier(self.name)
+        if self.hash_of:
+            return hashing.expression(column, self.hash_of)
+        return sql.SQL("{}::{}").format(column, sql.SQL(self.cast)) if self.cast else column
 
 
 @dataclass(frozen=True)
@@ -135,12 +150,9 @@ def _hashes(withheld: Mapping[str, Withheld], column: Column) -> bool:
 
 
 def _planned(column: Column, landing: Landing, *, not_null: bool, hash_of: str) -> ColumnPlan:
-    expression = names.quote(column.name)
     if hash_of:
-        return ColumnPlan(column.name, hashing.expression(expression, hash_of), "text", not_null)
-    if landing.cast:
-        expression += f"::{landing.cast}"
-    return ColumnPlan(column.name, expression, landing.declaration, not_null)
+        return ColumnPlan(column.name, "text", not_null, hash_of=hash_of)
+    return ColumnPlan(column.name, landing.declaration, not_null, landing.cast or "")
 
 
 def _remembered(column: Column, landing: Landing, landings: Landings, hashed: str) -> ShapeColumn:

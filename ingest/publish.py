@@ -12,10 +12,11 @@ import psycopg
 from psycopg import sql
 
 from frame.failure import Failure
-from ingest import dependents, merge, names, staging, warehouse
+from ingest import alterations, deletes, dependents, loads, staging, warehouse
 from ingest.claim import Table, claim, columns
 from ingest.errors import BusyError, from_postgres
 from ingest.journal import Counts
+from ingest.relations import published_table, staging_table
 from ingest.turns import Turn
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Publishing:
         except psycopg.Error as error:
             null_key = (
                 isinstance(error, psycopg.errors.NotNullViolation)
-                and error.diag.column_name in self.plan.key
+                and error.diag.column_name in self.plan.target.key
             )
             # A key that came twice.
             if null_key or isinstance(error, psycopg.errors.CardinalityViolation):
@@ -125,7 +126,7 @@ class Publishing:
             if table is None:
                 return
             plan = table.plan
-            clauses = plan.alter if plan.action != "full" and table.base.shape != plan.shape else ()
+            clauses = () if table.base.shape == plan.target.shape else alterations.of(plan)
             if table.blockers:
                 log.warning("%s keeps its place, because of: %s", plan, "; ".join(table.blockers))
                 clauses = self._loosen(table.blockers)
@@ -133,9 +134,9 @@ class Publishing:
                 Turn(self._connection).lock(_exclusive(plan))
                 for clause in clauses:
                     self._connection.execute(
-                        sql.SQL("ALTER TABLE {} {}").format(merge.published(plan), sql.SQL(clause))
+                        sql.SQL("ALTER TABLE {} {}").format(published_table(plan), clause)
                     )
-                if plan.action != "full":
+                if not loads.of(plan).replaces:
                     self._journal.altered(plan)
         if table.replaces is not None and not table.stays:
             with self._connection.transaction():
@@ -145,12 +146,12 @@ class Publishing:
                 dependents.copy_indexes(
                     self._connection,
                     table.replaces,
-                    plan.staging_schema,
-                    staging.name(plan),
+                    plan.target.staging,
+                    staging_table(plan),
                     table.names,
                 )
 
-    def _loosen(self, blockers: tuple[str, ...]) -> tuple[str, ...]:
+    def _loosen(self, blockers: tuple[str, ...]) -> tuple[sql.Composed, ...]:
         """Return the clauses that let rows of staging into a table that stays. Raises Failure."""
         foreign = [each for each in blockers if each.startswith("constraint ")]
         if foreign:
@@ -159,8 +160,8 @@ class Publishing:
                 f" found {', '.join(foreign)}",
                 hint="Drop it: rows of a published table come and go as a whole.",
             )
-        schemas = self.plan.schema, self.plan.staging_schema
-        shapes = [columns(self._connection, schema, self.plan.name) for schema in schemas]
+        schemas = self.plan.target.schema, self.plan.target.staging
+        shapes = [columns(self._connection, schema, self.plan.target.name) for schema in schemas]
         old, new = ({shape[:3] for shape in side} for side in shapes)
         if old != new:
             changed = sorted({name for name, *_ in old ^ new})
@@ -172,7 +173,7 @@ class Publishing:
             )
         fixed = {name for name, *_, not_null in shapes[0] if not_null}
         return tuple(
-            sql.SQL("ALTER {} DROP NOT NULL").format(sql.Identifier(name)).as_string()
+            sql.SQL("ALTER {} DROP NOT NULL").format(sql.Identifier(name))
             for name, *_, not_null in shapes[1]
             if name in fixed and not not_null  # as the source's may be now
         )
@@ -187,25 +188,20 @@ class Publishing:
         for table in tables:
             plan = self._at(table.staged)
             turn.lock(
-                _exclusive(plan, staging.name(plan)),
-                sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE").format(merge.published(plan)),
+                _exclusive(plan, staging_table(plan)),
+                sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE").format(published_table(plan)),
             )
         self._connection.execute(_PATIENT)
         return {str(table.staged): self._merge(table) for table in tables}
 
     def _merge(self, table: Table) -> Counts:
         plan, connection = self._at(table.staged), self._connection
-        inserted, updated, deleted = table.staged.rows, 0, table.base.rows
-        if plan.action == "full":
-            merge.fill(connection, plan)
-        else:
-            inserted, updated = merge.add(connection, plan)
-            deleted = merge.delete(connection, plan) if table.staged.keys else 0
-        rows = table.base.rows + inserted - deleted
-        if plan.deletes == "mark":  # rows that a full copy no longer has are carried over
-            rows = merge.count_live(connection, merge.published(plan))
+        before = table.base.rows
+        changed = loads.of(plan).bring(connection, table.staged, before)
+        rows = before + changed.inserted - changed.deleted
+        rows = deletes.of(plan).count(connection, published_table(plan), rows)
         staging.drop(connection, plan)
-        return Counts(inserted, updated, deleted, rows)
+        return Counts(*changed, rows)
 
     def _replace_all(self, tables: list[Table]) -> dict[str, Counts]:
         """Put staging tables in the place of published ones, with what hangs on those."""
@@ -221,9 +217,7 @@ class Publishing:
 
     def _count(self, table: Table) -> Counts:
         plan, rows = self._at(table.staged), table.staged.rows
-        live = rows
-        if plan.deletes == "mark":
-            live = merge.count_live(self._connection, staging.name(plan))
+        live = deletes.of(plan).count(self._connection, staging_table(plan), rows)
         return Counts(rows, 0, table.base.rows, live)
 
     def _lock(self, tables: list[Table]) -> dependents.Dependents:
@@ -235,7 +229,9 @@ class Publishing:
         names = {oid: table.names for oid, table in replaced.items()}
         for table in replaced.values():
             plan = self._at(table.staged)
-            if self._connection.execute(_OLDER, [plan.schema, plan.name]).fetchall() != [(0,)]:
+            if self._connection.execute(
+                _OLDER, [plan.target.schema, plan.target.name]
+            ).fetchall() != [(0,)]:
                 raise BusyError(
                     f"table {plan}: expected every open transaction to see its new rows, found"
                     " some that began before those came",
@@ -255,9 +251,9 @@ class Publishing:
         return kept
 
     def _busy(self) -> BusyError:
-        plans = [staged.plan for staged in self._tables]
+        targets = [staged.plan.target for staged in self._tables]
         rows = self._connection.execute(
-            _HOLDERS, [plans[0].schema, [plan.name for plan in plans]]
+            _HOLDERS, [targets[0].schema, [target.name for target in targets]]
         ).fetchall()
         holders = ", ".join(f"{who} (pid {pid})" for pid, who in rows)
         return BusyError(
@@ -268,21 +264,21 @@ class Publishing:
 
     def _replace(self, table: Table) -> None:
         plan, connection = table.plan, self._connection
-        published = merge.published(plan)
+        published = published_table(plan)
         if table.replaces is not None:
             connection.execute(sql.SQL("DROP TABLE {}").format(published))
         untended = sql.SQL(", ").join(map(sql.SQL, staging.UNTENDED))
         connection.execute(
-            sql.SQL("ALTER TABLE {} RESET ({})").format(staging.name(plan), untended)
+            sql.SQL("ALTER TABLE {} RESET ({})").format(staging_table(plan), untended)
         )
         connection.execute(
             sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(
-                staging.name(plan), sql.Identifier(plan.schema)
+                staging_table(plan), sql.Identifier(plan.target.schema)
             )
         )
         connection.execute(sql.SQL("COMMENT ON TABLE {} IS NULL").format(published))
         if table.replaces is None:
-            dependents.grant_defaults(connection, names.qualified(plan.schema, plan.name))
+            dependents.grant_defaults(connection, published.as_string())
             if warehouse.has_readers(connection):
                 connection.execute(
                     sql.SQL("GRANT SELECT ON {} TO {}").format(
@@ -292,4 +288,4 @@ class Publishing:
 
 
 def _exclusive(plan: TablePlan, name: sql.Identifier | None = None) -> sql.Composed:
-    return sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(name or merge.published(plan))
+    return sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(name or published_table(plan))

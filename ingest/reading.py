@@ -122,7 +122,7 @@ def _lacks(planned: TablePlan, types: dict[str, Failure]) -> Failure | None:
         (
             error
             for declaration, error in types.items()
-            if any(column.lands.startswith(declaration) for column in planned.columns)
+            if any(column.lands.startswith(declaration) for column in planned.target.columns)
         ),
         None,
     )

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from frame.failure import ExitCode, Failure, WrongUse
-from ingest import kept, warehouse
+from ingest import kept, loads, selection, warehouse
 from ingest.errors import BusyError
 from ingest.publish import Publishing
 from ingest.turns import turns
@@ -106,7 +106,7 @@ def waiting(job: Job, target: psycopg.Connection[Any], only: tuple[str, ...]) ->
         for each in kept.listed(target, job.pipeline)
         if each.staged
         and each.checked
-        and (not only or any(_is(each.staged, name) for name in only))
+        and (not only or selection.is_named(each.staged.plan.source, job.pipeline, only))
     ]
     if not checked:
         raise Failure(
@@ -139,7 +139,7 @@ def catch_up(job: Job, target: psycopg.Connection[Any]) -> None:
     if job.pipeline.publish.tables == "together":
         return
     for each in kept.listed(target, job.pipeline):
-        if each.staged and each.checked and each.staged.plan.action != "full":
+        if each.staged and each.checked and not loads.of(each.staged.plan).replaces:
             journal = replace(job.journal(target), run_id=each.run_id or job.run_id)
             try:
                 Publishing(journal, [each.staged]).run()
@@ -187,17 +187,12 @@ def _held_back(staged: Staged, unfit: Sequence[str]) -> Failure:
     )
 
 
-def _is(staged: Staged, name: str) -> bool:
-    plan = staged.plan
-    return name in {plan.name, plan.source, str(plan), f"{plan.source_schema}.{plan.source_name}"}
-
-
 def _loaded(staged: Staged, done: Counts, seconds: float) -> Loaded:
     loaded = Loaded(
         table=str(staged),
-        source=staged.plan.source,
-        load=staged.plan.action,
-        reason=staged.plan.reason,
+        source=str(staged.plan.source),
+        load=staged.plan.read.load,
+        reason=staged.plan.read.reason,
         read=staged.rows,
         bytes=staged.bytes,
         inserted=done.inserted,

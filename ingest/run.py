@@ -79,7 +79,7 @@ def take_again(
 ) -> list[Loaded]:
     """Stage, audit and publish all tables, or the ``stale`` one, as another run got in between."""
     if stale is not None:
-        scope = replace(scope, only=(stale.plan.source,))
+        scope = replace(scope, only=(str(stale.plan.source),))
     staged, failed = _stage(job, target, scope, lasting=False)
     for error in failed.values():
         raise error
@@ -99,7 +99,7 @@ def _stage(
             journal.staged(each)
             log.info(
                 "staged %s: %s load (%s), %d rows, %.3f s",
-                each, each.plan.action, each.plan.reason, each.rows, each.seconds,
+                each, each.plan.read.load, each.plan.read.reason, each.rows, each.seconds,
             )  # fmt: skip
         for table, fault in found.faults.items():
             journal.failed(table, fault.step, fault.error, fault.plan)

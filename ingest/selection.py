@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from frame.failure import Failure
 from ingest import names
@@ -15,6 +15,18 @@ if TYPE_CHECKING:
     from ingest.contract import Pipeline
     from ingest.rules import TableRule
     from ingest.shapes import Relation
+
+
+class Named(Protocol):
+    """A table of the source."""
+
+    @property
+    def schema(self) -> str:
+        """The schema that it is in."""
+
+    @property
+    def name(self) -> str:
+        """Its name there."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +94,21 @@ def _in_order(pipeline: Pipeline) -> list[TableRule]:
     return sorted(pipeline.tables, key=lambda rule: rule.table.pattern)
 
 
+def is_named(table: Named, pipeline: Pipeline, wanted: Iterable[str]) -> bool:
+    """Return whether a name that was asked for is that of a table of the source.
+
+    With or without a schema, the source's or the warehouse's, with or without quotes.
+    """
+    schemas = table.schema, pipeline.published_schema
+    known = {table.name} | {f"{schema}.{table.name}" for schema in schemas}
+    known |= {names.display(schema, table.name) for schema in schemas}
+    return not known.isdisjoint(wanted)
+
+
 def _pick(pipeline: Pipeline, tables: Sequence[Relation], only: str) -> Relation:
-    for relation in tables:
-        schemas = relation.schema, pipeline.published_schema
-        known = {f"{schema}.{relation.name}" for schema in schemas}
-        known |= {names.display(schema, relation.name) for schema in schemas}
-        if only in known or only == relation.name:
-            return relation
+    for table in tables:
+        if is_named(table, pipeline, [only]):
+            return table
     raise UnknownTableError(
         f"source {pipeline.source}: expected one of {', '.join(map(str, tables))}, found {only}",
         hint="Name a table of the pipeline file, with or without its schema.",

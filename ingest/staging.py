@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import uuid
-from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any, LiteralString, cast
@@ -13,16 +12,17 @@ from typing import TYPE_CHECKING, Any, LiteralString, cast
 import psycopg
 from psycopg import sql
 
-from frame.failure import Failure
-from ingest import deletions, extract, names, ownership, transfer
-from ingest.errors import ConflictError, SchemaChangedError, from_postgres, said
+from ingest import deletes, extract, keys, loads, names, ownership, transfer
+from ingest.errors import ConflictError, said, told
+from ingest.keys import Found
 from ingest.limits import Throttle
 from ingest.plan import TablePlan  # noqa: TC001 - pydantic reads it
-from ingest.rules import DELETED_AT
+from ingest.relations import keys_name, listed, staging_keys, staging_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
+    from frame.failure import Failure
     from ingest.extract import Source
     from ingest.limits import Limits
     from ingest.workers import Part, Sessions
@@ -85,11 +85,11 @@ def parts(plan: TablePlan, jobs: int) -> tuple[Part, ...]:
 
     In ranges only as many sessions read as there are two cores for each.
     """
-    beside = min(jobs, RANGES)
-    if plan.action != "full" or beside <= 1 or plan.blocks < 8 * RANGE_BLOCKS:
+    beside, blocks = min(jobs, RANGES), plan.source.blocks
+    if not loads.of(plan).replaces or beside <= 1 or blocks < 8 * RANGE_BLOCKS:
         return (None,)
-    count = min(plan.blocks // RANGE_BLOCKS, 16 * beside)
-    edges = [plan.blocks * place // count for place in range(count)]
+    count = min(blocks // RANGE_BLOCKS, 16 * beside)
+    edges = [blocks * place // count for place in range(count)]
     return tuple(zip(edges, [*edges[1:], None], strict=True))
 
 
@@ -117,10 +117,10 @@ class TableWork:
 
     def __init__(self, plan: TablePlan, reading: Reading) -> None:
         self.plan = plan
-        self.size = plan.bytes if not plan.where else 0
+        self.size = plan.source.bytes if plan.read.condition is None else 0
         self.parts: Sequence[Part] = parts(plan, reading.jobs)
         # Whether the table is made before its rows come, and not with them.
-        self._first = len(self.parts) > 1 or len(plan.name.encode()) > _LONG_NAME
+        self._first = len(self.parts) > 1 or len(plan.target.name.encode()) > _LONG_NAME
         self.load_id = uuid.uuid4().hex
         self.staged: Staged | None = None
         self._reading = reading
@@ -135,7 +135,7 @@ class TableWork:
         self._reading.limits.expect_open(self._source.side)
         self._began = monotonic()
         if self._first:
-            with _told(self.plan), _CREATING, sessions.target.transaction():
+            with told("warehouse", self.plan), _CREATING, sessions.target.transaction():
                 _create(sessions.target, self.plan)
 
     def run(self, sessions: Sessions, part: Part) -> None:
@@ -143,29 +143,24 @@ class TableWork:
         if self._first:
             self._copy(sessions, part)
             return
-        with _told(self.plan), sessions.target.transaction():
+        with told("warehouse", self.plan), sessions.target.transaction():
             _create(sessions.target, self.plan)
             self._copy(sessions, part, freeze=True)
             _finish(sessions.target, self.plan)
 
     def end(self, sessions: Sessions) -> None:
         """Build the key of a table of many parts, and note what publishing must know."""
-        if self.plan.action != "full":  # which reads all rows
-            with self._source.fence.reading(sessions.source, self.plan):
-                _check_source(sessions.source, self.plan, self._source.side)
-        with _told(self.plan):
+        load, source, found = loads.of(self.plan), self._source, Found.NONE
+        with told("warehouse", self.plan):
             if self._first:
                 with sessions.target.transaction():
                     _finish(sessions.target, self.plan)
-            value = _cursor_value(sessions.target, self.plan, self._source.now)
-            known = 0
-            if self.plan.action == "append":
-                known = deletions.drop_known(sessions.target, self.plan)
-            found = deletions.Found.NONE
-            if self.plan.finds_deletes:
-                with self._source.fence.reading(sessions.source, self.plan):
-                    found = deletions.stage(sessions, self.plan)
-            if found is deletions.Found.MISSED_ROWS:
+            value = _cursor_value(sessions.target, self.plan, source.now)
+            known = load.settle(sessions.target, self.plan)
+            if not load.replaces:
+                with source.fence.reading(sessions.source, self.plan):
+                    found = load.compare(sessions, self.plan, source.side)
+            if found is Found.MISSED_ROWS:
                 self._start_over(sessions)
                 return
             # Last of all: a crash that takes a piece of what was staged takes this with it.
@@ -177,9 +172,9 @@ class TableWork:
             self._bytes,
             round(monotonic() - self._began, 3),
             value,
-            keys=found is deletions.Found.DELETES,
+            keys=found is Found.DELETES,
             known=known,
-            frozen=not (self._first or _carries_over(self.plan)),
+            frozen=not (self._first or _may_carry_over(self.plan)),
         )
 
     def _start_over(self, sessions: Sessions) -> None:
@@ -191,15 +186,13 @@ class TableWork:
         self.end(sessions)
 
     def _copy(self, sessions: Sessions, part: Part, *, freeze: bool = False) -> None:
-        plan = self.plan
-        with self._source.fence.reading(sessions.source, plan):
+        plan, source = self.plan, self._source
+        into = _copy_in(plan, freeze=freeze)
+        with source.fence.reading(sessions.source, plan):
+            out = extract.copy_out(plan, part)
             moved = transfer.move(
-                transfer.End(
-                    sessions.source, extract.copy_out(plan, part), self._source.side, plan.source
-                ),
-                transfer.End(
-                    sessions.target, _copy_in(plan, freeze=freeze), "warehouse", str(plan)
-                ),
+                transfer.End(sessions.source, out, source.side, str(plan.source)),
+                transfer.End(sessions.target, into, "warehouse", str(plan)),
                 lambda size: self._reading.carried(str(plan), size),
             )
         with self._lock:
@@ -207,15 +200,12 @@ class TableWork:
             self._bytes += moved.bytes
 
 
-def name(plan: TablePlan) -> sql.Identifier:
-    """Return the staging table's name."""
-    return sql.Identifier(plan.staging_schema, plan.name)
-
-
 def drop(connection: psycopg.Connection[Any], plan: TablePlan) -> None:
     """Remove what is in staging of a table."""
     connection.execute(
-        sql.SQL("DROP TABLE IF EXISTS {}, {} CASCADE").format(name(plan), deletions.name(plan))
+        sql.SQL("DROP TABLE IF EXISTS {}, {} CASCADE").format(
+            staging_table(plan), staging_keys(plan)
+        )
     )
 
 
@@ -223,7 +213,7 @@ def find(connection: psycopg.Connection[Any], plan: TablePlan) -> str | None:
     """Return the load_id of what is in staging of a table, None if there is nothing."""
     ((found,),) = connection.execute(
         "SELECT pg_catalog.obj_description(to_regclass(%s), 'pg_class')",
-        [names.qualified(plan.staging_schema, plan.name)],
+        [staging_table(plan).as_string()],
     ).fetchall()
     return cast("str | None", found)
 
@@ -233,77 +223,79 @@ def expect(connection: psycopg.Connection[Any], staged: Staged) -> None:
     if find(connection, staged.plan) != staged.load_id:
         raise ConflictError(
             f"table {staged}: expected the copy that this run made in"
-            f" {staged.plan.staging_schema}, found another or none",
+            f" {staged.plan.target.staging}, found another or none",
             hint="Another run of the pipeline got in between: run again when it has ended.",
         )
 
 
 def _create(connection: psycopg.Connection[Any], plan: TablePlan) -> None:
+    name, target = staging_table(plan), plan.target
     columns = [
-        f"{names.quote(column.name)} {column.lands}{' NOT NULL' if column.not_null else ''}"
-        for column in plan.columns
+        sql.SQL("{} {} NOT NULL" if column.not_null else "{} {}").format(
+            sql.Identifier(column.name), sql.SQL(column.lands)
+        )
+        for column in target.columns
     ]
-    if _carries_over(plan):
-        columns.append(f"{names.quote(DELETED_AT)} timestamptz")
-    ((ours,),) = connection.execute(_OURS, [plan.schema]).fetchall()
-    used = [plan.name, deletions.table(plan)]
-    strangers = ownership.strangers(connection, plan.staging_schema, used, ours)
-    for error in strangers.values():
+    if _may_carry_over(plan):
+        columns += [
+            sql.SQL("{} timestamptz").format(sql.Identifier(column))
+            for column in deletes.of(plan).columns
+        ]
+    ((ours,),) = connection.execute(_OURS, [target.schema]).fetchall()
+    used = [target.name, keys_name(plan)]
+    for error in ownership.strangers(connection, target.staging, used, ours).values():
         raise error
     drop(connection, plan)
     # Never UNLOGGED: after a crash it would be empty, and its comment still there.
     connection.execute(
         sql.SQL("CREATE TABLE {} ({}) WITH ({})").format(
-            name(plan),
-            sql.SQL(", ".join(columns)),
+            name,
+            sql.SQL(", ").join(columns),
             sql.SQL(", ").join(sql.SQL("{} = false").format(sql.SQL(each)) for each in UNTENDED),
         )
     )
-    connection.execute(
-        _CREATED, [plan.schema, plan.name, names.qualified(plan.staging_schema, plan.name)]
-    )
+    connection.execute(_CREATED, [target.schema, target.name, name.as_string()])
 
 
-def _carries_over(plan: TablePlan) -> bool:
-    """Return whether rows that left the source come from the published table, as marked."""
-    return plan.deletes == "mark" and plan.action == "full"
+def _may_carry_over(plan: TablePlan) -> bool:
+    """Return whether rows that left the source may come from the published table."""
+    return loads.of(plan).replaces and bool(deletes.of(plan).columns)
 
 
 def _mark(connection: psycopg.Connection[Any], plan: TablePlan, load_id: str) -> None:
     connection.execute(
-        sql.SQL("COMMENT ON TABLE {} IS {}").format(name(plan), sql.Literal(load_id))
+        sql.SQL("COMMENT ON TABLE {} IS {}").format(staging_table(plan), sql.Literal(load_id))
     )
 
 
 def _copy_in(plan: TablePlan, *, freeze: bool) -> sql.Composed:
-    columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in plan.columns)
+    columns = plan.target.names
     return sql.SQL("COPY {}{} FROM STDIN (FORMAT {}{})").format(
-        name(plan),
-        sql.SQL(" ({})").format(columns) if plan.columns else sql.SQL(""),
-        sql.SQL("binary" if plan.binary else "text"),
+        staging_table(plan),
+        sql.SQL(" ({})").format(listed(columns)) if columns else sql.SQL(""),
+        sql.SQL(plan.read.format),
         sql.SQL(", FREEZE" if freeze else ""),
     )
 
 
 def _finish(connection: psycopg.Connection[Any], plan: TablePlan) -> None:
-    if _carries_over(plan):
-        deletions.carry_over(connection, plan)
-    # What is only merged is held against the key of the published table, when it gets there.
-    if plan.key and (plan.action != "incremental" or plan.finds_deletes):
+    load = loads.of(plan)
+    if load.replaces:
+        deletes.of(plan).carry_over(connection, plan)
+    if load.is_keyed(plan):
         connection.execute("SELECT set_config('maintenance_work_mem', %s, true)", [_SORT_MEMORY])
-        key = sql.SQL(", ").join(map(sql.Identifier, plan.key))
         # A name that is no table's: PostgreSQL's own choice may be, where names are cut.
-        constraint = sql.Identifier(names.suffixed(plan.name, "~key"))
+        constraint = sql.Identifier(names.suffixed(plan.target.name, "~key"))
         statement = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} PRIMARY KEY ({})").format(
-            name(plan), constraint, key
+            staging_table(plan), constraint, listed(plan.target.key)
         )
         try:
             with connection.transaction():
                 connection.execute(statement)
         except (psycopg.errors.UniqueViolation, psycopg.errors.NotNullViolation) as error:
             raise key_error(connection, plan, error) from error
-    if plan.action == "full" or plan.deletes != "ignore":  # merging by key needs no statistics
-        connection.execute(sql.SQL("ANALYZE {}").format(name(plan)))
+    if load.replaces or plan.compares_keys:  # merging by key needs no statistics
+        connection.execute(sql.SQL("ANALYZE {}").format(staging_table(plan)))
 
 
 def key_error(
@@ -311,69 +303,22 @@ def key_error(
 ) -> Failure:
     """Return the error that names the key and some of the values that break it."""
     said(error)  # what it goes on to say are values
-    key = sql.SQL(", ").join(map(sql.Identifier, plan.key))
     what, which = "keys that come more than once", sql.SQL("GROUP BY {} HAVING count(*) > 1")
     if isinstance(error, psycopg.errors.NotNullViolation):
         what, which = "rows whose key is NULL", sql.SQL("WHERE ROW({}) IS NOT NULL IS FALSE")
     query = sql.SQL("SELECT {} FROM {} {} LIMIT 3").format(
-        sql.SQL(names.sample(map(names.quote, plan.key))), name(plan), which.format(key)
+        names.sample(map(sql.Identifier, plan.target.key)),
+        staging_table(plan),
+        which.format(listed(plan.target.key)),
     )
-    return _no_key(plan, what, [str(row) for (row,) in connection.execute(query)])
-
-
-def _no_key(plan: TablePlan, what: str, samples: list[str]) -> Failure:
-    return Failure(
-        f"table {plan}: expected the key ({', '.join(plan.key)}) to tell rows apart,"
-        f" found {what}: {', '.join(samples)}",
-        hint="Mend the rows at the source, or name other columns in key.",
-    )
-
-
-def _check_source(source: psycopg.Connection[Any], plan: TablePlan, side: str) -> None:
-    """Raise Failure for what only the source can tell of rows that this load does not read."""
-    try:
-        samples = deletions.repeated_keys(source, plan) if plan.key and not plan.guarded else []
-        value = _begins_at(source, plan) if plan.action == "append" and plan.started_anew else None
-    except psycopg.Error as error:
-        raise from_postgres(error, side=side, table=plan.source) from error
-    if samples:
-        raise _no_key(plan, "keys that come more than once", samples)
-    if plan.cursor and value is not None:
-        raise SchemaChangedError(
-            f"table {plan}: expected {plan.cursor.column} to go on from {plan.since},"
-            f" found that the table was emptied and begins before it, at {value}",
-            hint="An append table keeps rows that the source may no longer have: run once"
-            " with --full-refresh to replace it, or begin another table.",
-        )
-
-
-def _begins_at(source: psycopg.Connection[Any], plan: TablePlan) -> str | None:
-    """Return the newest of the source's cursor values that come before the plan's, if any."""
-    if plan.cursor is None or plan.since is None:
-        return None
-    ((value,),) = source.execute(
-        sql.SQL("SELECT ({})::text FROM {}").format(
-            sql.SQL(plan.cursor.newest_before(plan.since)),
-            sql.Identifier(plan.source_schema, plan.source_name),
-        )
-    ).fetchall()
-    return cast("str | None", value)
+    return keys.no_key(plan, what, [str(row) for (row,) in connection.execute(query)])
 
 
 def _cursor_value(connection: psycopg.Connection[Any], plan: TablePlan, now: str) -> str | None:
-    if plan.cursor is None or not plan.moves_cursor:
-        return plan.since
-    newest = sql.SQL(plan.cursor.newest(now, plan.since))
+    cursor, since = plan.read.cursor, plan.read.since
+    if cursor is None or not plan.read.moves_cursor:
+        return since
     ((value,),) = connection.execute(
-        sql.SQL("SELECT ({})::text FROM {}").format(newest, name(plan))
+        sql.SQL("SELECT ({})::text FROM {}").format(cursor.newest(now, since), staging_table(plan))
     ).fetchall()
     return cast("str | None", value)
-
-
-@contextmanager
-def _told(plan: TablePlan) -> Iterator[None]:
-    """Turn what the warehouse says about a table into our error."""
-    try:
-        yield
-    except psycopg.Error as error:
-        raise from_postgres(error, side="warehouse", table=str(plan)) from error

@@ -37,7 +37,6 @@ BEHAVIOURS = {
     "ingest/test_corners.py": "what once went wrong",
     "ingest/test_crashes.py": "a warehouse that crashes",
     "ingest/test_kills.py": "a run that is killed at any moment",
-    "ingest/test_loads.py": "ways of loading, from the rule to the published table",
     "ingest/test_ranges.py": "a table that several sessions read at once",
     "ingest/test_schema_changes.py": "a source whose tables change",
     "ingest/test_readers.py": "readers of a table while it is published",

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from frame.failure import Failure
-from ingest import deletions, release, run
+from ingest import loads, release, run
 from ingest.errors import ConflictError
 from ingest.job import Job, Scope
 from tests.conftest import PG_BIN, free_port
@@ -171,17 +171,17 @@ def test_a_crash_that_takes_the_end_of_what_was_staged_takes_its_mark_too(
     fragile.at_source(*STAFF)
     fragile.run(text)
     fragile.at_source("INSERT INTO staff VALUES (101, 'new', '2026-03-01')")
-    real = deletions.drop_known
+    real = loads.Append.settle
 
     def at_warehouse(statement: LiteralString) -> None:
         with psycopg.connect(fragile.warehouse_admin) as connection:
             connection.execute(statement)
 
-    def late(connection: psycopg.Connection[object], plan: TablePlan) -> int:
+    def late(self: loads.Append, connection: psycopg.Connection[object], plan: TablePlan) -> int:
         at_warehouse("CHECKPOINT")  # what comes before is on the disk
-        return real(connection, plan)
+        return real(self, connection, plan)
 
-    monkeypatch.setattr(deletions, "drop_known", late)
+    monkeypatch.setattr(loads.Append, "settle", late)
     at_warehouse("ALTER ROLE ingest_loader SET synchronous_commit = off")
     job, staged = stage(fragile, text)
     server.crash()

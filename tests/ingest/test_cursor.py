@@ -134,7 +134,7 @@ def test_a_lookback_reads_as_the_file_would_write_it(lookback: str, expected: st
 def test_rows_are_asked_for_from_the_last_value_less_the_lookback(
     cursor: Cursor, value: str, expected: str
 ) -> None:
-    assert cursor.since(value) == expected
+    assert cursor.reaching(value).as_string() == expected
 
 
 @given(kind=st.sampled_from(sorted(RANGES)), lookback=st.integers(0, 2**65), data=st.data())
@@ -143,7 +143,7 @@ def test_a_lookback_never_moves_a_whole_number_forward_nor_out_of_its_type(
 ) -> None:
     value = data.draw(st.integers(-RANGES[kind], RANGES[kind] - 1))
     found = re.fullmatch(
-        rf"\"seen\" >= '(-?\d+)'::{kind}", counter(kind, lookback).since(str(value))
+        rf"\"seen\" >= '(-?\d+)'::{kind}", counter(kind, lookback).reaching(str(value)).as_string()
     )
     assert found is not None
     start = int(found[1])
@@ -153,7 +153,7 @@ def test_a_lookback_never_moves_a_whole_number_forward_nor_out_of_its_type(
 
 @given(kind=st.sampled_from(TIMES), seconds=st.integers(1, 999_999 * 604_800))
 def test_a_lookback_never_moves_a_time_forward(kind: str, seconds: int) -> None:
-    text = clock(kind, timedelta(seconds=seconds)).since("2026-03-01")
+    text = clock(kind, timedelta(seconds=seconds)).reaching("2026-03-01").as_string()
     taken = re.search(rf"'2026-03-01'::{kind} - '(\d+) seconds'::interval", text)
     assert taken is not None
     assert int(taken[1]) == seconds
@@ -164,13 +164,13 @@ def test_rows_whose_cursor_is_null_are_read_each_time_where_there_may_be_any(
     kind: str, nullable: bool
 ) -> None:
     cursor = Cursor("seen", kind, nullable, lookback=0)
-    assert ('"seen" IS NULL' in cursor.since("1")) is nullable
-    assert "NULL" not in cursor.between(Interval("1", "2"))
+    assert ('"seen" IS NULL' in cursor.reaching("1").as_string()) is nullable
+    assert "NULL" not in cursor.between(Interval("1", "2")).as_string()
 
 
 def test_an_interval_holds_its_beginning_and_not_its_end() -> None:
     assert (
-        counter(lookback=5, nullable=True).between(Interval("3", "9"))
+        counter(lookback=5, nullable=True).between(Interval("3", "9")).as_string()
         == "\"seen\" >= '3'::bigint AND \"seen\" < '9'::bigint"
     )
 
@@ -183,7 +183,7 @@ TEXTS = st.text(st.characters(exclude_characters="\0\\", exclude_categories=["Cs
 def test_names_and_values_stay_within_their_quotes(column: str, value: str) -> None:
     cursor = Cursor(column, "date", nullable=False, lookback=timedelta())
     name, literal = column.replace('"', '""'), value.replace("'", "''")
-    assert cursor.since(value) == f"\"{name}\" >= '{literal}'::date"
+    assert cursor.reaching(value).as_string() == f"\"{name}\" >= '{literal}'::date"
 
 
 @pytest.mark.parametrize(
@@ -213,8 +213,8 @@ def test_the_newest_value_is_none_of_the_future_and_never_before_the_last_one(
     newest = f'greatest(max("seen") FILTER (WHERE {sane})'
     cursor = Cursor("seen", kind, nullable=True, lookback=0)
     now = "2026-03-01 12:00+00"
-    assert cursor.newest(now, since="7") == f"{newest}, '7'::{kind})"
-    assert cursor.newest(now, since=None) == f"{newest}, NULL::{kind})"
+    assert cursor.newest(now, since="7").as_string() == f"{newest}, '7'::{kind})"
+    assert cursor.newest(now, since=None).as_string() == f"{newest}, NULL::{kind})"
 
 
 @pytest.mark.parametrize(

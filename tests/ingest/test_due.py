@@ -61,11 +61,11 @@ def decide(
 def state_after(found: Due, table: str, **values: Any) -> dict[str, State]:
     """Return the state of ``table`` once it was loaded as it was due."""
     (planned,) = [each for each in found.plans if str(each) == table]
-    return {table: replace(State("load-1", planned.shape, None, None, 10), **values)}
+    return {table: replace(State("load-1", planned.target.shape, None, None, 10), **values)}
 
 
 def actions(found: Due) -> dict[str, str]:
-    return {str(each): each.action for each in found.plans}
+    return {str(each): each.read.load for each in found.plans}
 
 
 def test_tables_are_due_by_the_rule_of_each_and_by_what_is_known_of_each() -> None:
@@ -81,17 +81,17 @@ def test_tables_are_due_by_the_rule_of_each_and_by_what_is_known_of_each() -> No
         "raw_hr.pupils": "full",
         "raw_hr.staff": "full",
     }
-    assert {each.reason for each in first.plans} == {"first load"}
+    assert {each.read.reason for each in first.plans} == {"first load"}
     states = state_after(first, "raw_hr.staff", cursor="seen", cursor_value="2026-03-01")
     states |= state_after(first, "raw_hr.clubs")
     then = decide(rules, *shapes, published=warehouse(states))
-    assert {str(each): each.reason for each in then.plans} == {
+    assert {str(each): each.read.reason for each in then.plans} == {
         "raw_hr.clubs": "load: full",
         "raw_hr.pupils": "first load",
         "raw_hr.staff": "seen from 2026-03-01 less 1d",
     }
     again = decide(rules, *shapes, published=warehouse(states), full_refresh=True)
-    assert {each.reason for each in again.plans} == {"full refresh asked for", "first load"}
+    assert {each.read.reason for each in again.plans} == {"full refresh asked for", "first load"}
 
 
 def test_a_table_without_a_plan_keeps_no_other_from_its_own() -> None:
@@ -266,7 +266,7 @@ def test_each_table_has_a_plan_or_an_error_and_never_both(
     first = due.decide(wanted, source(wanted, *shapes), warehouse(), Scope(), hashed="")
     states: dict[str, State] = {}
     for each in first.plans:
-        if each.name in known:
+        if each.target.name in known:
             states |= state_after(first, str(each))
     found = due.decide(
         wanted,
@@ -280,5 +280,5 @@ def test_each_table_has_a_plan_or_an_error_and_never_both(
         due.published_name(wanted, shape.relation) for shape in shapes
     }
     assert not planned & found.failed.keys()
-    assert all(each.reason for each in found.plans)
-    assert {str(each) for each in found.plans if each.base} == {*states}
+    assert all(each.read.reason for each in found.plans)
+    assert {str(each) for each in found.plans if each.changes.base} == {*states}

@@ -127,16 +127,19 @@ def test_kills_at_random_moments_never_leave_half_a_load(
     began = time.monotonic()
     assert start(world, text).wait(60) == 0
     whole = time.monotonic() - began
+    names = ["old"]
     for place in range(rounds):
         name = f"round {place}"
-        before = world.rows("SELECT min(name) FROM raw_hr.staff")[0][0]
+        names.append(name)
         world.at_source(f"UPDATE staff SET name = '{name}', updated_at = '2026-02-01'")
         process = start(world, text)
         time.sleep(chance.uniform(0, 1.3 * whole))
         kill(process)
         settle(world)
         ((rows, low, high),) = world.rows("SELECT count(*), min(name), max(name) FROM raw_hr.staff")
-        assert (rows, low == high, low in {before, name}) == (ROWS, True, True), name
+        assert (rows, low == high, low in names) == (ROWS, True, True), name
+        # What a killed run had staged and checked may be what the next one published first.
+        del names[: names.index(low)]
     world.run(text)
     world.assert_same("public.staff", "raw_hr.staff")
 

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from psycopg import sql
 
 from frame.failure import Failure
-from ingest import deletions, release, run
+from ingest import keys, loads, planning, release, run
 from ingest.cursor import Interval
 from ingest.errors import RunFailedError
 from ingest.job import Scope
 from tests.ingest.staff import STAFF, load, rule
+from tests.ingest.tables import column, landings, pipeline, table
+from tests.ingest.tables import rule as of_table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ingest.plan import TablePlan
     from ingest.run import Loaded
+    from tests.conftest import PostgresServer
     from tests.ingest.world import World
 
 NEWEST = "2026-01-05 04:00:00+00"
@@ -170,7 +178,7 @@ def test_finding_deletes_is_no_work_of_every_key_with_every_other(world: World) 
         ([staged], _) = run.stage(job, target, Scope())
         assert staged.keys
         query = sql.SQL("EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {}").format(
-            deletions.missed_key(staged.plan)
+            keys.missed_key(staged.plan)
         )
         (([explained],),) = target.execute(query).fetchall()
         assert release.together(job, target, [staged])[0].deleted == 1
@@ -203,11 +211,54 @@ def test_rows_that_a_view_does_not_show_bring_the_whole_of_it_by_itself(world: W
     world.at_source(*STAFF, "CREATE VIEW staff_view AS SELECT * FROM staff")
     load(world, text)
     (plan,), _ = run.foresee(world.job(text), Scope())
-    assert plan.unseen()[0] == "updates that commit with updated_at more than 1h behind the newest"
+    assert (
+        plan.read.unseen[0] == "updates that commit with updated_at more than 1h behind the newest"
+    )
     world.at_source("INSERT INTO staff VALUES (200, 'far too late', '2020-01-01')")
     loaded = load(world, text)
     assert (loaded.load, loaded.rows) == ("full", 101)
     assert "rows are missing that updated_at does not show" in loaded.reason
+
+
+@pytest.mark.parametrize(
+    ("change", "whole"),
+    [
+        ("INSERT INTO items SELECT n FROM generate_series(9, 12) n", False),
+        ("INSERT INTO items VALUES (3)", True),
+        ("INSERT INTO items VALUES (9e18::bigint)", False),
+        ("TRUNCATE items; INSERT INTO items VALUES (1), (2)", True),
+    ],
+    ids=["goes on", "late", "far ahead", "went back"],
+)
+def test_a_number_that_a_view_shows_is_held_against_what_there_is(
+    world: World, change: LiteralString, whole: bool
+) -> None:
+    text = "name: public.seen\n    load: incremental\n    cursor: id\n    key: [id]"
+    world.at_source(
+        "CREATE TABLE items (id bigint PRIMARY KEY)",
+        "INSERT INTO items VALUES (5), (6), (7)",
+        "CREATE VIEW seen AS SELECT id FROM items",
+    )
+    load(world, text)
+    world.at_source(change)
+    assert load(world, text).load == ("full" if whole else "incremental")
+    # Behind a number that is far ahead, every row that comes is late.
+    world.at_source("INSERT INTO items VALUES (99)")
+    load(world, text)
+    world.assert_same("public.seen", "raw_hr.seen")
+
+
+def test_an_append_says_of_rows_that_its_cursor_does_not_show_and_an_interval_brings_them(
+    world: World,
+) -> None:
+    text = rule(load="append", lookback="1h").replace("staff", "staff_view")
+    world.at_source(*STAFF, "CREATE VIEW staff_view AS SELECT * FROM staff")
+    load(world, text)
+    world.at_source("INSERT INTO staff VALUES (200, 'far too late', '2020-01-01')")
+    with pytest.raises(RunFailedError, match="found 1 rows behind it that are not there"):
+        load(world, text)
+    assert load(world, text, interval=Interval("2020-01-01", "2020-02-01")).inserted == 1
+    assert load(world, text).rows == 101
 
 
 def test_append_adds_and_never_changes_or_removes(world: World) -> None:
@@ -368,3 +419,68 @@ def test_a_key_that_does_not_tell_rows_apart_is_shown_with_its_values(world: Wor
     world.at_source("DELETE FROM staff WHERE id IS NULL")
     load(world, text)
     assert world.rows("SELECT count(*) FROM ops.state") == [(1,)]
+
+
+# A table that stays gets a full copy's rows, whatever it had.
+
+VALUES = st.sampled_from([None, "", "a", "A", "b"])
+KEYED = st.dictionaries(st.integers(1, 6), VALUES).map(lambda rows: [*rows.items()])
+BAG = st.lists(st.tuples(st.integers(1, 3), VALUES), max_size=8)
+ROWS = "SELECT id, name FROM {} ORDER BY id, name"
+
+
+def planned(key: tuple[str, ...] = ("id",)) -> TablePlan:
+    shape = table(column("id"), column("name", "text"), key=key)
+    return planning.build(pipeline(), of_table(), shape, landings(), state=None)
+
+
+@pytest.fixture(scope="module")
+def connection(postgres: PostgresServer) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(postgres.create_database(), autocommit=True) as opened:
+        opened.execute("CREATE SCHEMA raw_hr; CREATE SCHEMA raw_hr_staging")
+        yield opened
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+def test_filling_makes_the_rows_those_of_staging(
+    connection: psycopg.Connection[Any], keyed: bool
+) -> None:
+    rows = KEYED if keyed else BAG
+    plan = planned(("id",) if keyed else ())
+
+    for schema in ("raw_hr", "raw_hr_staging"):
+        constraint = ", PRIMARY KEY (id)" if keyed else ""
+        connection.execute(f"DROP TABLE IF EXISTS {schema}.staff")
+        connection.execute(f"CREATE TABLE {schema}.staff (id int, name text{constraint})")
+
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+    @given(old=rows, new=rows)
+    def fills(old: list[tuple[int, str | None]], new: list[tuple[int, str | None]]) -> None:
+        for schema, values in (("raw_hr", old), ("raw_hr_staging", new)):
+            connection.execute(f"DELETE FROM {schema}.staff")
+            with connection.cursor() as cursor:
+                cursor.executemany(f"INSERT INTO {schema}.staff VALUES (%s, %s)", values)
+        before = connection.execute("SELECT ctid, id, name FROM raw_hr.staff").fetchall()
+        loads.fill(connection, plan)
+        assert (
+            connection.execute(ROWS.format("raw_hr.staff")).fetchall()
+            == connection.execute(ROWS.format("raw_hr_staging.staff")).fetchall()
+        )
+        if keyed:
+            left = {*connection.execute("SELECT ctid, id, name FROM raw_hr.staff").fetchall()}
+            same = [row for row in before if (row[1], row[2]) in new]
+            assert {*same} <= left, "what is the same is not written again"
+
+    fills()
+
+
+def test_two_rows_that_swap_a_unique_value_break_no_constraint(
+    connection: psycopg.Connection[Any],
+) -> None:
+    for schema, names in (("raw_hr", "ab"), ("raw_hr_staging", "ba")):
+        connection.execute(f"DROP TABLE IF EXISTS {schema}.staff")
+        connection.execute(f"CREATE TABLE {schema}.staff (id int PRIMARY KEY, name text UNIQUE)")
+        for place, name in enumerate(names):
+            connection.execute(f"INSERT INTO {schema}.staff VALUES (%s, %s)", [place, name])
+    loads.fill(connection, planned())
+    assert connection.execute(ROWS.format("raw_hr.staff")).fetchall() == [(0, "b"), (1, "a")]

@@ -117,5 +117,5 @@ def test_an_older_release_s_tables_are_ours(world: World) -> None:
         "CREATE TABLE raw_hr_staging.staff ()",
     )
     plans, failed = run.foresee(world.job(), Scope())
-    assert (plans[0].reason, failed) == ("load: full", {})
+    assert (plans[0].read.reason, failed) == ("load: full", {})
     assert world.run().loaded[0].rows == 2

@@ -28,7 +28,7 @@ def of(wanted: TableRule, source: TableShape = STAFF, hashed: str = "") -> Proje
 
 
 def columns(found: Projection) -> dict[str, tuple[str, str]]:
-    return {each.name: (each.select, each.lands) for each in found.columns}
+    return {each.name: (each.select.as_string(), each.lands) for each in found.columns}
 
 
 def test_columns_land_as_they_are_in_their_order() -> None:

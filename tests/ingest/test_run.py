@@ -305,11 +305,11 @@ def test_a_failed_copy_leaves_the_old_table_and_the_other_tables_are_published(
     real = extract.copy_out
 
     def failing(
-        table: extract.TablePlan, blocks: tuple[int, int | None] | None = None
+        plan: extract.TablePlan, blocks: tuple[int, int | None] | None = None
     ) -> sql.Composed:
-        if table.name == "departments":  # fails in its last row, after the first was sent
+        if plan.target.name == "departments":  # fails in its last row, after the first was sent
             return copy_out("SELECT n, (1 / (9000 - n))::text FROM generate_series(1, 9000) n")
-        return real(table, blocks)
+        return real(plan, blocks)
 
     monkeypatch.setattr(extract, "copy_out", failing)
     with pytest.raises(RunFailedError, match="division by zero") as failure:
@@ -376,12 +376,10 @@ def test_all_tables_are_read_as_of_one_moment(
     world.at_source(*SCHOOL)
     real = extract.copy_out
 
-    def busy(
-        table: extract.TablePlan, blocks: tuple[int, int | None] | None = None
-    ) -> sql.Composed:
-        if table.name == "employees":
+    def busy(plan: extract.TablePlan, blocks: tuple[int, int | None] | None = None) -> sql.Composed:
+        if plan.target.name == "employees":
             world.at_source("UPDATE employees SET name = 'late'")
-        return real(table, blocks)
+        return real(plan, blocks)
 
     monkeypatch.setattr(extract, "copy_out", busy)
     world.run()
@@ -396,11 +394,11 @@ def test_a_table_cannot_be_emptied_under_the_snapshot(
     real = extract.copy_out
 
     def truncating(
-        table: extract.TablePlan, blocks: tuple[int, int | None] | None = None
+        plan: extract.TablePlan, blocks: tuple[int, int | None] | None = None
     ) -> sql.Composed:
         with pytest.raises(psycopg.errors.LockNotAvailable):
             world.at_source("SET lock_timeout = '50ms'", "TRUNCATE employees")
-        return real(table, blocks)
+        return real(plan, blocks)
 
     monkeypatch.setattr(extract, "copy_out", truncating)
     world.run(f"public.{name}")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frame.failure import Failure
-from ingest import plan
+from ingest import alterations, planning
 from ingest.classification import Withheld
 from ingest.cursor import Interval
 from ingest.errors import SchemaChangedError
@@ -18,6 +18,8 @@ from ingest.origin import Leaf, Origin
 from tests.ingest.tables import MOMENT, column, landings, pipeline, rule, state, table
 
 if TYPE_CHECKING:
+    from psycopg import sql
+
     from ingest.plan import State, TablePlan
     from ingest.rules import TableRule
     from ingest.shapes import TableShape
@@ -36,7 +38,23 @@ MARCH = Interval("2026-03-01", "2026-04-01")
 def build(
     wanted: TableRule, source: TableShape = STAFF, last: State | None = None, **more: Any
 ) -> TablePlan:
-    return plan.build(pipeline(wanted), wanted, source, landings(), state=last, **more)
+    return planning.build(pipeline(wanted), wanted, source, landings(), state=last, **more)
+
+
+def text(condition: sql.Composable | None) -> str:
+    return condition.as_string() if condition else ""
+
+
+def where(planned: TablePlan) -> str:
+    return text(planned.read.condition)
+
+
+def window(planned: TablePlan) -> str:
+    return text(planned.read.window)
+
+
+def altered(planned: TablePlan) -> tuple[str, ...]:
+    return tuple(map(text, alterations.of(planned)))
 
 
 def published(
@@ -47,7 +65,7 @@ def published(
     **more: Any,
 ) -> State:
     """Return what the warehouse holds once ``source`` was loaded as ``wanted`` says."""
-    return state(build(wanted, source, **more).shape, wanted.cursor, value, rows)
+    return state(build(wanted, source, **more).target.shape, wanted.cursor, value, rows)
 
 
 # What a run does.
@@ -89,20 +107,20 @@ def test_a_table_of_the_same_shape_is_loaded_as_its_file_says(
     wanted: TableRule, value: str | None, more: dict[str, Any], action: str, reason: str
 ) -> None:
     found = build(wanted, last=published(wanted, value=value), **more)
-    assert (found.action, found.reason) == (action, reason)
-    assert (found.base, found.changes, found.alter) == ("load-1", (), ())
+    assert (found.read.load, found.read.reason) == (action, reason)
+    assert (found.changes.base, found.changes.describe(), altered(found)) == ("load-1", (), ())
 
 
 @pytest.mark.parametrize("wanted", [FULL, INCREMENTAL, APPEND])
 @pytest.mark.parametrize("more", [{}, {"full_refresh": True}, {"interval": MARCH}])
 def test_what_is_not_published_is_loaded_whole(wanted: TableRule, more: dict[str, Any]) -> None:
     found = build(wanted, **more)
-    assert (found.action, found.reason, found.base) == ("full", "first load", None)
-    assert (found.where, found.since, found.backfill) == ("", None, False)
+    assert (found.read.load, found.read.reason, found.changes.base) == ("full", "first load", None)
+    assert (where(found), found.read.since, found.read.interval) == ("", None, None)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "more", "where"),
+    ("wanted", "more", "condition"),
     [
         (rule(**MERGE, lookback="0s"), {}, f"\"seen\" >= '{NOON}'::timestamp with time zone"),
         (
@@ -115,9 +133,9 @@ def test_what_is_not_published_is_loaded_whole(wanted: TableRule, more: dict[str
     ],
 )
 def test_only_the_rows_that_are_due_are_read(
-    wanted: TableRule, more: dict[str, Any], where: str
+    wanted: TableRule, more: dict[str, Any], condition: str
 ) -> None:
-    assert build(wanted, last=published(wanted), **more).where == where
+    assert where(build(wanted, last=published(wanted), **more)) == condition
 
 
 @pytest.mark.parametrize(
@@ -126,16 +144,16 @@ def test_only_the_rows_that_are_due_are_read(
 def test_the_value_of_another_cursor_is_not_this_ones(wanted: TableRule, action: str) -> None:
     last = replace(published(wanted), cursor="changed")
     found = build(wanted, last=last)
-    assert (found.action, found.where, found.since) == (action, "", None)
+    assert (found.read.load, where(found), found.read.since) == (action, "", None)
 
 
 @pytest.mark.parametrize("wanted", [INCREMENTAL, APPEND])
 def test_a_backfill_moves_no_cursor(wanted: TableRule) -> None:
     found = build(wanted, last=published(wanted), interval=MARCH)
-    assert (found.backfill, found.moves_cursor, found.since) == (True, False, NOON)
-    assert build(wanted, last=published(wanted)).moves_cursor
-    assert build(wanted).moves_cursor
-    assert not build(FULL).moves_cursor
+    assert (found.read.interval, found.read.moves_cursor, found.read.since) == (MARCH, False, NOON)
+    assert build(wanted, last=published(wanted)).read.moves_cursor
+    assert build(wanted).read.moves_cursor
+    assert not build(FULL).read.moves_cursor
 
 
 @pytest.mark.parametrize(
@@ -153,30 +171,42 @@ def test_deletes_are_looked_for_if_the_file_says_so_and_all_rows_are_in_sight(
 ) -> None:
     wanted = rule(**MERGE, **keys)
     last = published(wanted)
-    assert build(wanted, last=last, interval=interval).finds_deletes is expected
-    assert not build(wanted, last=last, full_refresh=True).finds_deletes
+    assert build(wanted, last=last, interval=interval).compares_keys is expected
+    assert not build(wanted, last=last, full_refresh=True).compares_keys
 
 
 def test_a_load_that_missed_rows_starts_over_as_a_full_one() -> None:
     wanted = rule(**MERGE, deletes="detect", on_schema_change="evolve")
     merge = build(wanted, table(ID, NAME, SEEN, column("new")), published(wanted))
-    assert (merge.action, bool(merge.alter)) == ("incremental", True)
+    assert (merge.read.load, bool(altered(merge))) == ("incremental", True)
     found = merge.started_over()
-    assert (found.action, found.where, found.since, found.alter) == ("full", "", None, ())
-    assert found.reason == "rows are missing that seen does not show"
-    assert (found.base, found.shape, found.changes) == (merge.base, merge.shape, merge.changes)
+    assert (found.read.load, where(found), found.read.since, altered(found)) == (
+        "full",
+        "",
+        None,
+        (),
+    )
+    assert found.read.reason == "rows are missing that seen does not show"
+    assert (found.changes.base, found.target.shape, found.changes.describe()) == (
+        merge.changes.base,
+        merge.target.shape,
+        merge.changes.describe(),
+    )
 
 
 def test_a_table_keeps_its_name_in_the_pipelines_two_schemas() -> None:
     found = build(FULL)
-    assert (str(found), found.source) == ("raw_hr.staff", "public.staff")
-    assert (found.schema, found.staging_schema) == ("raw_hr", "raw_hr_staging")
+    assert (str(found), str(found.source)) == ("raw_hr.staff", "public.staff")
+    assert (found.target.schema, found.target.staging) == ("raw_hr", "raw_hr_staging")
 
 
 @pytest.mark.parametrize(("kind", "binary"), [("date", True), ("xml", False)])
 def test_rows_go_as_binary_unless_a_column_cannot(kind: str, binary: bool) -> None:
     found = build(FULL, table(ID, column("page", kind)))
-    assert (found.binary, found.why_text) == (binary, "" if binary else "column page (xml)")
+    assert (found.read.format == "binary", found.read.why_text) == (
+        binary,
+        "" if binary else "column page (xml)",
+    )
 
 
 @pytest.mark.parametrize(("heap", "blocks"), [(True, 9), (False, 0)])
@@ -184,7 +214,7 @@ def test_ranges_are_read_of_ordinary_tables_only(heap: bool, blocks: int) -> Non
     relation = replace(STAFF.relation, heap=heap, rows=5)
     source = replace(STAFF, relation=relation, blocks=9, bytes=6)
     found = build(FULL, source)
-    assert (found.blocks, found.rows, found.bytes) == (blocks, 5, 6)
+    assert (found.source.blocks, found.source.rows, found.source.bytes) == (blocks, 5, 6)
 
 
 # A shape that changed.
@@ -231,8 +261,8 @@ def test_refresh_loads_a_changed_table_whole(
     source: TableShape, reason: str, _clauses: tuple[str, ...]
 ) -> None:
     found = build(INCREMENTAL, source, published(INCREMENTAL))
-    assert (found.action, found.reason, found.alter) == ("full", reason, ())
-    assert found.changes
+    assert (found.read.load, found.read.reason, altered(found)) == ("full", reason, ())
+    assert found.changes.describe()
 
 
 @pytest.mark.parametrize(("source", "reason", "clauses"), CHANGES.values(), ids=CHANGES)
@@ -241,11 +271,11 @@ def test_evolve_alters_the_table_where_no_row_must_be_read_again(
 ) -> None:
     wanted = rule(**MERGE, on_schema_change="evolve")
     found = build(wanted, source, published(wanted))
-    assert found.alter == clauses
+    assert altered(found) == clauses
     if clauses:
-        assert (found.action, found.since) == ("incremental", NOON)
+        assert (found.read.load, found.read.since) == ("incremental", NOON)
     else:
-        assert (found.action, found.reason) == ("full", reason)
+        assert (found.read.load, found.read.reason) == ("full", reason)
 
 
 @pytest.mark.parametrize(("source", "reason", "clauses"), CHANGES.values(), ids=CHANGES)
@@ -258,8 +288,8 @@ def test_append_alters_the_table_or_refuses_for_it_never_loses_a_row(
     if clauses:
         found = build(wanted, source, last)
         drops = [clause for clause in clauses if clause.startswith("DROP")]
-        assert (found.action, found.alter) == ("append", () if drops else clauses)
-        assert len(found.shape.kept) == len(drops), "what goes from the source stays"
+        assert (found.read.load, altered(found)) == ("append", () if drops else clauses)
+        assert len(found.target.shape.kept) == len(drops), "what goes from the source stays"
         return
     # Its old values fit where it was made anew, and only the key is another one.
     reason = reason.removeprefix("column id was made anew as integer; ")
@@ -269,7 +299,7 @@ def test_append_alters_the_table_or_refuses_for_it_never_loses_a_row(
         "table raw_hr.staff: expected to add rows to those that are there, found " + reason
     )
     empty = build(wanted, source, replace(last, rows=0))
-    assert (empty.action, empty.reason) == ("full", reason)
+    assert (empty.read.load, empty.read.reason) == ("full", reason)
 
 
 @pytest.mark.parametrize(("source", "reason", "_clauses"), CHANGES.values(), ids=CHANGES)
@@ -287,9 +317,9 @@ def test_fail_refuses_each_change_until_a_full_refresh_accepts_it(
         else "table raw_hr.staff: expected the shape of the last load, found key"
     )
     found = build(wanted, source, last, full_refresh=True)
-    assert (found.action, found.reason) == ("full", "full refresh asked for")
-    assert found.changes
-    assert build(wanted, last=last).changes == ()
+    assert (found.read.load, found.read.reason) == ("full", "full refresh asked for")
+    assert found.changes.describe()
+    assert build(wanted, last=last).changes.describe() == ()
 
 
 @pytest.mark.parametrize(("source", "_reason", "_clauses"), CHANGES.values(), ids=CHANGES)
@@ -297,16 +327,16 @@ def test_a_full_load_follows_any_change(
     source: TableShape, _reason: str, _clauses: tuple[str, ...]
 ) -> None:
     found = build(FULL, source, published(FULL))
-    assert (found.action, found.reason, found.alter) == ("full", "load: full", ())
-    assert found.changes
+    assert (found.read.load, found.read.reason, altered(found)) == ("full", "load: full", ())
+    assert found.changes.describe()
 
 
 def test_two_columns_that_swap_their_names_go_by_way_of_names_that_are_nobodys() -> None:
     source = table(ID, column("seen", "text", 2), column("name", SEEN.type.declaration, 3))
     wanted = rule(load="append", cursor="name", on_schema_change="evolve")
     found = build(wanted, source, published(rule(load="append", cursor="seen")))
-    assert found.renamed == (("name", "seen"), ("seen", "name"))
-    assert found.alter[:4] == (
+    assert found.changes.drift.renamed == (("name", "seen"), ("seen", "name"))
+    assert altered(found)[:4] == (
         'RENAME COLUMN "name" TO "renaming 0"',
         'RENAME COLUMN "seen" TO "renaming 1"',
         'RENAME COLUMN "renaming 0" TO "seen"',
@@ -318,17 +348,17 @@ def test_a_column_that_may_be_null_now_is_let_be_so_unless_it_is_in_the_key() ->
     before = table(ID, column("name", "text", 2, not_null=True), SEEN)
     wanted = rule(**MERGE, on_schema_change="evolve", key=["id"])
     found = build(wanted, table(ID, NAME, SEEN), published(wanted, before))
-    assert found.alter == ('ALTER COLUMN "name" DROP NOT NULL',)
+    assert altered(found) == ('ALTER COLUMN "name" DROP NOT NULL',)
     in_key = rule(**MERGE, on_schema_change="evolve", key=["name"])
     found = build(in_key, table(ID, NAME, SEEN), published(in_key, before))
-    assert (found.action, found.reason) == ("full", "column name may be NULL now")
+    assert (found.read.load, found.read.reason) == ("full", "column name may be NULL now")
 
 
 def test_rows_are_not_merged_by_a_key_that_old_rows_have_no_value_of() -> None:
     before, after = (table(column("badge", number=number), SEEN, key=()) for number in (1, 4))
     merge = rule(**MERGE, on_schema_change="evolve", key=["badge"])
     found = build(merge, after, published(merge, before))
-    assert (found.action, found.reason) == (
+    assert (found.read.load, found.read.reason) == (
         "full", "column badge was made anew as integer; key changed from (badge) to (badge)"
     )  # fmt: skip
     append = rule(load="append", cursor="seen", key=["badge"])
@@ -342,7 +372,7 @@ def test_a_table_without_a_key_gets_no_new_column_for_rows_that_have_no_value_in
     with pytest.raises(SchemaChangedError, match="found column new added"):
         build(APPEND, after, last)
     dropped = build(APPEND, table(*DROPPED.columns, key=()), last)
-    assert (dropped.action, dropped.alter) == ("append", ())
+    assert (dropped.read.load, altered(dropped)) == ("append", ())
 
 
 @pytest.mark.parametrize(
@@ -365,11 +395,11 @@ def test_marked_rows_stay_only_as_long_as_their_key_tells_them_apart(
     wanted = rule(**keys, deletes="mark")
     last = published(wanted)
     if not refused:
-        assert build(wanted, source, last).changes
+        assert build(wanted, source, last).changes.describe()
         return
     with pytest.raises(SchemaChangedError, match="the key by which its marked rows are known"):
         build(wanted, source, last)
-    assert build(wanted, source, last, full_refresh=True).action == "full"
+    assert build(wanted, source, last, full_refresh=True).read.load == "full"
 
 
 @pytest.mark.parametrize("way", ["hash", "exclude"])
@@ -388,9 +418,9 @@ def test_a_withheld_column_that_is_gone_stops_the_load_lest_it_have_another_name
         "table raw_hr.staff: expected its columns name, which are not to be published as they are,"
         " found none of that name"
     )
-    assert build(wanted, source, last, hashed="ab", full_refresh=True).shape.withheld == ()
+    assert build(wanted, source, last, hashed="ab", full_refresh=True).target.shape.withheld == ()
     # The file withholds it no more.
-    assert build(rule(name="public.*"), source, last).action == "full"
+    assert build(rule(name="public.*"), source, last).read.load == "full"
 
 
 @pytest.mark.parametrize(
@@ -407,14 +437,16 @@ def test_values_that_were_hashed_do_not_fit_a_column_in_clear_nor_the_other_way_
     before: dict[str, Any], after: dict[str, Any], unfit: tuple[str, ...]
 ) -> None:
     last = published(rule(columns=before), hashed="ab")
-    assert build(rule(columns=after), last=last, hashed="ab").unfit == unfit
+    assert build(rule(columns=after), last=last, hashed="ab").changes.drift.unfit == {*unfit}
 
 
 def test_hashes_under_another_key_are_another_columns_values() -> None:
     wanted = rule(**MERGE, columns={"hash": ["name"]}, on_schema_change="evolve")
     found = build(wanted, last=published(wanted, hashed="ab"), hashed="cd")
-    assert (found.action, found.unfit) == ("full", ("name",))
-    assert found.reason == ("column name changed from a hash under key ab to a hash under key cd")
+    assert (found.read.load, found.changes.drift.unfit) == ("full", {"name"})
+    assert found.read.reason == (
+        "column name changed from a hash under key ab to a hash under key cd"
+    )
 
 
 def test_a_label_that_went_needs_rows_and_old_values_fit_for_all_that() -> None:
@@ -424,8 +456,8 @@ def test_a_label_that_went_needs_rows_and_old_values_fit_for_all_that() -> None:
     before = replace(mood, labels=(*mood.labels, "mood.sad"))
     shape = replace(last.shape, columns=(last.shape.columns[0], before, last.shape.columns[2]))
     found = build(INCREMENTAL, source, replace(last, shape=shape))
-    assert (found.action, found.reason) == ("full", "column mood lost its labels mood.sad")
-    assert found.unfit == ()
+    assert (found.read.load, found.read.reason) == ("full", "column mood lost its labels mood.sad")
+    assert found.changes.drift.unfit == frozenset()
 
 
 # What cannot be seen.
@@ -447,16 +479,19 @@ def test_what_a_way_of_loading_cannot_see_is_said(
     keys: dict[str, Any], expected: tuple[str, ...]
 ) -> None:
     wanted = rule(**keys)
-    assert build(wanted, last=published(wanted)).unseen() == expected
+    assert build(wanted, last=published(wanted)).read.unseen == expected
 
 
 def test_a_column_that_came_with_values_for_old_rows_has_them_read() -> None:
     filled = table(ID, NAME, SEEN, replace(column("new"), filled=True))
     wanted = rule(**MERGE, on_schema_change="evolve")
     found = build(wanted, filled, published(wanted))
-    assert (found.action, found.reason) == ("full", "column new added (integer) with a value")
+    assert (found.read.load, found.read.reason) == (
+        "full",
+        "column new added (integer) with a value",
+    )
     kept = build(APPEND, filled, published(APPEND))
-    assert (kept.action, kept.alter) == ("append", ('ADD COLUMN "new" integer',))
+    assert (kept.read.load, altered(kept)) == ("append", ('ADD COLUMN "new" integer',))
 
 
 # Where rows come from.
@@ -483,7 +518,7 @@ def held(wanted: TableRule, origin: Origin = HERE) -> State:
 @pytest.mark.parametrize(("why", "origin"), OTHERS.items(), ids=OTHERS)
 def test_another_source_is_loaded_whole(wanted: TableRule, why: str, origin: Origin) -> None:
     found = build(wanted, replace(STAFF, origin=origin), held(wanted))
-    assert (found.action, found.reason, found.where) == ("full", why, "")
+    assert (found.read.load, found.read.reason, where(found)) == ("full", why, "")
 
 
 @pytest.mark.parametrize(("why", "origin"), OTHERS.items(), ids=OTHERS)
@@ -499,46 +534,49 @@ def test_columns_of_another_database_are_known_by_their_names() -> None:
         origin=OTHERS["the source is another server"],
     )
     found = build(INCREMENTAL, restored, held(INCREMENTAL))
-    assert found.renamed == ()
-    assert found.changes == ("column name dropped",)
+    assert found.changes.drift.renamed == ()
+    assert found.changes.describe() == ("column name dropped",)
 
 
 def test_a_table_that_was_rewritten_is_loaded_whole_and_appended_from_its_cursor() -> None:
     rewritten = replace(STAFF, origin=replace(HERE, leaves=(Leaf(7, 99),)))
     found = build(INCREMENTAL, rewritten, held(INCREMENTAL))
-    assert (found.action, found.reason) == ("full", "the source table was rewritten or emptied")
+    assert (found.read.load, found.read.reason) == (
+        "full",
+        "the source table was rewritten or emptied",
+    )
     added = build(APPEND, rewritten, held(APPEND))
-    assert (added.action, added.started_anew) == ("append", True)
+    assert (added.read.load, added.read.restarted) == ("append", True)
 
 
 def test_a_partition_that_came_or_was_rewritten_is_read_whole() -> None:
     then = replace(HERE, leaves=(Leaf(20, 20), Leaf(21, 21)))
     now = replace(STAFF, origin=replace(HERE, leaves=(Leaf(20, 20), Leaf(21, 50), Leaf(22, 22))))
     found = build(FOLLOWING, now, held(FOLLOWING, then))
-    assert found.action == "incremental"
-    assert found.where.endswith(" OR tableoid IN (21, 22)")
-    assert found.leaves == "tableoid IN (20, 21, 22)"
+    assert found.read.load == "incremental"
+    assert where(found).endswith(" OR tableoid IN (21, 22)")
+    assert text(found.source.leaves) == "tableoid IN (20, 21, 22)"
     added = build(APPEND, now, held(APPEND, then))
-    assert added.where.endswith(" OR tableoid IN (22)")
-    assert "tableoid" not in added.window, "what is published has no such partition"
+    assert where(added).endswith(" OR tableoid IN (22)")
+    assert "tableoid" not in window(added), "what is published has no such partition"
 
 
 def test_rows_are_found_by_the_transactions_that_wrote_them() -> None:
     found = build(FOLLOWING, last=held(FOLLOWING))
-    assert (found.action, found.reason) == (
+    assert (found.read.load, found.read.reason) == (
         "incremental", "rows that were written since the last load"
     )  # fmt: skip
     written = "pg_catalog.age(xmin) <= (SELECT pg_catalog.age('1000'::pg_catalog.xid))"
-    assert found.where == written
-    assert found.unseen() == ("deletes",)
+    assert where(found) == written
+    assert found.read.unseen == ("deletes",)
     late = build(INCREMENTAL, last=held(INCREMENTAL))
-    assert late.where == f"{late.window} OR {written}"
-    assert late.unseen() == ("deletes",)
+    assert where(late) == f"{window(late)} OR {written}"
+    assert late.read.unseen == ("deletes",)
 
 
 def test_a_load_whose_transactions_are_not_known_is_whole() -> None:
     found = build(FOLLOWING, last=published(FOLLOWING, value=None))
-    assert (found.action, found.reason) == (
+    assert (found.read.load, found.read.reason) == (
         "full", "the transactions of the last load are not known"
     )  # fmt: skip
 
@@ -546,8 +584,8 @@ def test_a_load_whose_transactions_are_not_known_is_whole() -> None:
 def test_an_append_without_a_key_reads_no_row_again_that_was_written_again() -> None:
     keyless = table(NAME, SEEN, key=())
     found = build(APPEND, keyless, replace(published(APPEND, keyless), origin=HERE))
-    assert found.where == found.window
-    assert "xmin" not in found.where
+    assert where(found) == window(found)
+    assert "xmin" not in where(found)
 
 
 @pytest.mark.parametrize("kind", ["v", "m", "f"])
@@ -555,7 +593,7 @@ def test_what_does_not_say_who_wrote_a_row_needs_a_cursor(kind: str) -> None:
     view = table(ID, NAME, SEEN, kind=kind, heap=False)
     with pytest.raises(Failure, match="expected a cursor for load: incremental"):
         build(rule(load="incremental", key=["id"]), view)
-    assert build(INCREMENTAL, view, published(INCREMENTAL)).unseen()
+    assert build(INCREMENTAL, view, published(INCREMENTAL)).read.unseen
 
 
 @pytest.mark.parametrize(
@@ -570,13 +608,13 @@ def test_rows_that_were_treated_in_another_way_are_read_again(
     before: dict[str, Any], after: dict[str, Any], why: str
 ) -> None:
     found = build(rule(**after), last=published(rule(**before)))
-    assert (found.action, found.reason) == ("full", why)
+    assert (found.read.load, found.read.reason) == ("full", why)
 
 
 def test_an_older_release_that_did_not_say_how_rows_were_treated_changes_nothing() -> None:
     last = published(INCREMENTAL)
     silent = replace(last, shape=replace(last.shape, marks=None, appends=None))
-    assert build(INCREMENTAL, last=silent).action == "incremental"
+    assert build(INCREMENTAL, last=silent).read.load == "incremental"
 
 
 # Any table, any rule, any past.
@@ -643,29 +681,36 @@ def test_whatever_changed_a_plan_holds_together(
     except SchemaChangedError as error:
         assert not full_refresh
         assert error.hint
-        assert last.shape != build(wanted, any_table(after)).shape
+        assert last.shape != build(wanted, any_table(after)).target.shape
         return
-    assert found.reason
-    assert found.action in ("full", wanted.load)
-    assert found.base == last.load_id
-    assert (not found.changes) is (found.shape == last.shape)
-    if found.action == "full":
-        assert (found.where, found.since, found.alter, found.backfill) == ("", None, (), False)
+    assert found.read.reason
+    assert found.read.load in ("full", wanted.load)
+    assert found.changes.base == last.load_id
+    assert (not found.changes.describe()) is (found.target.shape == last.shape)
+    if found.read.load == "full":
+        assert (where(found), found.read.since, altered(found)) == ("", None, ())
+        assert found.read.interval is None
         assert wanted.load != "append" or full_refresh or not rows
     else:
-        assert found.since == value
-        assert found.backfill is (interval is not None)
-        assert found.moves_cursor is not found.backfill
+        assert found.read.since == value
+        assert found.read.interval == interval
+        assert found.read.moves_cursor is (interval is None)
         # From an append a column only goes at the source.
-        stays = {change for change in found.changes if change.endswith(" dropped")}
-        assert bool({*found.changes} - stays) <= bool(found.alter) <= bool(found.changes)
-        assert wanted.load == "append" or bool(found.alter) is bool(found.changes)
-        assert not found.unfit
+        stays = {change for change in found.changes.describe() if change.endswith(" dropped")}
+        assert (
+            bool({*found.changes.describe()} - stays)
+            <= bool(altered(found))
+            <= bool(found.changes.describe())
+        )
+        assert wanted.load == "append" or bool(altered(found)) is bool(found.changes.describe())
+        assert not found.changes.drift.unfit
     if full_refresh:
-        assert found.action == "full"
-    if found.finds_deletes:
-        assert found.key
-        assert not found.backfill
-    names = [each.name for each in found.columns]
-    assert names == [each.name for each in found.shape.columns]
-    assert {*found.added} | {new for _, new in found.renamed} <= {*names}
+        assert found.read.load == "full"
+    if found.compares_keys:
+        assert found.target.key
+        assert found.read.interval is None
+    names = [*found.target.names]
+    assert names == [each.name for each in found.target.shape.columns]
+    assert {each.name for each in found.changes.drift.added} | {
+        new for _, new in found.changes.drift.renamed
+    } <= {*names}
