@@ -13,6 +13,8 @@ from ingest.errors import DatabaseError, is_transient
 from ingest.workers import Sessions, Shared
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import psycopg
 
     from ingest.job import Job, Scope
@@ -34,55 +36,51 @@ class Fault:
 
 
 @dataclass
-class Read:
-    """What was read of a source: what is staged, and the faults of other tables, by name."""
+class Outcome:
+    """What came of reading: what is staged, and the faults of other tables, by name."""
 
     staged: list[Staged] = field(default_factory=list)
     faults: dict[str, Fault] = field(default_factory=dict)
 
-    def add(self, more: Read) -> list[str]:
-        """Take on what was read since; return the tables whose faults may pass."""
-        self.staged += more.staged
-        self.faults |= more.faults
-        return [table for table, fault in more.faults.items() if is_transient(fault.error)]
 
-    def forget(self, tables: list[str]) -> None:
-        """Forget the faults of ``tables``, which are read again."""
-        for table in tables:
-            del self.faults[table]
-
-
-def read(job: Job, target: psycopg.Connection[Any], scope: Scope) -> Read:
+def read(job: Job, target: psycopg.Connection[Any], scope: Scope) -> Outcome:
     """Read what is due. Tables whose faults may pass are read again, from a later moment.
 
     All are where they are published together, as those are to be of one moment. Raises Failure.
     """
-    found, left = Read(), scope
+    found, left = Outcome(), scope
     for pause in (*PAUSES, None):
-        again = left is not scope
         try:
-            passing = found.add(_read(job, target, left))
+            more = _read(job, target, left)
         except Failure as error:
-            if pause is None or target.closed or not is_transient(error):
-                if not again:
-                    raise
-                found.faults |= {table: Fault("extract", error) for table in left.only}
-                return found
-            log.warning("%s; tried again in %.0f s", error.message, pause)
+            if left is not scope:
+                more = Outcome(faults={table: Fault("extract", error) for table in left.only})
+            elif pause is None or target.closed or not is_transient(error):
+                raise
+            else:
+                _rest(pause, [error])
+                continue
+        found.staged += more.staged
+        found.faults |= more.faults
+        passing = {t: each.error for t, each in more.faults.items() if is_transient(each.error)}
+        if pause is None or target.closed or not passing:
+            break
+        _rest(pause, passing.values())
+        if job.pipeline.publish.tables == "together":
+            found = Outcome()
         else:
-            if pause is None or target.closed or not passing:
-                return found
-            for table in passing:
-                log.warning("%s; tried again in %.0f s", found.faults[table].error.message, pause)
-            found.forget(passing)
+            found.faults = {t: each for t, each in found.faults.items() if t not in passing}
             left = replace(scope, only=tuple(passing))
-            if job.pipeline.publish.tables == "together":
-                found, left = Read(), scope
-        sleep(pause)
     return found
 
 
-def _read(job: Job, target: psycopg.Connection[Any], scope: Scope) -> Read:
+def _rest(seconds: float, errors: Iterable[Failure]) -> None:
+    for message in dict.fromkeys(error.message for error in errors):
+        log.warning("%s; tried again in %.0f s", message, seconds)
+    sleep(seconds)
+
+
+def _read(job: Job, target: psycopg.Connection[Any], scope: Scope) -> Outcome:
     """Read once, in one snapshot."""
     pipeline = job.pipeline
     pipeline.limits.expect_open(f"source {pipeline.source}")
@@ -102,7 +100,7 @@ def _read(job: Job, target: psycopg.Connection[Any], scope: Scope) -> Read:
             Sessions(lambda: source.leader, lambda: target, lent=True),
             [Sessions(lambda: source.session(purpose), job.connect) for _ in range(beside)],
         )
-    read = Read(faults={table: Fault("plan", error) for table, error in failed.items()})
+    read = Outcome(faults={table: Fault("plan", error) for table, error in failed.items()})
     for place, work in enumerate(works):
         if work.staged is not None:
             read.staged.append(work.staged)
