@@ -30,6 +30,10 @@ def use(found: SourceType, declaration: str = "") -> TypeReference:
     return TypeReference(found.oid, declaration or found.name)
 
 
+def statements(made: Landings) -> list[str]:
+    return [step.statement for step in made.steps]
+
+
 def enum(*labels: str, mark: str = "harmattan public.mood") -> WarehouseType:
     return WarehouseType("e", labels, mark)
 
@@ -141,6 +145,30 @@ def test_types_within_types_are_made_before_them_once() -> None:
     again = landings(ENUM, grade, pair, pairs, here={"mood": enum("a", "b"), **definitions})
     assert again.of(use(pairs)) == Landing('"raw"."pair"[]')
     assert again.steps == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "mark"),
+    [
+        ("grade", "harmattan 44a5abb64c0c7328"),
+        ("pair", "harmattan 90ce9b46dd7cfe37"),
+        ("span", "harmattan 19858843261ce8e7"),
+    ],
+)
+def test_a_type_of_an_older_release_is_known_by_its_mark(kind: str, mark: str) -> None:
+    parts = (("a", use(ENUM)), ('b "x"', TypeReference(2, "grade")))
+    known = {
+        "grade": SourceType(2, "public", "grade", "d", inner=use(INT, "integer")),
+        "pair": SourceType(3, "public", "pair", "c", attributes=parts),
+        "span": SourceType(4, "public", "span", "r", inner=use(INT, "integer"), multirange="spans"),
+    }
+    made = landings(ENUM, *known.values())
+    made.of(use(known[kind]))
+    assert statements(made)[-1].endswith(f""" "raw"."{kind}" IS '{mark}'""")
+    here = {"mood": enum("a", "b"), kind: WarehouseType("c", definition=mark)}
+    again = landings(ENUM, *known.values(), here=here)
+    assert again.of(use(known[kind])).declaration == f'"raw"."{kind}"'
+    assert kind not in {step.name for step in again.steps}
 
 
 def test_a_range_brings_its_multirange() -> None:
