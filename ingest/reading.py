@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from frame.failure import Failure
 from ingest import extract, staging, warehouse
 from ingest.errors import DatabaseError, is_transient
+from ingest.types import made
 from ingest.workers import Sessions, Shared
 
 if TYPE_CHECKING:
@@ -115,12 +116,6 @@ def _read(job: Job, target: psycopg.Connection[Any], scope: Scope) -> Outcome:
 
 
 def _lacks(planned: TablePlan, types: dict[str, Failure]) -> Failure | None:
-    """Return the error of the first of ``types`` that a table needs, None if it needs none."""
-    return next(
-        (
-            error
-            for declaration, error in types.items()
-            if any(column.lands.startswith(declaration) for column in planned.target.columns)
-        ),
-        None,
-    )
+    """Return the error of the first column whose type is among ``types``, None without any."""
+    errors = (types.get(made(column.lands)) for column in planned.target.columns)
+    return next((error for error in errors if error is not None), None)

@@ -8,13 +8,15 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, LiteralString
+
+from psycopg import sql
 
 from ingest import names
 from ingest.shapes import TypeReference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from ingest.shapes import SourceType, WarehouseTypes
 
@@ -30,6 +32,7 @@ _TEXT_ONLY = frozenset({"xml", "int2vector", "oidvector", "tsquery"})
 # schema of the source, is another type, whichever came first.
 _MARK = "harmattan "
 _MODIFIER = re.compile(r"\([^()]*\)(?=(?:\[\])*$)")
+_QUALIFIED = re.compile(r'"(?:[^"]|"")+"\."(?:[^"]|"")+"')
 
 
 @dataclass(frozen=True)
@@ -52,16 +55,29 @@ TEXT = Landing("text", cast="text", binary=True, native=False)
 
 @dataclass(frozen=True)
 class TypeStep:
-    """One statement that makes the warehouse ready for a type, and the type's name."""
+    """What makes the warehouse ready for a type, and the type's name.
+
+    ``installs`` tells that it installs the type's extension, which all pipelines share.
+    """
 
     schema: str
     name: str
-    statement: str
+    statement: sql.Composed
+    installs: bool = False
 
     @property
     def declaration(self) -> str:
-        """What the declarations of columns of the type begin with."""
+        """How columns declare the type, without modifier and brackets (:func:`made`)."""
         return names.qualified(self.schema, self.name)
+
+
+def made(declaration: str) -> str:
+    """Return the type of a column's declaration, or of its arrays' elements, if it is made here.
+
+    Without modifier and brackets; any other declaration comes back as it is.
+    """
+    qualified = _QUALIFIED.match(declaration)
+    return qualified[0] if qualified else declaration
 
 
 class Landings:
@@ -104,10 +120,19 @@ class Landings:
 
     def _hides_money(self, found: SourceType) -> bool:
         """Return whether values have money inside, which cannot be cast there."""
-        parts = [part for _, part in found.attributes]
+        parts = [part.oid for _, part in found.attributes]
         if found.inner and found.kind != "d":
-            parts.append(found.inner)
-        return any((self.of(part).cast or "").startswith("numeric") for part in parts)
+            parts.append(found.inner.oid)
+        return any(map(self._is_money, parts))
+
+    def _is_money(self, oid: int) -> bool:
+        """Return whether a type is money, or of domains over it and their arrays."""
+        found = self._source[oid]
+        if found.element:
+            return self._is_money(found.element)
+        if found.kind == "d" and found.inner:
+            return self._is_money(found.inner.oid)
+        return (found.schema, found.name) == ("pg_catalog", "money")
 
     def base(self, oid: int) -> str:
         """Return the name of a type, or of the one that a domain is of, without its schema."""
@@ -129,11 +154,10 @@ class Landings:
     def _array(self, used: TypeReference, element: SourceType) -> Landing:
         if element.schema == "pg_catalog":
             inside = self._builtin(element, used.declaration)
-            return (
-                replace(inside, cast=inside.cast and f"{inside.cast}[]") if inside.native else TEXT
-            )
-        inside = self.of(TypeReference(element.oid, used.declaration))
-        return Landing(inside.declaration + "[]") if inside.native else TEXT
+        else:
+            inside = self.of(TypeReference(element.oid, used.declaration))
+            inside = replace(inside, declaration=inside.declaration + "[]", binary=False)
+        return replace(inside, cast=inside.cast and f"{inside.cast}[]") if inside.native else TEXT
 
     def _builtin(self, found: SourceType, declaration: str) -> Landing:
         if (
@@ -155,53 +179,50 @@ class Landings:
             home = EXTENSIONS_SCHEMA
             if found.oid not in self._installed:  # a step for each type, which tells its own tables
                 self._installed.add(found.oid)
-                self._step(
-                    found.name,
-                    f"CREATE EXTENSION IF NOT EXISTS {names.quote(extension)}"
-                    f" SCHEMA {names.quote(home)} CASCADE",
-                    home,
+                create = sql.SQL("CREATE EXTENSION IF NOT EXISTS {} SCHEMA {} CASCADE").format(
+                    sql.Identifier(extension), sql.Identifier(home)
                 )
+                self.steps.append(TypeStep(home, found.name, create, installs=True))
         if home is None:
             return TEXT
         modifier = _MODIFIER.search(declaration)
-        return Landing(f"{self._name(found.name, home)}{modifier[0] if modifier else ''}")
+        name = names.qualified(home, found.name)
+        return Landing(f"{name}{modifier[0] if modifier else ''}")
 
     def _make(self, found: SourceType) -> Landing:
         if found.kind == "e":
             return self._enum(found)
         if found.kind == "c":
-            parts = ", ".join(
-                f"{names.quote(name)} {self.of(part).declaration}"
+            parts = sql.SQL(", ").join(
+                sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(self.of(part).declaration))
                 for name, part in found.attributes
             )
-            made = self._define([found.name], lambda name: f"CREATE TYPE {name} AS ({parts})")
-            return Landing(made[0]) if made else TEXT
+            full = self._define("TYPE", "CREATE TYPE {} AS ({})", [found.name], parts)
+            return Landing(full[0]) if full else TEXT
         inside = self.of(found.inner) if found.inner else TEXT
         if not inside.native:
             return TEXT
+        of = sql.SQL(inside.declaration)
         if found.kind == "d":
-            made = self._define(
-                [found.name], lambda name: f"CREATE DOMAIN {name} AS {inside.declaration}"
-            )
-            return Landing(made[0], inside.cast, inside.binary) if made else TEXT
+            full = self._define("DOMAIN", "CREATE DOMAIN {} AS {}", [found.name], of)
+            return Landing(full[0], inside.cast, inside.binary) if full else TEXT
         if found.kind == "r":
-            return self._range(found, inside)
+            return self._range(found, of)
         several = self._multiranges.get(found.inner.oid) if found.inner else None
         return Landing(several) if several else TEXT
 
-    def _range(self, found: SourceType, inside: Landing) -> Landing:
+    def _range(self, found: SourceType, subtype: sql.SQL) -> Landing:
         """Make a range type and the multirange that comes with it."""
-        made = self._define(
+        full = self._define(
+            "TYPE",
+            "CREATE TYPE {0} AS RANGE (subtype = {2}, multirange_type_name = {1})",
             [found.name, found.multirange],
-            lambda name, several: (
-                f"CREATE TYPE {name} AS RANGE (subtype = {inside.declaration},"
-                f" multirange_type_name = {several})"
-            ),
+            subtype,
         )
-        if not made:
+        if not full:
             return TEXT
-        self._multiranges[found.oid] = made[1]
-        return Landing(made[0])
+        self._multiranges[found.oid] = full[1]
+        return Landing(full[0])
 
     def _enum(self, found: SourceType) -> Landing:
         """Use the type that was made for this one if labels of both stand in the same order.
@@ -216,15 +237,17 @@ class Landings:
         for name in sorted(there, key=lambda name: not self._here[name].definition):
             self._taken.add(name)
             if not self._here[name].definition:
-                self._step(name, self._marked("TYPE", name, identity))
+                self._step(name, self._mark("TYPE", name, identity))
             self._grow(name, self._here[name].labels, found.labels)
             return Landing(self._name(name), binary=True)
         for name in candidates:
             if name not in self._here and name not in self._taken:
                 self._taken.add(name)
-                listed = ", ".join(names.literal(label) for label in found.labels)
-                create = f"CREATE TYPE {self._name(name)} AS ENUM ({listed})"
-                self._step(name, f"{create}; {self._marked('TYPE', name, identity)}")
+                labels_of = sql.SQL(", ").join(map(sql.Literal, found.labels))
+                create = sql.SQL("CREATE TYPE {} AS ENUM ({}); {}").format(
+                    self._identifier(name), labels_of, self._mark("TYPE", name, identity)
+                )
+                self._step(name, create)
                 return Landing(self._name(name), binary=True)
         return TEXT
 
@@ -236,35 +259,37 @@ class Landings:
         ours = there.definition == identity or (not there.definition and shared == [*there.labels])
         return ours and shared == [label for label in labels if label in there.labels]
 
-    def _marked(self, kind: str, name: str, mark: str) -> str:
-        return f"COMMENT ON {kind} {self._name(name)} IS {names.literal(mark)}"
+    def _mark(self, kind: LiteralString, name: str, mark: str) -> sql.Composed:
+        return sql.SQL("COMMENT ON {} {} IS {}").format(
+            sql.SQL(kind), self._identifier(name), sql.Literal(mark)
+        )
 
     def _grow(self, name: str, there: tuple[str, ...], wanted: tuple[str, ...]) -> None:
         before = None
         for label in wanted:
             if label not in there:
-                place = (
-                    f" AFTER {names.literal(before)}"
-                    if before is not None
-                    else f" BEFORE {names.literal(there[0])}"
-                    if there
-                    else ""
+                place: sql.Composable = sql.SQL("")
+                if before is not None:
+                    place = sql.SQL(" AFTER {}").format(sql.Literal(before))
+                elif there:
+                    place = sql.SQL(" BEFORE {}").format(sql.Literal(there[0]))
+                add = sql.SQL("ALTER TYPE {} ADD VALUE IF NOT EXISTS {}{}").format(
+                    self._identifier(name), sql.Literal(label), place
                 )
-                self._step(
-                    name,
-                    f"ALTER TYPE {self._name(name)} ADD VALUE IF NOT EXISTS"
-                    f" {names.literal(label)}{place}",
-                )
+                self._step(name, add)
             before = label
 
-    def _define(self, wanted: list[str], create: Callable[..., str]) -> tuple[str, ...]:
-        """Return the full names of what ``create`` makes, which is there or gets a step.
+    def _define(
+        self, kind: LiteralString, template: LiteralString, wanted: list[str], of: sql.Composable
+    ) -> tuple[str, ...]:
+        """Return the full names of what ``template`` makes, which is there or gets a step.
 
-        ``create`` gets them, one for each of ``wanted``; the first is the type's own. There are
-        none if all names are somebody else's.
+        It takes the names, one for each of ``wanted``, and then what the type is made ``of``; the
+        first is the type's own. There are none if all names are somebody else's.
         """
-        template = create(*("?" for _ in wanted))
-        definition = _MARK + hashlib.sha256(template.encode()).hexdigest()[:16]
+        create = sql.SQL(template)
+        text = create.format(*(sql.SQL("?") for _ in wanted), of).as_string()
+        definition = _MARK + hashlib.sha256(text.encode()).hexdigest()[:16]
         candidates = list(zip(*(_candidates(name, definition) for name in wanted), strict=True))
         for group in candidates:
             there = self._here.get(group[0])
@@ -274,12 +299,10 @@ class Landings:
         for group in candidates:
             if self._taken & {*group} or self._here.keys() & {*group}:
                 continue
-            full = tuple(map(self._name, group))
-            kind = "DOMAIN" if template.startswith("CREATE DOMAIN") else "TYPE"
-            statement = f"{create(*full)}; {self._marked(kind, group[0], definition)}"
-            self._step(group[0], statement)
+            statement = create.format(*map(self._identifier, group), of)
+            self._step(group[0], statement + sql.SQL("; ") + self._mark(kind, group[0], definition))
             self._taken |= {*group}
-            return full
+            return tuple(map(self._name, group))
         return ()
 
     def _make_room(self) -> None:
@@ -288,15 +311,21 @@ class Landings:
             mark = self._here[name].definition
             _, other = _candidates(name, mark)
             if mark.startswith(_MARK) and other not in self._here:
-                kind = "DOMAIN" if self._here[name].kind == "d" else "TYPE"
-                self._step(name, f"ALTER {kind} {self._name(name)} RENAME TO {names.quote(other)}")
+                kind = sql.SQL("DOMAIN" if self._here[name].kind == "d" else "TYPE")
+                rename = sql.SQL("ALTER {} {} RENAME TO {}").format(
+                    kind, self._identifier(name), sql.Identifier(other)
+                )
+                self._step(name, rename)
                 self._here[other] = self._here.pop(name)
 
-    def _step(self, name: str, statement: str, schema: str | None = None) -> None:
-        self.steps.append(TypeStep(schema or self._schema, name, statement))
+    def _step(self, name: str, statement: sql.Composed) -> None:
+        self.steps.append(TypeStep(self._schema, name, statement))
 
-    def _name(self, name: str, schema: str | None = None) -> str:
-        return names.qualified(schema or self._schema, name)
+    def _identifier(self, name: str) -> sql.Identifier:
+        return sql.Identifier(self._schema, name)
+
+    def _name(self, name: str) -> str:
+        return names.qualified(self._schema, name)
 
 
 def _candidates(name: str, *marks: str) -> tuple[str, ...]:

@@ -128,7 +128,7 @@ def make_types(
     failed: dict[str, Failure] = {}
     for step in steps:
         try:
-            if step.statement.startswith("CREATE EXTENSION"):
+            if step.installs:
                 with connection.transaction():
                     connection.execute(
                         "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [_SETUP_LOCK]

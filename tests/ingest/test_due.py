@@ -105,7 +105,7 @@ def test_a_table_without_a_plan_keeps_no_other_from_its_own() -> None:
 def test_types_are_made_where_they_are_missing_and_only_there() -> None:
     rules = (rule(name="public.clubs"),)
     found = decide(rules, CLUBS)
-    assert [each.statement for each in found.steps] == [
+    assert [each.statement.as_string() for each in found.steps] == [
         "CREATE TYPE \"raw_hr\".\"mood\" AS ENUM ('calm', 'glad');"
         ' COMMENT ON TYPE "raw_hr"."mood" IS \'harmattan public.mood\''
     ]
