@@ -71,13 +71,13 @@ def answer(reader: psycopg.Connection[Any], query: str) -> str:
     with its transaction. Whatever it finds, no more than two answers come, and none that is wide.
     Raises psycopg.Error if the session is lost.
     """
-    asked = f"SELECT * FROM ({query.rstrip().removesuffix(';')}\n) AS answer LIMIT"
+    asked = sql.SQL(query.rstrip().removesuffix(";"))
     try:
         with reader.transaction(force_rollback=True):
-            columns = _ask(reader, f"{asked} 0").description or ()
+            columns = _ask(reader, asked, 0).description or ()
             if [column.type_code for column in columns] != [_BOOLEAN]:
                 return _NO_ANSWER
-            rows = _ask(reader, f"{asked} 2").fetchall()
+            rows = _ask(reader, asked, 2).fetchall()
     except psycopg.Error as error:
         if reader.broken:  # the check has found nothing, so it may be asked again
             raise
@@ -85,8 +85,9 @@ def answer(reader: psycopg.Connection[Any], query: str) -> str:
     return str(rows[0][0]).lower() if len(rows) == 1 else _NO_ANSWER
 
 
-def _ask(reader: psycopg.Connection[Any], statement: str) -> psycopg.Cursor[Any]:
-    return reader.execute(sql.SQL(statement), prepare=False, binary=True)
+def _ask(reader: psycopg.Connection[Any], query: sql.SQL, limit: int) -> psycopg.Cursor[Any]:
+    asked = sql.SQL("SELECT * FROM ({}\n) AS answer LIMIT {}").format(query, limit)
+    return reader.execute(asked, prepare=False, binary=True)
 
 
 @contextmanager

@@ -36,13 +36,15 @@ _COLUMNS: LiteralString = """
 class Table:
     """A table that is to be published: what ops says of it; the oid that it replaces, if any.
 
-    ``blockers`` are what hangs on that one and cannot be made again.
+    ``blockers`` are what hangs on that one and cannot be made again, ``foreign_keys`` what points
+    at it.
     """
 
     staged: Staged
     base: Base
     replaces: int | None
     blockers: tuple[str, ...] = ()
+    foreign_keys: tuple[str, ...] = ()
 
     @property
     def plan(self) -> TablePlan:
@@ -86,7 +88,7 @@ def claim(journal: Journal, staged: Staged) -> Table | None:
         return table
     _expect_columns(connection, table)
     kept = dependents.read(connection, {table.replaces: table.names})
-    return replace(table, blockers=kept.blockers)
+    return replace(table, blockers=kept.blockers, foreign_keys=kept.foreign_keys)
 
 
 def columns(connection: psycopg.Connection[Any], schema: str, name: str) -> list[tuple[Any, ...]]:

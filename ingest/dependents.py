@@ -1,4 +1,4 @@
-"""What hangs on a published table and must outlive its replacement.
+"""What hangs on a published table and must outlive its replacement, or a change of its columns.
 
 Views, grants, comments, policies and indexes are read as statements before the old table goes,
 and run again on the new one in the same transaction.
@@ -13,7 +13,9 @@ import psycopg
 from psycopg import sql
 
 from frame.failure import Failure
+from ingest import remakes
 from ingest.errors import said
+from ingest.remakes import Remake
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,9 +63,6 @@ _BLOCKERS: LiteralString = """
     SELECT 'column default on ' || o.oid::regclass::text
     FROM object o JOIN pg_attrdef a ON a.adrelid = o.oid WHERE o.relkind = 'v'
     UNION ALL
-    SELECT 'constraint ' || k.conname || ' on ' || k.conrelid::regclass::text
-    FROM object o JOIN pg_constraint k ON k.confrelid = o.oid
-    UNION ALL
     SELECT CASE k.contype WHEN 'c' THEN 'check ' WHEN 'f' THEN 'foreign key '
              WHEN 'u' THEN 'unique ' ELSE 'exclusion ' END
            || 'constraint ' || k.conname || ' on ' || o.oid::regclass::text
@@ -87,30 +86,12 @@ _BLOCKERS: LiteralString = """
     LIMIT 20
 """
 
-# Statements by format(): %%I quotes a name, %%L a literal. (%s) is a relation that exists.
-# What default privileges give to whatever is made may have been taken from this.
-_REVOKES: LiteralString = """
-    SELECT DISTINCT format('REVOKE ALL ON %%s FROM %%s', c.oid::regclass,
-                    CASE a.grantee WHEN 0 THEN 'PUBLIC'
-                      ELSE quote_ident(pg_get_userbyid(a.grantee)) END)
-    FROM pg_class c JOIN pg_default_acl d ON d.defaclrole = c.relowner AND d.defaclobjtype = 'r',
-      aclexplode(d.defaclacl) a WHERE c.oid = %(oid)s AND a.grantee <> c.relowner
+_FOREIGN_KEYS: LiteralString = """
+    SELECT 'constraint ' || conname || ' on ' || conrelid::regclass::text
+    FROM pg_constraint WHERE confrelid = ANY(%s) ORDER BY 1 LIMIT 20
 """
-_GRANTS: LiteralString = """
-    SELECT format('GRANT %%s ON %%s TO %%s%%s', a.privilege_type, c.oid::regclass,
-                  CASE a.grantee WHEN 0 THEN 'PUBLIC'
-                    ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
-                  CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
-    FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = %(oid)s AND a.grantee <> c.relowner
-    UNION ALL
-    SELECT format('GRANT %%s (%%I) ON %%s TO %%s%%s', a.privilege_type, t.attname,
-                  t.attrelid::regclass,
-                  CASE a.grantee WHEN 0 THEN 'PUBLIC'
-                    ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
-                  CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
-    FROM pg_attribute t, aclexplode(t.attacl) a
-    WHERE t.attrelid = %(oid)s AND NOT t.attisdropped AND t.attname = ANY(%(columns)s)
-"""
+
+# By format(): %%I quotes a name, %%L a literal. (%s) is a relation that exists.
 _DEFAULTS: LiteralString = """
     SELECT format('GRANT %%s ON %%s TO %%s', a.privilege_type, c.oid::regclass,
                   CASE a.grantee WHEN 0 THEN 'PUBLIC'
@@ -118,47 +99,6 @@ _DEFAULTS: LiteralString = """
     FROM pg_class c JOIN pg_default_acl d ON d.defaclrole = c.relowner AND d.defaclobjtype = 'r'
       AND d.defaclnamespace = c.relnamespace, aclexplode(d.defaclacl) a
     WHERE c.oid = to_regclass(%s) AND a.grantee <> c.relowner
-"""
-_COMMENTS: LiteralString = """
-    SELECT CASE d.objsubid WHEN 0
-           THEN format('COMMENT ON %%s %%s IS %%L',
-                       CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END, c.oid::regclass,
-                       d.description)
-           ELSE format('COMMENT ON COLUMN %%s.%%I IS %%L', c.oid::regclass, t.attname,
-                       d.description)
-           END
-    FROM pg_description d JOIN pg_class c ON c.oid = d.objoid
-    LEFT JOIN pg_attribute t ON t.attrelid = c.oid AND t.attnum = d.objsubid AND d.objsubid > 0
-    WHERE d.classoid = 'pg_class'::regclass AND d.objoid = %(oid)s
-      AND (d.objsubid = 0 OR t.attname = ANY(%(columns)s))
-"""
-_TABLE: LiteralString = """
-    SELECT format('ALTER TABLE %%s SET (%%s)', c.oid::regclass, array_to_string(c.reloptions, ', '))
-    FROM pg_class c WHERE c.oid = %(oid)s AND c.reloptions IS NOT NULL
-    UNION ALL
-    SELECT format('CREATE POLICY %%I ON %%s AS %%s FOR %%s TO %%s%%s%%s', p.polname,
-                  p.polrelid::regclass,
-                  CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
-                  CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE'
-                    WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
-                  (SELECT string_agg(CASE r WHEN 0 THEN 'PUBLIC'
-                                     ELSE quote_ident(pg_get_userbyid(r)) END, ', ')
-                   FROM unnest(p.polroles) r),
-                  coalesce(' USING (' || pg_get_expr(p.polqual, p.polrelid) || ')', ''),
-                  coalesce(' WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')', ''))
-    FROM pg_policy p WHERE p.polrelid = %(oid)s
-    UNION ALL
-    SELECT format('COMMENT ON POLICY %%I ON %%s IS %%L', p.polname, p.polrelid::regclass,
-                  d.description)
-    FROM pg_policy p JOIN pg_description d ON d.objoid = p.oid
-      AND d.classoid = 'pg_policy'::regclass
-    WHERE p.polrelid = %(oid)s
-    UNION ALL
-    SELECT format('ALTER TABLE %%s ENABLE ROW LEVEL SECURITY', oid::regclass)
-    FROM pg_class WHERE oid = %(oid)s AND relrowsecurity
-    UNION ALL
-    SELECT format('ALTER TABLE %%s FORCE ROW LEVEL SECURITY', oid::regclass)
-    FROM pg_class WHERE oid = %(oid)s AND relforcerowsecurity
 """
 _VIEW: LiteralString = """
     SELECT quote_ident(pg_get_userbyid(c.relowner)), c.oid::regclass::text,
@@ -188,47 +128,77 @@ _INDEXES: LiteralString = """
 class Dependents:
     """Statements that lock the views on tables, take them away, and make everything again.
 
-    ``blockers`` are what cannot be made again; with any of them the tables must stay.
+    ``blockers`` are what cannot be made again; with any of them the tables must stay, as they must
+    with ``foreign_keys``, which point at them.
     """
 
     lock: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
-    restore: tuple[str, ...] = ()
+    restore: tuple[Remake, ...] = ()
     blockers: tuple[str, ...] = ()
+    foreign_keys: tuple[str, ...] = ()
 
 
 def read(connection: psycopg.Connection[Any], tables: Mapping[int, Sequence[str]]) -> Dependents:
-    """Return what hangs on published tables, of which the new ones have the columns that it says.
+    """Return what hangs on tables that are replaced by some with the columns that it says.
 
     A view on several comes once. Names come out qualified, since the warehouse's sessions have no
     schema of tables in their search_path.
     """
     oids = list(tables)
-    views = [oid for (oid,) in connection.execute(_VIEWS, [oids])]
-    blockers = connection.execute(_BLOCKERS, {"tables": oids, "objects": [*oids, *views]})
+    views = _views(connection, oids)
+    restore: list[Remake] = []
+    for table, columns in tables.items():
+        restore += remakes.of_table(connection, table, columns)
+        for policy in remakes.policies(connection, table):
+            restore += policy.restore
+    on_views = _on_views(connection, views)
+    return Dependents(
+        on_views.lock,
+        on_views.drop,
+        (*restore, *on_views.restore),
+        _blockers(connection, oids, [*oids, *views]),
+        tuple(text for (text,) in connection.execute(_FOREIGN_KEYS, [oids])),
+    )
+
+
+def read_fixed(connection: psycopg.Connection[Any], table: int) -> Dependents:
+    """Return what must be away while columns of a table that stays are altered."""
+    views = _views(connection, [table])
+    on_views, policies = _on_views(connection, views), remakes.policies(connection, table)
+    return Dependents(
+        on_views.lock,
+        (*on_views.drop, *(policy.drop for policy in policies)),
+        (*(each for policy in policies for each in policy.restore), *on_views.restore),
+        _blockers(connection, [table], views),
+    )
+
+
+def _views(connection: psycopg.Connection[Any], tables: list[int]) -> list[int]:
+    return [oid for (oid,) in connection.execute(_VIEWS, [tables])]
+
+
+def _blockers(
+    connection: psycopg.Connection[Any], tables: list[int], objects: list[int]
+) -> tuple[str, ...]:
+    rows = connection.execute(_BLOCKERS, {"tables": tables, "objects": objects})
+    return tuple(text for (text,) in rows)
+
+
+def _on_views(connection: psycopg.Connection[Any], views: list[int]) -> Dependents:
     lock: list[str] = []
     drop: list[str] = []
-    restore = [
-        str(statement)
-        for table, columns in tables.items()
-        for query in (_TABLE, _REVOKES, _GRANTS, _COMMENTS)
-        for (statement,) in connection.execute(query, {"oid": table, "columns": list(columns)})
-    ]
-    found = tuple(text for (text,) in blockers)
+    restore: list[Remake] = []
     for view in views:
         ((owner, name, create),) = connection.execute(_VIEW, {"oid": view}).fetchall()
         # As its owner: the loader need not inherit that role's rights. LOCK TABLE would lock all
         # that the view reads besides; a new owner that is the old one locks the view alone.
-        lock[:0] = _as(owner, f"ALTER VIEW {name} OWNER TO {owner}")
-        drop[:0] = _as(owner, f"DROP VIEW {name}")
-        own = _view_columns(connection, view)
-        rest = [
-            str(statement)
-            for query in (_REVOKES, _GRANTS, _COMMENTS)
-            for (statement,) in connection.execute(query, {"oid": view, "columns": own})
-        ]
-        restore += _as(owner, create, *rest)
-    return Dependents(tuple(lock), tuple(drop), tuple(restore), found)
+        begin, end = f"SET LOCAL ROLE {owner}", "RESET ROLE"
+        lock[:0] = [begin, f"ALTER VIEW {name} OWNER TO {owner}", end]
+        drop[:0] = [begin, f"DROP VIEW {name}", end]
+        rest = remakes.of_view(connection, view)
+        restore += [Remake(begin), Remake(create, f"view {name}"), *rest, Remake(end)]
+    return Dependents(tuple(lock), tuple(drop), tuple(restore))
 
 
 def grant_defaults(connection: psycopg.Connection[Any], table: str) -> None:
@@ -267,32 +237,19 @@ def copy_indexes(
 
 def restore(connection: psycopg.Connection[Any], kept: Dependents) -> None:
     """Run the statements that make everything again; raise Failure at one that cannot be."""
-    for statement in kept.restore:
+    for remake in kept.restore:
         try:
-            connection.execute(sql.SQL(statement))
+            connection.execute(sql.SQL(remake.statement))
         except (
             psycopg.errors.UndefinedColumn,
             psycopg.errors.UndefinedFunction,
             psycopg.errors.DatatypeMismatch,
             psycopg.errors.UndefinedTable,
         ) as error:
-            what = statement.partition(" AS ")[0].removeprefix("CREATE ")
+            if not remake.what:
+                raise
             raise Failure(
-                f"warehouse: {what}: expected the columns that it was made for,"
+                f"warehouse: {remake.what}: expected the columns that it was made for,"
                 f" found: {said(error)}",
                 hint="Drop or change it, then run again.",
             ) from error
-
-
-def _as(owner: str, *statements: str) -> list[str]:
-    return [f"SET LOCAL ROLE {owner}", *statements, "RESET ROLE"]
-
-
-def _view_columns(connection: psycopg.Connection[Any], oid: int) -> list[str]:
-    return [
-        name
-        for (name,) in connection.execute(
-            "SELECT attname::text FROM pg_catalog.pg_attribute WHERE attrelid = %s AND attnum > 0",
-            [oid],
-        )
-    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
+from psycopg import sql
 
 from frame.failure import Failure
 from ingest import names
@@ -35,6 +36,7 @@ _OTHERS: LiteralString = """
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = %s AND s.pipeline <> %s ORDER BY 1
 """
+_BECOME = sql.SQL("UPDATE ops.state SET pipeline = {} WHERE pipeline = {};")
 
 
 def strangers(
@@ -70,6 +72,5 @@ def expect_alone(connection: psycopg.Connection[Any], schema: str, pipeline: str
             f"schema {schema}: expected tables of the pipeline {pipeline} alone, found those of"
             f" {', '.join(others)}",
             hint="Give each file a schema of its own; if this one had that name before, its tables"
-            f" become its own by: UPDATE ops.state SET pipeline = {names.literal(pipeline)}"
-            f" WHERE pipeline = {names.literal(others[0])};",
+            f" become its own by: {_BECOME.format(pipeline, others[0]).as_string()}",
         )

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from frame.failure import Failure
-from ingest import alterations, deletes, dependents, loads, staging, warehouse
+from ingest import alteration, alterations, deletes, dependents, loads, staging, warehouse
 from ingest.claim import Table, claim, columns
 from ingest.errors import BusyError, from_postgres
 from ingest.journal import Counts
@@ -127,15 +127,18 @@ class Publishing:
                 return
             plan = table.plan
             clauses = () if table.base.shape == plan.target.shape else alterations.of(plan)
+            if table.foreign_keys:
+                raise Failure(
+                    f"warehouse: table {plan}: expected no foreign key to point at it,"
+                    f" found {', '.join(table.foreign_keys)}",
+                    hint="Drop it: rows of a published table come and go as a whole.",
+                )
             if table.blockers:
                 log.warning("%s keeps its place, because of: %s", plan, "; ".join(table.blockers))
-                clauses = self._loosen(table.blockers)
+                clauses = self._loosen(table)
             if clauses:
-                Turn(self._connection).lock(_exclusive(plan))
-                for clause in clauses:
-                    self._connection.execute(
-                        sql.SQL("ALTER TABLE {} {}").format(published_table(plan), clause)
-                    )
+                where = plan.target
+                alteration.alter(self._connection, where.schema, where.name, clauses)
                 if not loads.of(plan).replaces:
                     self._journal.altered(plan)
         if table.replaces is not None and not table.stays:
@@ -151,15 +154,8 @@ class Publishing:
                     table.names,
                 )
 
-    def _loosen(self, blockers: tuple[str, ...]) -> tuple[sql.Composed, ...]:
+    def _loosen(self, table: Table) -> tuple[sql.Composed, ...]:
         """Return the clauses that let rows of staging into a table that stays. Raises Failure."""
-        foreign = [each for each in blockers if each.startswith("constraint ")]
-        if foreign:
-            raise Failure(
-                f"warehouse: table {self.plan}: expected no foreign key to point at it,"
-                f" found {', '.join(foreign)}",
-                hint="Drop it: rows of a published table come and go as a whole.",
-            )
         schemas = self.plan.target.schema, self.plan.target.staging
         shapes = [columns(self._connection, schema, self.plan.target.name) for schema in schemas]
         old, new = ({shape[:3] for shape in side} for side in shapes)
@@ -167,7 +163,7 @@ class Publishing:
             changed = sorted({name for name, *_ in old ^ new})
             raise Failure(
                 f"warehouse: table {self.plan}, column {', '.join(changed)}: expected the columns"
-                f" and the key that {'; '.join(blockers)} was made for, found them changed",
+                f" and the key that {'; '.join(table.blockers)} was made for, found them changed",
                 hint="Drop it, run again, and create it again; or grant this role membership in the"
                 " owner of the views, so that it can make them again.",
             )
@@ -242,10 +238,10 @@ class Publishing:
         for table in replaced.values():
             turn.lock(_exclusive(self._at(table.staged)))
         kept = dependents.read(self._connection, names)
-        if kept.blockers:
+        if kept.blockers or kept.foreign_keys:
             raise BusyError(
                 f"table {self.plan}: expected what hangs on it to be as it was a moment ago, found"
-                f" {', '.join(kept.blockers)}",
+                f" {', '.join((*kept.blockers, *kept.foreign_keys))}",
                 hint=_KEPT,
             )
         return kept

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
+from psycopg import sql
 
 from frame.failure import without_passwords
 
@@ -26,6 +27,7 @@ MIGRATIONS = {
     "alembic_version": "migrations/versions",
     "alembic_version_fab": "providers/fab/migrations/versions",
 }
+_VERSIONS = sql.SQL("SELECT version_num FROM {}")
 _ASSIGNED = re.compile(r"^(revision|down_revision)(?::[^=]*)? = (.+)$", re.MULTILINE)
 
 
@@ -54,7 +56,7 @@ def found(uri: str) -> dict[str, set[str]]:
         uri, connect_timeout=10, application_name="harmattan.schema"
     ) as connection:
         return {
-            table: {row[0] for row in connection.execute(f"SELECT version_num FROM {table}")}
+            table: {row[0] for row in connection.execute(_VERSIONS.format(sql.Identifier(table)))}
             for table in MIGRATIONS
         }
 
