@@ -46,10 +46,10 @@ def alter(
     try:
         with connection.transaction():
             # Who reads a view locks it first and its table then; so views are locked first.
-            Turn(connection).lock(*map(sql.SQL, kept.lock), _lock(table))
+            Turn(connection).lock(*kept.lock, _lock(table))
             kept = dependents.read_fixed(connection, oid)
             for statement in kept.drop:
-                connection.execute(sql.SQL(statement))
+                connection.execute(statement)
             _change(connection, table, clauses)
             dependents.restore(connection, kept)
     except _REFUSED as error:

@@ -13,12 +13,14 @@ import psycopg
 from psycopg import sql
 
 from frame.failure import Failure
-from ingest import remakes
+from ingest import names, remakes
 from ingest.errors import said
 from ingest.remakes import Remake
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from ingest.remakes import Statement
 
 # Every view on the table, however far, the nearest first.
 _VIEWS: LiteralString = """
@@ -101,11 +103,11 @@ _DEFAULTS: LiteralString = """
     WHERE c.oid = to_regclass(%s) AND a.grantee <> c.relowner
 """
 _VIEW: LiteralString = """
-    SELECT quote_ident(pg_get_userbyid(c.relowner)), c.oid::regclass::text,
+    SELECT pg_get_userbyid(c.relowner)::text, n.nspname::text, c.relname::text,
            format('CREATE VIEW %%s%%s AS %%s', c.oid::regclass,
                   coalesce(' WITH (' || array_to_string(c.reloptions, ', ') || ')', ''),
                   pg_get_viewdef(c.oid))
-    FROM pg_class c WHERE c.oid = %(oid)s
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = %(oid)s
 """
 # Definitions from the word USING on: the names before it are those of the old table.
 _INDEXES: LiteralString = """
@@ -132,8 +134,8 @@ class Dependents:
     with ``foreign_keys``, which point at them.
     """
 
-    lock: tuple[str, ...] = ()
-    drop: tuple[str, ...] = ()
+    lock: tuple[Statement, ...] = ()
+    drop: tuple[Statement, ...] = ()
     restore: tuple[Remake, ...] = ()
     blockers: tuple[str, ...] = ()
     foreign_keys: tuple[str, ...] = ()
@@ -186,18 +188,19 @@ def _blockers(
 
 
 def _on_views(connection: psycopg.Connection[Any], views: list[int]) -> Dependents:
-    lock: list[str] = []
-    drop: list[str] = []
+    lock: list[Statement] = []
+    drop: list[Statement] = []
     restore: list[Remake] = []
     for view in views:
-        ((owner, name, create),) = connection.execute(_VIEW, {"oid": view}).fetchall()
+        ((owner, schema, name, create),) = connection.execute(_VIEW, {"oid": view}).fetchall()
         # As its owner: the loader need not inherit that role's rights. LOCK TABLE would lock all
         # that the view reads besides; a new owner that is the old one locks the view alone.
-        begin, end = f"SET LOCAL ROLE {owner}", "RESET ROLE"
-        lock[:0] = [begin, f"ALTER VIEW {name} OWNER TO {owner}", end]
-        drop[:0] = [begin, f"DROP VIEW {name}", end]
-        rest = remakes.of_view(connection, view)
-        restore += [Remake(begin), Remake(create, f"view {name}"), *rest, Remake(end)]
+        role, found = sql.Identifier(owner), sql.Identifier(schema, name)
+        begin, end = sql.SQL("SET LOCAL ROLE {}").format(role), sql.SQL("RESET ROLE")
+        lock[:0] = [begin, sql.SQL("ALTER VIEW {} OWNER TO {}").format(found, role), end]
+        drop[:0] = [begin, sql.SQL("DROP VIEW {}").format(found), end]
+        make = Remake(sql.SQL(create), f"view {names.display(schema, name)}")
+        restore += [Remake(begin), make, *remakes.of_view(connection, view), Remake(end)]
     return Dependents(tuple(lock), tuple(drop), tuple(restore))
 
 
@@ -239,7 +242,7 @@ def restore(connection: psycopg.Connection[Any], kept: Dependents) -> None:
     """Run the statements that make everything again; raise Failure at one that cannot be."""
     for remake in kept.restore:
         try:
-            connection.execute(sql.SQL(remake.statement))
+            connection.execute(remake.statement)
         except (
             psycopg.errors.UndefinedColumn,
             psycopg.errors.UndefinedFunction,

@@ -204,7 +204,7 @@ class Publishing:
         counts = {str(table.staged): self._count(table) for table in tables}
         kept = self._lock(tables)
         for statement in kept.drop:
-            self._connection.execute(sql.SQL(statement))
+            self._connection.execute(statement)
         for table in tables:
             self._at(table.staged)
             self._replace(table)
@@ -234,7 +234,7 @@ class Publishing:
                     hint=_KEPT,
                 )
         turn = Turn(self._connection)
-        turn.lock(*map(sql.SQL, dependents.read(self._connection, names).lock))
+        turn.lock(*dependents.read(self._connection, names).lock)
         for table in replaced.values():
             turn.lock(_exclusive(self._at(table.staged)))
         kept = dependents.read(self._connection, names)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, Any, LiteralString, TypeAlias
+
+from psycopg import sql
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import psycopg
 
+Statement: TypeAlias = sql.SQL | sql.Composed
 # By format(): %%I quotes a name, %%L a literal. (%s) is a relation that exists.
 # What default privileges give to whatever is made may have been taken from this.
 _REVOKES: LiteralString = """
@@ -80,7 +83,7 @@ _POLICIES: LiteralString = """
 class Remake:
     """A statement that makes something again; ``what`` is its name where it may not fit."""
 
-    statement: str
+    statement: Statement
     what: str = ""
 
 
@@ -88,7 +91,7 @@ class Remake:
 class Policy:
     """The statement that drops a policy of row security, and those that make it again."""
 
-    drop: str
+    drop: Statement
     restore: tuple[Remake, ...]
 
 
@@ -114,7 +117,7 @@ def of_view(connection: psycopg.Connection[Any], view: int) -> list[Remake]:
 def policies(connection: psycopg.Connection[Any], table: int) -> list[Policy]:
     """Return the policies of a table."""
     return [
-        Policy(drop, (Remake(create, what), Remake(comment)))
+        Policy(sql.SQL(drop), (Remake(sql.SQL(create), what), Remake(sql.SQL(comment))))
         for what, drop, create, comment in connection.execute(_POLICIES, {"oid": table})
     ]
 
@@ -126,7 +129,7 @@ def _remakes(
     *queries: LiteralString,
 ) -> list[Remake]:
     return [
-        Remake(statement)
+        Remake(sql.SQL(statement))
         for query in (*queries, _REVOKES, _GRANTS, _COMMENTS)
         for (statement,) in connection.execute(query, {"oid": relation, "columns": columns})
     ]
