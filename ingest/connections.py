@@ -16,6 +16,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from ingest import refusal
 from ingest.errors import DatabaseError, UnknownConnectionError, from_postgres
 
 if TYPE_CHECKING:
@@ -80,35 +81,6 @@ _EXTENSIONS_PATH: LiteralString = """
       AND NOT EXISTS (SELECT FROM aclexplode(n.nspacl) a WHERE a.privilege_type = 'CREATE'
                       AND a.grantee NOT IN (SELECT oid FROM trusted)))
 """
-# What libpq's text of a failed connection means, by a part of it, and whether it may be otherwise
-# in a minute. The text itself is never shown: where a password was not written as a URI wants it, a
-# piece of it stands there for the host.
-_CAUSES = (
-    ("password authentication failed", "a user or a password that the server refuses", False),
-    ("no password supplied", "no password where the server wants one", False),
-    (
-        "no pg_hba.conf entry",
-        "a server that does not let this user in from here (pg_hba.conf)",
-        False,
-    ),
-    ("too many connections", "a server without room for another connection", True),
-    ("connection slots are reserved", "a server without room for another connection", True),
-    ("connection limit exceeded", "a server without room for another connection", True),
-    ("the database system is", "a server that starts, stops or recovers", True),
-    ("not permitted to log in", "a role that may not log in", False),
-    ("permission denied for database", "a role that may not connect to the database", False),
-    ("does not exist", "a user or a database that the server does not have", False),
-    ("Connection refused", "nothing that listens there", True),
-    ("resolve host", "a host whose name has no address", True),
-    ("translate host name", "a host whose name has no address", True),
-    ("timeout expired", "no answer in time", True),
-    ("timed out", "no answer in time", True),
-    ("unreachable", "no way to the host", True),
-    ("SSL SYSCALL", "a server that closed the connection", True),
-    ("certificate", "a certificate that is not trusted", False),
-    ("SSL", "no agreement about SSL", False),
-    ("closed the connection", "a server that closed the connection", True),
-)
 _POOLER_WAIT = 2.0  # seconds; PostgreSQL itself answers at once
 _OLDEST = 14  # major version of PostgreSQL
 
@@ -311,7 +283,7 @@ def _connect(address: Address, side: str, purpose: str) -> psycopg.Connection[An
     try:
         connection = psycopg.connect(**parameters, autocommit=True)
     except (psycopg.Error, ValueError) as error:  # the latter from the name of a host
-        cause, transient = _cause(error)
+        cause, transient = refusal.why(error, parameters)
         raise DatabaseError(
             f"{side}: expected a connection, found {cause}",
             hint=f"Check that the server is up and what connection {address.id} holds; in a URI,"
@@ -326,15 +298,6 @@ def _connect(address: Address, side: str, purpose: str) -> psycopg.Connection[An
             hint="Upgrade it: PostgreSQL's own support for it has ended.",
         )
     return connection
-
-
-def _cause(error: Exception) -> tuple[str, bool]:
-    """Return why a connection failed, and whether it may well come about in a minute."""
-    text = str(error)
-    for part, cause, transient in _CAUSES:
-        if part in text:
-            return cause, transient
-    return "a server that cannot be reached, or a host, port or database misspelt", False
 
 
 def _malformed(connection_id: str, found: str) -> UnknownConnectionError:

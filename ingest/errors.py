@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# Of the first line alone, and no further than the first match: a value comes after it.
-_COPY_COLUMN = re.compile(r"COPY .+?, line (\d+), column (.+?)(?:: |$)")
+# "COPY t, line 2, column n: …" in any language, of the first line alone, and no further than the
+# first match: a value comes after it.
+_COPY_COLUMN = re.compile(r"COPY .+?, \S+ (\d+), \S+ (.+?)(?:\s?: |$)")
 
 # What PostgreSQL says in these classes names roles, tables, limits and files. Elsewhere it repeats
 # values ('invalid input syntax for type integer: "..."'), and so may whatever a function raises.

@@ -1,0 +1,135 @@
+"""Why a connection failed: by what the server and the network say in codes, never by words.
+
+libpq has words alone for it, of its own release and in the language of either side. So the server
+is asked once more for its SQLSTATE; what none answers to is looked at by a socket.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import select
+import socket
+import sys
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import pq
+from psycopg.conninfo import make_conninfo
+
+from ingest.causes import cause
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from psycopg.pq.abc import PGconn
+
+_LIMIT = 10.0  # seconds for another try
+# By the beginnings of SQLSTATEs; the first that fits.
+_REFUSALS = (
+    ("28P01", "a user or a password that the server refuses"),
+    ("28", "a server that does not let this user in from here (pg_hba.conf), or no such role"),
+    ("3D000", "a database that the server does not have"),
+    ("42501", "a role that may not connect to the database"),
+    ("53300", "a server without room for another connection"),
+    ("55000", "a database that takes no connections"),
+    ("57P", "a server that starts, stops or recovers"),
+    ("08", "a pooler that knows no such user or database, or has no server"),
+)
+_NO_ADDRESS = "a host whose name has no address"
+_NO_PARAMETER = "a parameter that libpq does not take", False
+_SILENT = "no answer in time", True
+_CLOSED = "a server that closed the connection", True
+_NETWORK = (
+    (ValueError, _NO_PARAMETER),
+    ((ConnectionRefusedError, FileNotFoundError), ("nothing that listens there", True)),
+    (TimeoutError, _SILENT),
+    (ConnectionError, _CLOSED),
+    (OSError, ("no way to the host", True)),
+)
+_UNTRUSTED = ", or a certificate that is not trusted"
+_SSL_ONLY = (b"require", b"verify-ca", b"verify-full")
+_SSL_REQUEST = b"\0\0\0\x08\x04\xd2\x16\x2f"  # the protocol's: 8 bytes, code 80877103
+_SQLSTATE = re.compile(r":  ([0-9A-Z]{5})$", re.MULTILINE)
+_PQERRORS_SQLSTATE = 3
+# What libpq waits for, as the first two lists of select.
+_SELECTED: dict[int, Callable[[int], tuple[list[int], list[int]]]] = {
+    pq.PollingStatus.READING: lambda wire: ([wire], []),
+    pq.PollingStatus.WRITING: lambda wire: ([], [wire]),
+}
+
+
+def why(error: Exception, parameters: Mapping[str, Any]) -> tuple[str, bool]:
+    """Return why psycopg.connect failed with ``parameters``, and whether another try may do.
+
+    No part of them is in it: where a password was not written as a URI wants it, a piece of it
+    stands for the host.
+    """
+    if isinstance(error, psycopg.errors.ConnectionTimeout):
+        return _SILENT
+    if not isinstance(error, psycopg.OperationalError):
+        # Python's own encoding of a host's name raises ValueError.
+        return _NO_PARAMETER if isinstance(error, psycopg.Error) else (_NO_ADDRESS, False)
+    if error.pgconn is None:  # psycopg itself resolves names
+        return _NO_ADDRESS, True
+    if error.pgconn.needs_password:
+        return "no password where the server wants one", False
+    if state := _sqlstate(parameters):
+        words = (words for beginning, words in _REFUSALS if state.startswith(beginning))
+        return next(words, f"a server that refuses it (SQLSTATE {state})"), cause(state).transient
+    return _by_socket(error.pgconn)
+
+
+def _sqlstate(parameters: Mapping[str, Any]) -> str:
+    """Connect once more and return the server's SQLSTATE, "" if it gives none."""
+    connection = pq.PGconn.connect_start(make_conninfo(**parameters).encode())
+    try:
+        # psycopg has no name for this, but its libpq does.
+        library = ctypes.CDLL(sys.modules[pq.PGconn.__module__].__file__)
+        address = ctypes.c_void_p(connection.pgconn_ptr)  # type: ignore[attr-defined]
+        library.PQsetErrorVerbosity(address, _PQERRORS_SQLSTATE)
+        until, asked = monotonic() + _LIMIT, int(pq.PollingStatus.WRITING)
+        while asked in _SELECTED:
+            left = max(0.0, until - monotonic())
+            if not any(select.select(*_SELECTED[asked](connection.socket), [], left)):
+                return ""
+            asked = connection.connect_poll()
+        states: list[str] = _SQLSTATE.findall(connection.get_error_message())
+        return states[-1] if states else ""
+    except psycopg.OperationalError:  # there is no socket
+        return ""
+    finally:
+        connection.finish()
+
+
+def _by_socket(connection: PGconn) -> tuple[str, bool]:
+    """Return what is in the way to where ``connection`` went last."""
+    try:
+        with _dial(connection) as wire:
+            wire.sendall(_SSL_REQUEST)
+            answer = wire.recv(1)
+    except (OSError, ValueError) as error:
+        return next(verdict for kinds, verdict in _NETWORK if isinstance(error, kinds))
+    if not answer:
+        return _CLOSED
+    if answer not in b"SN":
+        return "something else than PostgreSQL", False
+    if {option.keyword: option.val for option in connection.info}[b"sslmode"] in _SSL_ONLY:
+        return f"no agreement about SSL{_UNTRUSTED if answer == b'S' else ''}", False
+    return "a server that is not what the connection's parameters want", True
+
+
+def _dial(connection: PGconn) -> socket.socket:
+    host = (connection.hostaddr or connection.host).decode()
+    port = int(connection.port or b"5432")
+    if not host.startswith("/"):
+        return socket.create_connection((host, port), _LIMIT)
+    wire = socket.socket(socket.AF_UNIX)
+    wire.settimeout(_LIMIT)
+    try:
+        wire.connect(f"{host}/.s.PGSQL.{port}")
+    except OSError:
+        wire.close()
+        raise
+    return wire
