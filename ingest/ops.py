@@ -136,6 +136,10 @@ TABLES: dict[str, LiteralString] = {
 # What tables of older releases lack, by table and column.
 ADDED: dict[tuple[str, str], LiteralString] = {
     ("runs", "hint"): "ALTER TABLE ops.runs ADD COLUMN IF NOT EXISTS hint text",
+    ("pipelines", "recovered"): """
+        ALTER TABLE ops.pipelines
+          ADD COLUMN IF NOT EXISTS recovered boolean NOT NULL DEFAULT false
+    """,
     ("tables", "hint"): "ALTER TABLE ops.tables ADD COLUMN IF NOT EXISTS hint text",
     ("state", "origin"): "ALTER TABLE ops.state ADD COLUMN IF NOT EXISTS origin jsonb",
     ("state", "oid"): """
