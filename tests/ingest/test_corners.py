@@ -231,3 +231,24 @@ def test_a_first_file_names_odd_tables_as_they_are_and_what_it_leaves_out(world:
     assert "# public.seen: a view, which is loaded only if it is named" in text
     assert contract.read(file).owner == "data-team"
     assert len(world.run("public.seen", f"name: {json.dumps(rule.name)}").loaded) == 2
+
+
+@pytest.mark.parametrize(
+    "rule", ["", "load: incremental", "load: incremental\n    cursor: id", "load: append\n    cursor: id",
+             "load: full\n    deletes: mark"],
+)  # fmt: skip
+def test_a_key_that_a_child_repeats_is_shown_in_every_mode_at_every_run(
+    world: World, rule: str
+) -> None:
+    text = f"name: public.parent\n    {rule}" if rule else "public.parent"
+    world.at_source(
+        "CREATE TABLE parent (id int PRIMARY KEY, n int)",
+        "CREATE TABLE child (PRIMARY KEY (id)) INHERITS (parent)",
+        "INSERT INTO parent VALUES (1, 1)", "INSERT INTO child VALUES (2, 2)",
+    )  # fmt: skip
+    world.run(text)
+    world.at_source("INSERT INTO child VALUES (1, 3)")
+    for _ in range(2):
+        with pytest.raises(RunFailedError, match=r"more than once: \(1\)"):
+            world.run(text)
+    assert world.rows("SELECT id, n FROM raw_hr.parent ORDER BY 1") == [(1, 1), (2, 2)]
