@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from frame.failure import Failure
-from ingest import alteration, alterations, deletes, dependents, loads, staging, warehouse
+from ingest import alterations, altering, deletes, dependents, loads, staging, warehouse
 from ingest.claim import Table, claim, columns
 from ingest.errors import BusyError, from_postgres
 from ingest.journal import Counts
@@ -138,7 +138,7 @@ class Publishing:
                 clauses = self._loosen(table)
             if clauses:
                 where = plan.target
-                alteration.alter(self._connection, where.schema, where.name, clauses)
+                altering.alter(self._connection, where.schema, where.name, clauses)
                 if not loads.of(plan).replaces:
                     self._journal.altered(plan)
         if table.replaces is not None and not table.stays:

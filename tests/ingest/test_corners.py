@@ -234,9 +234,15 @@ def test_a_first_file_names_odd_tables_as_they_are_and_what_it_leaves_out(world:
 
 
 @pytest.mark.parametrize(
-    "rule", ["", "load: incremental", "load: incremental\n    cursor: id", "load: append\n    cursor: id",
-             "load: full\n    deletes: mark"],
-)  # fmt: skip
+    "rule",
+    [
+        "",
+        "load: incremental",
+        "load: incremental\n    cursor: id",
+        "load: append\n    cursor: id",
+        "load: full\n    deletes: mark",
+    ],
+)
 def test_a_key_that_a_child_repeats_is_shown_in_every_mode_at_every_run(
     world: World, rule: str
 ) -> None:
