@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import re
-import select
+import selectors
 import socket
 import sys
 from time import monotonic
@@ -21,7 +21,7 @@ from psycopg.conninfo import make_conninfo
 from ingest.causes import cause
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from psycopg.pq.abc import PGconn
 
@@ -53,10 +53,9 @@ _SSL_ONLY = (b"require", b"verify-ca", b"verify-full")
 _SSL_REQUEST = b"\0\0\0\x08\x04\xd2\x16\x2f"  # the protocol's: 8 bytes, code 80877103
 _SQLSTATE = re.compile(r":  ([0-9A-Z]{5})$", re.MULTILINE)
 _PQERRORS_SQLSTATE = 3
-# What libpq waits for, as the first two lists of select.
-_SELECTED: dict[int, Callable[[int], tuple[list[int], list[int]]]] = {
-    pq.PollingStatus.READING: lambda wire: ([wire], []),
-    pq.PollingStatus.WRITING: lambda wire: ([], [wire]),
+_AWAITED = {
+    int(pq.PollingStatus.READING): selectors.EVENT_READ,
+    int(pq.PollingStatus.WRITING): selectors.EVENT_WRITE,
 }
 
 
@@ -90,10 +89,11 @@ def _sqlstate(parameters: Mapping[str, Any]) -> str:
         address = ctypes.c_void_p(connection.pgconn_ptr)  # type: ignore[attr-defined]
         library.PQsetErrorVerbosity(address, _PQERRORS_SQLSTATE)
         until, asked = monotonic() + _LIMIT, int(pq.PollingStatus.WRITING)
-        while asked in _SELECTED:
-            left = max(0.0, until - monotonic())
-            if not any(select.select(*_SELECTED[asked](connection.socket), [], left)):
-                return ""
+        while asked in _AWAITED:
+            with selectors.DefaultSelector() as selector:
+                selector.register(connection.socket, _AWAITED[asked])
+                if not selector.select(max(0.0, until - monotonic())):
+                    return ""
             asked = connection.connect_poll()
         states: list[str] = _SQLSTATE.findall(connection.get_error_message())
         return states[-1] if states else ""
