@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from frame.failure import Failure
-from ingest import connections, release, run
+from ingest import connections, reading, release, run
 from ingest.errors import CheckFailedError, UnknownConnectionError
 from ingest.job import Scope
 from tests.conftest import free_port
@@ -154,7 +154,10 @@ def test_a_run_that_could_not_write_of_its_fault_is_no_success_in_ops(
     assert "rows.min: expected at least 9 rows, found 2" in error
 
 
-def test_a_run_that_could_not_begin_is_told_too(school: World) -> None:
+def test_a_run_that_could_not_begin_is_told_too(
+    school: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "PAUSES", (0.1,))
     with http_server() as hook:
         away = connections.Entry("hr", "postgresql", f"postgresql://u@127.0.0.1:{free_port()}/hr")
         found = job(school, f"{hook.url}/", "public.a")
@@ -242,9 +245,10 @@ def answering(*statuses: int) -> Iterator[str]:
 
 
 def test_a_webhook_that_is_away_keeps_no_run_for_long_and_fails_no_data(
-    school: World, caplog: pytest.LogCaptureFixture
+    school: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All kinds of being away at the same time: each takes half a minute."""
+    """All kinds of being away at the same time: each takes a quarter of a minute."""
+    monkeypatch.setattr("ingest.alerts._TIMEOUT", 1.0)
     kinds = {
         "closed": closed(),
         "mute": mute(),

@@ -14,7 +14,7 @@ import pytest
 from psycopg import sql
 
 from frame.failure import Failure
-from ingest import catalog, connections, extract, release, run, selection
+from ingest import catalog, connections, extract, reading, release, run, selection
 from ingest.errors import DatabaseError, RunFailedError, UnknownTableError
 from ingest.job import Job, Scope
 
@@ -357,6 +357,7 @@ def test_a_source_lost_in_mid_copy_leaves_the_old_table(
 ) -> None:
     world.at_source(*SCHOOL)
     world.run()
+    monkeypatch.setattr(reading, "PAUSES", (0.1,))
     monkeypatch.setattr(
         extract,
         "copy_out",
