@@ -147,6 +147,8 @@ def read(connection: psycopg.Connection[Any], tables: Mapping[int, Sequence[str]
     A view on several comes once. Names come out qualified, since the warehouse's sessions have no
     schema of tables in their search_path.
     """
+    if not tables:
+        return Dependents()
     oids = list(tables)
     views = _views(connection, oids)
     restore: list[Remake] = []

@@ -120,6 +120,8 @@ class Publishing:
 
         What it commits does no harm if the rest fails.
         """
+        if not loads.of(staged.plan).replaces and not alterations.of(staged.plan):
+            return
         with self._connection.transaction():
             self._connection.execute("SET LOCAL lock_timeout = '500ms'")
             table = claim(self._journal, staged)
