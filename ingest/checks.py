@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, LiteralString, cast
 import psycopg
 from psycopg import sql
 
-from ingest import checker, deletes, kept, loads, names, staging
+from ingest import checker, deletes, kept, loads, names, staging, state
 from ingest.errors import CheckFailedError, from_postgres
 from ingest.journal import Outcome
 from ingest.relations import listed, same_key, staging_keys, staging_table
@@ -35,7 +35,7 @@ def audit(
     """
     plan, connection = staged.plan, journal.connection
     try:
-        if journal.base(str(plan)).load_id == staged.load_id:
+        if state.base(journal, str(plan)).load_id == staged.load_id:
             return ()  # published by an earlier try of this step's run
         staging.expect(connection, staged)
         drops = rule.checks.rows.max_drop is not None

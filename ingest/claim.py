@@ -6,16 +6,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from frame.failure import Failure
-from ingest import dependents, loads, ownership, staging
+from ingest import dependents, loads, ownership, staging, state
 from ingest.errors import ConflictError
 from ingest.rules import DELETED_AT
 
 if TYPE_CHECKING:
     import psycopg
 
-    from ingest.journal import Base, Journal
+    from ingest.journal import Journal
     from ingest.plan import TablePlan
     from ingest.staging import Staged
+    from ingest.state import Base
 
 _THERE: LiteralString = """
     SELECT c.oid::bigint FROM pg_catalog.pg_class c
@@ -68,7 +69,7 @@ def claim(journal: Journal, staged: Staged) -> Table | None:
     Raises Failure: ConflictError if another load was published since this one was planned.
     """
     plan, target, connection = staged.plan, staged.plan.target, journal.connection
-    base = journal.base(str(plan))
+    base = state.base(journal, str(plan))
     if base.load_id == staged.load_id:
         return None
     staging.expect(connection, staged)

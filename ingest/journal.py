@@ -1,7 +1,4 @@
-"""What a run writes into ``ops``: its steps, what checks found, the shapes of its tables.
-
-``ops.state`` is what the next run starts from; it changes only in the transaction that publishes.
-"""
+"""What a run writes into ``ops``: how it went, in which steps, and what checks found."""
 
 from __future__ import annotations
 
@@ -10,47 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
 
 import psycopg
-from psycopg.types.json import Json
 
-from ingest import kept, names, ops
-from ingest.drift import SHAPE
-from ingest.due import LeftOver
+from ingest import kept, ops
 from ingest.errors import from_postgres
-from ingest.origin import ORIGIN
-from ingest.plan import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from frame.failure import Failure
-    from ingest.drift import Shape
     from ingest.plan import TablePlan
     from ingest.staging import Staged
 
-_STATES: LiteralString = """
-    SELECT s."table", s.load_id, h.shape, s.cursor, s.cursor_value, s.rows,
-      to_jsonb(s) -> 'origin'  -- which a table of an older release does not have, nor an oid
-    FROM ops.state s JOIN ops.shapes h USING ("table", version)
-    WHERE (s."table" = ANY(%(tables)s) OR s.pipeline = %(pipeline)s)
-      AND to_regclass(s."table")::oid
-        = coalesce((to_jsonb(s) ->> 'oid')::oid, to_regclass(s."table")::oid)
-"""
-_LEFT_OVER: LiteralString = """
-    SELECT s."table", c.relname::text, h.shape ->> 'source'
-    FROM ops.state s JOIN ops.shapes h USING ("table", version)
-    JOIN pg_catalog.pg_class c ON c.oid = to_regclass(s."table")
-    WHERE s.pipeline = %(pipeline)s AND s."table" <> ALL(%(tables)s)
-      AND c.relkind = 'r' AND c.relnamespace = to_regnamespace(%(schema)s) ORDER BY 1
-"""
-_OURS: LiteralString = """
-    SELECT coalesce((to_jsonb(s) ->> 'oid')::bigint, to_regclass(s."table")::oid::bigint)
-    FROM ops.state s WHERE s.pipeline = %(pipeline)s AND to_regclass(s."table") IS NOT NULL
-"""
-_BASE: LiteralString = """
-    SELECT s.load_id, s.rows, s.oid::bigint, h.shape
-    FROM ops.state s LEFT JOIN ops.shapes h USING ("table", version)
-    WHERE s."table" = %s FOR UPDATE OF s
-"""
 _RECENT_ROWS: LiteralString = """
     SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY rows) FROM (
       SELECT rows FROM ops.tables
@@ -132,16 +99,6 @@ _FAILED: LiteralString = """
     ON CONFLICT (pipeline, run_id, "table") DO UPDATE SET status = 'failed', step = excluded.step,
       error = excluded.error, hint = excluded.hint, finished_at = excluded.finished_at
 """
-_STATE: LiteralString = """
-    INSERT INTO ops.state AS s ("table", pipeline, run_id, load_id, cursor, cursor_value, version,
-      rows, origin, oid)
-    VALUES (%(table)s, %(pipeline)s, %(run_id)s, %(load_id)s, %(cursor)s, %(cursor_value)s,
-      %(version)s, %(rows)s, %(origin)s, to_regclass(%(table)s)::oid)
-    ON CONFLICT ("table") DO UPDATE SET pipeline = excluded.pipeline, run_id = excluded.run_id,
-      load_id = excluded.load_id, cursor = excluded.cursor, cursor_value = excluded.cursor_value,
-      version = excluded.version, rows = excluded.rows, published_at = clock_timestamp(),
-      origin = coalesce(excluded.origin, s.origin), oid = excluded.oid
-"""
 _PUBLISHED: LiteralString = """
     UPDATE ops.tables SET status = 'published', step = NULL, error = NULL, hint = NULL,
       finished_at = clock_timestamp(),
@@ -186,18 +143,6 @@ class Fault(NamedTuple):
     hint: str | None
 
 
-class Base(NamedTuple):
-    """The state of a published table: its load, its rows, its oid, its shape; or that it has none.
-
-    ``oid`` is None, too, in what an older release wrote.
-    """
-
-    load_id: str | None = None
-    rows: int = 0
-    oid: int | None = None
-    shape: Shape | None = None
-
-
 @dataclass(frozen=True)
 class Journal:
     """The rows of one run of one pipeline, by a session of the warehouse. Raises Failure."""
@@ -212,11 +157,11 @@ class Journal:
         Who begins holds the pipeline's lock, so another run that has not ended was killed. What is
         older than ``ops.KEPT`` goes; the state and the shapes stay.
         """
-        self._execute(_KILLED)
+        self.execute(_KILLED)
         for statement in ops.FORGET:
-            self._execute(statement, kept=ops.KEPT)
-        self._execute(_BEGIN)
-        self._execute(
+            self.execute(statement, kept=ops.KEPT)
+        self.execute(_BEGIN)
+        self.execute(
             "DELETE FROM ops.tables WHERE (pipeline, run_id) = (%(pipeline)s, %(run_id)s)"
             " AND status <> 'published'"
         )
@@ -236,83 +181,35 @@ class Journal:
 
         ``error`` is one that could not be written when it came.
         """
-        self._execute(_END, error=error and error.message, hint=error and error.hint)
+        self.execute(_END, error=error and error.message, hint=error and error.hint)
 
     def stopped(self, step: str, error: Failure) -> None:
         """Write what stopped the run as a whole."""
-        self._execute(_STOPPED, step=step, error=error.message, hint=error.hint)
+        self.execute(_STOPPED, step=step, error=error.message, hint=error.hint)
 
     def ended(self) -> bool:
         """Make the run, which has ended, the pipeline's last one; return whether it recovered.
 
         It did if it went well and the last one before had failed, be it this run's earlier try.
         """
-        return bool(self._execute(_ENDED).fetchall()[0][0])
+        return bool(self.execute(_ENDED).fetchall()[0][0])
 
     def fault(self) -> Fault | None:
         """Return the run's first fault, None if it has none."""
-        row = self._execute(_FAULT).fetchone()
+        row = self.execute(_FAULT).fetchone()
         return None if row is None else Fault(*row)
 
     def published_rows(self) -> dict[str, int]:
         """Return the rows of each table that this run published."""
-        found = self._execute(
+        found = self.execute(
             'SELECT "table", rows FROM ops.tables WHERE (pipeline, run_id, status)'
             " = (%(pipeline)s, %(run_id)s, 'published') ORDER BY 1"
         )
         return {table: int(rows) for table, rows in found}
 
-    def states(self, tables: Iterable[str]) -> dict[str, State]:
-        """Return the states of what is published of ``tables``, and of the pipeline's, by name."""
-        ((there,),) = self._execute("SELECT to_regclass('ops.state')").fetchall()
-        if there is None:
-            return {}
-        return {
-            table: State(
-                load_id,
-                SHAPE.validate_python(shape),
-                cursor,
-                value,
-                rows,
-                None if origin is None else ORIGIN.validate_python(origin),
-            )
-            for table, load_id, shape, cursor, value, rows, origin in self._execute(
-                _STATES, tables=list(tables)
-            )
-        }
-
-    def left_over(self, schema: str, tables: Iterable[str]) -> tuple[LeftOver, ...]:
-        """Return what this pipeline published into ``schema`` besides ``tables``, by name."""
-        ((there,),) = self._execute("SELECT to_regclass('ops.state')").fetchall()
-        if there is None:
-            return ()
-        rows = self._execute(_LEFT_OVER, schema=names.quote(schema), tables=list(tables))
-        return tuple(LeftOver(table, name, source) for table, name, source in rows)
-
-    def ours(self) -> frozenset[int]:
-        """Return the oids of what this pipeline has published."""
-        ((there,),) = self._execute("SELECT to_regclass('ops.state')").fetchall()
-        return frozenset(oid for (oid,) in self._execute(_OURS)) if there else frozenset()
-
-    def base(self, table: str) -> Base:
-        """Lock the state of ``table`` for this transaction, and return it."""
-        row = self.connection.execute(_BASE, [table]).fetchone()
-        if row is None:
-            return Base()
-        load_id, rows, oid, shape = row
-        return Base(load_id, rows, oid, None if shape is None else SHAPE.validate_python(shape))
-
-    def altered(self, plan: TablePlan) -> None:
-        """Write that the published table has the plan's shape; call it where it is altered."""
-        self._execute(
-            'UPDATE ops.state SET version = %(version)s WHERE "table" = %(table)s',
-            version=self._shape_version(plan),
-            table=str(plan),
-        )
-
     def recent_rows(self, table: str) -> int | None:
         """Return the median of rows after the last 7 published loads, None if there was none."""
-        ((found,),) = self._execute(_RECENT_ROWS, table=table).fetchall()
+        ((found,),) = self.execute(_RECENT_ROWS, table=table).fetchall()
         return None if found is None else int(found)
 
     def staged(self, staged: Staged) -> None:
@@ -322,7 +219,7 @@ class Journal:
             kept.record(self.connection, self.run_id, staged)
         except psycopg.Error as error:
             raise from_postgres(error, side="warehouse", table="ops.staging") from error
-        self._execute(
+        self.execute(
             _STAGED,
             table=str(plan),
             source=str(plan.source),
@@ -340,7 +237,7 @@ class Journal:
 
     def failed(self, table: str, step: str, error: Failure, plan: TablePlan | None = None) -> None:
         """Write that a table failed in ``step``; it may have failed before it had a plan."""
-        self._execute(
+        self.execute(
             _FAILED,
             table=table,
             source=str(plan.source) if plan else "",
@@ -374,24 +271,10 @@ class Journal:
                 )
 
     def published(self, staged: Staged, counts: Counts) -> None:
-        """Move the table's state to this load; call it in the transaction that publishes."""
-        plan = staged.plan
-        self._execute(
-            _STATE,
-            table=str(plan),
-            load_id=staged.load_id,
-            cursor=plan.read.cursor and plan.read.cursor.column,
-            cursor_value=staged.cursor_value,
-            version=self._shape_version(plan),
-            rows=counts.rows,
-            # What was written since the last load outside of an interval is still to be read.
-            origin=None
-            if plan.read.interval
-            else Json(ORIGIN.dump_python(plan.source.origin, mode="json")),
-        )
-        self._execute(
+        """Write what a table's load changed; call it in the transaction that publishes."""
+        self.execute(
             _PUBLISHED,
-            table=str(plan),
+            table=str(staged),
             inserted=counts.inserted,
             updated=counts.updated,
             deleted=counts.deleted,
@@ -402,7 +285,7 @@ class Journal:
 
     def unfit(self) -> list[str]:
         """Return the tables that failed in this run before they were to be published."""
-        rows = self._execute(
+        rows = self.execute(
             'SELECT "table" FROM ops.tables WHERE (pipeline, run_id, status)'
             " = (%(pipeline)s, %(run_id)s, 'failed') AND step <> 'publish' ORDER BY 1"
         )
@@ -410,31 +293,15 @@ class Journal:
 
     def counts(self, table: str) -> Counts:
         """Return what this run has published of ``table``."""
-        row = self._execute(
+        row = self.execute(
             "SELECT inserted, updated, deleted, rows FROM ops.tables"
             ' WHERE (pipeline, run_id, "table") = (%(pipeline)s, %(run_id)s, %(table)s)',
             table=table,
         ).fetchone()
         return Counts(*(value or 0 for value in row or (0, 0, 0, 0)))
 
-    def _shape_version(self, plan: TablePlan) -> int:
-        table, shape = str(plan), Json(SHAPE.dump_python(plan.target.shape, mode="json"))
-        found = self.connection.execute(
-            'SELECT version, shape = %s::jsonb FROM ops.shapes WHERE "table" = %s'
-            " ORDER BY version DESC LIMIT 1",
-            [shape, table],
-        ).fetchone()
-        if found and found[1]:
-            return int(found[0])
-        version = 1 if found is None else int(found[0]) + 1
-        self.connection.execute(
-            'INSERT INTO ops.shapes ("table", version, pipeline, run_id, shape, changes)'
-            " VALUES (%s, %s, %s, %s, %s, %s)",
-            [table, version, self.pipeline, self.run_id, shape, list(plan.changes.describe())],
-        )
-        return version
-
-    def _execute(self, query: LiteralString, **values: object) -> psycopg.Cursor[Any]:
+    def execute(self, query: LiteralString, **values: object) -> psycopg.Cursor[Any]:
+        """Run a statement on ``ops``; it may name the pipeline and its run, beside ``values``."""
         key = {"pipeline": self.pipeline, "run_id": self.run_id}
         try:
             return self.connection.execute(query, key | values)

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from frame.failure import Failure
-from ingest import alterations, altering, deletes, dependents, loads, staging, warehouse
+from ingest import alterations, altering, deletes, dependents, loads, staging, state, warehouse
 from ingest.claim import Table, claim, columns
 from ingest.errors import BusyError, from_postgres
 from ingest.journal import Counts
@@ -98,7 +98,9 @@ class Publishing:
             counts |= self._replace_all([table for table in due if not table.stays])
             for table in due:
                 self._at(table.staged)
-                self._journal.published(table.staged, counts[str(table.staged)])
+                found = counts[str(table.staged)]
+                state.move(self._journal, table.staged, found.rows)
+                self._journal.published(table.staged, found)
         return [
             counts.get(str(staged)) or self._journal.counts(str(staged)) for staged in self._tables
         ]
@@ -142,7 +144,7 @@ class Publishing:
                 where = plan.target
                 altering.alter(self._connection, where.schema, where.name, clauses)
                 if not loads.of(plan).replaces:
-                    self._journal.altered(plan)
+                    state.altered(self._journal, plan)
         if table.replaces is not None and not table.stays:
             with self._connection.transaction():
                 # What was staged is on the disk before anybody waits for the end of this.

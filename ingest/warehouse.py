@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from ingest import catalog, due, names, ops, ownership
+from ingest import catalog, due, names, ops, ownership, state
 from ingest.errors import ConflictError, from_postgres
 from ingest.types import EXTENSIONS_SCHEMA
 
@@ -106,14 +106,14 @@ def published(journal: Journal, pipeline: Pipeline, tables: SourceTables) -> due
         types = catalog.warehouse_types(journal.connection, schema, tables.types.values())
         ownership.expect_alone(journal.connection, schema, journal.pipeline)
         wanted = [relation.name for relation in tables.rules]
-        strangers = ownership.strangers(journal.connection, schema, wanted, journal.ours())
+        strangers = ownership.strangers(journal.connection, schema, wanted, state.ours(journal))
     except psycopg.Error as error:
         raise from_postgres(error, side="warehouse", table=f"{schema}.*") from error
     known = [due.published_name(pipeline, relation) for relation in tables.rules]
     return due.Published(
         types=types,
-        states=journal.states(known),
-        left_over=journal.left_over(schema, known) if due.patterns(pipeline) else (),
+        states=state.read(journal, known),
+        left_over=state.left_over(journal, schema, known) if due.patterns(pipeline) else (),
         strangers=strangers,
     )
 
