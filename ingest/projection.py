@@ -207,7 +207,7 @@ def _columns(
 
 
 def _key(rule: TableRule, table: TableShape, kept: set[str]) -> tuple[str, ...]:
-    key = rule.key or table.primary_key
+    key = table.primary_key if rule.key is None else rule.key
     missing = [name for name in key if name not in kept]
     if rule.key and missing:
         raise Failure(

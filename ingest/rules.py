@@ -224,9 +224,10 @@ class TableRule(BaseModel):
         " that are new or changed are merged by key; append: new rows are added, and none is ever"
         " changed",
     )
-    key: ColumnNames | None = Field(
+    key: Annotated[tuple[ColumnName, ...], Field(strict=False)] | None = Field(
         default=None,
-        description="columns that tell rows apart; by default the source's primary key",
+        description="columns that tell rows apart, [] where none do; by default the source's"
+        " primary key",
     )
     cursor: ColumnName | None = Field(
         default=None,

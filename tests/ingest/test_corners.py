@@ -258,3 +258,5 @@ def test_a_key_that_a_child_repeats_is_shown_in_every_mode_at_every_run(
         with pytest.raises(RunFailedError, match=r"more than once: \(1\)"):
             world.run(text)
     assert world.rows("SELECT id, n FROM raw_hr.parent ORDER BY 1") == [(1, 1), (2, 2)]
+    world.run("name: public.parent\n    key: []")
+    world.assert_same("public.parent", "raw_hr.parent")
