@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from bench.race import Setting
 
 BASELINE = "psql-text-keyed"
-_WANTED = 1.3  # times as fast as the baseline
+BEST_BY_HAND = "psql-binary-key-after"
+# Times as fast as each, at least.
+_WANTED = {
+    BASELINE: ("psql's text COPY into the keyed table", 1.4),
+    BEST_BY_HAND: ("psql's binary COPY, then the key", 0.95),
+}
 _BY_HAND = "by_hand"
 _ABOUT = (
     "TPC-H lineitem from one PostgreSQL into another, into a table with its primary key unless"
@@ -40,7 +45,7 @@ _BY_HAND_WAYS = (
     _ByHand("psql-text-bare", "psql: text COPY, no key", binary=False, key="none"),
     _ByHand("psql-binary-keyed", "psql: binary COPY into the keyed table", True, "before"),
     _ByHand("psql-binary-bare", "psql: binary COPY, no key", binary=True, key="none"),
-    _ByHand("psql-binary-key-after", "psql: binary COPY, then the key", binary=True, key="after"),
+    _ByHand(BEST_BY_HAND, "psql: binary COPY, then the key", binary=True, key="after"),
 )
 
 
@@ -51,12 +56,15 @@ def measure(setting: Setting) -> Section:
     wanted = data.digest(setting.clusters.source, "public", "lineitem")
     contenders = [ours(setting, wanted), *(_by_hand(setting, way, wanted) for way in _BY_HAND_WAYS)]
     figures = race(contenders, setting)
-    target = Target(
-        "full load: times as fast as psql's text COPY into the keyed table",
-        _WANTED,
-        ratio(find(figures, OURS), find(figures, BASELINE)),
-    )
-    return Section("full", "Full load", _ABOUT, figures, [target], load)
+    targets = [
+        Target(
+            f"full load: times as fast as {title}",
+            wanted,
+            ratio(find(figures, OURS), find(figures, name)),
+        )
+        for name, (title, wanted) in _WANTED.items()
+    ]
+    return Section("full", "Full load", _ABOUT, figures, targets, load)
 
 
 def ours(
