@@ -82,21 +82,26 @@ class Small:
         (self.project.folder / name).write_text(text)
 
 
-@pytest.fixture
-def small(tmp_path: Path, database: str) -> Small:
-    folder = tmp_path / "small"
+def make_small(home: Path, database: str) -> Small:
+    """Write the project into a folder of ``home`` and prepare the empty ``database`` for it."""
+    folder = home / "small"
     (folder / "models").mkdir(parents=True)
     for name, text in FILES.items():
         (folder / name).write_text(text)
     dbt = environments.ensure("dbt") / "bin/dbt"
-    found = Small(
-        Project(folder, dbt, tmp_path / "artefacts"),
+    made = Small(
+        Project(folder, dbt, home / "artefacts"),
         Database(conninfo_to_dict(database)),
         database,
     )
-    found.execute(
+    made.execute(
         BUILDER, "CREATE SCHEMA marts", "CREATE SCHEMA marts_build AUTHORIZATION marts_builder",
         "CREATE TABLE source AS SELECT generate_series(1, 5) AS n",
         "GRANT SELECT ON source TO marts_builder",
     )  # fmt: skip
-    return found
+    return made
+
+
+@pytest.fixture
+def small(tmp_path: Path, database: str) -> Small:
+    return make_small(tmp_path, database)
