@@ -43,9 +43,16 @@ FROM pg_roles r WHERE rolname = %s
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def bare() -> Iterator[PostgresServer]:
-    """A server that has none of the source's roles and tablespaces, and another superuser."""
+    """A server that has none of a zoo's roles and tablespaces, and another superuser."""
+    with started_server(superuser="chief") as server:
+        yield server
+
+
+@pytest.fixture
+def chiefs() -> Iterator[PostgresServer]:
+    """A server whose first superuser is another, and on which nothing was restored."""
     with started_server(superuser="chief") as server:
         yield server
 
@@ -150,7 +157,7 @@ def test_a_server_that_has_nothing_of_the_source_gets_all_of_it(
         f"ALTER TABLE few SET TABLESPACE {space}",
     )
     back_up(house, drill_key, globals_too=True)
-    target = bare.uri("zoo")
+    target = bare.uri(f"zoo_{secrets.token_hex(4)}")
     arguments = ("restore", "hr", "--into-env", "TARGET", "--create", "--json")
     looked = house.run(*arguments, "--dry-run", TARGET=target)
     found = json.loads(looked.stdout)["findings"]
@@ -163,7 +170,8 @@ def test_a_server_that_has_nothing_of_the_source_gets_all_of_it(
     assert refused.returncode == 1
     assert "has no role" in refused.stderr
     assert "has no tablespace" in refused.stderr
-    assert one(bare.uri(), "SELECT count(*) FROM pg_database WHERE datname = 'zoo'") == (0,)
+    name = target.rpartition("/")[2]
+    assert one(bare.uri(), "SELECT FROM pg_database WHERE datname = %s", name) is None
 
     rest = ("--create-roles", "--no-tablespaces")
     looked = house.run(*arguments, *rest, "--dry-run", TARGET=target)
@@ -187,7 +195,7 @@ def test_roles_are_bare_where_no_globals_can_be_had(
     house: House, zoo: Zoo, drill_key: OpenPgpKey, bare: PostgresServer
 ) -> None:
     back_up(house, drill_key)
-    target = bare.uri("zoo")
+    target = bare.uri(f"zoo_{secrets.token_hex(4)}")
     ended = house.run(
         "restore", "hr", "--into-env", "TARGET", "--create", "--create-roles", "--json",
         TARGET=target,
@@ -195,8 +203,8 @@ def test_roles_are_bare_where_no_globals_can_be_had(
     assert ended.returncode == 0, ended.stderr
     assert "roles are bare: no backup of the globals" in json.loads(ended.stdout)["notes"][0]
     assert one(target, ROLE, zoo.owner) == (False, False, -1, None, [])
-    owner = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'zoo'"
-    assert one(target, owner) == (zoo.owner,)
+    owner = "SELECT datdba::regrole::text FROM pg_database WHERE datname = current_database()"
+    assert one(target, owner) == (f'"{zoo.owner}"',)
 
 
 BROKEN = (
@@ -264,18 +272,18 @@ def test_settings_come_without_create_too_and_a_failed_transaction_leaves_it_ope
 
 
 def test_a_source_whose_first_superuser_has_another_name_is_drilled(
-    house: House, drill_key: OpenPgpKey, bare: PostgresServer
+    house: House, drill_key: OpenPgpKey, chiefs: PostgresServer
 ) -> None:
     token = secrets.token_hex(4)
     execute(
-        bare.uri(),
+        chiefs.uri(),
         f"CREATE DATABASE other_{token}",
         "CREATE ROLE postgres NOINHERIT",
         f"CREATE ROLE member_{token} IN ROLE postgres, pg_monitor ADMIN chief",
     )
-    uri = bare.uri(f"other_{token}")
+    uri = chiefs.uri(f"other_{token}")
     execute(uri, "CREATE TABLE t AS SELECT 1 AS n", f"GRANT SELECT ON t TO member_{token}")
-    elsewhere = dataclasses.replace(house, server=bare, source=uri)
+    elsewhere = dataclasses.replace(house, server=chiefs, source=uri)
     house.secret("database_uri", uri)
     house.settings.registry.write_text(SERVER + database_entry("hr", dbname=f"other_{token}"))
     back_up(elsewhere, drill_key, globals_too=True)
@@ -291,27 +299,29 @@ def test_another_version_takes_it_with_the_clients_of_the_dump(
     house: House, drill_key: OpenPgpKey, tmp_path: Path, source: int, target: int
 ) -> None:
     root = make_root(tmp_path / "root", 15, 16, 17, 18)
-    with cluster(source) as then, cluster(target) as now:
-        uri = then.uri("zoo")
-        execute(then.uri(), "CREATE DATABASE zoo", "ALTER DATABASE zoo SET work_mem TO '7MB'")
+    zoo, back = (f"{name}_{secrets.token_hex(4)}" for name in ("zoo", "back"))
+    with cluster(max(source, target)) as newer:
+        then, now = (house.server, newer) if source == 15 else (newer, house.server)
+        uri = then.uri(zoo)
+        execute(then.uri(), f"CREATE DATABASE {zoo}", f"ALTER DATABASE {zoo} SET work_mem TO '7MB'")
         execute(
             uri,
             "CREATE TABLE t AS SELECT n, repeat('x', n) AS text FROM generate_series(1, 99) n",
             "CREATE INDEX ON t (text); CREATE VIEW v AS SELECT n FROM t",
         )
         house.secret("database_uri", uri)
-        house.settings.registry.write_text(SERVER + database_entry("hr", dbname="zoo"))
+        house.settings.registry.write_text(SERVER + database_entry("hr", dbname=zoo))
         elsewhere = dataclasses.replace(
             house, source=uri, settings=house.settings.model_copy(update={"pg_root": root})
         )
         back_up(elsewhere, drill_key)
         arguments = ("restore", "hr", "--into-env", "TARGET", "--create", "--check", "--json")
-        ended = elsewhere.run(*arguments, TARGET=now.uri("back"))
+        ended = elsewhere.run(*arguments, TARGET=now.uri(back))
         assert ended.returncode == 0, ended.stdout + ended.stderr
         assert json.loads(ended.stdout)["failed"] == []
-        assert contents(now.uri("back")) == contents(uri)
-        assert one(now.uri("back"), "SELECT current_setting('work_mem')") == ("7MB",)
-        looked = elsewhere.run(*arguments, "--dry-run", TARGET=now.uri("new"))
+        assert contents(now.uri(back)) == contents(uri)
+        assert one(now.uri(back), "SELECT current_setting('work_mem')") == ("7MB",)
+        looked = elsewhere.run(*arguments, "--dry-run", TARGET=now.uri(f"{back}_new"))
         found = {each["about"]: each["said"] for each in json.loads(looked.stdout)["findings"]}
         assert found["client"].startswith(f"pg_restore {source} ")
         assert found["server"].startswith(f"version {target}, the source was {source}")

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,8 +87,8 @@ class Running:
         eventually(lambda: not any(map(program, supervisor)))
 
 
-@pytest.fixture
-def running() -> Iterator[Running]:
+@contextmanager
+def started() -> Iterator[Running]:
     home = Path(tempfile.mkdtemp(prefix="bks-", dir="/tmp"))
     home.chmod(0o755)
     made = Running(home)
@@ -97,6 +97,20 @@ def running() -> Iterator[Running]:
     finally:
         made.end()
         shutil.rmtree(home)
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Running]:
+    """A supervisor that serves one test after another, as it does one drill after another."""
+    with started() as made:
+        yield made
+
+
+@pytest.fixture
+def mortal() -> Iterator[Running]:
+    """A supervisor of the test's own, to be stopped, killed or started otherwise."""
+    with started() as made:
+        yield made
 
 
 def segments(running: Running) -> int:
@@ -237,47 +251,47 @@ def test_a_server_that_ends_before_its_time_is_told(running: Running) -> None:
         assert ask(server, "SELECT 1") == 1
 
 
-def test_a_disk_that_is_full_is_told_and_emptied(running: Running) -> None:
-    data = running.home / "data"
+def test_a_disk_that_is_full_is_told_and_emptied(mortal: Running) -> None:
+    data = mortal.home / "data"
     subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=10m,uid=65534,mode=700", "backup-test", data],
         check=True,
     )
     try:
-        running.end()
-        running.start()
+        mortal.end()
+        mortal.start()
         with (
             pytest.raises(Failure, match=r"cannot be made: .*No space left on device") as caught,
-            running.lease(),
+            mortal.lease(),
         ):
             pass
         assert "disk of the scratch server" in caught.value.hint
         assert os.listdir(data) == []
     finally:
-        running.end()
+        mortal.end()
         subprocess.run(["umount", data], check=True)
 
 
-def test_a_stop_in_a_lease_ends_at_once_and_leaves_nothing(running: Running) -> None:
-    with pytest.raises(Failure, match="ended with its supervisor"), running.lease() as server:
-        os.kill(running.pid, signal.SIGTERM)
-        assert running.process.wait(20) == 0
-        assert not any(path.iterdir() for path in (running.home / "data", running.home / "tmp"))
-        assert os.listdir(running.home / "sockets") == []
+def test_a_stop_in_a_lease_ends_at_once_and_leaves_nothing(mortal: Running) -> None:
+    with pytest.raises(Failure, match="ended with its supervisor"), mortal.lease() as server:
+        os.kill(mortal.pid, signal.SIGTERM)
+        assert mortal.process.wait(20) == 0
+        assert not any(path.iterdir() for path in (mortal.home / "data", mortal.home / "tmp"))
+        assert os.listdir(mortal.home / "sockets") == []
         ask(server, "SELECT 1")
 
 
-def test_what_a_killed_supervisor_left_goes_with_the_next_lease(running: Running) -> None:
-    with suppress(Failure), running.lease():
-        os.kill(running.pid, signal.SIGKILL)
-        running.process.wait(20)
-        assert "data" in running.left()
-        (running.home / "data" / "mine").write_text("another user's")
+def test_what_a_killed_supervisor_left_goes_with_the_next_lease(mortal: Running) -> None:
+    with suppress(Failure), mortal.lease():
+        os.kill(mortal.pid, signal.SIGKILL)
+        mortal.process.wait(20)
+        assert "data" in mortal.left()
+        (mortal.home / "data" / "mine").write_text("another user's")
         raise Failure("over", "")
-    running.start()
-    with running.lease() as server:
+    mortal.start()
+    with mortal.lease() as server:
         assert ask(server, "SELECT 1") == 1
-    assert running.left() == ["mine"], "no business of nobody's"
+    assert mortal.left() == ["mine"], "no business of nobody's"
 
 
 def test_a_control_socket_that_was_taken_away_comes_back(running: Running) -> None:
