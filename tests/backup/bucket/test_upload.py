@@ -100,8 +100,10 @@ def uploaded(house: House, size: int, plan: PartPlan) -> Stream:
     return stream
 
 
-@pytest.mark.parametrize("buffers", [2, 3])
-@pytest.mark.parametrize("size", [1, PART - 1, PART, PART + 1, 4 * PART, 4 * PART + 9])
+@pytest.mark.parametrize(
+    ("size", "buffers"),
+    [(1, 2), (PART - 1, 2), (PART, 2), (PART + 1, 2), (4 * PART, 2), (4 * PART + 9, 3)],
+)
 def test_what_arrives_is_what_was_sent(empty_house: House, size: int, buffers: int) -> None:
     uploaded(empty_house, size, PartPlan(PART, buffers))
     assert empty_house.unfinished() == []
@@ -122,10 +124,10 @@ PARTS_FAULTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("fault", PARTS_FAULTS.values(), ids=PARTS_FAULTS.keys())
-@pytest.mark.parametrize("after", [0, 3])
-def test_a_part_gets_through_bad_weather(weather: House, fault: dict[str, Any], after: int) -> None:
-    weather.endpoint.set_faults({"operation": "upload_part", "after": after, **fault})
-    uploaded(weather, 6 * PART + 1, PartPlan(PART, 3))
+def test_a_part_gets_through_bad_weather(weather: House, fault: dict[str, Any]) -> None:
+    """Behind the first part, so an address that has served is met by it, and some that have not."""
+    weather.endpoint.set_faults({"operation": "upload_part", "after": 1, **fault})
+    uploaded(weather, 3 * PART + 1, PartPlan(PART, 3))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +137,7 @@ def test_a_part_gets_through_bad_weather(weather: House, fault: dict[str, Any], 
 def test_every_call_of_a_large_file_gets_through(weather: House, operation: str, kind: str) -> None:
     status = {"status": 503} if kind == "status" else {}
     weather.endpoint.set_faults({"operation": operation, "kind": kind, "count": 2, **status})
-    uploaded(weather, 3 * PART, PartPlan(PART, 3))
+    uploaded(weather, 2 * PART, PartPlan(PART, 3))
 
 
 def test_a_small_object_outlives_more_bad_answers_than_b2sdk_bears(weather: House) -> None:
@@ -234,7 +236,7 @@ def outlive(house: House, seconds: float) -> None:
 
 
 def test_a_network_that_goes_and_comes_back_is_waited_for(house: House) -> None:
-    outlive(house, 8)
+    outlive(house, 4)
 
 
 @pytest.mark.soak
