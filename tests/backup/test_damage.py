@@ -41,8 +41,7 @@ def test_damage_is_found_by_verify_restore_and_drill(
     where = int(found.size * place)
     amount = {"offset": where} if kind == "flip_bit" else {"length": where}
     backed_up.endpoint.set_faults({"kind": kind, "file_id": found.id_, **amount})
-    (backup,) = json.loads(backed_up.run("list", "hr", "--json").stdout)
-    ended = backed_up.run("verify", backup["id"])
+    ended = backed_up.run("verify", found.file_name.rpartition("/")[2].partition(".")[0])
     assert ended.returncode == 1, ended.stdout
     assert "Traceback" not in ended.stderr
     target = backed_up.server.create_database()

@@ -89,7 +89,7 @@ def rounds(house: House, key: OpenPgpKey, seed: int, count: int) -> None:
 def test_a_kill_at_any_moment_leaves_no_false_backup(
     busy: House, drill_key: OpenPgpKey, seed: int
 ) -> None:
-    rounds(busy, drill_key, seed, 5)
+    rounds(busy, drill_key, seed, 3)
 
 
 @pytest.mark.soak
