@@ -121,8 +121,8 @@ def no_key(plan: TablePlan, found: str, samples: Iterable[str]) -> Failure:
     return Failure(
         f"table {plan}: expected the key ({', '.join(plan.target.key)}) to tell rows apart,"
         f" found {found}: {', '.join(samples)}",
-        hint="Mend the rows at the source, or name other columns in key; where none tell rows apart,"
-        " use load: full with key: [].",
+        hint="Mend the rows at the source, or name other columns in key; where none tells rows"
+        " apart, use load: full with key: [].",
     )
 
 
