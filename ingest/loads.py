@@ -154,7 +154,7 @@ class Append(Load):
         if plan.read.restarted and newest is not None:
             found = f"that the table was emptied and begins before it, at {newest}"
         elif missed:
-            found = f"{missed} rows behind it that are not there"
+            found = f"rows behind it that are not there, {missed} at least"
         else:
             return Found.NONE
         cursor = plan.read.cursor

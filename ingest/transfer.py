@@ -120,20 +120,21 @@ class _Stream:
 
     def _copied(self) -> Generator[bytearray, None, None]:
         # Each row is let go of at once: thousands that are held keep the garbage collector busy.
+        # The inner loop takes what has come, tens of kB; what stands in it is done for each row.
         get = self._pgconn.get_copy_data
         block = bytearray()
         while True:
             length, row = get(1)
-            if length > 0:
+            while length > 0:
                 block += row
-                if len(block) >= _BLOCK:
-                    yield block
-                    block = bytearray()
-            elif length == 0:
-                self._wait()
-            else:
+                length, row = get(1)
+            if length < 0:
                 yield block
                 return
+            if len(block) >= _BLOCK:
+                yield block
+                block = bytearray()
+            self._wait()
 
     def _expect(self, status: pq.ExecStatus) -> pq.abc.PGresult:
         result = self._next()

@@ -601,7 +601,9 @@ class Play:
         left = self.warehouse.execute(
             "SELECT relname FROM pg_class WHERE relnamespace = 'raw_hr_staging'::regnamespace"
         ).fetchall()
-        assert left == []
+        # What a table that failed has left there goes with the next run.
+        failed = {name.removeprefix("raw_hr.") for name in report.failed}
+        assert {name.partition("~")[0] for (name,) in left} <= failed
 
     def _check_failed(self, table: Table, error: Exception, full_refresh: bool) -> None:
         """A table may fail only for a change that its rule forbids, and stays as it was."""
@@ -610,6 +612,15 @@ class Play:
         assert held is not None
         assert not full_refresh
         if table.load == "append" and table.truncated and "begins before it" in str(error):
+            self.failed = True
+            return
+        if (
+            table.load == "append"
+            and not table.key
+            and "behind it that are not there" in str(error)
+        ):
+            # No row says by whom it was written, where it may be added twice.
+            assert len(self.rows(table)) > len(held.rows)
             self.failed = True
             return
         assert held.signature != self.signature(table), error

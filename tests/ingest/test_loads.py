@@ -255,7 +255,7 @@ def test_an_append_says_of_rows_that_its_cursor_does_not_show_and_an_interval_br
     world.at_source(*STAFF, "CREATE VIEW staff_view AS SELECT * FROM staff")
     load(world, text)
     world.at_source("INSERT INTO staff VALUES (200, 'far too late', '2020-01-01')")
-    with pytest.raises(RunFailedError, match="found 1 rows behind it that are not there"):
+    with pytest.raises(RunFailedError, match="found rows behind it that are not there, 1 at least"):
         load(world, text)
     assert load(world, text, interval=Interval("2020-01-01", "2020-02-01")).inserted == 1
     assert load(world, text).rows == 101
