@@ -71,11 +71,6 @@ def qualified(schema: str, name: str) -> str:
     return sql.Identifier(schema, name).as_string()
 
 
-def literal(text: str) -> str:
-    """Return ``text`` as a string literal of SQL, whatever standard_conforming_strings says."""
-    return sql.Literal(text).as_string()
-
-
 def sample(columns: Iterable[sql.Composable]) -> sql.Composed:
     """Return the expression of a row's key as people are shown it, cut to a length.
 
