@@ -103,8 +103,8 @@ def missed_key(plan: TablePlan) -> sql.Composed:
     )
 
 
-def expect_unique(session: psycopg.Connection[Any], plan: TablePlan) -> None:
-    """Raise Failure if keys come more than once at the source. Raises psycopg.Error."""
+def expect_unique(session: psycopg.Connection[Any], plan: TablePlan, side: str) -> None:
+    """Raise Failure if keys come more than once at the source, which errors name as ``side``."""
     if not plan.target.key or plan.source.keyed:
         return
     select = {column.name: column.select for column in plan.target.columns}
@@ -112,7 +112,9 @@ def expect_unique(session: psycopg.Connection[Any], plan: TablePlan) -> None:
     query = sql.SQL("SELECT {} FROM {} GROUP BY {} HAVING count(*) > 1 LIMIT 3").format(
         names.sample(key), source_table(plan), sql.SQL(", ").join(key)
     )
-    if samples := [str(row) for (row,) in session.execute(query)]:
+    with told(side, plan.source):
+        samples = [str(row) for (row,) in session.execute(query)]
+    if samples:
         raise no_key(plan, "keys that come more than once", samples)
 
 

@@ -45,9 +45,9 @@ class Load(ABC):
 
     replaces = False
 
-    @abstractmethod
     def is_keyed(self, plan: TablePlan) -> bool:
-        """Return whether what is staged gets the plan's key."""
+        """Return whether what is staged gets a key: the plan's, if it has one."""
+        return bool(plan.target.key)
 
     def settle(self, _connection: psycopg.Connection[Any], _plan: TablePlan) -> int:
         """Remove staged rows that are published already, and return how many."""
@@ -77,10 +77,6 @@ class Full(Load):
     """A whole copy."""
 
     replaces = True
-
-    def is_keyed(self, plan: TablePlan) -> bool:
-        """Return whether there is a key."""
-        return bool(plan.target.key)
 
     def candidate(self, plan: TablePlan, columns: tuple[str, ...]) -> sql.Composed:
         """Return the query of staged rows."""
@@ -121,8 +117,7 @@ class Incremental(Load):
 
     def compare(self, sessions: Sessions, plan: TablePlan, side: str) -> Found:
         """Compare all keys, or where only a cursor tells of rows, their number and the cursor."""
-        with told(side, plan.source):
-            keys.expect_unique(sessions.source, plan)
+        keys.expect_unique(sessions.source, plan, side)
         if plan.compares_keys:
             return keys.stage(sessions, plan, self.candidate(plan, plan.target.key), side)
         missed, newest = _unseen(self, sessions, plan, side)
@@ -138,18 +133,13 @@ class Incremental(Load):
 class Append(Load):
     """Rows that are new, added to those that are there."""
 
-    def is_keyed(self, plan: TablePlan) -> bool:
-        """Return whether there is a key."""
-        return bool(plan.target.key)
-
     def compare(self, sessions: Sessions, plan: TablePlan, side: str) -> Found:
         """Expect no row that the cursor does not show, as what is there cannot be loaded again.
 
         A cursor that went back shows rows that are new as old ones. Of a table that was not emptied
         it may have: its newest row was deleted.
         """
-        with told(side, plan.source):
-            keys.expect_unique(sessions.source, plan)
+        keys.expect_unique(sessions.source, plan, side)
         missed, newest = _unseen(self, sessions, plan, side)
         if plan.read.restarted and newest is not None:
             found = f"that the table was emptied and begins before it, at {newest}"
