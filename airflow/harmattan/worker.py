@@ -1,7 +1,8 @@
-"""``python -m harmattan.worker FILE …``: a Celery worker that touches FILE while it is alive.
+"""``python -m harmattan.worker FILE QUEUE …``: a Celery worker that touches FILE while it is alive.
 
-The arguments after FILE are those of ``airflow celery worker``. Celery's own ping needs a remote
-control channel through Redis, which no pool's Redis user has.
+It serves QUEUE; the arguments after that are those of ``airflow celery worker``. At the broker it
+takes tasks from that queue, which is all that its user may do there: it declares nothing, and sends
+neither events nor acknowledgements (``[celery_broker_transport_options]``).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from celery import bootsteps
+from kombu.entity import Queue
 
 # Seconds between two signs of life; harmattan.health takes 30 s without one for a fault.
 INTERVAL = 5.0
@@ -33,14 +35,18 @@ class Heartbeat(bootsteps.StartStopStep):
 
 
 def main() -> None:
-    """Add the heartbeat to Airflow's Celery application and run its worker."""
+    """Prepare Airflow's Celery application and run its worker."""
     from airflow.__main__ import main as airflow
     from airflow.providers.celery.executors.celery_executor_utils import app
 
-    Heartbeat.path = Path(sys.argv[1])
+    Heartbeat.path, queue = Path(sys.argv[1]), sys.argv[2]
     app.steps["worker"].add(Heartbeat)
+    app.conf.task_queues = [Queue(queue, no_declare=True)]
+    run = app.worker_main
+    # Airflow's command has no option for this one of Celery's.
+    app.worker_main = lambda options: run([*options, "--without-heartbeat"])
     sys.argv = [
-        "airflow", "celery", "worker", *sys.argv[2:],
+        "airflow", "celery", "worker", "--queues", queue, *sys.argv[3:],
         "--without-gossip", "--without-mingle", "--skip-serve-logs",
     ]  # fmt: skip
     airflow()

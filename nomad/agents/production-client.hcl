@@ -52,13 +52,6 @@ client {
     path = "/srv/harmattan/dag-mirror"
   }
 
-  # On one node; redis_address names it. What is lost with it is the queue, not the runs: the
-  # scheduler queues again what never started.
-  #   install -d -o 50003 -g 50003 -m 700 /srv/harmattan/redis
-  host_volume "redis" {
-    path = "/srv/harmattan/redis"
-  }
-
   # These two on one node or more, the same ones, with room for the largest database: its dump in
   # plain, and its server's data. They hold plaintext during a drill: an encrypted disk of the node,
   # no network storage. Of two users, as one has the keys and the other runs what is restored.

@@ -65,11 +65,21 @@ variable "scheduler_count" {
 
 variable "redis_address" {
   type        = string
-  description = "HOST:PORT of the job redis."
+  description = "HOST:PORT of the job redis, where Nomad knows of none."
 
   validation {
     condition     = regex_replace(var.redis_address, "^[^:/ ]+:[0-9]+$", "ok") == "ok"
     error_message = "The address of Redis is HOST:PORT."
+  }
+}
+
+variable "redis_results_address" {
+  type        = string
+  description = "HOST:PORT of the results in the job redis, where Nomad knows of none."
+
+  validation {
+    condition     = regex_replace(var.redis_results_address, "^[^:/ ]+:[0-9]+$", "ok") == "ok"
+    error_message = "The address of the results is HOST:PORT."
   }
 }
 
@@ -216,8 +226,18 @@ job "airflow-scheduler" {
       }
 
       template {
-        destination          = "${NOMAD_SECRETS_DIR}/redis_url"
-        data                 = "{{ with secret \"${local.secrets}/redis/scheduler\" }}redis://scheduler:{{ .Data.data.password | urlquery }}@${var.redis_address}/0{{ end }}"
+        destination          = "${NOMAD_SECRETS_DIR}/broker_url"
+        data                 = "redis://scheduler:{{ with secret \"${local.secrets}/redis/scheduler\" }}{{ .Data.data.password | urlquery }}{{ end }}@{{ with nomadService \"redis\" }}{{ with index . 0 }}{{ .Address }}:{{ .Port }}{{ end }}{{ else }}${var.redis_address}{{ end }}/0"
+        uid                  = 50000
+        gid                  = 50000
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "restart"
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/results_url"
+        data                 = "redis://scheduler:{{ with secret \"${local.secrets}/redis/scheduler\" }}{{ .Data.data.password | urlquery }}{{ end }}@{{ with nomadService \"redis-results\" }}{{ with index . 0 }}{{ .Address }}:{{ .Port }}{{ end }}{{ else }}${var.redis_results_address}{{ end }}/0"
         uid                  = 50000
         gid                  = 50000
         perms                = "0400"
@@ -229,8 +249,8 @@ job "airflow-scheduler" {
         AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD = "cat /secrets/database_uri"
         AIRFLOW__CORE__FERNET_KEY_CMD           = "cat /secrets/fernet_key"
         AIRFLOW__API_AUTH__JWT_SECRET_CMD       = "cat /secrets/jwt_secret"
-        AIRFLOW__CELERY__BROKER_URL_CMD         = "cat /secrets/redis_url"
-        AIRFLOW__CELERY__RESULT_BACKEND_CMD     = "cat /secrets/redis_url"
+        AIRFLOW__CELERY__BROKER_URL_CMD         = "cat /secrets/broker_url"
+        AIRFLOW__CELERY__RESULT_BACKEND_CMD     = "cat /secrets/results_url"
         AIRFLOW__CORE__EXECUTION_API_SERVER_URL = "${var.airflow_url}/execution/"
       }
 

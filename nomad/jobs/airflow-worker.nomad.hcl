@@ -65,11 +65,21 @@ variable "dag_mirror_url" {
 
 variable "redis_address" {
   type        = string
-  description = "HOST:PORT of the job redis."
+  description = "HOST:PORT of the job redis, where Nomad knows of none."
 
   validation {
     condition     = regex_replace(var.redis_address, "^[^:/ ]+:[0-9]+$", "ok") == "ok"
     error_message = "The address of Redis is HOST:PORT."
+  }
+}
+
+variable "redis_results_address" {
+  type        = string
+  description = "HOST:PORT of the results in the job redis, where Nomad knows of none."
+
+  validation {
+    condition     = regex_replace(var.redis_results_address, "^[^:/ ]+:[0-9]+$", "ok") == "ok"
+    error_message = "The address of the results is HOST:PORT."
   }
 }
 
@@ -142,12 +152,6 @@ variable "worker_kill_timeout" {
 locals {
   bundle = { ingest = "pipelines", analysts = "analysts" }[var.queue]
   user   = { ingest = 50000, analysts = 50008 }[var.queue]
-  # Names of the pool's own for all that Celery keeps in Redis; redis.nomad.hcl allows no others.
-  celery = {
-    control_exchange      = var.queue
-    control_queue_expires = null
-    event_exchange        = "${var.queue}.celeryev"
-  }
   bundles = [{
     name      = local.bundle
     classpath = "airflow.providers.git.bundles.git.GitDagBundle"
@@ -268,8 +272,18 @@ job "airflow-worker" {
       }
 
       template {
-        destination          = "${NOMAD_SECRETS_DIR}/redis_url"
-        data                 = "{{ with secret \"${local.secrets}/redis/worker-${var.queue}\" }}redis://worker-${var.queue}:{{ .Data.data.password | urlquery }}@${var.redis_address}/0{{ end }}"
+        destination          = "${NOMAD_SECRETS_DIR}/broker_url"
+        data                 = "redis://worker-${var.queue}:{{ with secret \"${local.secrets}/redis/worker-${var.queue}\" }}{{ .Data.data.password | urlquery }}{{ end }}@{{ with nomadService \"redis\" }}{{ with index . 0 }}{{ .Address }}:{{ .Port }}{{ end }}{{ else }}${var.redis_address}{{ end }}/0"
+        uid                  = local.user
+        gid                  = local.user
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "restart"
+      }
+
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/results_url"
+        data                 = "redis://worker-${var.queue}:{{ with secret \"${local.secrets}/redis/worker-${var.queue}\" }}{{ .Data.data.password | urlquery }}{{ end }}@{{ with nomadService \"redis-results\" }}{{ with index . 0 }}{{ .Address }}:{{ .Port }}{{ end }}{{ else }}${var.redis_results_address}{{ end }}/0"
         uid                  = local.user
         gid                  = local.user
         perms                = "0400"
@@ -278,19 +292,15 @@ job "airflow-worker" {
       }
 
       env {
-        AIRFLOW__CELERY__BROKER_URL_CMD                             = "cat /secrets/redis_url"
-        AIRFLOW__CELERY__RESULT_BACKEND_CMD                         = "cat /secrets/redis_url"
-        AIRFLOW__CORE__EXECUTION_API_SERVER_URL                     = "${var.airflow_url}/execution/"
-        AIRFLOW__API__BASE_URL                                      = var.airflow_url # links in alerts
-        AIRFLOW__CORE__HOSTNAME_CALLABLE                            = "harmattan.address.node"
-        HARMATTAN_NODE                                              = "${attr.unique.network.ip-address}"
-        AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST              = jsonencode(local.bundles)
-        AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH             = "/tmp/bundles"
-        AIRFLOW__CELERY__EXTRA_CELERY_CONFIG                        = jsonencode(local.celery)
-        AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__UNACKED_KEY       = "${var.queue}.unacked"
-        AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__UNACKED_INDEX_KEY = "${var.queue}.unacked_index"
-        AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__UNACKED_MUTEX_KEY = "${var.queue}.unacked_mutex"
-        AIRFLOW__WORKERS__SECRETS_BACKEND                           = "harmattan.vault_connections.VaultConnections"
+        AIRFLOW__CELERY__BROKER_URL_CMD                 = "cat /secrets/broker_url"
+        AIRFLOW__CELERY__RESULT_BACKEND_CMD             = "cat /secrets/results_url"
+        AIRFLOW__CORE__EXECUTION_API_SERVER_URL         = "${var.airflow_url}/execution/"
+        AIRFLOW__API__BASE_URL                          = var.airflow_url # links in alerts
+        AIRFLOW__CORE__HOSTNAME_CALLABLE                = "harmattan.address.node"
+        HARMATTAN_NODE                                  = "${attr.unique.network.ip-address}"
+        AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST  = jsonencode(local.bundles)
+        AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH = "/tmp/bundles"
+        AIRFLOW__WORKERS__SECRETS_BACKEND               = "harmattan.vault_connections.VaultConnections"
         AIRFLOW__WORKERS__SECRETS_BACKEND_KWARGS = jsonencode({
           url              = var.vault_url
           auth_type        = "jwt"
@@ -310,7 +320,7 @@ job "airflow-worker" {
         args = [
           "python", "-m", "harmattan.health", "8974", "file:/tmp/worker-heartbeat",
           "python", "-m", "harmattan.worker", "/tmp/worker-heartbeat",
-          "--queues", var.queue, "--concurrency", "${var.worker_concurrency}",
+          var.queue, "--concurrency", "${var.worker_concurrency}",
         ]
         ports        = ["health"]
         cap_drop     = ["all"]

@@ -1,5 +1,6 @@
-# Redis: the broker between scheduler and workers. One ACL user a pool, so that a worker reaches its
-# own queue and no other's, whatever message its tasks forge.
+# Redis: the broker between scheduler and workers, and a second one for how tasks ended. One ACL user
+# a pool, so that a worker reaches its own queue and no other's, whatever its tasks forge. Nothing is
+# kept: it starts on any node, empty, and the scheduler sends again what was queued.
 
 variable "datacenters" {
   type        = list(string)
@@ -56,7 +57,7 @@ variable "redis_port" {
 
 variable "redis_memory" {
   type        = number
-  description = "Memory of Redis in MB; a queued task takes some kilobytes."
+  description = "Memory of each of both in MB; a queued task takes some kilobytes."
   default     = 128
 
   validation {
@@ -65,23 +66,42 @@ variable "redis_memory" {
   }
 }
 
-# Key patterns and commands are those that Celery 5.6 with kombu 5.7 was seen to use; a test runs
-# tasks through them and tries what must be refused.
-locals {
-  secrets = "${var.vault_mount}/data/${var.environment}"
+variable "redis_results_port" {
+  type        = number
+  description = "The port of the tasks' results on the same node."
+  default     = 6380
 
-  # %Q% is the pool's queue. The patterns ??[369] are kombu's names for its priorities.
-  worker_keys     = "~%Q% ~%Q%??[369] ~_kombu.binding.%Q% ~_kombu.binding_permanent.%Q% ~%Q%.unacked* ~celery-task-meta-* &celery-task-meta-* &/0.%Q%.celeryev/*"
-  worker_commands = "+auth +hello +ping +client|setname +multi +exec +watch +unwatch +discard +llen +sadd +srem +smembers +brpop +lpush +rpush +zadd +zrem +zrange +zrangebyscore +zrevrangebyscore +hset +hget +hdel +set +get +del +setex +exists +evalsha +script|load +script|exists +publish +subscribe +unsubscribe +psubscribe +punsubscribe"
-
-  scheduler_keys     = "~analysts ~analysts??[369] ~ingest ~ingest??[369] ~_kombu.binding.analysts ~_kombu.binding_permanent.analysts ~_kombu.binding.ingest ~_kombu.binding_permanent.ingest %R~celery-task-meta-* &celery-task-meta-*"
-  scheduler_commands = "+auth +hello +ping +client|setname +multi +exec +discard +llen +sadd +lpush +get +mget +subscribe +unsubscribe +publish"
-
-  users = {
-    "scheduler"       = "${local.scheduler_keys} -@all ${local.scheduler_commands}"
-    "worker-ingest"   = "${replace(local.worker_keys, "%Q%", "ingest")} -@all ${local.worker_commands}"
-    "worker-analysts" = "${replace(local.worker_keys, "%Q%", "analysts")} -@all ${local.worker_commands}"
+  validation {
+    condition     = var.redis_results_port > 0 && var.redis_results_port < 65536
+    error_message = "A port is a number from 1 to 65535."
   }
+}
+
+# Two servers, because a full one refuses whoever writes: workers write results and the scheduler
+# writes tasks, so neither can fill what the other needs. Keys and commands are those that Celery 5.6
+# with kombu 5.7 was seen to use; a test runs tasks through them and tries what must be refused.
+locals {
+  secrets   = "${var.vault_mount}/data/${var.environment}"
+  pools     = ["ingest", "analysts"]
+  connect   = "resetchannels -@all +auth +hello +ping +client|setname"
+  passwords = { for user in concat(["scheduler"], [for pool in local.pools : "worker-${pool}"]) : user => "#{{ with secret \"${local.secrets}/redis/${user}\" }}{{ .Data.data.password | sha256Hex }}{{ end }}" }
+
+  # Whoever asks for PING may do no more: Nomad's check.
+  nobody = ["user default off", "user health on nopass ${local.connect}"]
+
+  # ??[369] are kombu's names for its priorities.
+  broker = concat(
+    local.nobody,
+    ["user scheduler on ${local.passwords["scheduler"]} ${local.connect} +multi +exec +discard +llen +sadd +lpush ${join(" ", [for pool in local.pools : "~${pool} ~${pool}??[369] ~_kombu.binding.${pool} ~_kombu.binding_permanent.${pool}"])}"],
+    [for pool in local.pools : "user worker-${pool} on ${local.passwords["worker-${pool}"]} ${local.connect} +brpop ~${pool} ~${pool}??[369]"],
+  )
+  results = concat(
+    local.nobody,
+    ["user scheduler on ${local.passwords["scheduler"]} ${local.connect} +get +mget +subscribe +unsubscribe %R~celery-task-meta-* &celery-task-meta-*"],
+    [for pool in local.pools : "user worker-${pool} on ${local.passwords["worker-${pool}"]} ${local.connect} +multi +exec +get +set +setex +publish ~celery-task-meta-* &celery-task-meta-*"],
+  )
+
+  servers = { broker = local.broker, results = local.results }
 }
 
 job "redis" {
@@ -115,21 +135,44 @@ job "redis" {
     }
 
     network {
-      port "redis" {
+      port "broker" {
         static = var.redis_port
         to     = 6379
       }
-    }
 
-    volume "data" {
-      type   = "host"
-      source = "redis"
+      port "results" {
+        static = var.redis_results_port
+        to     = 6379
+      }
+
+      port "health" {
+        to = 8379
+      }
     }
 
     service {
       name     = "redis"
       provider = "nomad"
-      port     = "redis"
+      port     = "broker"
+
+      check {
+        type     = "http" # a PING after a login at both: a port that answers is no broker yet
+        port     = "health"
+        path     = "/"
+        interval = "10s"
+        timeout  = "8s"
+
+        check_restart {
+          limit = 6 # a minute of silence
+          grace = "30s"
+        }
+      }
+    }
+
+    service {
+      name     = "redis-results"
+      provider = "nomad"
+      port     = "results"
 
       check {
         type     = "tcp"
@@ -143,53 +186,78 @@ job "redis" {
       }
     }
 
-    task "redis" {
-      driver       = "docker"
-      user         = "50003:50003"
-      kill_timeout = "30s" # it writes its last file
+    dynamic "task" {
+      for_each = local.servers
+      labels   = [task.key]
 
-      vault {
-        role         = "redis"
-        env          = false
-        disable_file = true
-        change_mode  = "noop" # a new token brings the same secrets
+      content {
+        driver       = "docker"
+        user         = "50003:50003"
+        kill_timeout = "10s"
+
+        vault {
+          role         = "redis"
+          env          = false
+          disable_file = true
+          change_mode  = "noop" # a new token brings the same secrets
+        }
+
+        # Passwords only as hashes, and the default user off: nobody reads a password from Redis.
+        template {
+          destination          = "${NOMAD_SECRETS_DIR}/users.acl"
+          data                 = join("\n", concat(task.value, [""]))
+          uid                  = 50003
+          gid                  = 50003
+          perms                = "0400"
+          error_on_missing_key = true
+          change_mode          = "restart"
+        }
+
+        config {
+          image      = var.redis_image
+          force_pull = false
+          args = [
+            "redis-server",
+            "--aclfile", "/secrets/users.acl",
+            "--bind", "0.0.0.0", "--protected-mode", "no",
+            "--dir", "/tmp", "--save", "", "--appendonly", "no",
+            # One that is full must refuse, not forget: a lost message is a task that waits.
+            "--maxmemory", "${floor(var.redis_memory * 0.75)}mb", "--maxmemory-policy", "noeviction",
+            "--maxmemory-clients", "20%", # what clients leave unread counts, and ends with them
+          ]
+          ports           = [task.key]
+          cap_drop        = ["all"]
+          readonly_rootfs = true
+        }
+
+        resources {
+          cpu    = 100              # MHz: its share of a full node, no cap
+          memory = var.redis_memory # its data, three quarters of it, and the process
+        }
       }
+    }
 
-      # Passwords only as hashes, and the default user off: nobody reads a password from Redis.
-      template {
-        destination          = "${NOMAD_SECRETS_DIR}/users.acl"
-        data                 = join("\n", concat(["user default off"], [for name, rights in local.users : "user ${name} on #{{ with secret \"${local.secrets}/redis/${name}\" }}{{ .Data.data.password | sha256Hex }}{{ end }} resetchannels ${rights}"], [""]))
-        uid                  = 50003
-        gid                  = 50003
-        perms                = "0400"
-        error_on_missing_key = true
-        change_mode          = "restart"
+    task "health" {
+      driver = "docker"
+      user   = "50003:50003"
+
+      lifecycle {
+        hook    = "poststart"
+        sidecar = true
       }
 
       config {
-        image      = var.redis_image
-        force_pull = false
-        args = [
-          "redis-server",
-          "--aclfile", "/secrets/users.acl",
-          "--bind", "0.0.0.0", "--protected-mode", "no",
-          "--dir", "/data", "--appendonly", "yes",
-          # A queue that is full must refuse, not forget: a lost message is a task that hangs.
-          "--maxmemory", "${floor(var.redis_memory * 0.75)}mb", "--maxmemory-policy", "noeviction",
-        ]
-        ports    = ["redis"]
-        cap_drop = ["all"]
-      }
-
-      volume_mount {
-        volume      = "data"
-        destination = "/data"
+        image           = var.redis_image
+        force_pull      = false
+        args            = ["socat", "-T8", "TCP-LISTEN:8379,fork,reuseaddr,max-children=8", "EXEC:answer ${NOMAD_ADDR_broker} ${NOMAD_ADDR_results}"]
+        ports           = ["health"]
+        cap_drop        = ["all"]
+        readonly_rootfs = true
       }
 
       resources {
-        cpu        = 100                  # MHz: its share of a full node, no cap
-        memory     = var.redis_memory     # its data, three quarters of it, and the process
-        memory_max = var.redis_memory * 2 # the fork that rewrites the append-only file
+        cpu    = 20 # MHz: its share of a full node, no cap
+        memory = 32 # a shell and redis-cli for each question
       }
     }
   }

@@ -24,10 +24,14 @@ superset_port = 8088
 # The nodes that have the host volume airflow-logs: those that run workers and triggerers.
 log_server_count = 2
 
-# The nodes that have the host volumes redis and dag-mirror. Fixed, and not discovered
-# (docs/decisions/0004), and without TLS: names of the cluster's own network.
-redis_address  = "node-1.example.org:6379"
-redis_memory   = 256
+# Redis keeps nothing and runs on any node. Nomad says on which; these are asked for while it knows of
+# none (docs/decisions/0053).
+redis_address         = "node-1.example.org:6379"
+redis_results_address = "node-1.example.org:6380"
+redis_memory          = 256
+
+# The node that has the host volume dag-mirror. Fixed, and not discovered (docs/decisions/0004), and
+# without TLS: a name of the cluster's own network.
 dag_mirror_url = "git://node-1.example.org:9418"
 
 # Where workers read connections at task run time; certificates as their image trusts them.

@@ -7,11 +7,12 @@ backup_image   = "registry.example.org/harmattan/backup@sha256:00000000000000000
 redis_image    = "registry.example.org/harmattan/redis@sha256:0000000000000000000000000000000000000000000000000000000000000000"
 superset_image = "registry.example.org/harmattan/dashboards@sha256:0000000000000000000000000000000000000000000000000000000000000000"
 
-airflow_url    = "https://airflow.staging.example.org"
-redis_address  = "node-1.staging.example.org:6379"
-dag_mirror_url = "git://node-1.staging.example.org:9418"
-vault_url      = "https://vault.staging.example.org:8200"
-nomad_url      = "https://nomad.staging.example.org:4646"
+airflow_url           = "https://airflow.staging.example.org"
+redis_address         = "node-1.staging.example.org:6379"
+redis_results_address = "node-1.staging.example.org:6380"
+dag_mirror_url        = "git://node-1.staging.example.org:9418"
+vault_url             = "https://vault.staging.example.org:8200"
+nomad_url             = "https://nomad.staging.example.org:4646"
 
 worker_concurrency = 2
 

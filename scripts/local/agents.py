@@ -32,7 +32,6 @@ HOST_VOLUMES = {
     "dag-mirror": (50000, 0o755),
     "backup-scratch": (50001, 0o700),
     "scratch-server": (50004, 0o700),
-    "redis": (50003, 0o700),
     "local-b2": (50002, 0o700),
     "local-git": (50002, 0o700),
     "local-postgres": (50002, 0o700),

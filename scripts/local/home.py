@@ -28,7 +28,7 @@ PORTS = {
     "Superset": (8088,),
     "PostgreSQL": (15432,),
     "the log server": (8793,),
-    "Redis": (16379,),
+    "Redis": (16379, 16380),
     "the B2 endpoint": (15080,),
     "the analysts' git remote": (15022,),
     "the DAG mirror": (15418,),

@@ -77,7 +77,7 @@ IMAGES = (
             "standins/b2_server",
         ),
     ),
-    Image("redis", "nomad/images/redis/Dockerfile", ()),
+    Image("redis", "nomad/images/redis/Dockerfile", ("nomad/images/redis",)),
     Image(
         "superset", "dashboards/Dockerfile", ("requirements/superset.txt", "dashboards", "frame")
     ),

@@ -130,19 +130,17 @@ def _drill(name: str) -> Job:
     )
 
 
+REDIS_USERS = {"redis/scheduler", "redis/worker-ingest", "redis/worker-analysts"}
+
 TABLE: dict[str, Job] = {
     "redis": Job(
         "service",
         {
-            "redis": Task(
-                "redis_image",
-                REDIS,
-                role="redis",
-                secrets={"redis/scheduler", "redis/worker-ingest", "redis/worker-analysts"},
-                volumes={"redis": "/data"},
-            )
+            "broker": Task("redis_image", REDIS, role="redis", secrets=REDIS_USERS),
+            "results": Task("redis_image", REDIS, role="redis", secrets=REDIS_USERS),
+            "health": Task("redis_image", REDIS),
         },
-        {"redis": (16379, 6379)},
+        {"broker": (16379, 6379), "results": (16380, 6379), "health": (None, 8379)},
     ),
     "dag-mirror": Job(
         "service",

@@ -284,7 +284,9 @@ def test_a_port_is_a_services_and_a_services_port_is_a_ports(job_id: str) -> Non
             for network in group["Networks"] or []
             for port in [*(network["ReservedPorts"] or []), *(network["DynamicPorts"] or [])]
         }
-        assert labels == {service["PortLabel"] for service in group["Services"] or []}
+        services = group["Services"] or []
+        asked = {check["PortLabel"] for service in services for check in service["Checks"]} - {""}
+        assert labels == {service["PortLabel"] for service in services} | asked
         used = {port for task in group["Tasks"] for port in task["Config"].get("ports", [])}
         assert labels == used
 

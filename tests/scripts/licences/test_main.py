@@ -194,7 +194,7 @@ def test_metadata_of_another_version_is_not_believed(
 
 def test_debian_packages_are_those_that_the_images_install() -> None:
     places = {package.name: package.places for package in debian_packages(ROOT)}
-    assert places["redis-server"] == {"redis"}
+    assert places["redis-server"] == {"redis", "tests"}
     assert {"backup", "local"} <= places["postgresql-15"]
     assert {"airflow", "local"} <= places["tini"]
     assert "commands" in places["docker.io"]

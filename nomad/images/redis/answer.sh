@@ -1,0 +1,17 @@
+#!/bin/sh
+# Answers an HTTP request: 200 if each HOST:PORT of the arguments says PONG to the user `health`, who
+# may ask nothing else, else 503.
+set -u
+
+read -r _ # the request; what it asks for is the same either way
+answer=OK
+for server in "$@"; do
+  said=$(timeout 3 redis-cli --no-auth-warning --user health --pass none \
+    -h "${server%:*}" -p "${server##*:}" ping 2>&1)
+  [ "$said" = PONG ] || answer="$server: $said"
+done
+if [ "$answer" = OK ]; then
+  printf 'HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n'
+else
+  printf 'HTTP/1.0 503 Service Unavailable\r\nContent-Type: text/plain\r\n\r\n%s\n' "$answer"
+fi

@@ -1,0 +1,294 @@
+"""Tasks through the two Redis servers of the job: its own users, and as little as they may."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+from redis.exceptions import NoPermissionError, OutOfMemoryError
+
+from scripts.repository import ROOT
+from tests.airflow.harmattan.running import environment
+from tests.nomad.rendering import tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.programs
+
+USERS = ("scheduler", "worker-ingest", "worker-analysts")
+# What a scheduler does: one line a command, and an answer to each.
+DRIVER = """
+import sys, uuid
+from airflow.executors.workloads import BundleInfo, ExecuteTask, TaskInstance
+from harmattan.executor import PatientCeleryExecutor
+
+executor = PatientCeleryExecutor(parallelism=32)
+executor.start()
+for line in sys.stdin:
+    match line.split():
+        case ["queue", name]:
+            ti = TaskInstance(
+                id=uuid.uuid4(), dag_version_id=uuid.uuid4(), task_id=name, dag_id="d", run_id="r",
+                try_number=1, map_index=-1, pool_slots=1, queue="analysts", priority_weight=1)
+            work = ExecuteTask(ti=ti, dag_rel_path="none.py", token="", log_path=None,
+                bundle_info=BundleInfo(name="none"))
+            executor.queued_tasks[work.ti.key] = work
+        case ["beat"]:
+            executor.heartbeat()
+        case ["revoke"]:
+            executor.revoke_task(ti=ti)
+    ended = {key.task_id: str(state[0]) for key, state in executor.event_buffer.items()}
+    print("OK", len(executor.queued_tasks), *(f"{k}={v}" for k, v in ended.items()), flush=True)
+"""
+
+
+class Servers:
+    """The servers of the job redis, on ports of their own, with one password a user."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.passwords = {user: secrets.token_urlsafe(8) for user in USERS}
+        self.ports = {"broker": _free_port(), "results": _free_port()}
+
+    @contextmanager
+    def running(self, name: str) -> Iterator[None]:
+        (task,) = [each for each in tasks("redis") if each["Name"] == name]
+        rights = task["Templates"][0]["EmbeddedTmpl"]
+        for user, password in self.passwords.items():
+            rights = re.sub(
+                rf"(user {user} on )#\{{\{{.*?\{{\{{ end \}}\}}", rf"\1>{password}", rights
+            )
+        file = self.home / f"{name}.acl"
+        file.write_text(rights)
+        program, *options = task["Config"]["args"]
+        options[options.index("--aclfile") + 1] = str(file)
+        options[options.index("--bind") + 1] = "127.0.0.1"
+        command = [program, *options, "--port", str(self.ports[name])]
+        with (
+            (self.home / f"{name}.log").open("ab") as log,
+            subprocess.Popen(command, stdout=log) as server,
+        ):
+            try:
+                _wait_for(lambda: self.as_user("health", name).ping())
+                yield
+            finally:
+                server.terminate()
+
+    def as_user(self, user: str, server: str) -> redis.Redis:
+        return redis.Redis(
+            "127.0.0.1",
+            self.ports[server],
+            username=user,
+            password=self.passwords.get(user, "none"),
+        )
+
+    def url(self, user: str, server: str) -> str:
+        return f"redis://{user}:{self.passwords[user]}@127.0.0.1:{self.ports[server]}/0"
+
+    def settings(self, user: str, **more: str) -> dict[str, str]:
+        return {
+            **environment(self.home),
+            "AIRFLOW_CONFIG": str(ROOT / "airflow/config/airflow.cfg"),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/none.db",
+            "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.home),
+            "AIRFLOW__CELERY__BROKER_URL": self.url(user, "broker"),
+            "AIRFLOW__CELERY__RESULT_BACKEND": self.url(user, "results"),
+            "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "1",
+            "PYTHONPATH": str(ROOT / "airflow"),
+            **more,
+        }
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def _wait_for(look: Any, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            if look():
+                return
+        except redis.RedisError:
+            pass
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Servers:
+    return Servers(tmp_path_factory.mktemp("redis"))
+
+
+@dataclass
+class Scheduler:
+    """A process with the executor."""
+
+    process: subprocess.Popen[str]
+
+    def tell(self, command: str) -> tuple[int, dict[str, str]]:
+        """Return how many tasks it still has to send, and what it has heard of the others."""
+        assert self.process.stdin
+        assert self.process.stdout
+        print(command, file=self.process.stdin, flush=True)
+        for line in self.process.stdout:
+            if line.startswith("OK "):
+                _, queued, *ended = line.split()
+                return int(queued), dict(each.split("=") for each in ended)
+        raise AssertionError("the scheduler ended")
+
+
+@contextmanager
+def scheduler(servers: Servers, **more: str) -> Iterator[Scheduler]:
+    with (
+        (servers.home / "scheduler.log").open("ab") as log,
+        subprocess.Popen(
+            [sys.executable, "-c", DRIVER],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, stderr=log,
+            env=servers.settings("scheduler", **more),
+        ) as process,
+    ):  # fmt: skip
+        try:
+            yield Scheduler(process)
+        finally:
+            process.kill()
+
+
+@contextmanager
+def worker(servers: Servers, pool: str = "analysts") -> Iterator[Path]:
+    sign, log = servers.home / "sign", servers.home / f"worker-{_free_port()}.log"
+    with (
+        log.open("ab") as output,
+        subprocess.Popen(
+            [sys.executable, "-m", "harmattan.worker", str(sign), pool, "--concurrency", "1"],
+            stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+            env=servers.settings(f"worker-{pool}"),
+        ) as process,
+    ):  # fmt: skip
+        try:
+            _wait_for(lambda: "ready." in log.read_text(), 60)
+            yield log
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_task_waits_for_a_broker_that_is_away_and_ends(servers: Servers) -> None:
+    with ExitStack() as stack:
+        stack.enter_context(servers.running("results"))
+        one = stack.enter_context(scheduler(servers))
+        one.tell("queue first")
+        one.tell("queue second")
+        # Nobody takes them: they stay, and nothing has failed.
+        assert one.tell("beat") == (2, {})
+        assert one.tell("beat") == (2, {})
+        stack.enter_context(servers.running("broker"))
+        queued, ended = one.tell("beat")
+        assert (queued, set(ended)) == (0, {"first", "second"})
+        log = stack.enter_context(worker(servers))
+        # No api-server is there: what counts is that the worker took both and said how they ended.
+        _wait_for(lambda: set(one.tell("beat")[1].values()) == {"failed"})
+        said = log.read_text()
+        assert "NOPERM" not in said
+        assert said.count("received") == 2
+
+
+def _brief(seconds: int) -> dict[str, Any]:
+    """Return the product's own settings of Celery, with messages that expire sooner."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "airflow/config/airflow.cfg")
+    found: dict[str, Any] = json.loads(config["celery"]["extra_celery_config"])
+    kept = found["task_annotations"]["execute_workload"]
+    assert kept["expires"] == config.getint("scheduler", "task_queued_timeout")
+    kept["expires"] = seconds
+    return found
+
+
+def test_an_old_message_is_thrown_away(servers: Servers) -> None:
+    with ExitStack() as stack:
+        for name in ("broker", "results"):
+            stack.enter_context(servers.running(name))
+        one = stack.enter_context(
+            scheduler(servers, AIRFLOW__CELERY__EXTRA_CELERY_CONFIG=json.dumps(_brief(1)))
+        )
+        one.tell("queue late")
+        assert one.tell("beat")[0] == 0
+        one.tell("revoke")
+        time.sleep(1.1)
+        log = stack.enter_context(worker(servers))
+        _wait_for(lambda: "Discarding revoked task" in log.read_text())
+        assert "raised" not in log.read_text()
+
+
+def test_each_user_may_do_its_own_and_nothing_else(servers: Servers) -> None:
+    with ExitStack() as stack:
+        for name in ("broker", "results"):
+            stack.enter_context(servers.running(name))
+        scheduler, analysts = (
+            servers.as_user(user, "broker") for user in ("scheduler", "worker-analysts")
+        )
+        scheduler.lpush("analysts", "x")
+        assert analysts.brpop("analysts", 1)
+        for words in (
+            ("LPUSH", "analysts", "x"),
+            ("BRPOP", "ingest", "1"),
+            ("SADD", "_kombu.binding.analysts", "x"),
+            ("SET", "x", "y"),
+            ("EVAL", "while true do end", "0"),
+            ("SCRIPT", "LOAD", "while true do end"),
+            ("PUBLISH", "/0.celery.pidbox", "x"),
+            ("CONFIG", "GET", "*"),
+            ("CLIENT", "LIST"),
+            ("ACL", "LIST"),
+            ("KEYS", "*"),
+            ("FLUSHALL",),
+        ):
+            with pytest.raises(NoPermissionError):
+                analysts.execute_command(*words)
+        for words in (("GET", "x"), ("ECHO", "x"), ("SUBSCRIBE", "x"), ("CLIENT", "KILL", "x")):
+            with pytest.raises(NoPermissionError):
+                servers.as_user("health", "broker").execute_command(*words)
+
+
+def test_who_fills_the_results_stops_no_task(servers: Servers) -> None:
+    with ExitStack() as stack:
+        for name in ("broker", "results"):
+            stack.enter_context(servers.running(name))
+        stranger = servers.as_user("worker-analysts", "results")
+        with pytest.raises(OutOfMemoryError):
+            for number in range(1000):
+                stranger.set(f"celery-task-meta-{number}", b"x" * 1_000_000)
+        assert servers.as_user("scheduler", "results").get("celery-task-meta-0")
+        assert servers.as_user("scheduler", "broker").lpush("analysts", "x") == 1
+
+
+def test_health_asks_both(servers: Servers) -> None:
+    addresses = [f"127.0.0.1:{port}" for port in servers.ports.values()]
+    script = ROOT / "nomad/images/redis/answer.sh"
+
+    def ask() -> str:
+        return subprocess.run(
+            ["sh", script, *addresses],
+            input="GET / HTTP/1.1\r\n\r\n", capture_output=True, text=True, timeout=20, check=True,
+        ).stdout.splitlines()[0]  # fmt: skip
+
+    with servers.running("broker"):
+        assert ask() == "HTTP/1.0 503 Service Unavailable"
+        with servers.running("results"):
+            assert ask() == "HTTP/1.0 200 OK"
