@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+import requests
 
 from scripts.tools import NOMAD, ensure
 from tests.conftest import free_port
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_SERVER = """
+_AGENT = """
 name      = "test"
 bind_addr = "127.0.0.1"
 data_dir  = "{home}/data"
@@ -28,16 +31,24 @@ advertise {{
   rpc  = "127.0.0.1"
   serf = "127.0.0.1"
 }}
-server {{
+disable_update_check = true
+"""
+_SERVER = """
+server {
   enabled          = true
   bootstrap_expect = 1
-}}
-disable_update_check = true
+}
+"""
+_ACL = """
+acl {
+  enabled = true
+}
 """
 # It starts plain processes, as root.
 _CLIENT = """
 client {
   enabled           = true
+  servers           = ["SERVER"]
   network_interface = "lo"
   cpu_total_compute = 10000
   options = {
@@ -59,9 +70,58 @@ def running_agent(home: Path, *, client: bool = False) -> Iterator[str]:
 
     It may not answer yet.
     """
-    ports = {name: free_port() for name in ("http", "rpc", "serf")}
+    ports = _ports()
+    more = _SERVER + (_CLIENT.replace("SERVER", f"127.0.0.1:{ports['rpc']}") if client else "")
+    with _running(home, ports, more) as address:
+        yield address
+
+
+@contextmanager
+def running_cluster(home: Path) -> Iterator[tuple[str, str]]:
+    """Run a server that asks for tokens, and a client; yield its address and its first token.
+
+    They are two agents: a client that comes before the server's keys waits for a quarter minute.
+    """
+    server, client = home / "server", home / "client"
+    server.mkdir()
+    client.mkdir()
+    ports = _ports()
+    with _running(server, ports, _SERVER + _ACL) as address:
+        token = _bootstrap(address)
+        joined = _CLIENT.replace("SERVER", f"127.0.0.1:{ports['rpc']}")
+        with _running(client, _ports(), joined + _ACL):
+            yield address, token
+
+
+def _bootstrap(address: str) -> str:
+    """Return the first token of a server, when it has a leader and keys."""
+    answer = _asked("POST", f"{address}/v1/acl/bootstrap", "")
+    token = str(answer.json()["SecretID"])
+    _asked("GET", f"{address}/.well-known/jwks.json", token)
+    return token
+
+
+def _asked(method: str, url: str, token: str) -> requests.Response:
+    """Return the first good answer within 30 s."""
+    for _ in range(150):
+        try:
+            answer = requests.request(method, url, headers={"X-Nomad-Token": token}, timeout=5)
+            if answer.ok and answer.json().get("Keys") != []:
+                return answer
+        except requests.ConnectionError:
+            pass
+        time.sleep(0.2)
+    raise TimeoutError(url)
+
+
+def _ports() -> dict[str, int]:
+    return {name: free_port() for name in ("http", "rpc", "serf")}
+
+
+@contextmanager
+def _running(home: Path, ports: dict[str, int], more: str) -> Iterator[str]:
     configuration = home / "agent.hcl"
-    configuration.write_text(_SERVER.format(home=home, **ports) + (_CLIENT if client else ""))
+    configuration.write_text(_AGENT.format(home=home, **ports) + more)
     with (home / "log").open("wb") as log:
         agent = subprocess.Popen(
             [ensure(NOMAD), "agent", f"-config={configuration}"],

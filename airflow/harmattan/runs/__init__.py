@@ -1,0 +1,1 @@
+"""Jobs of Nomad that Airflow launches: dispatched, followed and ended by the triggerer."""

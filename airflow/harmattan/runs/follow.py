@@ -1,0 +1,138 @@
+"""Follows a run of a job: its log's lines as they come, and how it ends."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.execution_time.xcom import XCom
+
+from harmattan.runs import verdict
+from harmattan.runs.client import PIECE
+from harmattan.runs.errors import PassingError
+from harmattan.runs.lines import LONGEST, Lines, summary
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+
+    from harmattan.runs.client import Nomad
+    from harmattan.runs.verdict import Verdict
+
+# Seconds between two looks at the log; the run's end is reported at once.
+LOOK = 1.0
+# Seconds after which a run without an allocation says why.
+PLACING = 10.0
+STREAMS = ("stdout", "stderr")
+# What every task goes through.
+_USUAL = {"Received", "Task Setup", "Started", "Terminated", "Killed", "Downloading Artifacts"}
+
+
+@dataclass
+class Progress:
+    """How far the log of one try is read, kept where the next triggerer finds it.
+
+    ``taken`` has bytes for each stream, and the number of events, of each allocation.
+    """
+
+    ti: Any
+    taken: dict[str, int] = field(default_factory=dict)
+    _kept: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def _key(self) -> dict[str, Any]:
+        names = ("dag_id", "task_id", "run_id", "map_index")
+        return {"key": "log_read", **{name: getattr(self.ti, name) for name in names}}
+
+    async def load(self) -> None:
+        """Take up what an earlier triggerer kept of this try, if one did."""
+        kept = await XCom.aget_one(**self._key)
+        if isinstance(kept, dict) and kept.get("try") == str(self.ti.id):
+            self.taken = {name: int(count) for name, count in kept["taken"].items()}
+            self._kept = dict(self.taken)
+
+    async def keep(self) -> None:
+        """Keep it, if it has grown."""
+        if self.taken != self._kept:
+            await XCom.aset(**self._key, value={"try": str(self.ti.id), "taken": self.taken})
+            self._kept = dict(self.taken)
+
+
+class Follower:
+    """Reads what a run of ``child`` writes and reports it to ``log``."""
+
+    def __init__(self, nomad: Nomad, child: str, progress: Progress, log: Logger) -> None:
+        self._nomad, self._child, self._progress, self._log = nomad, child, progress, log
+        self._lines: dict[str, Lines] = {}
+        self._since: float | None = time.monotonic()  # None once it has a place or said why not
+
+    async def follow(self) -> tuple[Verdict, dict[str, Any] | None]:
+        """Return how the run ended, and the JSON object that its output ends with, if it has one.
+
+        Raises PassingError when Nomad cannot be asked or does not know the run.
+        """
+        index = 0
+        while True:
+            job = await self._nomad.job(self._child, index=index, wait=LOOK)
+            if job is None:
+                raise PassingError(
+                    f"run {self._child}: expected it at Nomad, found none",
+                    "Somebody removed it, or it ended hours ago; the source's own record of runs"
+                    " may say how.",
+                )
+            index = job["ModifyIndex"]
+            allocations = await self._nomad.allocations(self._child)
+            task = verdict.main_task(job)
+            for allocation in allocations:
+                await self._report(allocation, task)
+            await self._progress.keep()
+            ended = verdict.read(job, allocations)
+            if ended is not None:
+                for lines in self._lines.values():
+                    self._show(lines.end())
+                return ended, await self._summary(allocations, task)
+            await self._explain(allocations)
+
+    async def _report(self, allocation: dict[str, Any], task: str) -> None:
+        """Report what is new of an allocation: events out of the usual, lines of its log."""
+        self._report_events(allocation, task)
+        if not verdict.state_of(allocation, task).get("StartedAt"):
+            return
+        for stream in STREAMS:
+            name = f"{allocation['ID']}/{stream}"
+            lines = self._lines.setdefault(name, Lines(self._progress.taken.get(name, 0)))
+            while piece := await self._nomad.log(allocation["ID"], task, stream, lines.offset):
+                self._show(lines.feed(piece))
+                self._progress.taken[name] = lines.taken
+                if len(piece) < PIECE:
+                    break
+
+    def _report_events(self, allocation: dict[str, Any], task: str) -> None:
+        name = f"{allocation['ID']}/events"
+        events = verdict.state_of(allocation, task).get("Events") or ()
+        seen = self._progress.taken.get(name)
+        if seen is None:
+            self._log.info("%s runs on node %s", self._child, allocation["NodeName"])
+        for event in events[seen or 0 :]:
+            if event["Type"] not in _USUAL:
+                self._log.warning("Nomad: %s: %s", event["Type"], event["DisplayMessage"])
+        self._progress.taken[name] = len(events)
+
+    def _show(self, lines: list[str]) -> None:
+        for line in lines:
+            self._log.info("%s", line)
+
+    async def _explain(self, allocations: list[dict[str, Any]]) -> None:
+        """Say once why a run that has no allocation has none."""
+        if allocations:
+            self._since = None
+        if self._since is not None and time.monotonic() - self._since > PLACING:
+            self._since = None
+            why = ", ".join(await self._nomad.obstacles(self._child)) or "not said"
+            self._log.warning("Nomad has no place for %s yet: %s", self._child, why)
+
+    async def _summary(self, allocations: list[dict[str, Any]], task: str) -> dict[str, Any] | None:
+        if not allocations:
+            return None
+        tail = await self._nomad.log(allocations[-1]["ID"], task, "stdout", -4 * LONGEST)
+        return summary(tail)

@@ -1,0 +1,179 @@
+"""Runs a parameterised job of Nomad from the triggerer: dispatches, follows and stops it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Connection
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from frame.failure import Failure
+from harmattan.runs.client import Access, Nomad
+from harmattan.runs.end import End
+from harmattan.runs.errors import LastingError, PassingError
+from harmattan.runs.follow import Follower, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from harmattan.runs.end import Kind
+
+# The trigger ends by itself before Airflow takes it for overdue, which would need a worker.
+_MARGIN = timedelta(seconds=2)
+# Seconds in which the earlier tries' children, which were told to stop, must have ended.
+_STOPPING = 300.0
+# The same for a run whose task was cleared; Airflow gives a trigger 30 s for it.
+_KILLING = 20.0
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a run is called at Nomad: ``prefix`` is the task's, ``token`` that of one try."""
+
+    prefix: str
+    token: str
+
+    @classmethod
+    def of(cls, ti: Any) -> Names:
+        """Return the names of a task instance.
+
+        Its id is another one for each try, and after a run that was deleted and made again.
+        """
+        task = [ti.dag_id, ti.run_id, ti.task_id, ti.map_index]
+        return cls(_digest(task)[:16], _digest([*task, ti.try_number, str(ti.id)]))
+
+
+def _digest(words: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()
+
+
+class NomadJobTrigger(BaseTrigger):
+    """Runs ``job`` with ``meta`` and yields one event, the data of an :class:`End`.
+
+    Begun again after its triggerer was lost, it finds the run that it began.
+    """
+
+    def __init__(self, job: str, meta: dict[str, str], connection_id: str) -> None:
+        super().__init__()
+        self.job, self.meta, self.connection_id = job, meta, connection_id
+        self.timeout_after: datetime | None = None  # set by the triggerer
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what makes this trigger again."""
+        kwargs = {"job": self.job, "meta": self.meta, "connection_id": self.connection_id}
+        return f"{type(self).__module__}.{type(self).__qualname__}", kwargs
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Run the job to its end, or to the task's."""
+        try:
+            async with asyncio.timeout(self._seconds()):
+                end = await self._end()
+        except TimeoutError:
+            await self._stop()
+            end = End(
+                "passing",
+                f"{self._what}: expected it to end before the task's time was over; it was stopped",
+                "Look at what it waits for, or give it more time.",
+            )
+        except asyncio.CancelledError:
+            # The scheduler's look at timeouts came first: Airflow calls no on_kill then.
+            if self._seconds() == 0:
+                await asyncio.shield(self._stop())
+            raise
+        if end.kind != "done":
+            self.log.error("%s\nHINT: %s", end.message, end.hint)
+        yield TriggerEvent(end.data())
+
+    async def on_kill(self) -> None:
+        """Stop the run: somebody cleared the task, or marked it."""
+        await self._stop()
+
+    async def _end(self) -> End:
+        try:
+            async with self._nomad() as nomad:
+                names = Names.of(self.task_instance)
+                child = await self._begin(nomad, names)
+                progress = Progress(self.task_instance)
+                await progress.load()
+                verdict, summary = await Follower(nomad, child, progress, self.log).follow()
+        except Failure as failure:
+            kind: Kind = "lasting" if isinstance(failure, LastingError) else "passing"
+            return End(kind, failure.message, failure.hint)
+        except Exception as error:
+            self.log.exception("a fault of this trigger")
+            return End("passing", f"{self._what}: {type(error).__name__}: {error}",
+                       "Report it, with the lines above.")  # fmt: skip
+        if verdict.kind == "done":
+            return End("done", summary=summary)
+        return End(
+            verdict.kind,
+            f"{self._what}: expected {child} to end with 0, found that it {verdict.reason}",
+            "Its log, above, says why.",
+            summary,
+        )
+
+    async def _begin(self, nomad: Nomad, names: Names) -> str:
+        """Return the run of this try, begun now or by another triggerer; no other of it is left."""
+        if left := await self._stop_all(nomad, names, except_of=names.token, seconds=_STOPPING):
+            raise PassingError(
+                f"{self._what}: expected the runs of earlier tries to end when they were stopped,"
+                f" found {', '.join(left)}",
+                "Look at it with `nomad job status`.",
+            )
+        meta = {name: value for name, value in self.meta.items() if value}
+        return await nomad.dispatch(self.job, meta, token=names.token, prefix=names.prefix)
+
+    async def _stop(self) -> None:
+        """Stop what runs of this task."""
+        async with self._nomad() as nomad:
+            left = await self._stop_all(nomad, Names.of(self.task_instance), seconds=_KILLING)
+        if left:
+            self.log.warning("%s has been stopped and has not ended yet", ", ".join(left))
+
+    async def _stop_all(
+        self, nomad: Nomad, names: Names, *, seconds: float, except_of: str = ""
+    ) -> list[str]:
+        """Stop this task's runs, but that of a token, and wait until they end; return the rest."""
+        until, told = time.monotonic() + seconds, set[str]()
+        while True:
+            left = []
+            for child in await nomad.unfinished(self.job, names.prefix):
+                job = await nomad.job(child) or {}
+                if except_of and job.get("DispatchIdempotencyToken") == except_of:
+                    continue
+                left.append(child)
+                if child not in told:
+                    self.log.warning("stopping %s", child)
+                    await nomad.stop(child)
+                    told.add(child)
+            if not left or time.monotonic() > until:
+                return left
+            await asyncio.sleep(1)
+
+    def _nomad(self) -> Nomad:
+        return Nomad(self._access)
+
+    async def _access(self) -> Access:
+        connection = await Connection.async_get(self.connection_id)
+        extra = connection.extra_dejson
+        return Access(
+            f"{connection.schema}://{connection.host}:{connection.port}",
+            extra["namespace"], connection.password, extra.get("ca"),
+        )  # fmt: skip
+
+    @property
+    def _what(self) -> str:
+        return f"job {self.job}"
+
+    def _seconds(self) -> float | None:
+        """Return the seconds until the task's time is over, None if it has no limit."""
+        if self.timeout_after is None:
+            return None
+        left = self.timeout_after.astimezone(UTC) - _MARGIN - datetime.now(UTC)
+        return max(left.total_seconds(), 0)

@@ -1,0 +1,102 @@
+"""A Nomad of the test run's own with the namespace `runs`, and a job in it that runs scripts."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from scripts.repository import ROOT
+from tests.nomad.agent import running_cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+JOB = "script"
+SECOND = 1_000_000_000
+
+
+def job(job_id: str = JOB, **group: Any) -> dict[str, Any]:
+    """Return a job that runs what the meta `script` says, once."""
+    task = {
+        "Name": "main", "Driver": "raw_exec", "KillTimeout": SECOND,
+        "Config": {"command": "/bin/sh", "args": ["-c", 'eval "$NOMAD_META_script"']},
+        "Resources": {"CPU": 20, "MemoryMB": 16},
+    }  # fmt: skip
+    made = {
+        "Name": "group", "Count": 1, "Tasks": [task],
+        "RestartPolicy": {"Attempts": 0, "Mode": "fail"},
+        "ReschedulePolicy": {"Attempts": 0, "Unlimited": False},
+        **group,
+    }  # fmt: skip
+    return {
+        "ID": job_id, "Name": job_id, "Type": "batch", "Datacenters": ["*"],
+        "TaskGroups": [made], "Namespace": "runs",
+        "ParameterizedJob": {
+            "Payload": "forbidden", "MetaRequired": ["script"], "MetaOptional": ["name"],
+        },
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """``token`` is that of the triggerer, ``management`` may do all."""
+
+    address: str
+    management: str
+    token: str
+
+    def api(
+        self, method: str, path: str, body: object = None, *, token: str = "", **params: str
+    ) -> requests.Response:
+        """Ask Nomad with the token of the management, or another."""
+        return requests.request(
+            method, f"{self.address}/v1/{path}", json=body, params=params, timeout=30,
+            headers={"X-Nomad-Token": token or self.management},
+        )  # fmt: skip
+
+    def register(self, spec: dict[str, Any]) -> None:
+        """Register a job."""
+        self.api("PUT", "jobs", {"Job": spec}).raise_for_status()
+
+    def children(self, job_id: str = JOB) -> list[dict[str, Any]]:
+        """Return the runs of a job, oldest first."""
+        answer = self.api("GET", "jobs", namespace="runs", prefix=f"{job_id}/dispatch-", meta="true")
+        return sorted(answer.json(), key=lambda each: each["CreateIndex"])
+
+
+@contextmanager
+def running(home: Path) -> Iterator[Cluster]:
+    """Run a Nomad that has the job, and the policy of nomad/acl."""
+    with running_cluster(home) as (address, management):
+        bare = Cluster(address, management, "")
+        bare.api("PUT", "namespace/runs", {"Name": "runs"}).raise_for_status()
+        rules = (ROOT / "nomad/acl/runs.policy.hcl").read_text()
+        bare.api("PUT", "acl/policy/runs", {"Name": "runs", "Rules": rules}).raise_for_status()
+        made = bare.api("PUT", "acl/token", {"Type": "client", "Policies": ["runs"]})
+        cluster = Cluster(address, management, made.json()["SecretID"])
+        cluster.register(job())
+        until(lambda: any(n["Status"] == "ready" for n in cluster.api("GET", "nodes").json()))
+        yield cluster
+        for each in cluster.api("GET", "jobs", namespace="*").json():
+            cluster.api("DELETE", f"job/{each['ID']}", namespace=each["Namespace"], purge="true")
+        folder = home / "client/data/alloc"
+
+        def removed() -> bool:
+            cluster.api("PUT", "system/gc")
+            return not any(folder.iterdir())
+
+        until(removed)
+
+
+def until(found: Callable[[], Any], seconds: float = 30) -> Any:
+    """Return the first true value of ``found``."""
+    deadline = time.monotonic() + seconds
+    while not (value := found()):
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.1)
+    return value
