@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from delivery import limits
 
 if TYPE_CHECKING:
-    from delivery.git import Git
+    from frame.git import Git
 
 LIVE = "refs/heads/live"
 

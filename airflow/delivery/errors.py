@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 from frame.failure import ExitCode, Failure
-
-
-class GitError(Failure):
-    """A git command failed; ``said`` is the end of what it wrote to stderr."""
-
-    def __init__(self, message: str, hint: str, said: str = "") -> None:
-        super().__init__(message, hint)
-        self.said = said
+from frame.git import GitError
 
 
 class RemoteError(GitError):

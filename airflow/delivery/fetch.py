@@ -19,10 +19,10 @@ import tenacity
 from delivery import candidate as candidates
 from delivery import limits, verdict
 from delivery.candidate import Candidate
-from delivery.errors import GitError, RemoteError
-from delivery.git import MEBIBYTE, Git, init_bare
+from delivery.errors import RemoteError
 from delivery.verdict import Finding
 from frame.failure import Failure, WrongUse
+from frame.git import MEBIBYTE, Git, GitError, init_bare
 from frame.log import get_logger
 
 if TYPE_CHECKING:

@@ -8,11 +8,12 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
-from delivery import bundle, git
+from delivery import bundle
 from delivery.bundle import LIVE
 from delivery.candidate import remove
-from delivery.git import NOTHING, Git
+from frame import git
 from frame.failure import Failure
+from frame.git import NOTHING, Git
 from frame.log import get_logger
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from delivery import bundle, mirror, nomad, verdict
 from delivery import candidate as candidates
 from delivery.bundle import LIVE
-from delivery.errors import GitError, LiveMovedError
-from delivery.git import MEBIBYTE, NOTHING, Git
+from delivery.errors import LiveMovedError
 from delivery.nomad import Word
 from delivery.verdict import UNKNOWN_TRIES, Finding, Verdict
+from frame.git import MEBIBYTE, NOTHING, Git, GitError
 from frame.log import get_logger
 
 if TYPE_CHECKING:

@@ -85,5 +85,5 @@ def test_a_commit_that_moved_meanwhile_is_left_to_the_next_round(mirror: Mirror)
 
 
 def test_a_mirror_that_is_not_there_is_said() -> None:
-    with pytest.raises(Failure, match="git failed with 128"):
+    with pytest.raises(Failure, match="git ls-remote failed with 128"):
         live(f"git://127.0.0.1:{free_port()}")

@@ -108,7 +108,7 @@ def test_a_mirror_that_cannot_be_written_is_said(verbs: Any) -> None:
 
 def test_the_first_commits_are_the_same_on_any_machine(place: Path) -> None:
     from delivery import mirror
-    from delivery.git import Git
+    from frame.git import Git
 
     ids = []
     for name in ("one", "two"):

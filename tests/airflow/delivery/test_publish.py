@@ -240,7 +240,7 @@ def test_a_forced_push_keeps_the_old_commit_for_runs_pinned_to_it(verbs: Any) ->
 KILLED = """
 import os, signal, sys
 from delivery import candidate, verdict
-from delivery.git import Git
+from frame.git import Git
 from delivery.__main__ import app
 left = int(sys.argv.pop(1))
 

@@ -1,4 +1,4 @@
-"""The only place that starts git: a hardened environment, time bounds and size bounds.
+"""The one place that starts git: a hardened environment, time bounds and size bounds.
 
 Nothing that a repository, a user or the machine configures takes part: no hooks, no filters, no
 replace refs, no credential helpers, and no transport but the one a caller names.
@@ -10,18 +10,20 @@ import os
 import signal
 import subprocess
 import tempfile
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from delivery.errors import GitError
+from frame.failure import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 MEBIBYTE = 1024 * 1024
 NOTHING = "0" * 40
 """In update-ref: the ref does not exist."""
+_FETCHED = "refs/heads/fetched"
 
 _ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -56,6 +58,14 @@ _CONFIG = {
     "protocol.allow": "never",
     "protocol.version": "2",
 }
+
+
+class GitError(Failure):
+    """A git command failed; ``said`` is the end of what it wrote to stderr."""
+
+    def __init__(self, message: str, hint: str, said: str = "") -> None:
+        super().__init__(message, hint)
+        self.said = said
 
 
 def environment() -> dict[str, str]:
@@ -154,6 +164,21 @@ def init_bare(path: Path) -> Git:
     """Create an empty bare repository at ``path`` whose HEAD is ``live``."""
     Git().run("init", "--quiet", "--bare", "--template=", "--initial-branch=live", str(path))
     return Git(path)
+
+
+@contextmanager
+def fetched(url: str, wanted: str, *, seconds: float, most: int) -> Iterator[tuple[Git, str]]:
+    """Fetch one commit, without its history, into a repository of its own for a while.
+
+    ``wanted`` is a full ref or an object id; ``seconds`` and ``most``, in bytes, bound what comes.
+    Yield the repository and the commit's id. Raises GitError.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        init_bare(Path(folder))
+        git = Git(Path(folder), protocol=urlsplit(url).scheme)
+        words = ("fetch", "--quiet", "--depth=1", "--no-tags", "--", url, f"{wanted}:{_FETCHED}")
+        git.run(*words, seconds=seconds, most=most)
+        yield git, git.text("rev-parse", "--verify", f"{_FETCHED}^{{commit}}")
 
 
 def daemon_program() -> str:
