@@ -14,6 +14,7 @@ class ExitCode(IntEnum):
     WRONG_USE = 2
     NOTHING_TO_DO = 3
     UNKNOWN = 4
+    PASSES = 75  # EX_TEMPFAIL of sysexits.h
     HUNG_UP = 129
     INTERRUPTED = 130
     TERMINATED = 143
@@ -25,6 +26,7 @@ MEANINGS = {
     ExitCode.WRONG_USE: "wrong use or settings: a connection, file or variable that is not there",
     ExitCode.NOTHING_TO_DO: "there was nothing to do",
     ExitCode.UNKNOWN: "nothing can be said",
+    ExitCode.PASSES: "failed for what may pass: another try, a little later, may do",
     ExitCode.HUNG_UP: "the terminal was closed",
     ExitCode.INTERRUPTED: "interrupted from the keyboard",
     ExitCode.TERMINATED: "stopped by SIGTERM",

@@ -58,6 +58,8 @@ def audit(
             hint="Nothing was published; look at"
             f" {names.display(plan.target.staging, plan.target.name)}"
             " and ops.checks, then mend the source or the check.",
+            brief=f"table {plan}: expected its checks to pass, found"
+            f" {', '.join(outcome.check for outcome in failed)} not",
         )
     return outcomes
 

@@ -20,6 +20,7 @@ from ingest.cursor import Interval
 from ingest.errors import ContractError, Problem
 from ingest.job import Job, Scope
 from ingest.limits import MOST_JOBS
+from ingest.report import Report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,7 +111,7 @@ def run_file(
     if (since is None) is not (until is None):
         raise WrongUse("--since and --until go together", "Give both, or neither.")
     interval = Interval(since, until) if since is not None and until is not None else None
-    report = run.Report(file.stem, f"manual__{uuid.uuid4()}")
+    report = Report(file.stem, f"manual__{uuid.uuid4()}")
     error: Failure | None = None
     try:
         job = Job(contract.read(file), file.stem, report.run_id)
@@ -128,7 +129,7 @@ def publish_file(file: PipelineFile, table: SomeTables = None, as_json: AsJson =
 
     That is what was checked, while others held the published table. The source is not read.
     """
-    report = run.Report(file.stem, f"manual__{uuid.uuid4()}")
+    report = Report(file.stem, f"manual__{uuid.uuid4()}")
     error: Failure | None = None
     try:
         run.publish(Job(contract.read(file), file.stem, report.run_id), tuple(table or ()), report)
@@ -259,7 +260,7 @@ def schema() -> None:
     print_json(contract.json_schema())
 
 
-def _show(report: run.Report, error: Failure | None, *, as_json: bool) -> None:
+def _show(report: Report, error: Failure | None, *, as_json: bool) -> None:
     if as_json:
         print_json(_as_json(report, error))
     elif report.loaded:
@@ -268,7 +269,7 @@ def _show(report: run.Report, error: Failure | None, *, as_json: bool) -> None:
         raise error
 
 
-def _as_json(report: run.Report, error: Failure | None) -> dict[str, object]:
+def _as_json(report: Report, error: Failure | None) -> dict[str, object]:
     return {
         "pipeline": report.pipeline,
         "run_id": report.run_id,

@@ -105,7 +105,11 @@ def decide(
                 f" {interval.since} and {interval.until}, found none",
                 hint="An interval is read again of tables with load: incremental or append.",
             )
-    return Due(tuple(plans), failed, tuple(landings.steps))
+    return Due(
+        tuple(each for each in plans if str(each) not in scope.done),
+        {table: error for table, error in failed.items() if table not in scope.done},
+        tuple(landings.steps),
+    )
 
 
 def published_name(pipeline: Pipeline, relation: Relation) -> str:

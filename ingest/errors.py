@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from frame.failure import Failure, WrongUse
+from frame.git import GitError
 from ingest.causes import cause
 
 if TYPE_CHECKING:
@@ -80,7 +81,15 @@ class MovedError(DatabaseError):
     """A source table was changed between the run's snapshot and the reading of its rows."""
 
 
-class CheckFailedError(Failure):
+class DataError(Failure):
+    """The rows are not as they should be; ``brief`` says so without any of their values."""
+
+    def __init__(self, message: str, hint: str, *, brief: str = "") -> None:
+        super().__init__(message, hint)
+        self.brief = brief or message
+
+
+class CheckFailedError(DataError):
     """A staged table breaks what its pipeline file says; it stays in staging for a look."""
 
 
@@ -99,6 +108,14 @@ class RunFailedError(Failure):
 def is_transient(error: Failure) -> bool:
     """Return whether another try, a little later, may do."""
     return isinstance(error, DatabaseError) and error.transient
+
+
+def passes(error: Failure) -> bool:
+    """Return whether another try, minutes later, may do without anybody mending file or data.
+
+    It is so of all that a server says: a grant, a disk and a lock change by themselves.
+    """
+    return isinstance(error, DatabaseError | ConflictError | GitError)
 
 
 def from_postgres(

@@ -38,7 +38,7 @@ class Scope:
 
     ``only`` names tables, all if there are none; ``interval`` asks for rows with such cursor values
     again; ``jobs`` is the number of sessions to the source, None for the file's; ``progress`` hears
-    of each table's bytes as they come.
+    of each table's bytes as they come. Tables published as one of ``done`` are not loaded.
     """
 
     only: tuple[str, ...] = ()
@@ -46,6 +46,7 @@ class Scope:
     interval: Interval | None = None
     jobs: int | None = None
     progress: Callable[[str, int], None] = lambda _table, _bytes: None
+    done: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,11 @@ _STOPPED: LiteralString = """
     ON CONFLICT (pipeline, run_id) DO UPDATE SET status = 'failed', step = excluded.step,
       error = excluded.error, hint = excluded.hint, finished_at = excluded.finished_at
 """
+_PUBLISHED_BEFORE: LiteralString = """
+    SELECT t."table", t.rows FROM ops.tables t JOIN ops.runs r USING (pipeline, run_id)
+    WHERE (t.pipeline, t.run_id, t.status) = (%(pipeline)s, %(run_id)s, 'published')
+      AND r.status <> 'success' ORDER BY 1
+"""
 _FAULT: LiteralString = """
     SELECT step, "table", error, hint FROM ops.runs
     WHERE (pipeline, run_id) = (%(pipeline)s, %(run_id)s) AND status = 'failed'
@@ -206,6 +211,13 @@ class Journal:
             " = (%(pipeline)s, %(run_id)s, 'published') ORDER BY 1"
         )
         return {table: int(rows) for table, rows in found}
+
+    def published_before(self) -> dict[str, int]:
+        """Return the rows of each table that an earlier try of this run published.
+
+        There is none if that try ended well: whoever asks for such a run again wants all of it.
+        """
+        return {table: int(rows) for table, rows in self.execute(_PUBLISHED_BEFORE)}
 
     def recent_rows(self, table: str) -> int | None:
         """Return the median of rows after the last 7 published loads, None if there was none."""

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, LiteralString
 
 from psycopg import sql
 
-from frame.failure import Failure
 from ingest import deletes, names, transfer
-from ingest.errors import told
+from ingest.errors import DataError, told
 from ingest.relations import (
     listed,
     published_table,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
+    from frame.failure import Failure
     from ingest.plan import TablePlan
     from ingest.workers import Sessions
 
@@ -120,11 +120,15 @@ def expect_unique(session: psycopg.Connection[Any], plan: TablePlan, side: str) 
 
 def no_key(plan: TablePlan, found: str, samples: Iterable[str]) -> Failure:
     """Return the error of a key that does not tell rows apart, with some of its values."""
-    return Failure(
+    brief = (
         f"table {plan}: expected the key ({', '.join(plan.target.key)}) to tell rows apart,"
-        f" found {found}: {', '.join(samples)}",
+        f" found {found}"
+    )
+    return DataError(
+        f"{brief}: {', '.join(samples)}",
         hint="Mend the rows at the source, or name other columns in key; where none tells rows"
         " apart, use load: full with key: [].",
+        brief=brief,
     )
 
 

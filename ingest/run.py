@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import logging
 from contextlib import closing, nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from frame.failure import Failure
 from ingest import checks, extract, kept, ownership, reading, release, warehouse
-from ingest.errors import CheckFailedError, RunFailedError
+from ingest.errors import passes
 from ingest.job import Job, Scope
+from ingest.report import Report
 
 if TYPE_CHECKING:
     import psycopg
@@ -26,17 +28,6 @@ if TYPE_CHECKING:
     from ingest.staging import Staged
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Report:
-    """What a run published so far, and which tables failed with what, in which step."""
-
-    pipeline: str
-    run_id: str
-    loaded: list[Loaded] = field(default_factory=list)
-    failed: dict[str, Failure] = field(default_factory=dict)
-    step: str | None = None  # in which the first of them failed
 
 
 def foresee(job: Job, scope: Scope) -> tuple[list[TablePlan], dict[str, Failure]]:
@@ -61,14 +52,14 @@ def stage(
     warehouse's disk: other processes may go on from there. Raises Failure if nothing could even
     begin.
     """
+    job.checks_login()
+    _open(job, target)
     return _begin(job, target, scope, lasting=True)
 
 
 def _begin(
     job: Job, target: psycopg.Connection[Any], scope: Scope, *, lasting: bool
 ) -> tuple[list[Staged], dict[str, Failure]]:
-    job.checks_login()  # what is not there is better missed before hours of reading
-    _open(job, target)
     job.journal(target).begin()
     release.catch_up(job, target)
     return _stage(job, target, scope, lasting=lasting)
@@ -97,10 +88,6 @@ def _stage(
     with journal.lasting() if lasting else nullcontext():
         for each in found.staged:
             journal.staged(each)
-            log.info(
-                "staged %s: %s load (%s), %d rows, %.3f s",
-                each, each.plan.read.load, each.plan.read.reason, each.rows, each.seconds,
-            )  # fmt: skip
         for table, fault in found.faults.items():
             journal.failed(table, fault.step, fault.error, fault.plan)
     return found.staged, {table: fault.error for table, fault in found.faults.items()}
@@ -108,17 +95,33 @@ def _stage(
 
 def audit(job: Job, target: psycopg.Connection[Any], staged: Staged) -> None:
     """Hold a staged table against its rule. Raises Failure; what was found is in ops."""
+    began = monotonic()
     with release.recorded(job, target, [staged], "audit"):
-        checks.audit(job.journal(target), staged, job.rule(staged.plan), job.checks_login())
+        outcomes = checks.audit(
+            job.journal(target), staged, job.rule(staged.plan), job.checks_login()
+        )
+    log.info(
+        "audited %s: %d checks passed, %d rows, %.3f s",
+        staged, len(outcomes), staged.rows, monotonic() - began,
+    )  # fmt: skip
 
 
 def run(
-    job: Job, scope: Scope | None = None, *, alert: bool = False, report: Report | None = None
+    job: Job,
+    scope: Scope | None = None,
+    *,
+    alert: bool = False,
+    log_url: str = "",
+    again: bool = False,
+    report: Report | None = None,
 ) -> Report:
     """Load, audit and publish the tables of a pipeline, or those of ``scope``.
 
+    What an earlier try of the same run has published is left as it is, unless that ended well.
     ``report`` is filled in as tables are published. A table that fails does not keep the others
-    from being published; at the end RunFailedError names all that failed. Raises Failure.
+    from being published; at the end RunFailedError names all that failed. With ``again`` another
+    try follows a fault that may pass: the pipeline has not failed by it, and nobody is alerted.
+    Raises Failure.
     """
     report = Report(job.name, job.run_id) if report is None else report
     recovered = False
@@ -127,21 +130,22 @@ def run(
             try:
                 _all(job, target, scope or Scope(), report)
             except Failure as error:
-                stop(job, target, "extract", error)
+                stop(job, target, "extract", error, ended=not (again and passes(error)))
                 raise
-            recovered = finish(job, target, next(iter(report.failed.values()), None))
-        _check(report)
+            first = next(iter(report.failed.values()), None)
+            recovered = finish(job, target, first, ended=not (again and report.passes()))
+        report.check()
     except Failure as error:
-        if alert:
+        if alert and not (again and report.passes(error)):
             from ingest import alerts  # what it needs takes a tenth of a second
 
-            first = next(iter(report.failed), None)
-            alerts.failed(job, error, first, step=report.step or "extract")
+            table = next(iter(report.failed), None)
+            alerts.failed(job, error, table, step=report.step or "extract", log_url=log_url)
         raise
     if alert and recovered:
         from ingest import alerts
 
-        alerts.recovered(job)
+        alerts.recovered(job, log_url=log_url)
     return report
 
 
@@ -163,15 +167,22 @@ def stop(
         job.write(target, write)
 
 
-def finish(job: Job, target: psycopg.Connection[Any], error: Failure | None = None) -> bool:
+def finish(
+    job: Job,
+    target: psycopg.Connection[Any],
+    error: Failure | None = None,
+    *,
+    ended: bool = True,
+) -> bool:
     """Write into ops how the run ended; return whether the pipeline recovered by it.
 
-    ``error`` is the run's first one, which the warehouse may not have heard of.
+    ``error`` is the run's first one, which the warehouse may not have heard of. It has not
+    ``ended`` if another try follows.
     """
 
     def write(journal: Journal) -> bool:
         journal.end(error)
-        return journal.ended()
+        return ended and journal.ended()
 
     with suppress(Failure):
         return job.write(target, write)
@@ -192,7 +203,7 @@ def publish(job: Job, only: tuple[str, ...], report: Report) -> Report:
             job.journal(target).taken_on(each)
         _release(job, target, waiting, report)
         finish(job, target, next(iter(report.failed.values()), None))
-    _check(report)
+    report.check()
     return report
 
 
@@ -222,15 +233,21 @@ def _open(job: Job, target: psycopg.Connection[Any]) -> None:
 
 
 def _all(job: Job, target: psycopg.Connection[Any], scope: Scope, report: Report) -> None:
+    job.checks_login()  # what is not there is better missed before hours of reading
+    _open(job, target)
+    report.earlier |= job.journal(target).published_before()
+    if report.earlier:
+        log.info("published by an earlier try: %s", ", ".join(report.earlier))
+        scope = replace(scope, done=frozenset(report.earlier))
     staged, failed = _begin(job, target, scope, lasting=False)
     for table, error in failed.items():
-        _fail(report, "extract", table, error)
+        report.fail("extract", table, error)
     passed: list[Staged] = []
     for each in staged:
         try:
             audit(job, target, each)
         except Failure as error:
-            _fail(report, "audit", str(each), error)
+            report.fail("audit", str(each), error)
             if target.closed:
                 return
         else:
@@ -241,7 +258,7 @@ def _all(job: Job, target: psycopg.Connection[Any], scope: Scope, report: Report
         if report.failed:
             held_back = release.hold_back(job, target, passed, report.failed)
             for table, failure in held_back.items():
-                _fail(report, "publish", table, failure)
+                report.fail("publish", table, failure)
             return
     _release(job, target, groups, report)
 
@@ -252,30 +269,6 @@ def _release(
     for result in release.groups(job, target, groups):
         if isinstance(result, dict):
             for table, error in result.items():
-                _fail(report, "publish", table, error)
+                report.fail("publish", table, error)
         else:
             report.loaded += result
-
-
-def _fail(report: Report, step: str, table: str, error: Failure) -> None:
-    report.failed[table] = error
-    report.step = report.step or step
-    log.error("not published: %s", error.message)
-
-
-def _check(report: Report) -> None:
-    if not report.failed:
-        return
-    errors = list(report.failed.values())
-    whole = len(report.failed) + len(report.loaded)
-    hints = {error.hint for error in errors}
-    alone = len(hints) == 1
-    faults = "\n".join(
-        error.message if alone else f"{error.message}\n  {error.hint}" for error in errors
-    )
-    kind = CheckFailedError if isinstance(errors[0], CheckFailedError) else RunFailedError
-    raise kind(
-        f"pipeline {report.pipeline}: expected {whole} tables published,"
-        f" found {len(report.failed)} not:\n{faults}",
-        hint=hints.pop() if alone else "Each has its way out above; then run again.",
-    ) from errors[0]

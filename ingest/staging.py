@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import uuid
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from ingest.extract import Source
     from ingest.limits import Limits
     from ingest.workers import Part, Sessions
+
+log = logging.getLogger(__name__)
 
 # A COPY keeps a core busy at either end. Where there are no cores for more, one COPY of a table,
 # frozen and with nobody else who extends it, takes 10.5 s for what four of ranges take 11.9 s.
@@ -176,6 +179,10 @@ class TableWork:
             known=known,
             frozen=not (self._first or _may_carry_over(self.plan)),
         )
+        log.info(
+            "staged %s: %s load (%s), %d rows, %.3f s",
+            self.plan, self.plan.read.load, self.plan.read.reason, self._rows, self.staged.seconds,
+        )  # fmt: skip
 
     def _start_over(self, sessions: Sessions) -> None:
         """Load the whole table: rows came that its cursor does not show."""

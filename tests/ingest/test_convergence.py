@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from ingest import run
 from ingest.errors import RunFailedError, SchemaChangedError
 from ingest.job import Scope
+from ingest.report import Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -582,7 +583,7 @@ class Play:
         rules = [self.rule(table) for table in self.tables]
         note("-- run" + (" --full-refresh" if full_refresh else "") + "\n" + "\n".join(rules))
         job = self.world.job(*rules)
-        report = run.Report("hr", job.run_id)
+        report = Report("hr", job.run_id)
         try:
             run.run(job, Scope(full_refresh=full_refresh, jobs=1), report=report)
         except RunFailedError as error:

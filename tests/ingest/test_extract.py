@@ -11,6 +11,7 @@ import pytest
 from ingest import run
 from ingest.errors import RunFailedError
 from ingest.job import Scope
+from ingest.report import Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,7 @@ ALL = "name: public.*"
 def run_all(world: World, text: str = ALL, head: str = "") -> tuple[list[str], dict[str, str]]:
     """Return the tables that were published, and the errors of those that were not."""
     job = world.job(text, head=head)
-    report = run.Report("hr", job.run_id)
+    report = Report("hr", job.run_id)
     with pytest.raises(RunFailedError):
         run.run(job, Scope(), report=report)
     errors = {table: str(error) for table, error in report.failed.items()}

@@ -10,6 +10,7 @@ import pytest
 from ingest import reading, run
 from ingest.errors import RunFailedError
 from ingest.job import Scope
+from ingest.report import Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,10 +34,10 @@ TABLES = (
 ALL = ("public.big", "public.small", "public.seen", "public.terms", "public.people")
 
 
-def run_beside(world: World, *statements: str) -> run.Report:
+def run_beside(world: World, *statements: str) -> Report:
     """Run by one session; while ``big`` is read, the application runs ``statements``."""
     job = world.job(*ALL)
-    report = run.Report("hr", job.run_id)
+    report = Report("hr", job.run_id)
     left = list(statements)
 
     def application(table: str, _size: int) -> None:
@@ -79,7 +80,7 @@ def test_a_table_that_was_changed_since_the_snapshot_fails_and_comes_right(
         moved = {*moved, "seen"}
     world.at_source(*TABLES)
     job = world.job(*ALL)
-    report = run.Report("hr", job.run_id)
+    report = Report("hr", job.run_id)
     with pytest.raises(RunFailedError):
         report = run_beside(world, *changes)
     rows = world.rows("SELECT \"table\", error FROM ops.tables WHERE status = 'failed' ORDER BY 1")
@@ -127,7 +128,7 @@ def test_one_connection_is_enough_and_a_table_that_fails_leaves_it_to_the_others
 ) -> None:
     world.at_source(*TABLES, "CREATE VIEW broken AS SELECT 1 / (id - 20000) AS x FROM big")
     job = world.job(*ALL, "public.broken")
-    report = run.Report("hr", job.run_id)
+    report = Report("hr", job.run_id)
     with pytest.raises(RunFailedError):
         run.run(job, report=report)
     assert list(report.failed) == ["raw_hr.broken"]

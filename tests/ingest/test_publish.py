@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
 
+    from ingest.report import Report
     from tests.ingest.world import World
 
 STAFF = (
@@ -264,7 +265,7 @@ VIEWS = (
 )
 
 
-def longest_wait(world: World, query: str, until: Future[run.Report]) -> float:
+def longest_wait(world: World, query: str, until: Future[Report]) -> float:
     """Read again and again until a run ends; return the seconds of the slowest answer."""
     slowest = 0.0
     with psycopg.connect(world.warehouse_admin, autocommit=True) as reader:

@@ -12,6 +12,7 @@ from frame.failure import ExitCode, Failure, WrongUse
 from ingest import release, run
 from ingest.errors import CheckFailedError, RunFailedError
 from ingest.job import Scope
+from ingest.report import Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,9 +28,9 @@ TABLES = (
 NEXT = ("UPDATE a SET load = load + 1", "UPDATE b SET load = load + 1")
 
 
-def publish(world: World, only: str | None = None, head: str = "") -> run.Report:
+def publish(world: World, only: str | None = None, head: str = "") -> Report:
     job = world.job(head=head)
-    return run.publish(job, only, run.Report(job.name, job.run_id))
+    return run.publish(job, only, Report(job.name, job.run_id))
 
 
 def loads(world: World) -> list[int]:

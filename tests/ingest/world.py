@@ -18,6 +18,7 @@ from ingest.job import Job, Scope
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ingest.report import Report
     from tests.conftest import PostgresServer
 
 PIPELINE = """\
@@ -71,7 +72,7 @@ class World:
             self.pipeline(*tables, head=head), "hr", run_id or uuid.uuid4().hex, self.resolve
         )
 
-    def run(self, *tables: str, head: str = "", **how: Any) -> run.Report:
+    def run(self, *tables: str, head: str = "", **how: Any) -> Report:
         return run.run(self.job(*tables, head=head), Scope(**how))
 
     def at_source(self, *statements: str) -> None:
