@@ -24,6 +24,9 @@ class Settings(BaseModel):
         frozen=True, extra="forbid", hide_input_in_errors=True, validate_by_name=True
     )
     PREFIX: ClassVar[str] = ""
+    HINT: ClassVar[str] = (
+        "Set them in the environment, or in the job's env block; --help explains each."
+    )
 
     @classmethod
     def variables(cls) -> dict[str, str]:
@@ -51,7 +54,7 @@ class Settings(BaseModel):
             faults = "; ".join(cls._fault(each) for each in error.errors(include_input=False))
             raise WrongUse(
                 f"settings are incomplete: {faults}",
-                "Set them in the environment, or in the job's env block; --help explains each.",
+                cls.HINT,
             ) from None
 
     @classmethod
@@ -73,7 +76,7 @@ class Settings(BaseModel):
         words = field.description or ""
         if field.is_required():
             return f"{words} (required)"
-        if field.default in (None, "") or field.default_factory is not None:
+        if field.default in (None, "", ()) or field.default_factory is not None:
             return words
         default = field.default
         if isinstance(default, ByteSize):

@@ -15,7 +15,7 @@ from frame.application import Application, exit_codes
 from frame.failure import ExitCode, Failure, WrongUse
 from frame.output import AsJson, print_failure, print_json
 from frame.progress import progress
-from ingest import connections, contract, display, run, staging, starter, status
+from ingest import connections, contract, display, nomad, run, staging, starter, status
 from ingest.cursor import Interval
 from ingest.errors import ContractError, Problem
 from ingest.job import Job, Scope
@@ -252,6 +252,9 @@ def init(
             f"{output} cannot be written: {error.strerror}", "Name a file in a folder of yours."
         ) from None
     typer.echo(f"{output}: written; look it over, then: ingest check {output}")
+
+
+app.command("job", epilog=nomad.EPILOG)(nomad.job)
 
 
 @app.command()

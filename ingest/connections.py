@@ -134,13 +134,24 @@ def from_environment(connection_id: str) -> Entry:
         return Entry(connection_id, value.partition(":")[0], value)
     try:
         found = json.loads(value)
-        extra = found.get("extra") or {}
+    except json.JSONDecodeError:
+        raise _malformed(connection_id, "text that is no JSON") from None
+    return from_parts(connection_id, found)
+
+
+def from_parts(connection_id: str, parts: Mapping[str, Any]) -> Entry:
+    """Return the connection that Airflow's names of its ``parts`` describe.
+
+    Raises UnknownConnectionError without ever repeating a value.
+    """
+    extra = parts.get("extra") or {}
+    try:
         extra = json.loads(extra) if isinstance(extra, str) else extra
     except json.JSONDecodeError:
         raise _malformed(connection_id, "text that is no JSON") from None
     if not isinstance(extra, dict):
         raise _malformed(connection_id, "an extra that is no JSON object")
-    return Entry(connection_id, str(found.get("conn_type")), "", found, extra)
+    return Entry(connection_id, str(parts.get("conn_type")), "", parts, extra)
 
 
 def postgres(entry: Entry) -> Address:

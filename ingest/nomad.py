@@ -1,0 +1,219 @@
+"""The command of Nomad's jobs ``ingest-<source>``: one run, as the meta of its dispatch asks.
+
+The pipeline file is that of the commit that is live in the DAG mirror, read as data; connections
+are in a file that the job's template rendered. The last line on standard output says as JSON how it
+ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, Field, StringConstraints
+
+from frame.application import definitions, epilog, exit_codes
+from frame.failure import MEANINGS, ExitCode, Failure, Stopped, WrongUse
+from frame.git import MEBIBYTE, GitError, fetched
+from frame.output import print_json_text
+from frame.settings import Settings
+from ingest import contract, run
+from ingest.cursor import Interval
+from ingest.errors import ContractError, DataError
+from ingest.job import Job, Scope
+from ingest.rendered import Rendered
+from ingest.report import Report
+
+if TYPE_CHECKING:
+    from ingest.contract import Pipeline
+
+LIVE = "refs/heads/live"
+MOST_BYTES = 16 * 1024  # of the last line: Airflow keeps it in its database
+_REASON = 500  # characters of why one table failed
+_FETCH_SECONDS = 60.0
+_FETCH_BYTES = 16 * MEBIBYTE  # all pipeline files of one commit, packed
+_FILE_BYTES = MEBIBYTE
+
+
+def _split(text: object) -> object:
+    return tuple(map(str.strip, text.split(","))) if isinstance(text, str) else text
+
+
+Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=250)]
+
+
+class Asked(Settings):
+    """What a dispatch asks for."""
+
+    PREFIX = "NOMAD_META_"
+    HINT: ClassVar[str] = (
+        "Give them when the job is dispatched: nomad job dispatch -meta pipeline=NAME -meta"
+        " run_id=ID JOB; `ingest job --help` explains each."
+    )
+
+    pipeline: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$",
+        description="name of the pipeline: its file without .yaml",
+    )
+    run_id: Line = Field(
+        description="the run's name in ops; a further try has the same, and leaves what was"
+        " published"
+    )
+    commit: str | None = Field(
+        default=None,
+        pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$",
+        description="commit of the mirror's pipelines (default: the one that is live)",
+    )
+    full_refresh: bool = Field(
+        default=False, description="true: load whole tables, whatever was loaded before"
+    )
+    tables: Annotated[tuple[Line, ...], BeforeValidator(_split)] = Field(
+        default=(), description="tables, with commas between them (default: all of the file)"
+    )
+    interval_start: Line | None = Field(
+        default=None, description="load cursor values from this one on again; with interval_end"
+    )
+    interval_end: Line | None = Field(
+        default=None, description="and before this one; with interval_start"
+    )
+    tries_left: int = Field(
+        default=0,
+        ge=0,
+        description="how often the run is tried again; nobody is alerted of what may pass before",
+    )
+    log_url: str = Field(
+        default="",
+        pattern=r"^https?://[^\s\x00-\x1f\x7f]+$",
+        max_length=2000,
+        description="address of the run's log, for alerts",
+    )
+
+    def scope(self) -> Scope:
+        """Return what of the pipeline is to be loaded. Raises WrongUse."""
+        if (self.interval_start is None) is not (self.interval_end is None):
+            raise WrongUse("interval_start and interval_end go together", "Give both, or neither.")
+        interval = None
+        if self.interval_start is not None and self.interval_end is not None:
+            interval = Interval(self.interval_start, self.interval_end)
+        return Scope(self.tables, self.full_refresh, interval)
+
+
+class Place(Settings):
+    """What the job's specification says of where it runs."""
+
+    PREFIX = "HARMATTAN_"
+
+    source: str = Field(min_length=1, description="connection id of the source that the job is for")
+    mirror: str = Field(pattern=r"^\w+://\S+$", description="URL of the DAG mirror")
+    connections: Path = Field(description="file of the connections, as JSON")
+
+
+EPILOG = epilog(
+    definitions("What the dispatch gives", Asked.explained()),
+    definitions("What the job gives", Place.explained()),
+    exit_codes({ExitCode.PASSES: MEANINGS[ExitCode.PASSES]}),
+)
+
+
+def job() -> None:
+    """Run the pipeline that a dispatch of a Nomad job asks for.
+
+    The last line on standard output is a JSON object: pipeline, run_id, status (success, failed or
+    stopped), rows of each published table, and why others failed.
+    """
+    asked, place = Asked.from_environment(os.environ), Place.from_environment(os.environ)
+    report, status, error = Report(asked.pipeline, asked.run_id), "failed", None
+    try:
+        scope, connections = asked.scope(), Rendered(place.connections)
+        pipeline = _pipeline(place, asked)
+        run.run(
+            Job(pipeline, asked.pipeline, asked.run_id, connections.resolve),
+            scope,
+            alert=True,
+            log_url=asked.log_url,
+            again=asked.tries_left > 0,
+            report=report,
+        )
+        status = "success"
+    except Failure as failure:
+        error = failure
+        if report.passes(failure):
+            failure.exit_code = ExitCode.PASSES
+        raise
+    except Stopped:
+        status = "stopped"
+        raise
+    finally:
+        print_json_text(summary(report, status, error))
+
+
+def _pipeline(place: Place, asked: Asked) -> Pipeline:
+    """Return the pipeline of the mirror's commit, which reads the job's source. Raises Failure."""
+    found = _read(place.mirror, asked)
+    if found.source != place.source:
+        raise WrongUse(
+            f"pipeline {asked.pipeline}: expected the source {place.source}, which this job may"
+            f" read, found {found.source}",
+            f"Dispatch the job ingest-{found.source} for it.",
+        )
+    return found
+
+
+def _read(mirror: str, asked: Asked) -> Pipeline:
+    path = f"pipelines/{asked.pipeline}.yaml"
+    wanted = asked.commit or LIVE
+    url = f"{mirror}/pipelines.git"
+    try:
+        with fetched(url, wanted, seconds=_FETCH_SECONDS, most=_FETCH_BYTES) as (git, commit):
+            if not git.run("ls-tree", "-z", commit, "--", path):
+                raise WrongUse(
+                    f"pipeline {asked.pipeline}: expected {path} in commit {commit[:12]} of the"
+                    " mirror, found no such file",
+                    "Look at what is live: the analysts' last push may not have passed the gate.",
+                )
+            text = git.run("cat-file", "blob", f"{commit}:{path}", most=_FILE_BYTES)
+    except GitError as error:
+        if "not our ref" in error.said:
+            raise WrongUse(
+                f"commit {wanted}: expected one that the mirror has, found it unknown there",
+                "Leave it out for the one that is live.",
+            ) from None
+        raise
+    with TemporaryDirectory() as folder:
+        file = Path(folder, f"{asked.pipeline}.yaml")
+        file.write_bytes(text)
+        try:
+            return contract.read(file)
+        except ContractError as broken:
+            faults = (replace(each, file=Path(path)) for each in broken.problems)
+            raise ContractError(tuple(faults)) from None
+
+
+def summary(report: Report, status: str, error: Failure | None) -> str:
+    """Return how a run ended as one line of JSON, at most MOST_BYTES, without any value of a row.
+
+    Where the tables take more, ``counts`` stands in place of them.
+    """
+    rows = report.earlier | {each.table: each.rows for each in report.loaded}
+    said: dict[str, Any] = {
+        "pipeline": report.pipeline,
+        "run_id": report.run_id,
+        "status": status,
+        "rows": rows,
+        "failed": {table: _brief(each) for table, each in report.failed.items()},
+    }
+    if error is not None and not report.failed:
+        said["error"] = _brief(error)
+    if len(json.dumps(said)) > MOST_BYTES:
+        counts = {"tables": len(rows), "rows": sum(rows.values()), "failed": len(report.failed)}
+        said |= {"rows": {}, "failed": {}, "counts": counts}
+    return json.dumps(said)
+
+
+def _brief(error: Failure) -> str:
+    text = error.brief if isinstance(error, DataError) else error.message
+    return text if len(text) <= _REASON else f"{text[: _REASON - 1]}…"
