@@ -1,0 +1,132 @@
+"""A triggerer of one bundle, whose triggers cannot read its secrets.
+
+``python -m harmattan.triggerer BUNDLE FILE`` runs ``airflow triggerer`` with the capabilities
+SETUID, SETGID and KILL. A DAG names any class as its trigger, so all triggers run as another user
+(harmattan.strangers), and those of pipelines' tasks have a triggerer of their own, which no
+stranger's trigger can stop or speak for. FILE is touched with each heartbeat.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.jobs import triggerer_job_runner
+from airflow.jobs.triggerer_job_runner import TriggerRunnerSupervisor
+from airflow.models.crypto import get_fernet
+from airflow.models.dag import DagModel
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.trigger import Trigger
+from airflow.utils.session import create_session
+from cryptography.fernet import InvalidToken
+from sqlalchemy import case, exists, update
+
+from harmattan.claims import PIPELINES
+from harmattan.strangers import fork_strangers
+
+if TYPE_CHECKING:
+    from airflow.executors.workloads.trigger import RunTrigger
+    from sqlalchemy.orm import Session
+
+# For triggers of no pipeline's task: analysts' tasks, asset watchers and callbacks.
+OTHERWISE = "analysts"
+
+
+class BundleTriggers(TriggerRunnerSupervisor):
+    """Runs the triggers of one bundle, which its only queue is called after, in a stranger."""
+
+    heartbeat_file: ClassVar[Path]
+
+    def load_triggers(self) -> None:
+        """Send every trigger to its bundle's queue, whatever queue it asked for, and take ours."""
+        home = case(
+            (
+                exists().where(
+                    TaskInstance.trigger_id == Trigger.id,
+                    DagModel.dag_id == TaskInstance.dag_id,
+                    DagModel.bundle_name == PIPELINES,
+                ),
+                PIPELINES,
+            ),
+            else_=OTHERWISE,
+        )
+        with create_session() as session:
+            session.execute(
+                update(Trigger)
+                .where(Trigger.queue.is_distinct_from(home))
+                .values(queue=home, triggerer_id=None)
+                .execution_options(synchronize_session=False)
+            )
+        super().load_triggers()
+
+    def fetch_trigger_details(
+        self, trigger_ids: set[int], *, session: Session
+    ) -> dict[int, Trigger]:
+        """Fetch those of the triggers that are still ours.
+
+        One that asked for our queue and came between the two steps of :meth:`load_triggers` is
+        not: the next round sends it home.
+        """
+        triggers = super().fetch_trigger_details(trigger_ids, session=session)
+        ours = self.queues or set()
+        return {each: row for each, row in triggers.items() if _home(row, session) in ours}
+
+    def build_trigger_workloads(self, new_trigger_ids: set[int]) -> list[RunTrigger]:
+        """Build what the child is told to run, decrypted, as it has no Fernet key."""
+        readable = []
+        for workload in super().build_trigger_workloads(new_trigger_ids):
+            try:
+                workload.encrypted_kwargs = _decrypted(workload.encrypted_kwargs)
+            except InvalidToken:
+                error = "the trigger's arguments cannot be decrypted with this Fernet key\n"
+                self.failed_triggers.append((workload.id, [error]))
+            else:
+                readable.append(workload)
+        return readable
+
+    def _handle_request(self, msg: Any, log: Any, req_id: int) -> None:
+        """Take events and failures of the triggers that the child was told to run, and no others'.
+
+        A stranger in the child speaks on its socket as well as Airflow does.
+        """
+        if isinstance(msg, triggerer_job_runner.messages.TriggerStateChanges):
+            ours = self.running_triggers
+            msg.events = [each for each in msg.events or () if each.trigger_id in ours]
+            msg.failures = [each for each in msg.failures or () if each[0] in ours]
+        super()._handle_request(msg, log, req_id)
+
+    def heartbeat_callback(self, session: Session | None = None) -> None:
+        """Touch the file that harmattan.health looks at."""
+        super().heartbeat_callback(session)
+        self.heartbeat_file.touch()
+
+
+def _home(trigger: Trigger, session: Session) -> str:
+    task_instance = trigger.task_instance
+    dag = task_instance and session.get(DagModel, task_instance.dag_id)
+    return PIPELINES if dag and dag.bundle_name == PIPELINES else OTHERWISE
+
+
+def _decrypted(kwargs: str) -> str:
+    """Return a trigger's arguments as JSON; they may be so already, which Airflow takes as well."""
+    if kwargs.startswith("{"):
+        return kwargs
+    return get_fernet().decrypt(kwargs.encode()).decode()
+
+
+def main() -> None:
+    """Run ``airflow triggerer`` for the bundle."""
+    from airflow.__main__ import main as airflow
+
+    bundle, BundleTriggers.heartbeat_file = sys.argv[1], Path(sys.argv[2])
+    os.environ["AIRFLOW__TRIGGERER__QUEUES_ENABLED"] = "True"
+    fork_strangers()
+    triggerer_job_runner.TriggerRunnerSupervisor = BundleTriggers  # type: ignore[misc]
+    sys.argv = ["airflow", "triggerer", "--skip-serve-logs", "--queues", bundle]
+    airflow()
+
+
+if __name__ == "__main__":
+    main()
