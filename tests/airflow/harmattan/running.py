@@ -13,74 +13,31 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import sql
 
-from scripts.repository import ROOT
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 
-# The product's own settings, and what Airflow offers to change tasks without touching their files:
-# retries that do not wait, and limits that a test can wait for.
-SETTINGS = f"""
-import os, runpy
+# What Airflow offers to change tasks without touching their files: retries that do not wait.
+SETTINGS = """
 from datetime import timedelta
-task_instance_mutation_hook = runpy.run_path(
-    {str(ROOT / "airflow/config/airflow_local_settings.py")!r}
-)["task_instance_mutation_hook"]
 def task_policy(task):
     task.retry_delay, task.retry_exponential_backoff = timedelta(milliseconds=1), 0
-    if "EXTRACT_SECONDS" in os.environ and task.task_id.endswith(".extract"):
-        task.execution_timeout = timedelta(seconds=float(os.environ["EXTRACT_SECONDS"]))
 """
 # Does what it reads, a line of JSON a command, in one process: importing Airflow takes seconds.
 DRIVER = """
 import json, os, sys, traceback
 from pathlib import Path
 from airflow import settings
-from airflow.cli.cli_parser import get_parser
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
-from airflow.models.dagrun import DagRun
-from airflow.sdk.definitions.dag import _run_task
-from airflow.serialization.serialized_objects import DagSerialization
 from airflow.utils import db
-from sqlalchemy import select
-
-def parse(dag_id):
-    bag = BundleDagBag(dag_folder=str(bundle), bundle_path=bundle, bundle_name="pipelines")
-    assert not bag.import_errors, bag.import_errors
-    sync_bag_to_db(bag, "pipelines", None)
-    return bag.dags[dag_id]
 
 def run(dag_id):
-    return [parse(dag_id).test().run_id]
-
-def backfill(dag_id, since, until):
-    dag = parse(dag_id)
-    options = ["--dag-id", dag_id, "--from-date", since, "--to-date", until]
-    args = get_parser().parse_args(["backfill", "create", *options])
-    args.func(args)
-    session = settings.Session()
-    queued = select(DagRun.id).where(DagRun.state == "queued").order_by(DagRun.logical_date)
-    return [work(dag, each) for each in session.scalars(queued).all()]
-
-def work(dag, dag_run_id):
-    # What dag.test() does with the runs that it makes, which are manual ones.
-    session = settings.Session()
-    dag_run = session.get(DagRun, dag_run_id)
-    dag_run.dag = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
-    dag_run.state = "running"
-    session.commit()
-    while dag_run.state == "running":
-        session.expire_all()
-        ready, _ = dag_run.update_state(session=session)
-        for ti in ready:
-            ti.try_number, ti.state = ti.try_number + 1, "scheduled"
-        session.commit()
-        for ti in dag_run.get_task_instances(state=["scheduled"], session=session):
-            _run_task(ti=ti, task=dag.task_dict[ti.task_id])
-    return dag_run.run_id
+    bag = BundleDagBag(dag_folder=str(bundle), bundle_path=bundle, bundle_name="analysts")
+    assert not bag.import_errors, bag.import_errors
+    sync_bag_to_db(bag, "analysts", None)
+    return bag.dags[dag_id].test().run_id
 
 bundle, answers = Path(sys.argv[1]), os.fdopen(int(sys.argv[2]), "w")
 db.upgradedb()
@@ -92,7 +49,7 @@ for line in sys.stdin:
         del os.environ[name]
     os.environ.update(command["environment"])
     try:
-        answer = {"run": run, "backfill": backfill}[command["do"]](*command["arguments"])
+        answer = run(command["dag_id"])
     except Exception:
         answer = traceback.format_exc()
     settings.Session.remove()
@@ -109,7 +66,6 @@ class Run:
     run_id: str
     state: str
     tasks: dict[str, tuple[str, int]]  # state and tries
-    returned: Any  # what finish returned
     output: str
 
 
@@ -128,12 +84,17 @@ class Airflow:
         with psycopg.connect(self.metadata) as connection:
             return connection.execute(query, parameters or None).fetchall()
 
-    def run(self, dag_id: str = "ingest_hr", **environment: str) -> Run:
-        (found,) = self._ask("run", dag_id, **environment)
-        return found
-
-    def backfill(self, since: str, until: str, **environment: str) -> list[Run]:
-        return self._ask("backfill", "ingest_hr", since, until, **environment)
+    def run(self, dag_id: str, **environment: str) -> Run:
+        before = self.log.stat().st_size
+        command = {"dag_id": dag_id, "environment": environment}
+        assert self.process.stdin is not None
+        print(json.dumps(command), file=self.process.stdin, flush=True)
+        run_id = json.loads(self.wait())
+        output = self.log.read_bytes()[before:].decode()
+        assert "Traceback" not in run_id, run_id
+        for secret in self.secrets:
+            assert secret not in output
+        return self._told(run_id, output)
 
     def dump(self) -> str:
         """Return all that the metadata database holds."""
@@ -148,38 +109,12 @@ class Airflow:
         assert line, f"Airflow ended:\n{self.log.read_text()[-8000:]}"
         return line
 
-    def _ask(self, do: str, *arguments: str, **environment: str) -> list[Run]:
-        before = self.log.stat().st_size
-        command = {"do": do, "arguments": arguments, "environment": environment}
-        assert self.process.stdin is not None
-        print(json.dumps(command), file=self.process.stdin, flush=True)
-        run_ids = json.loads(self.wait())
-        assert isinstance(run_ids, list), run_ids
-        output = self.log.read_bytes()[before:].decode()
-        for secret in self.secrets:
-            assert secret not in output
-        return [self._told(run_id, output) for run_id in run_ids]
-
     def _told(self, run_id: str, output: str) -> Run:
         ((state,),) = self.rows("SELECT state FROM dag_run WHERE run_id = %s", run_id)
         tasks = self.rows(
-            "SELECT task_id || CASE WHEN map_index < 0 THEN ''"
-            "   ELSE '[' || coalesce(rendered_map_index, map_index::text) || ']' END,"
-            " state, try_number FROM task_instance WHERE run_id = %s",
-            run_id,
+            "SELECT task_id, state, try_number FROM task_instance WHERE run_id = %s", run_id
         )
-        returned = self.rows(
-            "SELECT value FROM xcom WHERE run_id = %s AND task_id LIKE '%%.finish'"
-            " AND key = 'return_value'",
-            run_id,
-        )
-        return Run(
-            run_id,
-            state,
-            {task: (how, tries) for task, how, tries in tasks},
-            returned[0][0] if returned else None,
-            output,
-        )
+        return Run(run_id, state, {task: (how, tries) for task, how, tries in tasks}, output)
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -193,7 +128,7 @@ def environment(home: Path) -> dict[str, str]:
 def running(
     home: Path, root: Path, metadata: str, secrets: set[str], **more: str
 ) -> Iterator[Airflow]:
-    """Run an Airflow whose bundle ``pipelines`` is ``root``, for as long as the block.
+    """Run an Airflow whose bundle ``analysts`` is ``root``, for as long as the block.
 
     ``metadata`` is the URI of its database, ``more`` goes into its environment. No log of a run may
     show one of the ``secrets``.
@@ -203,7 +138,7 @@ def running(
     log = home / "log"
     bundles = [
         {
-            "name": "pipelines",
+            "name": "analysts",
             "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
             "kwargs": {"path": str(root)},
         }

@@ -65,7 +65,9 @@ class Cluster:
 
     def children(self, job_id: str = JOB) -> list[dict[str, Any]]:
         """Return the runs of a job, oldest first."""
-        answer = self.api("GET", "jobs", namespace="runs", prefix=f"{job_id}/dispatch-", meta="true")
+        answer = self.api(
+            "GET", "jobs", namespace="runs", prefix=f"{job_id}/dispatch-", meta="true"
+        )
         return sorted(answer.json(), key=lambda each: each["CreateIndex"])
 
 
