@@ -13,6 +13,7 @@ import requests
 from backup.settings import Settings
 from frame.failure import Failure, WrongUse
 from scripts import cluster
+from scripts.jobs import RUNS_NAMESPACE
 from scripts.repository import HOME, read_secret, write_private
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from scripts.cluster import Nomad
 
 KEPT = HOME / "access.json"
+RUNS = "NOMAD_RUNS_NAMESPACE"
 # What the environment must hold for a platform that is not this machine's; none is a secret but
 # the tokens and the password, which come as variables because that is how these tools take them.
 NAMES = {
@@ -42,6 +44,7 @@ VARIABLES = [
     *NAMES.items(),
     ("NOMAD_CACERT", "file of the cluster's own CA, if it has one"),
     ("VAULT_CACERT", "the same for Vault"),
+    (RUNS, f"Nomad's namespace of what Airflow may launch (default: {RUNS_NAMESPACE})"),
 ]
 
 
@@ -62,6 +65,16 @@ class Access:
             self.values["NOMAD_ADDR"],
             self.values["NOMAD_TOKEN"],
             ca_file=os.environ.get("NOMAD_CACERT"),
+        )
+
+    @cached_property
+    def runs(self) -> Nomad:
+        """The same, which asks for the jobs that Airflow may launch."""
+        return cluster.connect(
+            self.values["NOMAD_ADDR"],
+            self.values["NOMAD_TOKEN"],
+            ca_file=os.environ.get("NOMAD_CACERT"),
+            namespace=self.values.get(RUNS) or RUNS_NAMESPACE,
         )
 
     @cached_property

@@ -1,8 +1,8 @@
 #!.venv/bin/python
 """Deploy the platform's jobs with ``nomad job run``, in their order, and wait until each is well.
 
-Every file of nomad/jobs runs as it is: once, or once a bundle, queue or database. What differs
-between environments comes from one variables file (nomad/vars).
+Every file of nomad/jobs runs as it is: once, or once a bundle, queue, database or source. What
+differs between environments comes from one variables file (nomad/vars).
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from frame.output import screen
 from frame.progress import step
 from scripts.cluster import connect
 from scripts.health.waiting import LASTING, wait
-from scripts.jobs import platform
+from scripts.jobs import platform, runs, runs_namespace
 from scripts.repository import ROOT
 from scripts.tools import NOMAD, ensure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from scripts.cluster import Nomad
     from scripts.jobs import Deployment
 
 
@@ -102,22 +103,31 @@ def main(
     ] = 900,
 ) -> None:
     """Deploy the platform's jobs, and wait until all are well."""
-    client = connect(
+    known = [*platform(), *runs()]
+    wanted = {each.id: each for each in known if not only or each.id in only}
+    if only and (unknown := set(only) - set(wanted)):
+        raise WrongUse(
+            f"there is no job {', '.join(sorted(unknown))}",
+            "The jobs are: " + ", ".join(each.id for each in known),
+        )
+    for job_id, deployment in wanted.items():
+        run(deployment, [path.resolve() for path in variables], {})
+        console.print(f"[green]✓[/] {job_id}")
+    launched = [each.id for each in runs() if each.id in wanted]
+    with step("wait until every job is well") as say:
+        wait(client(), [each for each in wanted if each not in launched], timeout=timeout, say=say)
+        # They are well as soon as they are there.
+        wait(client(runs_namespace(variables)), launched, timeout=timeout, lasting=0, say=say)
+
+
+def client(namespace: str | None = None) -> Nomad:
+    """Return a client of the environment's Nomad."""
+    return connect(
         os.environ.get("NOMAD_ADDR", "http://127.0.0.1:4646"),
         os.environ.get("NOMAD_TOKEN"),
         ca_file=os.environ.get("NOMAD_CACERT"),
+        namespace=namespace,
     )
-    wanted = [each for each in platform() if not only or each.id in only]
-    if only and (unknown := set(only) - {each.id for each in wanted}):
-        raise WrongUse(
-            f"there is no job {', '.join(sorted(unknown))}",
-            "The jobs are: " + ", ".join(each.id for each in platform()),
-        )
-    for deployment in wanted:
-        run(deployment, [path.resolve() for path in variables], {})
-        console.print(f"[green]✓[/] {deployment.id}")
-    with step("wait until every job is well") as say:
-        wait(client, [each.id for each in wanted], timeout=timeout, say=say)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The platform's jobs: each file of nomad/jobs, once, or once a bundle, queue or database."""
+"""The platform's jobs: a file of nomad/jobs, once, or for each bundle, queue, database, source."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 from backup.registry import load_registry
 from backup.settings import REGISTRY
 from scripts.repository import ROOT
+from scripts.sources import load_sources
+from scripts.variables import read_variables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 JOBS = ROOT / "nomad/jobs"
+RUNS_NAMESPACE = "runs"  # unless a file of variables says otherwise
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,23 @@ def platform() -> Iterator[Deployment]:
     yield job("backup-monthly")
     yield job("restore-drill")
     yield job("restore-drill", "-now", drill_start="dispatch")
+
+
+def runs() -> Iterator[Deployment]:
+    """Yield the jobs that Airflow may launch, which have a namespace of their own."""
+    for source in load_sources():
+        yield job(
+            "ingest",
+            f"-{source.name}",
+            source=source.name,
+            source_connections=json.dumps(source.paths),
+        )
+
+
+def runs_namespace(variable_files: Sequence[Path] = ()) -> str:
+    """Return the namespace of :func:`runs`: what the last of the files says that says something."""
+    given = [read_variables(file).get("runs_namespace") for file in variable_files]
+    return next((str(name) for name in reversed(given) if name), RUNS_NAMESPACE)
 
 
 def stand_ins() -> list[Deployment]:

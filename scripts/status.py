@@ -27,6 +27,7 @@ from frame.output import AsJson, print_json, screen, table
 from scripts import access
 from scripts.health.observing import health
 from scripts.jobs import platform as platform_jobs
+from scripts.jobs import runs as platform_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -110,9 +111,10 @@ def vault(platform: Access) -> list[Row]:
 
 
 def jobs(platform: Access) -> list[Row]:
-    """Return every job of the platform, and on one machine its stand-ins."""
+    """Return every job of the platform and what it may launch, and on one machine its stand-ins."""
     wanted = [*platform.stand_ins, *(each.id for each in platform_jobs())]
     states = {job_id: health(platform.nomad, job_id) for job_id in wanted}
+    states |= {each.id: health(platform.runs, each.id) for each in platform_runs()}
     for name, service in MIGRATIONS.items():
         if states[name].state == "absent" and states[service].well:
             # Nomad forgets a batch job some days after it ended. The service started after it.

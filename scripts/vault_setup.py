@@ -23,7 +23,9 @@ from backup.settings import REGISTRY
 from frame.application import Application, definitions, epilog, exit_codes
 from frame.failure import Failure, WrongUse
 from frame.output import screen
+from scripts.jobs import RUNS_NAMESPACE
 from scripts.repository import ROOT
+from scripts.sources import load_sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,18 +39,22 @@ AUTH_MOUNT = "jwt-nomad"
 
 @dataclass(frozen=True)
 class Role:
-    """A job's JWT role: which job (and task of it) may log in, and the policy text that it gets."""
+    """A job's JWT role: which job (and task of it) may log in, and the policy text that it gets.
+
+    ``launched``: the job is one that Airflow may launch, in the namespace of those.
+    """
 
     job: str
     task: str | None
     policy: str
+    launched: bool = False
 
 
-def roles(folder: Path, secrets: str, lists: Mapping[str, list[dict[str, str]]]) -> Iterator[Role]:
+def roles(folder: Path, secrets: str, lists: Mapping[str, list[dict[str, Any]]]) -> Iterator[Role]:
     """Render the roles that ``folder``/roles.toml declares.
 
     ``secrets`` is the KV mount and prefix as a policy spells it (``secret/data/production``),
-    ``lists`` what :func:`backed_up` returns.
+    ``lists`` what :func:`listed` returns.
     """
     render = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False).from_string  # noqa: S701
     for entry in tomllib.loads((folder / "roles.toml").read_text())["role"]:
@@ -57,11 +63,15 @@ def roles(folder: Path, secrets: str, lists: Mapping[str, list[dict[str, str]]])
             names = {"secrets": secrets, **values}
             job = render(entry["job"]).render(names)
             text = (folder / f"{entry.get('policy', job)}.hcl").read_text()
-            yield Role(job, entry.get("task"), render(text).render(names) + "\n")
+            policy = render(text).render(names) + "\n"
+            yield Role(job, entry.get("task"), policy, entry.get("launched", False))
 
 
-def backed_up() -> dict[str, list[dict[str, str]]]:
-    """Return what roles.toml may repeat a role for: what has a URI in Vault, and what has none."""
+def listed() -> dict[str, list[dict[str, Any]]]:
+    """Return what roles.toml may repeat a role for.
+
+    That is what is backed up and has a URI in Vault, what is and has none, and the sources.
+    """
     entries = load_registry(REGISTRY).entries
     return {
         "databases": [
@@ -70,6 +80,10 @@ def backed_up() -> dict[str, list[dict[str, str]]]:
             if entry.vault_path
         ],
         "snapshots": [{"snapshot": entry.name} for entry in entries if not entry.vault_path],
+        "sources": [
+            {"source": source.name, "paths": list(source.paths.values())}
+            for source in load_sources()
+        ],
     }
 
 
@@ -104,6 +118,7 @@ def set_up(
     environment: str,
     jwks_url: str,
     namespace: str = "default",
+    runs_namespace: str = RUNS_NAMESPACE,
     folders: tuple[Path, ...] = (POLICIES,),
 ) -> list[str]:
     """Write the engine, the login, every policy and every role; return the roles' names.
@@ -125,11 +140,10 @@ def set_up(
     )
     written = []
     for folder in folders:
-        for role in roles(folder, f"{mount}/data/{environment}", backed_up()):
+        for role in roles(folder, f"{mount}/data/{environment}", listed()):
             client.sys.create_or_update_policy(role.job, role.policy)
-            client.write_data(
-                f"auth/{AUTH_MOUNT}/role/{role.job}", data=role_settings(role, namespace)
-            )
+            settings = role_settings(role, runs_namespace if role.launched else namespace)
+            client.write_data(f"auth/{AUTH_MOUNT}/role/{role.job}", data=settings)
             written.append(role.job)
     return written
 
@@ -152,6 +166,9 @@ def main(
         str, typer.Option(help="The KV v2 engine; made if it is not there.")
     ] = "secret",
     namespace: Annotated[str, typer.Option(help="The Nomad namespace of the jobs.")] = "default",
+    runs_namespace: Annotated[
+        str, typer.Option(help="The namespace of those that Airflow may launch.")
+    ] = RUNS_NAMESPACE,
 ) -> None:
     """Set Vault up for the platform.
 
@@ -170,6 +187,7 @@ def main(
             environment=environment,
             jwks_url=jwks_url,
             namespace=namespace,
+            runs_namespace=runs_namespace,
         )
     except (hvac.exceptions.VaultError, requests.RequestException) as error:
         raise Failure(

@@ -2,3 +2,8 @@
 namespace "default" {
   capabilities = ["list-jobs", "read-job", "read-logs"]
 }
+
+# Their pipelines' runs are there.
+namespace "runs" {
+  capabilities = ["list-jobs", "read-job", "read-logs"]
+}

@@ -4,6 +4,12 @@ namespace "default" {
   capabilities = ["submit-job", "dispatch-job", "scale-job", "alloc-lifecycle", "read-logs"]
 }
 
+# What Airflow may launch: nomad/jobs/ingest.nomad.hcl.
+namespace "runs" {
+  policy       = "read"
+  capabilities = ["submit-job", "dispatch-job", "alloc-lifecycle", "read-logs"]
+}
+
 agent {
   policy = "read"
 }

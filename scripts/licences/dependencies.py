@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 IMAGES = {
     "airflow": "airflow/Dockerfile",
     "backup": "backup/Dockerfile",
+    "ingest": "ingest/Dockerfile",
     "local": "nomad/images/local/Dockerfile",
     "redis": "nomad/images/redis/Dockerfile",
     "superset": "dashboards/Dockerfile",

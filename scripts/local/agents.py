@@ -12,6 +12,7 @@ import requests
 from frame.failure import Failure
 from frame.progress import step
 from scripts import cluster
+from scripts.jobs import RUNS_NAMESPACE
 from scripts.local import processes
 from scripts.local.home import ADDRESS, NOMAD_ADDR, VAULT_ADDR, VOLUMES, kept
 from scripts.repository import HOME, ROOT, SECRETS, read_secret
@@ -48,11 +49,11 @@ def vault_client(token: str | None = None) -> hvac.Client:
     return hvac.Client(url=VAULT_ADDR, token=token, timeout=30)
 
 
-def nomad_client(token: str | None = None) -> Nomad:
+def nomad_client(token: str | None = None, namespace: str | None = None) -> Nomad:
     """Return a client of the local Nomad; ``token`` defaults to the platform team's."""
     if token is None and (SECRETS / "nomad-platform.json").exists():
         token = read_secret("nomad-platform")
-    return cluster.connect(NOMAD_ADDR, token)
+    return cluster.connect(NOMAD_ADDR, token, namespace=namespace)
 
 
 def start_vault() -> None:
@@ -72,15 +73,18 @@ def start_vault() -> None:
 
 
 def start_nomad() -> None:
-    """Start the Nomad agent, bootstrap its ACLs the first time and set its policies."""
+    """Start the Nomad agent, bootstrap its ACLs the first time, set its namespace and policies."""
     data, settings = HOME / "nomad", [ROOT / "nomad/agents/local.hcl", HOME / "volumes.hcl"]
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     settings[1].write_text(_host_volumes())
     words = [*(f"-config={file}" for file in settings), f"-data-dir={data}"]
     _start("nomad", [ensure(NOMAD), "agent", *words], settings)
     processes.wait_for("nomad", _has_leader)
-    bootstrap = kept("nomad-bootstrap", _bootstrap)
-    _set_policies(nomad_client(bootstrap))
+    client = nomad_client(kept("nomad-bootstrap", _bootstrap))
+    client.namespace.create_namespace(
+        {"Name": RUNS_NAMESPACE, "Description": "what Airflow may launch"}
+    )
+    _set_policies(client)
     # Only a node that registered can be told anything; its drivers are looked at before that.
     processes.wait_for("nomad", _node_is_ready)
     _node("drain", "-disable", "-self", "-yes")

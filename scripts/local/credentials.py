@@ -153,6 +153,8 @@ def platform() -> dict[str, dict[str, Any]]:
         values[f"connections/ingest/{source}"] = {
             "conn_uri": databases.role(f"{source}_ingest").uri
         }
+        key = kept(f"ingest-hash-key-{source}", lambda: secrets.token_hex(32))
+        values[f"connections/ingest/hash_key/{source}"] = {"conn_uri": f"generic://:{key}@hash"}
     for database in databases.DATABASES:
         values[f"backup/databases/{database}"] = {"uri": databases.role(f"{database}_backup").uri}
     values["backup/servers/postgres"] = {"uri": databases.role("observer").uri}

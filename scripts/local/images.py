@@ -67,6 +67,7 @@ IMAGES = (
         ("requirements/backup.txt", "backup", "frame"),
         ("PG_MAJORS", "PG_APT", "PG_APT_KEY", "EXTENSIONS"),
     ),
+    Image("ingest", "ingest/Dockerfile", ("requirements/ingest.txt", "ingest", "frame")),
     Image(
         "local",
         "nomad/images/local/Dockerfile",

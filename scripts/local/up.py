@@ -19,7 +19,7 @@ from frame.output import screen
 from frame.progress import step
 from scripts import access, deploy, vault_setup
 from scripts.health.waiting import LASTING, wait
-from scripts.jobs import Deployment, platform, stand_ins
+from scripts.jobs import RUNS_NAMESPACE, Deployment, platform, runs, stand_ins
 from scripts.local import (
     agents,
     backblaze,
@@ -79,6 +79,8 @@ def bring_up(timeout: float) -> None:
         databases.fill()
     backblaze.bucket()
     credentials.write(credentials.platform())
+    title = "deploy what Airflow may launch"
+    run_jobs(title, list(runs()), timeout, lasting=0, namespace=RUNS_NAMESPACE)
     run_jobs("deploy the platform", list(platform()), timeout)
 
 
@@ -118,7 +120,12 @@ def set_up_vault() -> None:
 
 
 def run_jobs(
-    title: str, deployments: list[Deployment], timeout: float, *, lasting: float = LASTING
+    title: str,
+    deployments: list[Deployment],
+    timeout: float,
+    *,
+    lasting: float = LASTING,
+    namespace: str | None = None,
 ) -> None:
     """Run the jobs as the platform team would, and wait until each is well for ``lasting`` s."""
     environment = {"NOMAD_ADDR": NOMAD_ADDR, "NOMAD_TOKEN": kept("nomad-platform")}
@@ -126,7 +133,8 @@ def run_jobs(
         for deployment in deployments:
             deploy.run(deployment, VARIABLE_FILES, environment)
         job_ids = [each.id for each in deployments]
-        wait(agents.nomad_client(), job_ids, timeout=timeout, lasting=lasting, say=say)
+        client = agents.nomad_client(namespace=namespace)
+        wait(client, job_ids, timeout=timeout, lasting=lasting, say=say)
 
 
 app = Application("scripts/local/up.py")

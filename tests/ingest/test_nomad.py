@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+import requests
 
 from frame.failure import ExitCode, Failure
 from ingest.errors import CheckFailedError
 from ingest.nomad import MOST_BYTES, summary
 from ingest.release import Loaded
 from ingest.report import Report
+from scripts.cluster import NomadError, connect
+from scripts.health.observing import health
+from scripts.jobs import RUNS_NAMESPACE
 from tests.conftest import free_port
 from tests.http_server import http_server
 from tests.ingest.killed import settle
+from tests.nomad.agent import running_agent
+from tests.nomad.rendering import rendered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from scripts.cluster import Nomad
     from tests.ingest.world import World
 
 LOG_URL = "https://airflow.example.org/dags/ingest_hr/runs/1"
@@ -356,6 +366,76 @@ def test_secrets_that_are_not_there_are_one_clear_error(launches: Launches) -> N
     assert done.code == ExitCode.WRONG_USE
     assert "expected a PostgreSQL connection, found another kind" in done.stderr
     assert "s3cret" not in done.stderr
+
+
+def run_by_nomad(job: dict[str, Any], launches: Launches) -> dict[str, Any]:
+    """Return the job as it is rendered, but for a driver and secrets that need no Docker or Vault.
+
+    Its template has the same text with what Vault would answer in it.
+    """
+    (task,) = job["TaskGroups"][0]["Tasks"]
+    (template,) = task["Templates"]
+    text = template["EmbeddedTmpl"]
+    for path in re.findall(r'secret "([^"]+)"', text):
+        name = re.sub("/hr$", "", path.removeprefix("secret/data/local/connections/ingest/"))
+        answer = json.dumps(launches.connections[name or "hr"])
+        text = re.sub(
+            rf'{{{{ with secret "{path}" }}}}.*?{{{{ end }}}}', lambda _, a=answer: a, text
+        )
+    template |= {"EmbeddedTmpl": text, "Uid": os.getuid(), "Gid": os.getgid()}
+    config = {"command": sys.executable, "args": ["-m", "ingest", *task["Config"]["args"]]}
+    task |= {"Driver": "raw_exec", "Config": config, "User": "", "Vault": None, "Identities": None}
+    task["Env"] |= {
+        "HARMATTAN_MIRROR": launches.url,
+        "HARMATTAN_CONNECTIONS": "${NOMAD_SECRETS_DIR}/connections.json",
+    }
+    return job
+
+
+def ended(nomad: Nomad, child: str) -> dict[str, Any]:
+    for _ in range(300):
+        for allocation in nomad.job.get_allocations(child):
+            if allocation["ClientStatus"] in {"complete", "failed"}:
+                return allocation  # type: ignore[no-any-return]
+        time.sleep(0.1)
+    pytest.fail(f"{child} did not end: {nomad.job.get_evaluations(child)}")
+
+
+def test_nomad_runs_what_is_dispatched_in_the_namespace_of_runs(
+    launches: Launches, tmp_path: Path
+) -> None:
+    launches.deliver("name: public.a\n    columns: {hash: [name]}", "public.b")
+    launches.connections["hash_key/hr"] = launches.connections["hash_key"]
+    with running_agent(tmp_path, client=True) as address:
+        nomad, default = connect(address, None, namespace=RUNS_NAMESPACE), connect(address, None)
+        job = run_by_nomad(copy.deepcopy(rendered("ingest-hr")), launches)
+        for _ in range(300):
+            with suppress(NomadError, requests.RequestException):
+                default.namespace.create_namespace({"Name": RUNS_NAMESPACE})
+                if any(node["Status"] == "ready" for node in default.nodes.get_nodes()):
+                    break
+            time.sleep(0.1)
+        nomad.job.register_job("ingest-hr", {"Job": job})
+        assert health(nomad, "ingest-hr").well
+        assert health(default, "ingest-hr").state == "absent"
+        with pytest.raises(NomadError, match="Dispatch request included unpermitted metadata"):
+            nomad.job.dispatch_job("ingest-hr", meta={"pipeline": "hr", "run_id": "1", "x": "1"})
+
+        def launch(**meta: str) -> tuple[dict[str, Any], str]:
+            given = {"pipeline": "hr", "run_id": "scheduled__1", **meta}
+            child = nomad.job.dispatch_job("ingest-hr", meta=given)["DispatchedJobID"]
+            allocation = ended(nomad, child)
+            log = nomad.client.stream_logs.stream(allocation["ID"], "ingest", "stdout", plain=True)
+            return allocation["TaskStates"]["ingest"]["Events"], log
+
+        events, log = launch(log_url=LOG_URL, tables="")
+        assert [each["ExitCode"] for each in events if each["Type"] == "Terminated"] == [0], log
+        assert json.loads(log)["rows"] == {"raw_hr.a": 7, "raw_hr.b": 2}
+        launches.world.at_source("DROP TABLE b")
+        launches.world.at_source("CREATE TABLE c ()")
+        events, log = launch(run_id="manual__2", tables="public.c")
+        assert [each["ExitCode"] for each in events if each["Type"] == "Terminated"] == [2]
+        assert "Restarting" not in {each["Type"] for each in events}
 
 
 def loaded(name: str) -> Loaded:

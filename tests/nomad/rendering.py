@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import hcl2
 import pytest
 
-from scripts.jobs import platform, stand_ins
+from scripts.jobs import platform, runs, stand_ins
 from scripts.repository import ROOT
 from scripts.tools import NOMAD, ensure
 from tests.nomad.table import Job, Task
@@ -33,10 +33,11 @@ FILES = sorted([*ROOT.glob("nomad/jobs/*.hcl"), *ROOT.glob("nomad/local/*.hcl")]
 VARIABLE_FILES = sorted(ROOT.glob("nomad/vars/*.hcl"))
 IMAGES = {
     f"{name}_image": f"registry.test:5000/{name}:0123456789ab"
-    for name in ("airflow", "backup", "local", "redis", "superset")
+    for name in ("airflow", "backup", "ingest", "local", "redis", "superset")
 }
-DEPLOYMENTS = {each.id: each for each in [*stand_ins(), *platform()]}
-PLATFORM = [each.id for each in platform()]
+DEPLOYMENTS = {each.id: each for each in [*stand_ins(), *platform(), *runs()]}
+RUNS = [each.id for each in runs()]
+PLATFORM = [*(each.id for each in platform()), *RUNS]
 SECRET = re.compile(r'secret\s+"secret/data/local/([^"]+)"')
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 AIRFLOW = "50000:50000"
 ANALYST = "50008:50000"
 BACKUP = "50001:50001"
+INGEST = "50006:50006"
 LOCAL = "50002:50002"
 REDIS = "50003:50003"
 STRANGER = "50004:50004"
@@ -132,7 +133,20 @@ def _drill(name: str) -> Job:
 
 REDIS_USERS = {"redis/scheduler", "redis/worker-ingest", "redis/worker-analysts"}
 
+
+def _ingest(source: str) -> Job:
+    folder = "connections/ingest"
+    own = {f"{folder}/{source}", f"{folder}/hash_key/{source}"}
+    secrets = own | {f"{folder}/warehouse", f"{folder}/warehouse_checks"}
+    return Job(
+        "batch", {"ingest": Task("ingest_image", INGEST, role=f"ingest-{source}", secrets=secrets)}
+    )
+
+
 TABLE: dict[str, Job] = {
+    "ingest-hr": _ingest("hr"),
+    "ingest-records": _ingest("records"),
+    "ingest-service_desk": _ingest("service_desk"),
     "redis": Job(
         "service",
         {

@@ -9,6 +9,8 @@ from typing import Any
 import hcl2
 import pytest
 
+from ingest.nomad import Asked, Place
+from scripts.jobs import RUNS_NAMESPACE
 from scripts.local.agents import HOST_VOLUMES
 from scripts.local.home import PORTS
 from scripts.repository import ROOT
@@ -17,6 +19,7 @@ from tests.nomad.rendering import (
     FILES,
     LOCAL,
     PLATFORM,
+    RUNS,
     VARIABLE_FILES,
     every_job,
     for_each,
@@ -127,6 +130,36 @@ def test_the_server_that_runs_what_is_restored_is_shut_in(job_id: str) -> None:
     ]
     assert not set.intersection(*volumes)
     assert config["args"][1] == drill["Env"]["BACKUP_SCRATCH_SERVER"]
+
+
+@for_each(RUNS)
+def test_what_airflow_may_launch_is_shut_in_and_tried_by_airflow_alone(job_id: str) -> None:
+    job = rendered(job_id)
+    assert job["Namespace"] == RUNS_NAMESPACE
+    assert job["ParameterizedJob"]["Payload"] == "forbidden"
+    (group,) = groups(job_id)
+    assert group["RestartPolicy"]["Attempts"] == group["ReschedulePolicy"]["Attempts"] == 0
+    (task,) = tasks(job_id)
+    config = task["Config"]
+    assert config["security_opt"] == ["no-new-privileges"]
+    assert config["readonly_rootfs"] is True
+    assert 0 < config["pids_limit"] <= 512
+    assert task["KillTimeout"] <= 60 * SECOND
+
+
+@pytest.mark.programs
+def test_a_dispatch_gives_what_the_command_reads_and_nothing_else() -> None:
+    asked = rendered(RUNS[0])["ParameterizedJob"]
+    fields = Asked.model_fields
+    assert asked["MetaRequired"] == [name for name in fields if fields[name].is_required()]
+    assert asked["MetaOptional"] == [name for name in fields if not fields[name].is_required()]
+    (task,) = tasks(RUNS[0])
+    assert set(task["Env"]) == set(Place.variables().values())
+
+
+@platform_job
+def test_a_namespace_of_its_own_has_what_airflow_may_launch_and_nothing_else(job_id: str) -> None:
+    assert (rendered(job_id)["Namespace"] == RUNS_NAMESPACE) == (job_id in RUNS)
 
 
 @every_job

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # What scripts/deploy.py gives for each job, and the image tags, which a file of their own holds.
 GIVEN_BY_DEPLOY = {
     "bundle", "queue", "database", "database_path", "backup_schedule", "snapshot", "servers",
-    "drill_start",
+    "drill_start", "source", "source_connections",
 }  # fmt: skip
 PINNED = "The image must be pinned by a tag other than latest, or by a digest."
 ENVIRONMENT = "The environment must be lower-case letters, digits and hyphens."
@@ -42,6 +42,7 @@ REFUSED = [
             ("airflow-scheduler", "airflow_image"),
             ("backup-hr", "backup_image"),
             ("local-b2", "local_image"),
+            ("ingest-hr", "ingest_image"),
             ("superset", "superset_image"),
         )
         for value in ("registry.test:5000/image:latest", "image", "image@sha256:abc")
@@ -80,6 +81,10 @@ REFUSED = [
     ("backup-hr", "b2_bucket", "short", "A bucket's name is 6 to 63 letters"),
     ("backup-hr", "b2_realm", "b2.example.org", "The realm is production or a URL."),
     ("backup-hr", "recovery_fingerprint", "ABCD", "A fingerprint is 40 or 64 hexadecimal digits"),
+    ("ingest-hr", "source", "Hr", "A source's name is lower-case letters, digits"),
+    ("ingest-hr", "source_connections", "{}", "Name at least the source's own connection."),
+    ("ingest-hr", "runs_namespace", "a b", "A namespace is letters, digits and hyphens."),
+    ("ingest-hr", "ingest_memory", "64", "A run needs at least 128 MB."),
     ("restore-drill", "b2_bucket", "under_score", "A bucket's name is 6 to 63 letters"),
 ]  # fmt: skip
 # What must not be refused: the neighbours of the above.

@@ -7,11 +7,13 @@ import pytest
 from frame.failure import Failure
 from scripts import deploy, jobs
 from scripts.repository import ROOT
+from scripts.sources import load_sources
 from tests.conftest import free_port
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
+    from pathlib import Path
 
 LOCAL = ROOT / "nomad/vars/local.hcl"
 
@@ -51,6 +53,22 @@ def test_all_that_is_in_the_registry_has_a_backup_job() -> None:
         assert name in (variables.get("database"), variables.get("snapshot"))
 
 
+def test_each_source_has_a_job_that_airflow_may_launch() -> None:
+    names = [source.name for source in load_sources()]
+    assert [each.id for each in jobs.runs()] == [f"ingest-{name}" for name in names]
+    assert not {each.id for each in jobs.runs()} & {each.id for each in jobs.platform()}
+
+
+def test_the_namespace_of_what_airflow_may_launch_is_that_of_the_variables(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.hcl", tmp_path / "b.hcl"
+    first.write_text('runs_namespace = "a-runs"\n')
+    second.write_text('environment = "b"\n')
+    assert jobs.runs_namespace([LOCAL]) == jobs.RUNS_NAMESPACE
+    assert jobs.runs_namespace([first, second]) == "a-runs"
+    second.write_text('runs_namespace = "b-runs"\n')
+    assert jobs.runs_namespace([first, second]) == "b-runs"
+
+
 def test_an_unknown_job_is_told_with_those_that_are_there(
     command: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
@@ -58,7 +76,7 @@ def test_an_unknown_job_is_told_with_those_that_are_there(
     assert done.returncode == 2
     assert done.stdout == ""
     assert "error: there is no job reddis\n" in done.stderr
-    for each in jobs.platform():
+    for each in (*jobs.platform(), *jobs.runs()):
         assert each.id in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -12,7 +12,7 @@ import hvac.exceptions
 import pytest
 
 from scripts.repository import ROOT
-from scripts.vault_setup import AUTH_MOUNT, POLICIES, backed_up, roles, set_up
+from scripts.vault_setup import AUTH_MOUNT, POLICIES, listed, roles, set_up
 from tests.conftest import free_port
 from tests.vault_policies.server import running_vault
 
@@ -80,9 +80,7 @@ def test_the_production_set_up_is_whole_and_a_second_one_changes_nothing(
     assert code == 0, errors
     assert state(client) == first
 
-    wanted = {
-        role.job: role for role in roles(POLICIES, f"{MOUNT}/data/{ENVIRONMENT}", backed_up())
-    }
+    wanted = {role.job: role for role in roles(POLICIES, f"{MOUNT}/data/{ENVIRONMENT}", listed())}
     assert set(first["roles"]) == set(wanted)
     assert not [name for name in first["roles"] if name.startswith("local-")]
     for name, role in wanted.items():

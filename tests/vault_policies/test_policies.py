@@ -9,9 +9,10 @@ import hvac
 import hvac.exceptions
 import pytest
 
+from scripts.jobs import RUNS_NAMESPACE
 from scripts.local import backblaze, credentials, home
-from scripts.vault_setup import POLICIES, Role, backed_up, roles, set_up
-from tests.nomad.rendering import DEPLOYMENTS
+from scripts.vault_setup import POLICIES, Role, listed, roles, set_up
+from tests.nomad.rendering import DEPLOYMENTS, RUNS
 from tests.nomad.table import TABLE
 
 if TYPE_CHECKING:
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 
 FOLDERS = (POLICIES, POLICIES / "local")
 PREFIX = "secret/data/local"
-ROLES = {role.job: role for folder in FOLDERS for role in roles(folder, PREFIX, backed_up())}
+ROLES = {role.job: role for folder in FOLDERS for role in roles(folder, PREFIX, listed())}
 # What a worker's tasks ask for at run time, by the path that its job file names.
 CONNECTIONS = {
     "connections/ingest": {
         "hash_key",
+        *(f"hash_key/{source}" for source in ("hr", "records", "service_desk")),
         "hr",
         "records",
         "service_desk",
@@ -86,7 +88,15 @@ def vault(vault_server: VaultServer) -> Iterator[VaultServer]:
 
 
 def log_in(vault: VaultServer, job_id: str) -> hvac.Client:
-    return vault.login(job_id, vault.issuer.identity(job_id, ROLES[job_id].task or "any"))
+    return vault.login(job_id, identity(vault, job_id))
+
+
+def identity(vault: VaultServer, job_id: str, **claims: object) -> str:
+    """Return an identity of the job, in its namespace."""
+    role = ROLES[job_id]
+    namespace = RUNS_NAMESPACE if role.launched else "default"
+    given = {"nomad_namespace": namespace, **claims}
+    return vault.issuer.identity(job_id, role.task or "any", **given)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +132,10 @@ def test_roles_are_for_jobs_that_are_deployed() -> None:
     assert set(ROLES) <= set(DEPLOYMENTS)
     for job_id, role in ROLES.items():
         assert role.task is None or role.task in TABLE[job_id].tasks
+
+
+def test_a_role_of_what_airflow_may_launch_holds_in_its_namespace_alone() -> None:
+    assert {job_id for job_id, role in ROLES.items() if role.launched} == set(RUNS)
 
 
 def test_the_deploy_key_is_for_the_task_that_fetches_only() -> None:
@@ -197,6 +211,9 @@ OTHERS = {
     "a job whose name begins alike": ("backup-hr", {"nomad_job_id": "backup-hr-2"}),
     "another worker pool": ("airflow-worker-ingest", {"nomad_job_id": "airflow-worker-analysts"}),
     "another namespace": ("redis", {"nomad_namespace": "analysts"}),
+    "an ingest job of another source": ("ingest-hr", {"nomad_job_id": "ingest-records"}),
+    "a job of the platform's namespace": ("ingest-hr", {"nomad_namespace": "default"}),
+    "a job of what Airflow may launch": ("redis", {"nomad_namespace": RUNS_NAMESPACE}),
     "another audience": ("redis", {"aud": "nomadproject.io"}),
     "an identity that ended": ("redis", {"exp": 1_700_000_000, "nbf": 1_600_000_000}),
     "the judge of dag-sync": ("dag-sync", {"nomad_task": "judge"}),
@@ -208,9 +225,9 @@ OTHERS = {
 def test_a_role_is_refused_to_others(
     vault: VaultServer, role: str, claims: dict[str, object]
 ) -> None:
-    identity = vault.issuer.identity(role, ROLES[role].task or "any", **claims)
+    shown = identity(vault, role, **claims)
     with pytest.raises((hvac.exceptions.InvalidRequest, hvac.exceptions.Forbidden)):
-        vault.login(role, identity)
+        vault.login(role, shown)
 
 
 def test_an_identity_that_nomad_did_not_sign_is_refused(vault: VaultServer) -> None:

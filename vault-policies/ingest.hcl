@@ -1,0 +1,5 @@
+{% for path in paths -%}
+path "{{ secrets }}/{{ path }}" {
+  capabilities = ["read"]
+}
+{% endfor %}
