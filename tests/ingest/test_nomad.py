@@ -10,13 +10,11 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-import requests
 
 from frame.failure import ExitCode, Failure
 from ingest.errors import CheckFailedError
@@ -29,7 +27,7 @@ from scripts.jobs import RUNS_NAMESPACE
 from tests.conftest import free_port
 from tests.http_server import http_server
 from tests.ingest.killed import settle
-from tests.nomad.agent import running_agent
+from tests.nomad.agent import running_client
 from tests.nomad.rendering import rendered
 
 if TYPE_CHECKING:
@@ -406,15 +404,10 @@ def test_nomad_runs_what_is_dispatched_in_the_namespace_of_runs(
 ) -> None:
     launches.deliver("name: public.a\n    columns: {hash: [name]}", "public.b")
     launches.connections["hash_key/hr"] = launches.connections["hash_key"]
-    with running_agent(tmp_path, client=True) as address:
-        nomad, default = connect(address, None, namespace=RUNS_NAMESPACE), connect(address, None)
+    with running_client(tmp_path) as default:
+        default.namespace.create_namespace({"Name": RUNS_NAMESPACE})
+        nomad = connect(default.address, None, namespace=RUNS_NAMESPACE)
         job = run_by_nomad(copy.deepcopy(rendered("ingest-hr")), launches)
-        for _ in range(300):
-            with suppress(NomadError, requests.RequestException):
-                default.namespace.create_namespace({"Name": RUNS_NAMESPACE})
-                if any(node["Status"] == "ready" for node in default.nodes.get_nodes()):
-                    break
-            time.sleep(0.1)
         nomad.job.register_job("ingest-hr", {"Job": job})
         assert health(nomad, "ingest-hr").well
         assert health(default, "ingest-hr").state == "absent"

@@ -6,15 +6,16 @@ import os
 import subprocess
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import requests
 
+from scripts.cluster import Nomad, NomadError, connect
 from scripts.tools import NOMAD, ensure
 from tests.conftest import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _AGENT = """
@@ -133,3 +134,41 @@ def _running(home: Path, ports: dict[str, int], more: str) -> Iterator[str]:
     finally:
         agent.terminate()
         agent.wait(30)
+
+
+@contextmanager
+def running_client(home: Path) -> Iterator[Nomad]:
+    """Run a server with a client in it and yield its API as soon as a job can run."""
+    with running_agent(home, client=True) as address:
+        nomad = connect(address, None)
+
+        def is_ready() -> bool:
+            try:
+                return any(node["Status"] == "ready" for node in nomad.nodes.get_nodes())
+            except NomadError:
+                return False
+
+        _until(is_ready, 60)
+        try:
+            yield nomad
+        finally:
+            _remove_all(nomad, home / "data/alloc")
+
+
+def _remove_all(nomad: Nomad, folder: Path) -> None:
+    """Have every job's allocations removed, with what is mounted in their ``folder``."""
+    for job in nomad.jobs.get_jobs(namespace="*"):
+        nomad.job.deregister_job(job["ID"], namespace=job["Namespace"], purge=True)
+
+    def removed() -> bool:
+        nomad.system.initiate_garbage_collection()
+        return not any(folder.iterdir())
+
+    _until(removed, 30)
+
+
+def _until(found: Callable[[], Any], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.2)

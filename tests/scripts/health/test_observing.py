@@ -12,12 +12,12 @@ import pytest
 from frame.failure import Failure
 from scripts import deploy, jobs, launches
 from scripts.access import Access
-from scripts.cluster import NomadError, connect
+from scripts.cluster import connect
 from scripts.health.observing import health
 from scripts.health.waiting import wait
 from scripts.repository import ROOT
 from tests.conftest import free_port
-from tests.nomad.agent import running_agent
+from tests.nomad.agent import running_client
 from tests.nomad.rendering import image_variables
 
 if TYPE_CHECKING:
@@ -45,40 +45,8 @@ def nomad_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nomad]:
     """A server with one client that starts plain processes."""
     if os.geteuid() != 0:
         pytest.fail("Nomad's client needs root: run this test as root")
-    home = tmp_path_factory.mktemp("nomad")
-    with running_agent(home, client=True) as address:
-        client = connect(address, None)
-
-        def is_ready() -> bool:
-            try:
-                return any(node["Status"] == "ready" for node in client.nodes.get_nodes())
-            except NomadError:
-                return False
-
-        until(is_ready, 60)
+    with running_client(tmp_path_factory.mktemp("nomad")) as client:
         yield client
-        remove_all(client, home / "data/alloc")
-
-
-def remove_all(client: Nomad, folder: Path) -> None:
-    """Have every job's allocations removed, with what is mounted in their ``folder``."""
-    for job in client.jobs.get_jobs():
-        client.job.deregister_job(job["ID"], purge=True)
-
-    def removed() -> bool:
-        client.system.initiate_garbage_collection()
-        return not any(folder.iterdir())
-
-    until(removed)
-
-
-def until(found: Callable[[], Any], seconds: float = 30) -> Any:
-    """Return the first true value of ``found``."""
-    deadline = time.monotonic() + seconds
-    while not (value := found()):
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.2)
-    return value
 
 
 def becomes(client: Nomad, job_id: str, wanted: Callable[[Health], bool]) -> Health:
