@@ -1,4 +1,4 @@
-"""Tells a webhook when a pipeline fails, and when it is well again.
+"""Tells a webhook when a pipeline fails and when it is well again, and those who want a mail.
 
 An alert that cannot be delivered is logged and never fails the data.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import tenacity
 
 from frame.failure import Failure
-from ingest import connections
+from ingest import connections, mails
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,6 +31,8 @@ _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 def failed(job: Job, reason: Failure, table: str | None, *, step: str, log_url: str = "") -> None:
     """Post that a run failed: in which step, on which table, and why."""
     _tell(job, "failed", table=table, step=step, reason=str(reason), log_url=log_url)
+    if job.pipeline.email:
+        _mail(job, str(reason), log_url)
 
 
 def recovered(job: Job, *, log_url: str = "") -> None:
@@ -52,6 +54,23 @@ def _tell(job: Job, status: str, **facts: str | None) -> None:
         **facts,
     }
     deliver(job.pipeline.alert, job.resolve, body)
+
+
+def _mail(job: Job, reason: str, log_url: str) -> None:
+    """Send the mail about a failed run; what prevents it is logged."""
+    text = f"Pipeline {job.name} (owner: {job.pipeline.owner}) failed.\n\n{reason}\n\n"
+    text += f"Run {job.run_id}" + (f": {log_url}" if log_url else "") + "\n"
+    try:
+        by = mails.server(job.resolve(mails.CONNECTION))
+        mails.send(job.pipeline.email, f"Pipeline {job.name} failed", text, by)
+    except Failure as error:
+        log.warning("mail not sent: %s", error)
+    except OSError as error:  # what the server said may repeat a login
+        log.warning(
+            "mail not sent by connection %s: expected the server to take it, found %s",
+            mails.CONNECTION,
+            type(error).__name__,
+        )
 
 
 def deliver(

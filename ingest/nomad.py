@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -78,7 +79,9 @@ class Asked(Settings):
         default=None, description="load cursor values from this one on again; with interval_end"
     )
     interval_end: Line | None = Field(
-        default=None, description="and before this one; with interval_start"
+        default=None,
+        description="and before this one; alone it is a time, and the interval begins with the"
+        " schedule's tick before it",
     )
     tries_left: int = Field(
         default=0,
@@ -92,14 +95,16 @@ class Asked(Settings):
         description="address of the run's log, for alerts",
     )
 
-    def scope(self) -> Scope:
+    def scope(self, schedule: str) -> Scope:
         """Return what of the pipeline is to be loaded. Raises WrongUse."""
-        if (self.interval_start is None) is not (self.interval_end is None):
-            raise WrongUse("interval_start and interval_end go together", "Give both, or neither.")
-        interval = None
-        if self.interval_start is not None and self.interval_end is not None:
-            interval = Interval(self.interval_start, self.interval_end)
-        return Scope(self.tables, self.full_refresh, interval)
+        since, until = self.interval_start, self.interval_end
+        if until is None:
+            if since is not None:
+                raise WrongUse("interval_start needs interval_end", "Give both, or neither.")
+            return Scope(self.tables, self.full_refresh)
+        return Scope(
+            self.tables, self.full_refresh, Interval(since or _tick_before(until, schedule), until)
+        )
 
 
 class Place(Settings):
@@ -123,16 +128,17 @@ def job() -> None:
     """Run the pipeline that a dispatch of a Nomad job asks for.
 
     The last line on standard output is a JSON object: pipeline, run_id, status (success, failed or
-    stopped), rows of each published table, and why others failed.
+    stopped), rows of each published table, and why others failed; assets are the published schema
+    and its tables, as Airflow calls them.
     """
     asked, place = Asked.from_environment(os.environ), Place.from_environment(os.environ)
-    report, status, error = Report(asked.pipeline, asked.run_id), "failed", None
+    report, status, error, schema = Report(asked.pipeline, asked.run_id), "failed", None, ""
     try:
-        scope, connections = asked.scope(), Rendered(place.connections)
-        pipeline = _pipeline(place, asked)
+        connections, pipeline = Rendered(place.connections), _pipeline(place, asked)
+        schema = pipeline.published_schema
         run.run(
             Job(pipeline, asked.pipeline, asked.run_id, connections.resolve),
-            scope,
+            asked.scope(pipeline.schedule),
             alert=True,
             log_url=asked.log_url,
             again=asked.tries_left > 0,
@@ -148,7 +154,22 @@ def job() -> None:
         status = "stopped"
         raise
     finally:
-        print_json_text(summary(report, status, error))
+        print_json_text(summary(report, status, error, schema))
+
+
+def _tick_before(moment: str, schedule: str) -> str:
+    """Return the schedule's last tick before a time. Raises WrongUse."""
+    from croniter import croniter  # most runs need none
+
+    try:
+        found = datetime.fromisoformat(moment)
+    except ValueError:
+        raise WrongUse(
+            f"interval_end: expected a date and time where it is alone, found {moment!r}",
+            "Write it like 2026-03-01T02:00:00+00:00, or give interval_start as well.",
+        ) from None
+    tick: datetime = croniter(schedule, found).get_prev(datetime)
+    return tick.isoformat()
 
 
 def _pipeline(place: Place, asked: Asked) -> Pipeline:
@@ -193,24 +214,31 @@ def _read(mirror: str, asked: Asked) -> Pipeline:
             raise ContractError(tuple(faults)) from None
 
 
-def summary(report: Report, status: str, error: Failure | None) -> str:
+def summary(report: Report, status: str, error: Failure | None, schema: str) -> str:
     """Return how a run ended as one line of JSON, at most MOST_BYTES, without any value of a row.
 
-    Where the tables take more, ``counts`` stands in place of them.
+    Where the tables take more, ``counts`` stands in place of them. ``schema`` is the published one.
     """
     rows = report.earlier | {each.table: each.rows for each in report.loaded}
+    changed = {each.table: each.rows for each in report.loaded}
+    if changed:
+        changed[schema] = sum(changed.values())
     said: dict[str, Any] = {
         "pipeline": report.pipeline,
         "run_id": report.run_id,
         "status": status,
         "rows": rows,
         "failed": {table: _brief(each) for table, each in report.failed.items()},
+        "assets": {
+            name: {"rows": count, "run_id": report.run_id} for name, count in changed.items()
+        },
     }
     if error is not None and not report.failed:
         said["error"] = _brief(error)
     if len(json.dumps(said)) > MOST_BYTES:
         counts = {"tables": len(rows), "rows": sum(rows.values()), "failed": len(report.failed)}
         said |= {"rows": {}, "failed": {}, "counts": counts}
+        del said["assets"]
     return json.dumps(said)
 
 

@@ -176,6 +176,10 @@ def test_a_run_publishes_its_tables_with_a_line_for_each_step_and_sums_up(
         "status": "success",
         "rows": {"raw_hr.a": 7, "raw_hr.b": 2},
         "failed": {},
+        "assets": {
+            name: {"rows": rows, "run_id": "scheduled__1"}
+            for name, rows in (("raw_hr.a", 7), ("raw_hr.b", 2), ("raw_hr", 9))
+        },
     }
     said = [line.partition("] ")[2] for line in done.stderr.splitlines()]
     for verb in ("staged", "audited", "published"):
@@ -201,6 +205,23 @@ def test_some_tables_and_an_interval_are_asked_for_by_meta(launches: Launches) -
     assert (wrong.code, "expected one of public.a, public.b, found c" in wrong.stderr) == (2, True)
 
 
+def test_an_end_alone_means_the_schedules_tick_before_it(launches: Launches) -> None:
+    launches.world.at_source(
+        "CREATE TABLE visits (id int PRIMARY KEY, at timestamptz NOT NULL)",
+        "INSERT INTO visits SELECT n, '2026-03-01 00:00+00'::timestamptz + n * interval '6 hours'"
+        " FROM generate_series(0, 19) n",
+    )
+    launches.deliver("name: public.visits\n    load: incremental\n    cursor: at")
+    assert launches.run().code == 0
+    with psycopg.connect(launches.world.warehouse_admin) as warehouse:
+        warehouse.execute("DELETE FROM raw_hr.visits")
+    # The schedule is 02:00, so this reads from 2 March 02:00 to 3 March 02:00.
+    done = launches.run(run_id="backfill__1", interval_end="2026-03-03T02:00:00+00:00")
+    assert done.code == 0, done.stderr
+    found = launches.world.rows("SELECT min(id), max(id), count(*) FROM raw_hr.visits")
+    assert found == [(5, 8, 4)]
+
+
 def test_a_commit_that_was_live_before_is_taken_when_it_is_named(launches: Launches) -> None:
     first = launches.deliver("public.a")
     launches.deliver("public.b")
@@ -213,7 +234,8 @@ MISUSED = {
     "a path": ({"pipeline": "../hr"}, "NOMAD_META_PIPELINE is wrong"),
     "a long run id": ({"run_id": "x" * 251}, "NOMAD_META_RUN_ID is wrong"),
     "a run id of two lines": ({"run_id": "a\nb"}, "NOMAD_META_RUN_ID is wrong"),
-    "half an interval": ({"interval_start": "1"}, "interval_start and interval_end go together"),
+    "half an interval": ({"interval_start": "1"}, "interval_start needs interval_end"),
+    "an end that is no time": ({"interval_end": "9"}, "expected a date and time where it is alone"),
     "no commit": ({"commit": "live"}, "NOMAD_META_COMMIT is wrong"),
     "a log elsewhere": ({"log_url": "file:///etc/passwd"}, "NOMAD_META_LOG_URL is wrong"),
     "an empty table": ({"tables": "a,,b"}, "NOMAD_META_TABLES is wrong"),
@@ -437,11 +459,11 @@ def loaded(name: str) -> Loaded:
 
 def test_a_summary_of_very_many_tables_has_counts() -> None:
     report = Report("hr", "1", loaded=[loaded(f"raw_hr.table_{place}") for place in range(100)])
-    assert len(json.loads(summary(report, "success", None))["rows"]) == 100
+    assert len(json.loads(summary(report, "success", None, "raw_hr"))["rows"]) == 100
     report.loaded += [loaded(f"raw_hr.long_name_of_a_table_{place}") for place in range(900)]
     report.failed["raw_hr.b"] = CheckFailedError("x" * 9000, "Mend it.")
-    text = summary(report, "failed", Failure("some", "Mend them."))
+    text = summary(report, "failed", Failure("some", "Mend them."), "raw_hr")
     assert len(text) <= MOST_BYTES
     said = json.loads(text)
-    assert (said["rows"], said["failed"]) == ({}, {})
+    assert (said["rows"], said["failed"], "assets" in said) == ({}, {}, False)
     assert said["counts"] == {"tables": 1000, "rows": 3000, "failed": 1}
