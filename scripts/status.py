@@ -6,13 +6,17 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
+import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import requests
 import typer
+from rich.console import Group
+from rich.live import Live
 from rich.markup import escape
 
 from backup.bucket.catalogue import Catalogue, open_catalogue
@@ -28,9 +32,14 @@ from scripts import access
 from scripts.health.observing import health
 from scripts.jobs import platform as platform_jobs
 from scripts.jobs import runs as platform_runs
+from scripts.limits import limits
+from scripts.row import Row
+from scripts.schedules import overdue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from rich.console import RenderableType
 
     from scripts.access import Access
 
@@ -39,18 +48,25 @@ MIGRATIONS = {"airflow-migrate": "airflow-webserver", "superset-migrate": "super
 MODELS = "models"  # the DAG of the template
 PUBLISHED = timedelta(hours=26)  # as young as marts are: they are built every morning
 B2_SECONDS = 10  # for one table
+QUEUED = timedelta(minutes=10)  # longer than the workers of a school need to be free
+SYNCED = timedelta(minutes=10)  # dag-sync looks every minute or so
+SYNC = "dag-sync"
+INGEST = "ingest_"  # what the id of a pipeline's DAG begins with
+# Where the way out stands, by section.
+PAGES = {
+    "vault": "docs/runbook.md#restore-vault-or-nomad",
+    "jobs": "docs/runbook.md#see-how-it-is",
+    "airflow": "docs/runbook.md#see-how-it-is",
+    "pipelines": "docs/runbook.md#pipelines-what-happened-and-again",
+    "marts": "docs/runbook.md#pipelines-what-happened-and-again",
+    "delivery": "docs/runbook.md#a-push-that-the-gate-refused",
+    "backups": "docs/runbook.md#see-what-is-covered",
+    "drill": "docs/runbook.md#hold-a-drill",
+    "limits": "docs/runbook.md#what-comes-to-an-end",
+}
+WATCH = 5  # seconds between two looks
 PAGE = 100  # DAGs an answer of Airflow's API; it gives no more
 MARKS = {True: "[green]✓[/]", False: "[red]✗[/]"}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One thing and how it is."""
-
-    name: str
-    state: str
-    well: bool
-    details: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,7 +93,7 @@ class Status:
 
 def gather(platform: Access) -> Status:
     """Ask every part; one that does not answer is a row that is not well, never an exception."""
-    parts: dict[str, Callable[[Access], list[Row]]] = {
+    parts: dict[str, Callable[[Access], Iterable[Row]]] = {
         "vault": vault,
         "jobs": jobs,
         "airflow": airflow,
@@ -86,14 +102,21 @@ def gather(platform: Access) -> Status:
         "delivery": delivery,
         "backups": backups,
         "drill": drill,
+        "limits": limits,
     }
-    return Status({name: ask(part, platform) for name, part in parts.items()})
+    found = {name: ask(part, platform) for name, part in parts.items()}
+    return Status(
+        {
+            name: [row if row.well else replace(row, page=PAGES[name]) for row in rows]
+            for name, rows in found.items()
+        }
+    )
 
 
-def ask(part: Callable[[Access], list[Row]], platform: Access) -> list[Row]:
+def ask(part: Callable[[Access], Iterable[Row]], platform: Access) -> list[Row]:
     """Return the rows of ``part``, or one that says why it could not answer."""
     try:
-        return part(platform)
+        return list(part(platform))
     except Failure as failure:
         return [Row(part.__name__, f"no answer: {failure.message}", well=False)]
     except Exception as error:
@@ -126,33 +149,48 @@ def jobs(platform: Access) -> list[Row]:
 
 
 def airflow(platform: Access) -> list[Row]:
-    """Return Airflow's own parts, from the body of an answer that is 200 either way."""
+    """Return Airflow's own parts, by the body of an answer that is 200 either way, and the queue."""
     found = platform.airflow("monitor/health")
-    return [
+    rows = [
         Row(name, str(part["status"]), well=part["status"] == "healthy")
         for name, part in found.items()
     ]
+    waiting = platform.airflow(
+        "dags/~/dagRuns/~/taskInstances",
+        params={"state": "queued", "limit": 1, "order_by": "queued_when"},
+    )
+    if waiting["total_entries"]:
+        since = datetime.fromisoformat(waiting["task_instances"][0]["queued_when"])
+        age = (datetime.now(UTC) - since).total_seconds()
+        state = f"{waiting['total_entries']}, the first for {human_age(age)}"
+        rows.append(Row("queued tasks", state, age < QUEUED.total_seconds(), {"age_seconds": age}))
+    return rows
 
 
 def pipelines(platform: Access) -> list[Row]:
-    """Return each DAG with the state and the rows of its newest run that ended."""
-    rows = []
-    for dag in _dags(platform):
-        dag_id = dag["dag_id"]
-        runs = platform.airflow(
-            f"dags/{dag_id}/dagRuns", params={"limit": 1, "order_by": "-run_after"}
-        )["dag_runs"]
-        if not runs:
-            # One without a schedule runs when somebody wants it to.
-            rows.append(Row(dag_id, "never ran", well=dag["timetable_summary"] is None))
-            continue
-        state = runs[0]["state"]
-        details = {"run": runs[0]["dag_run_id"], "ended": runs[0]["end_date"]}
-        if state == "success" and dag_id.startswith("ingest_"):
-            details |= _rows_loaded(platform, dag_id, runs[0]["dag_run_id"])
-        rows.append(Row(dag_id, state, state in {"success", "running", "queued"}, details))
+    """Return each DAG with the state and the rows of its newest run."""
+    rows = [_of_dag(platform, dag) for dag in _dags(platform)]
     errors = platform.airflow("importErrors", params={"limit": 100})["import_errors"]
     return rows + [Row(error["filename"], "does not import", well=False) for error in errors]
+
+
+def _of_dag(platform: Access, dag: Mapping[str, Any]) -> Row:
+    dag_id, schedule = dag["dag_id"], dag["timetable_summary"]
+    if dag["is_paused"]:
+        # What analysts pause of their own is theirs; a pipeline's tables grow old.
+        return Row(dag_id, "paused", well=not dag_id.startswith(INGEST))
+    newest = {"limit": 1, "order_by": "-run_after"}
+    runs = platform.airflow(f"dags/{dag_id}/dagRuns", params=newest)["dag_runs"]
+    if not runs:
+        # One without a schedule runs when somebody wants it to.
+        return Row(dag_id, "never ran", well=schedule is None)
+    run, state = runs[0], runs[0]["state"]
+    details = {"run": run["dag_run_id"], "ended": run["end_date"]}
+    if late := overdue(schedule, run, datetime.now(UTC)):
+        return Row(dag_id, late, well=False, details=details)
+    if state == "success" and dag_id.startswith(INGEST):
+        details |= _rows_loaded(platform, dag_id, run["dag_run_id"])
+    return Row(dag_id, state, state in {"success", "running", "queued"}, details)
 
 
 def marts(platform: Access) -> list[Row]:
@@ -189,16 +227,16 @@ def _dags(platform: Access) -> Iterator[dict[str, Any]]:
 
 
 def _rows_loaded(platform: Access, dag_id: str, run_id: str) -> dict[str, int]:
-    task = f"{dag_id.removeprefix('ingest_')}.finish"
-    path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task}/xcomEntries/return_value"
+    path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/load/xcomEntries/return_value"
     try:
         value = platform.airflow(path, params={"deserialize": True})["value"]
     except requests.HTTPError as error:
         if error.response.status_code == requests.codes.not_found:
-            return {}  # a DAG of the analysts that took such a name, or a run of an older release
+            return {}  # a run of an older release
         raise
-    tables = value if isinstance(value, dict) else json.loads(value)
-    return {"rows": sum(int(rows) for rows in tables.values())}
+    summary = value if isinstance(value, dict) else json.loads(value)
+    counts = summary.get("counts") or {"rows": sum(map(int, summary["rows"].values()))}
+    return {"rows": int(counts["rows"])}
 
 
 def live(platform: Access, bundle: str) -> tuple[str, str]:
@@ -215,12 +253,28 @@ def live(platform: Access, bundle: str) -> tuple[str, str]:
 
 
 def delivery(platform: Access) -> list[Row]:
-    """Return the commit that each bundle of the mirror has live."""
-    rows = []
+    """Return the commit that each bundle of the mirror has live, and when the gate last looked."""
+    rows = [_synced(platform)]
     for bundle in ("pipelines", "analysts"):
         commit, said = live(platform, bundle)
         rows.append(Row(bundle, commit[:12] or said, well=bool(commit)))
     return rows
+
+
+def _synced(platform: Access) -> Row:
+    """Return the age of the newest launch of dag-sync that ended well, whatever its verdict."""
+    launches = platform.nomad.jobs.get_jobs(prefix=f"{SYNC}/periodic-")
+    ended = [
+        each["SubmitTime"] / 1e9
+        for each in launches
+        if each["Status"] == "dead"
+        and any(group["Complete"] for group in each["JobSummary"]["Summary"].values())
+    ]
+    if not ended:
+        return Row(SYNC, "no sync is known that ended well", well=False)
+    age = datetime.now(UTC).timestamp() - max(ended)
+    state = f"last good sync {human_age(age)} ago"
+    return Row(SYNC, state, age < SYNCED.total_seconds(), {"age_seconds": age})
 
 
 @contextmanager
@@ -301,9 +355,9 @@ def _reports(platform: Access, count: int) -> list[DrillReport]:
         return kept_reports(catalogue.store, settings.prefix, count, signers)
 
 
-def show(status: Status) -> None:
-    """Print one table a section."""
-    console = screen()
+def picture(status: Status) -> Group:
+    """Return one table a section, and where the way out of each fault stands."""
+    tables: list[RenderableType] = []
     for section, rows in status.sections.items():
         shown = table("", section, "state")
         shown.columns[1].min_width = 34
@@ -312,8 +366,9 @@ def show(status: Status) -> None:
         for row in rows:
             loaded = [f"{row.details['rows']:,}"] if "rows" in row.details else []
             shown.add_row(MARKS[row.well], escape(row.name), escape(row.state), *loaded)
-        console.print(shown)
-        console.print()
+        tables += [shown, ""]
+    tables += [f"{MARKS[False]} {escape(row.name)}: see {row.page}" for _, row in status.unwell]
+    return Group(*tables)
 
 
 app = Application("scripts/status.py")
@@ -327,18 +382,31 @@ app = Application("scripts/status.py")
 )
 def main(
     as_json: AsJson = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again every few seconds until it is stopped.")
+    ] = False,
 ) -> None:
     """Show how everything is.
 
     It asks this machine's platform, or the one that NOMAD_ADDR names.
     """
-    status = gather(access.from_environment())
+    platform = access.from_environment()
+    if watch:
+        _watch(platform)
+    status = gather(platform)
     if as_json:
         print_json(status.to_json())
     else:
-        show(status)
+        screen().print(picture(status))
     if not status.well:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _watch(platform: Access) -> NoReturn:
+    with Live(console=screen(), auto_refresh=False, screen=sys.stdout.isatty()) as live:
+        while True:
+            live.update(picture(gather(platform)), refresh=True)
+            time.sleep(WATCH)
 
 
 if __name__ == "__main__":

@@ -282,7 +282,7 @@ def look_back(platform: Access) -> None:
 def summary(platform: Access) -> bool:
     """Print how everything is and how to log in; return whether it is all well."""
     found = _settled(platform)
-    status.show(found)
+    screen().print(status.picture(found))
     values = platform.values
     shown = table("where", "address", "user", "secret")
     for row in (

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -9,10 +10,13 @@ import pytest
 import requests
 
 from frame.failure import Failure, WrongUse
+from frame.output import screen
 from scripts import access, status
 from scripts.access import Access
 from scripts.cluster import NomadError
-from scripts.status import Row, Status
+from scripts.repository import ROOT
+from scripts.row import Row
+from scripts.status import Status
 from tests.conftest import free_port
 from tests.http_server import Answer, http_server
 
@@ -22,7 +26,17 @@ if TYPE_CHECKING:
 
     from tests.http_server import HttpServer
 
-SECTIONS = ["vault", "jobs", "airflow", "pipelines", "marts", "delivery", "backups", "drill"]
+SECTIONS = [
+    "vault",
+    "jobs",
+    "airflow",
+    "pipelines",
+    "marts",
+    "delivery",
+    "backups",
+    "drill",
+    "limits",
+]
 
 
 def nowhere(tmp_path: Path) -> Access:
@@ -88,15 +102,53 @@ def test_airflows_health_is_read_from_the_answers_body(airflow: HttpServer, tmp_
                 "scheduler": {"status": "unhealthy"},
                 "triggerer": {"status": None},
             }
-        )
+        ),
+        path="/api/v2/monitor/health",
     )
+    airflow.answer(Answer(body={"total_entries": 0}))
     platform = Access({**nowhere(tmp_path).values, "AIRFLOW_URL": airflow.url})
     assert status.airflow(platform) == [
         Row("metadatabase", "healthy", well=True),
         Row("scheduler", "unhealthy", well=False),
         Row("triggerer", "None", well=False),
     ]
-    assert airflow.requests[-1].path == "/api/v2/monitor/health"
+
+
+def paused(dag_id: str) -> dict[str, object]:
+    return {"dag_id": dag_id, "is_paused": True, "timetable_summary": "0 2 * * *"}
+
+
+def test_a_paused_pipeline_is_not_well_and_a_paused_dag_of_the_analysts_is(
+    airflow: HttpServer, tmp_path: Path
+) -> None:
+    dags = [paused("ingest_hr"), paused("report")]
+    airflow.answer(Answer(body={"dags": dags, "total_entries": 2, "import_errors": []}))
+    platform = Access({**nowhere(tmp_path).values, "AIRFLOW_URL": airflow.url})
+    assert status.pipelines(platform) == [
+        Row("ingest_hr", "paused", well=False),
+        Row("report", "paused", well=True),
+    ]
+
+
+@pytest.mark.parametrize(("minutes", "well"), [(2, True), (12, False)])
+def test_tasks_that_are_queued_for_long_are_not_well(
+    airflow: HttpServer, tmp_path: Path, minutes: int, well: object
+) -> None:
+    since = (datetime.now(UTC) - timedelta(minutes=minutes)).isoformat()
+    waiting = {"total_entries": 3, "task_instances": [{"queued_when": since}]}
+    airflow.answer(Answer(body={}), path="/api/v2/monitor/health")
+    path = "/api/v2/dags/~/dagRuns/~/taskInstances"
+    airflow.answer(Answer(body=waiting), path=f"{path}?state=queued&limit=1&order_by=queued_when")
+    (row,) = status.airflow(Access({**nowhere(tmp_path).values, "AIRFLOW_URL": airflow.url}))
+    assert (row.state, row.well) == (f"3, the first for {minutes} min", well)
+
+
+def test_every_page_that_a_red_line_names_is_there() -> None:
+    for page in status.PAGES.values():
+        file, _, anchor = page.partition("#")
+        titles = re.findall(r"^#+ (.*)$", (ROOT / file).read_text(), re.MULTILINE)
+        anchors = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+        assert anchor in anchors, page
 
 
 @pytest.mark.parametrize(
@@ -173,14 +225,20 @@ def test_the_json_is_for_programs() -> None:
     assert json.loads(json.dumps(found.to_json())) == {
         "well": True,
         "backups": [
-            {"name": "hr", "state": "1.0 MB, 2 h old", "well": True, "details": {"bytes": 1}}
+            {
+                "name": "hr",
+                "state": "1.0 MB, 2 h old",
+                "well": True,
+                "details": {"bytes": 1},
+                "page": "",
+            }
         ],
     }
 
 
 def test_a_table_can_show_what_other_programs_say(capsys: pytest.CaptureFixture[str]) -> None:
     words = "no answer: [/opt/venv] HTTPConnectionPool(host='x') [Errno 111]"
-    status.show(Status({"jobs": [Row("jobs", words, well=False)]}))
+    screen().print(status.picture(Status({"jobs": [Row("jobs", words, well=False)]})))
     shown = " ".join(capsys.readouterr().out.split())
     assert "[/opt/venv]" in shown
     assert "[Errno 111]" in shown
@@ -198,13 +256,12 @@ def test_a_platform_that_does_not_answer_is_told_part_by_part(
     for name in SECTIONS:
         assert found[name], name
         for row in found[name]:
-            assert set(row) == {"name", "state", "well", "details"}
+            assert set(row) == {"name", "state", "well", "details", "page"}
             assert row["well"] is False
-    for name in set(SECTIONS) - {"delivery"}:
+    for name in SECTIONS:
         (row,) = found[name]
         assert row["name"] == name
         assert row["state"].startswith("no answer: ")
-    assert [row["name"] for row in found["delivery"]] == ["pipelines", "analysts"]
     assert "a-password" not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
 
