@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -73,25 +74,60 @@ def running_agent(home: Path, *, client: bool = False) -> Iterator[str]:
     """
     ports = _ports()
     more = _SERVER + (_CLIENT.replace("SERVER", f"127.0.0.1:{ports['rpc']}") if client else "")
-    with _running(home, ports, more) as address:
-        yield address
+    _configure(home, ports, more)
+    agent = _start(home)
+    try:
+        yield f"http://127.0.0.1:{ports['http']}"
+    finally:
+        agent.terminate()
+        agent.wait(30)
+
+
+@dataclass
+class Server:
+    """A server that asks for tokens; ``token`` is its first."""
+
+    home: Path
+    ports: dict[str, int]
+    process: subprocess.Popen[bytes]
+    token: str = ""
+
+    @property
+    def address(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.ports['http']}"
+
+    def restart(self) -> None:
+        """Kill it and start it again, with the state that it has on disk."""
+        self.process.kill()
+        self.process.wait(30)
+        self.process = _start(self.home)
 
 
 @contextmanager
-def running_cluster(home: Path) -> Iterator[tuple[str, str]]:
-    """Run a server that asks for tokens, and a client; yield its address and its first token.
+def running_cluster(home: Path) -> Iterator[Server]:
+    """Run a server that asks for tokens, and a client.
 
     They are two agents: a client that comes before the server's keys waits for a quarter minute.
     """
-    server, client = home / "server", home / "client"
-    server.mkdir()
-    client.mkdir()
+    for name in ("server", "client"):
+        (home / name).mkdir()
     ports = _ports()
-    with _running(server, ports, _SERVER + _ACL) as address:
-        token = _bootstrap(address)
-        joined = _CLIENT.replace("SERVER", f"127.0.0.1:{ports['rpc']}")
-        with _running(client, _ports(), joined + _ACL):
-            yield address, token
+    _configure(home / "server", ports, _SERVER + _ACL)
+    joined = _CLIENT.replace("SERVER", f"127.0.0.1:{ports['rpc']}")
+    _configure(home / "client", _ports(), joined + _ACL)
+    server = Server(home / "server", ports, _start(home / "server"))
+    try:
+        server.token = _bootstrap(server.address)
+        client = _start(home / "client")
+        try:
+            yield server
+        finally:
+            client.terminate()
+            client.wait(30)
+    finally:
+        server.process.terminate()
+        server.process.wait(30)
 
 
 def _bootstrap(address: str) -> str:
@@ -119,21 +155,17 @@ def _ports() -> dict[str, int]:
     return {name: free_port() for name in ("http", "rpc", "serf")}
 
 
-@contextmanager
-def _running(home: Path, ports: dict[str, int], more: str) -> Iterator[str]:
-    configuration = home / "agent.hcl"
-    configuration.write_text(_AGENT.format(home=home, **ports) + more)
-    with (home / "log").open("wb") as log:
-        agent = subprocess.Popen(
-            [ensure(NOMAD), "agent", f"-config={configuration}"],
+def _configure(home: Path, ports: dict[str, int], more: str) -> None:
+    (home / "agent.hcl").write_text(_AGENT.format(home=home, **ports) + more)
+
+
+def _start(home: Path) -> subprocess.Popen[bytes]:
+    with (home / "log").open("ab") as log:
+        return subprocess.Popen(
+            [ensure(NOMAD), "agent", f"-config={home / 'agent.hcl'}"],
             env={"PATH": os.environ["PATH"], "HOME": str(home)},
             stdout=log, stderr=log, cwd=home,
         )  # fmt: skip
-    try:
-        yield f"http://127.0.0.1:{ports['http']}"
-    finally:
-        agent.terminate()
-        agent.wait(30)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 # Seconds over which a request is tried again: an election takes some, a cluster's upgrade minutes.
 PATIENCE = 600.0
 # Tries of what Nomad refuses: a token may just have ended, or not have come to this server yet.
-REFUSALS = 5
+REFUSALS = 4
 # Seconds that a server may take to answer, beside those that it was asked to wait.
 TIMEOUT = 15.0
 # Bytes of one answer: a job's allocations are some kilobytes each.
@@ -78,10 +78,12 @@ class Nomad:
     async def __aexit__(self, *_: object) -> None:
         await self._forget()
 
-    async def dispatch(self, job: str, meta: dict[str, str], *, token: str, prefix: str) -> str:
-        """Run the parameterised ``job`` and return the id of its child.
+    async def dispatch(
+        self, job: str, meta: dict[str, str], *, key: str, prefix: str
+    ) -> tuple[str, bool]:
+        """Run the parameterised ``job``; return the id of its child, and whether it is a new one.
 
-        With a ``token`` that Nomad has seen, this is the child that there is. Its id is
+        With a ``key`` that Nomad has seen, this is the child that there is. Its id is
         ``<job>/dispatch-<prefix>-…``. Raises LastingError where the job is not there or does not
         take this ``meta``.
         """
@@ -96,10 +98,10 @@ class Nomad:
         answer = await self._request(
             "POST",
             f"/v1/job/{job}/dispatch",
-            params={"idempotency_token": token},
+            params={"idempotency_token": key},
             body={"Meta": meta, "IdPrefixTemplate": prefix},
         )
-        return str(answer["DispatchedJobID"])
+        return str(answer["DispatchedJobID"]), bool(answer["EvalID"])
 
     async def unfinished(self, job: str, prefix: str) -> list[str]:
         """Return the ids of the children of ``job`` with ``prefix`` that have not ended."""
@@ -158,7 +160,7 @@ class Nomad:
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception_type(_AwayError),
                 stop=stop_any(stop_after_delay(self._patience), _RefusedOften()),
-                wait=wait_exponential_jitter(initial=0.5, max=15),
+                wait=wait_exponential_jitter(multiplier=0.5, max=15),
                 before_sleep=before_sleep_log(log, logging.WARNING),
                 reraise=True,
             ):

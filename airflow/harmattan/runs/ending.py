@@ -16,6 +16,7 @@ from airflow.models.dagbag import DBDagBag
 from airflow.models.db_callback_request import DbCallbackRequest
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.trigger import Trigger, handle_event_submit
+from airflow.models.xcom import XComModel
 from airflow.triggers.base import TaskFailedEvent, TaskSuccessEvent
 from airflow.utils.session import create_session
 from airflow.utils.state import TaskInstanceState
@@ -68,12 +69,25 @@ def _end(ti: TaskInstance, end: End, session: Session) -> Sequence[Callable[[], 
     after = _register(ti, task.outlets, end, session) if task else ()
     if end.kind == "lasting":
         ti.max_tries = min(ti.max_tries, ti.try_number - 1)
-    xcoms: Any = {"return_value": end.summary} if end.summary is not None else None
-    kind = TaskSuccessEvent if end.kind == "done" else TaskFailedEvent
+    ended = TaskSuccessEvent() if end.kind == "done" else TaskFailedEvent()
     with _without_idle_callbacks(session, task):
-        handle_event_submit(kind(xcoms=xcoms), task_instance=ti, session=session)
+        handle_event_submit(ended, task_instance=ti, session=session)
         session.flush()
+    if end.kind == "done":
+        _return(ti, end.summary, session)
     return after
+
+
+def _return(ti: TaskInstance, summary: dict[str, Any] | None, session: Session) -> None:
+    """Make the summary the task's XCom, in place of what an earlier try left.
+
+    What Airflow's own event would push is text to whoever pulls it.
+    """
+    names = ("dag_id", "task_id", "run_id", "map_index")
+    where: dict[str, Any] = {name: getattr(ti, name) for name in names}
+    XComModel.clear(**where, session=session)
+    if summary is not None:
+        XComModel.set("return_value", summary, **where, serialize=False, session=session)
 
 
 def _register(

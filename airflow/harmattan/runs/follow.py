@@ -32,7 +32,7 @@ _USUAL = {"Received", "Task Setup", "Started", "Terminated", "Killed", "Download
 class Progress:
     """How far the log of one try is read, kept where the next triggerer finds it.
 
-    ``taken`` has bytes for each stream, and the number of events, of each allocation.
+    ``taken`` has the bytes of each stream of each allocation.
     """
 
     ti: Any
@@ -64,6 +64,7 @@ class Follower:
     def __init__(self, nomad: Nomad, child: str, progress: Progress, log: Logger) -> None:
         self._nomad, self._child, self._progress, self._log = nomad, child, progress, log
         self._lines: dict[str, Lines] = {}
+        self._events: dict[str, int] = {}  # the time of the last one that is reported
         self._since: float | None = time.monotonic()  # None once it has a place or said why not
 
     async def follow(self) -> tuple[Verdict, dict[str, Any] | None]:
@@ -85,12 +86,12 @@ class Follower:
             task = verdict.main_task(job)
             for allocation in allocations:
                 await self._report(allocation, task)
-            await self._progress.keep()
             ended = verdict.read(job, allocations)
             if ended is not None:
                 for lines in self._lines.values():
                     self._show(lines.end())
                 return ended, await self._summary(allocations, task)
+            await self._progress.keep()
             await self._explain(allocations)
 
     async def _report(self, allocation: dict[str, Any], task: str) -> None:
@@ -108,15 +109,14 @@ class Follower:
                     break
 
     def _report_events(self, allocation: dict[str, Any], task: str) -> None:
-        name = f"{allocation['ID']}/events"
         events = verdict.state_of(allocation, task).get("Events") or ()
-        seen = self._progress.taken.get(name)
+        seen = self._events.get(allocation["ID"])
         if seen is None:
             self._log.info("%s runs on node %s", self._child, allocation["NodeName"])
-        for event in events[seen or 0 :]:
-            if event["Type"] not in _USUAL:
+        for event in events:
+            if event["Time"] > (seen or 0) and event["Type"] not in _USUAL:
                 self._log.warning("Nomad: %s: %s", event["Type"], event["DisplayMessage"])
-        self._progress.taken[name] = len(events)
+        self._events[allocation["ID"]] = max((event["Time"] for event in events), default=0)
 
     def _show(self, lines: list[str]) -> None:
         for line in lines:

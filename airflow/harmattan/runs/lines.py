@@ -55,12 +55,19 @@ def summary(tail: bytes) -> dict[str, Any] | None:
     for line in reversed(tail.split(b"\n")):
         if line.lstrip()[:1] == b"{" and len(line) <= LONGEST:
             try:
-                value = json.loads(line, parse_constant=_no_number)
+                value = json.loads(line, parse_constant=_no_number, object_pairs_hook=_plain)
             except (ValueError, RecursionError):
                 continue
             if isinstance(value, dict):
                 return value
     return None
+
+
+def _plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse the keys by which Airflow would make objects of data."""
+    if any(name.startswith("__") for name, _ in pairs):
+        raise ValueError(pairs)
+    return dict(pairs)
 
 
 def _no_number(name: str) -> NoReturn:

@@ -34,10 +34,10 @@ _KILLING = 20.0
 
 @dataclass(frozen=True)
 class Names:
-    """What a run is called at Nomad: ``prefix`` is the task's, ``token`` that of one try."""
+    """What a run is called at Nomad: ``prefix`` is the task's, ``key`` that of one try."""
 
     prefix: str
-    token: str
+    key: str
 
     @classmethod
     def of(cls, ti: Any) -> Names:
@@ -75,7 +75,7 @@ class NomadJobTrigger(BaseTrigger):
             async with asyncio.timeout(self._seconds()):
                 end = await self._end()
         except TimeoutError:
-            await self._stop()
+            await asyncio.shield(self._stop(seconds=0))
             end = End(
                 "passing",
                 f"{self._what}: expected it to end before the task's time was over; it was stopped",
@@ -84,7 +84,7 @@ class NomadJobTrigger(BaseTrigger):
         except asyncio.CancelledError:
             # The scheduler's look at timeouts came first: Airflow calls no on_kill then.
             if self._seconds() == 0:
-                await asyncio.shield(self._stop())
+                await asyncio.shield(self._stop(seconds=0))
             raise
         if end.kind != "done":
             self.log.error("%s\nHINT: %s", end.message, end.hint)
@@ -92,15 +92,17 @@ class NomadJobTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Stop the run: somebody cleared the task, or marked it."""
-        await self._stop()
+        await self._stop(seconds=_KILLING)
 
     async def _end(self) -> End:
         try:
             async with self._nomad() as nomad:
                 names = Names.of(self.task_instance)
-                child = await self._begin(nomad, names)
+                child, new = await self._begin(nomad, names)
                 progress = Progress(self.task_instance)
-                await progress.load()
+                if not new:
+                    self.log.info("%s is followed from here on", child)
+                    await progress.load()
                 verdict, summary = await Follower(nomad, child, progress, self.log).follow()
         except Failure as failure:
             kind: Kind = "lasting" if isinstance(failure, LastingError) else "passing"
@@ -118,22 +120,22 @@ class NomadJobTrigger(BaseTrigger):
             summary,
         )
 
-    async def _begin(self, nomad: Nomad, names: Names) -> str:
-        """Return the run of this try, begun now or by another triggerer; no other of it is left."""
-        if left := await self._stop_all(nomad, names, except_of=names.token, seconds=_STOPPING):
+    async def _begin(self, nomad: Nomad, names: Names) -> tuple[str, bool]:
+        """Return the run of this try, and whether it is new; no run of earlier tries is left."""
+        if left := await self._stop_all(nomad, names, except_of=names.key, seconds=_STOPPING):
             raise PassingError(
                 f"{self._what}: expected the runs of earlier tries to end when they were stopped,"
                 f" found {', '.join(left)}",
                 "Look at it with `nomad job status`.",
             )
         meta = {name: value for name, value in self.meta.items() if value}
-        return await nomad.dispatch(self.job, meta, token=names.token, prefix=names.prefix)
+        return await nomad.dispatch(self.job, meta, key=names.key, prefix=names.prefix)
 
-    async def _stop(self) -> None:
-        """Stop what runs of this task."""
+    async def _stop(self, *, seconds: float) -> None:
+        """Stop what runs of this task, and wait up to ``seconds`` until it has ended."""
         async with self._nomad() as nomad:
-            left = await self._stop_all(nomad, Names.of(self.task_instance), seconds=_KILLING)
-        if left:
+            left = await self._stop_all(nomad, Names.of(self.task_instance), seconds=seconds)
+        if left and seconds:
             self.log.warning("%s has been stopped and has not ended yet", ", ".join(left))
 
     async def _stop_all(

@@ -17,6 +17,13 @@ LASTING = {1: "failed for good", 2: "was used wrongly"}
 PASSING = {75: "failed, and asks for another try"}
 
 
+# Events that say what follows from a failure, or precedes one.
+_NO_CAUSES = {
+    *("Received", "Task Setup", "Started"),
+    *("Not Restarting", "Killing", "Killed", "Sibling Task Failed"),
+}
+
+
 @dataclass(frozen=True)
 class Verdict:
     """``reason`` says what was found, in words that fit behind "found that it"."""
@@ -79,6 +86,6 @@ def _said(allocation: dict[str, Any]) -> str:
         (event["Time"], event["DisplayMessage"])
         for state in states
         for event in state.get("Events") or ()
-        if state.get("Failed") and event.get("DisplayMessage")
+        if state.get("Failed") and event["Type"] not in _NO_CAUSES and event.get("DisplayMessage")
     ]
     return str(max(said)[1]) if said else f"its allocation is {allocation['ClientStatus']}"

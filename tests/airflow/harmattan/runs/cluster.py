@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.nomad.agent import Server
+
 JOB = "script"
 SECOND = 1_000_000_000
 
@@ -49,9 +51,10 @@ class Cluster:
     address: str
     management: str
     token: str
+    server: Server | None = None
 
     def api(
-        self, method: str, path: str, body: object = None, *, token: str = "", **params: str
+        self, method: str, path: str, body: object = None, /, *, token: str = "", **params: str
     ) -> requests.Response:
         """Ask Nomad with the token of the management, or another."""
         return requests.request(
@@ -74,13 +77,13 @@ class Cluster:
 @contextmanager
 def running(home: Path) -> Iterator[Cluster]:
     """Run a Nomad that has the job, and the policy of nomad/acl."""
-    with running_cluster(home) as (address, management):
-        bare = Cluster(address, management, "")
+    with running_cluster(home) as server:
+        bare = Cluster(server.address, server.token, "")
         bare.api("PUT", "namespace/runs", {"Name": "runs"}).raise_for_status()
         rules = (ROOT / "nomad/acl/runs.policy.hcl").read_text()
         bare.api("PUT", "acl/policy/runs", {"Name": "runs", "Rules": rules}).raise_for_status()
         made = bare.api("PUT", "acl/token", {"Type": "client", "Policies": ["runs"]})
-        cluster = Cluster(address, management, made.json()["SecretID"])
+        cluster = Cluster(server.address, server.token, made.json()["SecretID"], server)
         cluster.register(job())
         until(lambda: any(n["Status"] == "ready" for n in cluster.api("GET", "nodes").json()))
         yield cluster
