@@ -1,5 +1,5 @@
-{% for path in paths -%}
+# {% for path in paths %}
 path "{{ secrets }}/{{ path }}" {
   capabilities = ["read"]
 }
-{% endfor %}
+# {% endfor %}

@@ -87,7 +87,7 @@ variable "source_connections" {
 
 variable "ingest_memory" {
   type        = number
-  description = "Memory of a run in MB: 60 at rest, and 10 for each parallel session."
+  description = "Memory of a run in MB: it takes 80, and a few times its largest rows."
   default     = 256
 
   validation {

@@ -88,7 +88,7 @@ def test_status_of_a_platform_that_is_well_is_json_and_exit_0(platform: Access) 
     assert told.returncode == 0, told.stdout + told.stderr
     status = json.loads(told.stdout)
     assert status["well"] is True
-    wanted = {each.id for each in [*jobs.stand_ins(), *jobs.platform()]}
+    wanted = {each.id for each in [*jobs.stand_ins(), *jobs.platform(), *jobs.runs()]}
     assert {row["name"] for row in status["jobs"]} == wanted
 
 
