@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -22,14 +24,19 @@ from frame.failure import MEANINGS, ExitCode, Failure, Stopped, WrongUse
 from frame.git import MEBIBYTE, GitError, fetched
 from frame.output import print_json_text
 from frame.settings import Settings
-from ingest import contract, run
+from ingest import alerts, contract, run
 from ingest.cursor import Interval
 from ingest.errors import ContractError, DataError
 from ingest.job import Job, Scope
 from ingest.rendered import Rendered
 from ingest.report import Report
+from ingest.rules import Duration  # noqa: TC001 - pydantic reads it
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import timedelta
+    from types import FrameType
+
     from ingest.contract import Pipeline
 
 LIVE = "refs/heads/live"
@@ -115,6 +122,7 @@ class Place(Settings):
     source: str = Field(min_length=1, description="connection id of the source that the job is for")
     mirror: str = Field(pattern=r"^\w+://\S+$", description="URL of the DAG mirror")
     connections: Path = Field(description="file of the connections, as JSON")
+    timeout: Duration = Field(description="the longest that a run may take, such as 12h")
 
 
 EPILOG = epilog(
@@ -135,15 +143,17 @@ def job() -> None:
     report, status, error, schema = Report(asked.pipeline, asked.run_id), "failed", None, ""
     try:
         connections, pipeline = Rendered(place.connections), _pipeline(place, asked)
-        schema = pipeline.published_schema
-        run.run(
-            Job(pipeline, asked.pipeline, asked.run_id, connections.resolve),
-            asked.scope(pipeline.schedule),
-            alert=True,
-            log_url=asked.log_url,
-            again=asked.tries_left > 0,
-            report=report,
-        )
+        schema, scope = pipeline.published_schema, asked.scope(pipeline.schedule)
+        work = Job(pipeline, asked.pipeline, asked.run_id, connections.resolve)
+        with _bounded(work, place.timeout, asked.log_url):
+            run.run(
+                work,
+                scope,
+                alert=True,
+                log_url=asked.log_url,
+                again=asked.tries_left > 0,
+                report=report,
+            )
         status = "success"
     except Failure as failure:
         error = failure
@@ -170,6 +180,38 @@ def _tick_before(moment: str, schedule: str) -> str:
         ) from None
     tick: datetime = croniter(schedule, found).get_prev(datetime)
     return tick.isoformat()
+
+
+class _TimeOver(Stopped):
+    """The run's time is over."""
+
+
+@contextmanager
+def _bounded(work: Job, limit: timedelta, log_url: str) -> Iterator[None]:
+    """End a run that takes longer than ``limit``; ops and the webhook hear of it.
+
+    Raises Failure.
+    """
+
+    def ring(_number: int, _frame: FrameType | None) -> None:
+        raise _TimeOver("its time is over")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, limit.total_seconds())
+    try:
+        yield
+    except _TimeOver:
+        late = Failure(
+            f"pipeline {work.name}: expected a run of {limit} at most, found it still going",
+            "Its log says what it was doing: find who holds the table, or raise ingest_timeout.",
+        )
+        with suppress(Failure), closing(work.connect()) as target:
+            run.stop(work, target, "extract", late)
+        alerts.failed(work, late, None, step="extract", log_url=log_url)
+        raise late from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _pipeline(place: Place, asked: Asked) -> Pipeline:

@@ -85,6 +85,17 @@ variable "source_connections" {
   }
 }
 
+variable "ingest_timeout" {
+  type        = string
+  description = "The longest that a run may take: it hangs beyond the hours that reading and readers take."
+  default     = "12h" # publishing alone waits for 6 h, unless the file says otherwise
+
+  validation {
+    condition     = regex_replace(var.ingest_timeout, "^[0-9]+[smh]$", "ok") == "ok"
+    error_message = "A time is a number and its unit, such as 90m or 4h."
+  }
+}
+
 variable "ingest_memory" {
   type        = number
   description = "Memory of a run in MB: it takes 80, and a few times its largest rows."
@@ -158,6 +169,7 @@ job "ingest" {
         HARMATTAN_SOURCE      = var.source
         HARMATTAN_MIRROR      = var.dag_mirror_url
         HARMATTAN_CONNECTIONS = "/secrets/connections.json"
+        HARMATTAN_TIMEOUT     = var.ingest_timeout
       }
 
       config {

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -27,18 +28,20 @@ from scripts.jobs import RUNS_NAMESPACE
 from tests.conftest import free_port
 from tests.http_server import http_server
 from tests.ingest.killed import settle
+from tests.ingest.world import World
 from tests.nomad.agent import running_client
 from tests.nomad.rendering import rendered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from scripts.cluster import Nomad
-    from tests.ingest.world import World
 
 LOG_URL = "https://airflow.example.org/dags/ingest_hr/runs/1"
 STRICT = "name: public.b\n    checks: {rows: {min: 9}}"
+
+
+pytestmark = pytest.mark.programs  # git's daemon
 
 
 def git(*words: str | Path) -> str:
@@ -55,6 +58,7 @@ class Launches:
     mirror: Path
     url: str
     connections: dict[str, Any] = field(default_factory=dict)
+    timeout: str = "2m"
 
     def deliver(self, *tables: str, head: str = "", name: str = "hr") -> str:
         """Make a pipeline file of these ``tables`` live and return the commit."""
@@ -83,6 +87,7 @@ class Launches:
                 "HARMATTAN_SOURCE": "hr",
                 "HARMATTAN_MIRROR": self.url,
                 "HARMATTAN_CONNECTIONS": str(file),
+                "HARMATTAN_TIMEOUT": self.timeout,
             },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -153,6 +158,14 @@ def launches(world: World, daemon: tuple[Path, str]) -> Launches:
     uris = {"hr": world.source, "warehouse": world.warehouse, "warehouse_checks": world.checks}
     uris["hash_key"] = f"generic://:{world.hash_key}@hash"
     return Launches(world, *daemon, {name: {"conn_uri": uri} for name, uri in uris.items()})
+
+
+@pytest.fixture
+def at_no_server(daemon: tuple[Path, str], tmp_path: Path) -> Launches:
+    """What needs the mirror alone: no server has these connections."""
+    uri = "postgresql://nobody:s3cret-s3cret@127.0.0.1:9/none"
+    connections = {name: {"conn_uri": uri} for name in ("hr", "warehouse")}
+    return Launches(World(*[uri] * 5, tmp_path), *daemon, connections)
 
 
 def runs(world: World) -> list[tuple[Any, ...]]:
@@ -246,40 +259,41 @@ MISUSED = {
 
 @pytest.mark.parametrize(("meta", "said"), MISUSED.values(), ids=MISUSED.keys())
 def test_what_cannot_be_asked_for_is_one_clear_error(
-    launches: Launches, meta: dict[str, str], said: str
+    at_no_server: Launches, meta: dict[str, str], said: str
 ) -> None:
-    launches.deliver("public.a")
-    done = launches.run(**meta)
+    at_no_server.deliver("public.a")
+    done = at_no_server.run(**meta)
     assert done.code == ExitCode.WRONG_USE
     assert said in done.stderr
     assert done.stderr.count("HINT: ") == 1
-    assert launches.world.rows("SELECT to_regnamespace('ops')") == [(None,)]
 
 
-def test_a_pipeline_of_another_source_is_refused_by_name(launches: Launches) -> None:
-    launches.deliver_text(
-        launches.world.file("public.a").read_text().replace("source: hr", "source: records")
+def test_a_pipeline_of_another_source_is_refused_by_name(at_no_server: Launches) -> None:
+    at_no_server.deliver_text(
+        at_no_server.world.file("public.a").read_text().replace("source: hr", "source: records")
     )
-    done = launches.run()
+    done = at_no_server.run()
     assert done.code == ExitCode.WRONG_USE
     assert "expected the source hr, which this job may read, found records" in done.stderr
     assert "ingest-records" in done.stderr
     assert done.summary["status"] == "failed"
 
 
-def test_a_connection_that_the_job_has_not_is_refused_by_name(launches: Launches) -> None:
-    launches.deliver("public.a", head="warehouse: other\n")
-    done = launches.run()
+def test_a_connection_that_the_job_has_not_is_refused_by_name(at_no_server: Launches) -> None:
+    at_no_server.deliver("public.a", head="warehouse: other\n")
+    done = at_no_server.run()
     assert done.code == ExitCode.WRONG_USE
-    assert "connection other: expected one of those that this job has (hash_key, hr," in done.stderr
+    assert (
+        "connection other: expected one of those that this job has (hr, warehouse)" in done.stderr
+    )
 
 
-def test_a_broken_file_is_told_by_its_lines_and_lasts(launches: Launches) -> None:
-    launches.deliver_text("source: hr\n")
-    done = launches.run()
+def test_a_broken_file_is_told_by_its_lines_and_lasts(at_no_server: Launches) -> None:
+    at_no_server.deliver_text("source: hr\n")
+    done = at_no_server.run()
     assert done.code == ExitCode.FAILED
     assert "pipelines/hr.yaml:1: tables: expected this key, found none" in done.stderr
-    assert str(launches.world.folder) not in done.stderr
+    assert str(at_no_server.world.folder) not in done.stderr
 
 
 def test_a_table_that_fails_its_checks_lasts_and_the_others_are_published(
@@ -324,9 +338,9 @@ def test_a_server_that_is_away_passes_and_is_told_when_no_try_is_left(launches: 
         assert "nothing that listens there" in done.summary["error"]
 
 
-def test_a_mirror_that_is_away_passes(launches: Launches) -> None:
-    launches.url = f"git://127.0.0.1:{free_port()}"
-    done = launches.run()
+def test_a_mirror_that_is_away_passes(at_no_server: Launches) -> None:
+    at_no_server.url = f"git://127.0.0.1:{free_port()}"
+    done = at_no_server.run()
     assert done.code == ExitCode.PASSES
     assert "Connection refused" in done.stderr
 
@@ -377,6 +391,50 @@ def test_sigterm_stops_the_run_and_its_next_try_ends_it(launches: Launches) -> N
     world.at_source("CREATE OR REPLACE VIEW crawl AS SELECT id, ''::text AS nap FROM a")
     assert launches.run().code == 0
     assert runs(world) == [("scheduled__1", "success", 2)]
+
+
+def test_a_run_whose_time_is_over_ends_is_written_down_and_told(launches: Launches) -> None:
+    world = launches.world
+    world.at_source("CREATE VIEW crawl AS SELECT id, pg_sleep(20)::text AS nap FROM a")
+    launches.deliver("public.crawl", head="alert: hook\n")
+    launches.timeout = "2s"
+    with http_server() as hook:
+        launches.connections["hook"] = {"conn_uri": f"{hook.url}/"}
+        done = launches.run(tries_left="3")
+        (told,) = hook.posts
+    assert done.code == ExitCode.FAILED
+    said = "pipeline hr: expected a run of 0:00:02 at most, found it still going"
+    assert done.summary["error"] == said
+    assert said in told["reason"]
+    assert runs(world) == [("scheduled__1", "failed", 1)]
+    settle(world)
+
+
+def test_a_try_after_a_kill_leaves_what_was_published_before_it(launches: Launches) -> None:
+    world = launches.world
+    launches.deliver("public.a", "public.b")
+    assert launches.run(run_id="scheduled__0").code == 0
+    state = "SELECT load_id FROM ops.state WHERE \"table\" = 'raw_hr.a'"
+    with psycopg.connect(world.warehouse_admin) as reader:
+        reader.execute("SELECT count(*) FROM raw_hr.b")
+        process = launches.start()
+        for _ in range(300):
+            if world.rows("SELECT FROM ops.tables WHERE run_id = 'scheduled__1'"
+                          " AND status = 'published'"):  # fmt: skip
+                break
+            time.sleep(0.1)
+        environment = Path(f"/proc/{process.pid}/environ").read_text()
+        assert not any(each["conn_uri"] in environment for each in launches.connections.values())
+        process.kill()
+        process.communicate(timeout=10)
+    settle(world)
+    before = world.rows(state)
+    done = launches.run()
+    assert done.code == 0, done.stderr
+    assert "published by an earlier try: raw_hr.a" in done.stderr
+    assert done.summary["rows"] == {"raw_hr.a": 7, "raw_hr.b": 2}
+    assert world.rows(state) == before
+    assert runs(world)[1:] == [("scheduled__1", "success", 2)]
 
 
 def test_secrets_that_are_not_there_are_one_clear_error(launches: Launches) -> None:

@@ -84,6 +84,7 @@ REFUSED = [
     ("ingest-hr", "source", "Hr", "A source's name is lower-case letters, digits"),
     ("ingest-hr", "source_connections", "{}", "Name at least the source's own connection."),
     ("ingest-hr", "runs_namespace", "a b", "A namespace is letters, digits and hyphens."),
+    ("ingest-hr", "ingest_timeout", "soon", "A time is a number and its unit"),
     ("ingest-hr", "ingest_memory", "64", "A run needs at least 128 MB."),
     ("restore-drill", "b2_bucket", "under_score", "A bucket's name is 6 to 63 letters"),
 ]  # fmt: skip

@@ -174,6 +174,21 @@ def test_marts_are_as_old_as_the_newest_run_that_published_them(
     assert ("state=success" in airflow.requests[-1].path) == ("publish" in state)
 
 
+def test_what_airflow_may_launch_is_asked_for_in_its_namespace(
+    airflow: HttpServer, tmp_path: Path
+) -> None:
+    airflow.answer(Answer(404))
+    nomad = {"NOMAD_ADDR": airflow.url, "NOMAD_RUNS_NAMESPACE": "a-runs"}
+    rows = status.jobs(Access(nowhere(tmp_path).values | nomad))
+    assert {row.name: row.state for row in rows if row.name.startswith("ingest-")} == {
+        "ingest-hr": "absent",
+        "ingest-records": "absent",
+        "ingest-service_desk": "absent",
+    }
+    for request in airflow.requests:
+        assert ("/job/ingest-" in request.path) == ("namespace=a-runs" in request.path)
+
+
 ERRORS = [
     requests.ConnectionError("refused"),
     requests.exceptions.JSONDecodeError("no JSON", "", 0),
