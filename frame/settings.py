@@ -21,7 +21,11 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, validate_by_name=True
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        validate_by_name=True,
+        defer_build=True,  # most of a program's commands need none
     )
     PREFIX: ClassVar[str] = ""
     HINT: ClassVar[str] = (

@@ -24,7 +24,7 @@ from frame.failure import MEANINGS, ExitCode, Failure, Stopped, WrongUse
 from frame.git import MEBIBYTE, GitError, fetched
 from frame.output import print_json_text
 from frame.settings import Settings
-from ingest import alerts, contract, run
+from ingest import contract, run
 from ingest.cursor import Interval
 from ingest.errors import ContractError, DataError
 from ingest.job import Job, Scope
@@ -201,6 +201,8 @@ def _bounded(work: Job, limit: timedelta, log_url: str) -> Iterator[None]:
     try:
         yield
     except _TimeOver:
+        from ingest import alerts  # what it needs takes a tenth of a second
+
         late = Failure(
             f"pipeline {work.name}: expected a run of {limit} at most, found it still going",
             "Its log says what it was doing: find who holds the table, or raise ingest_timeout.",

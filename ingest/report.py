@@ -30,10 +30,9 @@ class Report:
     step: str | None = None  # in which the first of them failed
 
     def passes(self, error: Failure | None = None) -> bool:
-        """Return whether another try may do: of some table, or where none failed, of ``error``."""
-        if self.failed:
-            return any(map(passes, self.failed.values()))
-        return error is not None and passes(error)
+        """Return whether another try may do for some table, or for the ``error`` of the whole."""
+        whole = [] if error is None else [error]
+        return any(map(passes, (*self.failed.values(), *whole)))
 
     def fail(self, step: str, table: str, error: Failure) -> None:
         """Note that ``table`` failed in ``step``."""

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from frame.failure import Failure
 from ingest import checks, extract, kept, ownership, reading, release, warehouse
-from ingest.errors import passes
 from ingest.job import Job, Scope
 from ingest.report import Report
 
@@ -130,7 +129,7 @@ def run(
             try:
                 _all(job, target, scope or Scope(), report)
             except Failure as error:
-                stop(job, target, "extract", error, ended=not (again and passes(error)))
+                stop(job, target, "extract", error, ended=not (again and report.passes(error)))
                 raise
             first = next(iter(report.failed.values()), None)
             recovered = finish(job, target, first, ended=not (again and report.passes()))

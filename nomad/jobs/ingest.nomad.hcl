@@ -91,7 +91,7 @@ variable "ingest_timeout" {
   default     = "12h" # publishing alone waits for 6 h, unless the file says otherwise
 
   validation {
-    condition     = regex_replace(var.ingest_timeout, "^[0-9]+[smh]$", "ok") == "ok"
+    condition     = regex_replace(var.ingest_timeout, "^[1-9][0-9]*[smh]$", "ok") == "ok"
     error_message = "A time is a number and its unit, such as 90m or 4h."
   }
 }
