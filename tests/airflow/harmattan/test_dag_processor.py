@@ -1,187 +1,127 @@
+"""Real DAG processors: who parses, and which DAGs of a bundle are believed."""
+
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
-from harmattan.dag_processor import STRANGER, child_environment
-from scripts.repository import ROOT
+from harmattan.strangers import STRANGER
+from tests.airflow.harmattan.service import service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PARENT = {
-    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD": "cat /secrets/database_uri",
-    "AIRFLOW__CORE__FERNET_KEY_CMD": "cat /secrets/fernet_key",
-    "AIRFLOW__CORE__FERNET_KEY_SECRET": "a/path",
-    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql://airflow:a-password@db/airflow",
-    "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": "[]",
-    "NOMAD_SECRETS_DIR": "/secrets",
-    "NOMAD_TOKEN": "a-token",
-    "NOMAD_ADDR": "http://10.0.0.1:4646",
-    "PATH": "/opt/venv/bin:/usr/bin",
-    "HOME": "/root",
-    "_AIRFLOW_PROCESS_CONTEXT": "server",
-}
+    from tests.conftest import PostgresServer
 
+pytestmark = pytest.mark.programs
 
-def test_a_child_gets_no_way_to_a_secret() -> None:
-    before = dict(PARENT)
-    assert child_environment(PARENT) == {
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sqlite://",
-        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": "[]",
-        "_AIRFLOW_PROCESS_CONTEXT": "client",
-        "PATH": "/opt/venv/bin:/usr/bin",
-        "HOME": "/home/stranger",
-    }
-    assert before == PARENT
-
-
-def test_there_is_no_database_even_where_none_was_named() -> None:
-    assert child_environment({})["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == ("sqlite://")
-
-
-def test_the_user_is_the_images_stranger() -> None:
-    dockerfile = (ROOT / "airflow/Dockerfile").read_text()
-    assert f"useradd --uid {STRANGER} --gid {STRANGER} --create-home stranger" in dockerfile
-
-
-# What stands for `harmattan.dag_processor` in the new interpreter: its child looks around.
-CHILD = """
+INIT = "from airflow.utils import db; db.initdb()"
+DAG = """
+from airflow.sdk import DAG
+from airflow.providers.standard.operators.empty import EmptyOperator
+for dag_id in {ids}:
+    with DAG(dag_id, schedule=None, description={description!r}) as dag:
+        EmptyOperator(task_id="t")
+    globals()[dag_id] = dag
+"""
+# What a file finds while it is parsed is what its DAG is described by.
+LOOK = """
 import json, os
 from pathlib import Path
+from airflow.configuration import conf
+from airflow.sdk import DAG
+from airflow.providers.standard.operators.empty import EmptyOperator
 
 def tried(action):
     try:
-        return action() and None
-    except OSError as error:
+        return action()
+    except BaseException as error:
         return type(error).__name__
 
-def child():
-    parent = os.getppid()
-    status = Path("/proc/self/status").read_text()
-    print(json.dumps({
-        "users": os.getresuid(), "groups": os.getresgid(), "more_groups": os.getgroups(),
-        "capabilities": [line.split()[1] for line in status.splitlines()
-                         if line.startswith(("CapInh", "CapPrm", "CapEff", "CapAmb"))],
-        "descriptors": sorted(int(name) for name in os.listdir("/proc/self/fd")
-                              if os.path.exists(f"/proc/self/fd/{name}")),
-        "environment": dict(os.environ),
-        "file": tried(lambda: Path(os.environ["SECRET_FILE"]).read_text()),
-        "parents_environment": tried(lambda: Path(f"/proc/{parent}/environ").read_bytes()),
-        "parents_memory": tried(lambda: open(f"/proc/{parent}/mem", "rb").close()),
-        "back_to_root": tried(lambda: os.setuid(0)),
-        "signal_parent": tried(lambda: os.kill(parent, 0)),
-    }), flush=True)
+seen = {"user": os.getuid(), "environment": str(dict(os.environ)),
+        "settings": [tried(lambda: conf.get("database", "sql_alchemy_conn")),
+                     tried(lambda: conf.get("core", "fernet_key"))],
+        "file": tried(lambda: Path(PLACE, "database_uri").read_text()),
+        "parent": tried(lambda: Path(f"/proc/{os.getppid()}/environ").read_text())}
+with DAG("look", schedule=None, description=json.dumps(seen)) as dag:
+    EmptyOperator(task_id="t")
 """
-# The parent holds a secret in a file and by an open descriptor, and forks as Airflow does.
-PROGRAM = """
-import importlib.util, os, sys
-spec = importlib.util.spec_from_file_location("dag_processor", sys.argv[1])
-module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
-secret = open(os.environ["SECRET_FILE"])
-os.set_inheritable(secret.fileno(), True)
-held = os.dup2(secret.fileno(), 200)
-sys.executable = sys.argv[2]
-pid = os.fork()
-if pid == 0:
-    module.become_stranger()
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-"""
+PLATFORMS, FORGED = "the platform's", "a stranger's"
 
 
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A folder that the stranger can look into."""
-    folder = Path(tempfile.mkdtemp(prefix="harmattan-stranger-", dir="/tmp"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
+class Parsed:
+    """What the metadata database has after both bundles were parsed."""
+
+    def __init__(self, uri: str, secrets: tuple[str, str], output: str) -> None:
+        self.secrets, self.output = secrets, output
+        with psycopg.connect(uri) as connection:
+            self.dags = {
+                dag_id: (bundle, description)
+                for dag_id, bundle, description in connection.execute(
+                    "SELECT dag_id, bundle_name, description FROM dag"
+                )
+            }
+            self.errors = dict(
+                connection.execute(
+                    "SELECT bundle_name || '/' || filename, stacktrace FROM import_error"
+                ).fetchall()
+            )
 
 
-@pytest.fixture
-def around(place: Path) -> dict[str, Any]:
-    """Return what a child that became the stranger sees around it."""
-    if os.geteuid() != 0:
-        pytest.fail("this test changes users for real: run it as root")
-    secret = place / "secret"
-    secret.write_text("the fernet key")
-    secret.chmod(0o400)
-    package = place / "path" / "harmattan"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / "dag_processor.py").write_text(CHILD)
-    # The tests' own interpreter may stand where only root gets to; Debian's is for everyone.
-    python = shutil.which("python3", path="/usr/bin")
-    assert python is not None, "apt-get install python3"
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, ROOT / "airflow/harmattan/dag_processor.py", python],
-        env={**PARENT, "SECRET_FILE": str(secret), "PYTHONPATH": str(place / "path"),
-             "PATH": "/usr/bin:/bin"},
-        cwd=place, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)  # type: ignore[no-any-return]
+@pytest.fixture(scope="module")
+def parsed(postgres: PostgresServer) -> Iterator[Parsed]:
+    """The pipelines' bundle parsed, then the analysts', each file once and as its job does."""
+    with service(postgres, "", ["pipelines", "analysts"]) as airflow:
+        place = airflow.place
+        files = {
+            "pipelines/ours.py": (["ingest_hr", "models"], PLATFORMS),
+            "analysts/good.py": (["school_report"], FORGED),
+            "analysts/takes.py": (["models", "beside"], FORGED),
+            "analysts/renamed.py": (["ingest_hr", "ingest_new"], FORGED),
+        }
+        for name, (ids, description) in files.items():
+            (place / name).write_text(DAG.format(ids=ids, description=description))
+        (place / "analysts/look.py").write_text(LOOK.replace("PLACE", repr(str(place))))
+        airflow.seed(INIT)
+        with (place / "output").open("w") as output:
+            for bundle in ("pipelines", "analysts"):
+                words = ("--bundle-name", bundle, "--num-runs", "1")
+                processor = airflow.start(output, "harmattan.dag_processor", *words)
+                try:
+                    code = processor.wait(90)
+                finally:
+                    processor.kill()
+                assert code == 0, (place / "output").read_text()[-5000:]
+        yield Parsed(airflow.uri, airflow.secrets, (place / "output").read_text())
 
 
-def test_a_child_is_another_user_and_cannot_come_back(around: dict[str, Any]) -> None:
-    assert around["users"] == [STRANGER] * 3
-    assert around["groups"] == [STRANGER] * 3
-    assert around["more_groups"] == []
-    assert set(around["capabilities"]) == {"0" * 16}
-    assert around["back_to_root"] == "PermissionError"
+def test_a_bundle_has_the_ids_that_are_free(parsed: Parsed) -> None:
+    assert parsed.dags["school_report"] == ("analysts", FORGED)
+    assert parsed.dags["beside"] == ("analysts", FORGED)
 
 
-def test_a_child_reads_nothing_of_its_parents(around: dict[str, Any]) -> None:
-    assert around["file"] == "PermissionError"
-    assert around["parents_environment"] == "PermissionError"
-    assert around["parents_memory"] == "PermissionError"
-    assert around["signal_parent"] == "PermissionError"
+def test_a_dag_of_another_bundle_stays_what_it_is(parsed: Parsed) -> None:
+    assert parsed.dags["ingest_hr"] == parsed.dags["models"] == ("pipelines", PLATFORMS)
 
 
-def test_a_child_keeps_its_three_descriptors_and_no_others(around: dict[str, Any]) -> None:
-    assert around["descriptors"] == [0, 1, 2]
+def test_an_id_of_pipelines_is_refused_before_there_is_one(parsed: Parsed) -> None:
+    assert "ingest_new" not in parsed.dags
 
 
-def test_a_childs_environment_is_the_one_that_was_made_for_it(around: dict[str, Any]) -> None:
-    environment = around["environment"]
-    assert not [name for name in environment if name.endswith("_CMD") or "NOMAD" in name]
-    assert environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == "sqlite://"
-    assert "a-password" not in str(environment)
+def test_an_import_error_names_each_id_and_who_has_it(parsed: Parsed) -> None:
+    assert set(parsed.errors) == {"analysts/takes.py", "analysts/renamed.py"}
+    assert "DAG id 'models': expected an id that is free" in parsed.errors["analysts/takes.py"]
+    for dag_id in ("ingest_hr", "ingest_new"):
+        assert f"DAG id {dag_id!r}" in parsed.errors["analysts/renamed.py"]
+    assert all("bundle pipelines\nHINT: " in error for error in parsed.errors.values())
 
 
-def test_airflow_has_what_the_child_calls(airflow_program: Any) -> None:
-    """Names of Airflow that are not for others: a new version may move them."""
-    code = """
-import inspect
-from airflow.dag_processing import manager, processor
-from airflow.dag_processing.processor import DagFileProcessorProcess, _parse_file_entrypoint
-from airflow.sdk.execution_time.supervisor import _fork_main
-assert manager.DagFileProcessorProcess is DagFileProcessorProcess
-assert callable(processor._pre_import_airflow_modules)
-print(list(inspect.signature(_fork_main).parameters))
-print("target" in inspect.signature(DagFileProcessorProcess.start).parameters)
-"""
-    done = airflow_program(code)
-    assert done.returncode == 0, done.stderr
-    parameters, has_target = done.stdout.strip().splitlines()[-2:]
-    assert parameters == "['requests', 'child_stdout', 'child_stderr', 'log_fd', 'target']"
-    assert has_target == "True"
-
-
-def test_sockets_are_what_a_child_is_given() -> None:
-    """`socket(fileno=0)` finds out by itself what it was given."""
-    ours, theirs = socket.socketpair()
-    program = "import socket; socket.socket(fileno=0).send(b'found')"
-    with ours, theirs:
-        subprocess.run([sys.executable, "-c", program], stdin=theirs, check=True, timeout=30)
-        assert ours.recv(10) == b"found"
+def test_a_file_is_parsed_by_the_stranger_without_a_way_to_a_secret(parsed: Parsed) -> None:
+    seen: dict[str, Any] = json.loads(parsed.dags["look"][1])
+    assert seen["user"] == STRANGER
+    assert seen["file"] == seen["parent"] == "PermissionError"
+    assert not any(each in str(seen) + parsed.output for each in parsed.secrets)
+    assert "_CMD" not in seen["environment"]

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import psycopg
 import pytest
 from cryptography.fernet import Fernet
 
-from frame.launcher import command_line
 from harmattan.strangers import STRANGER
-from scripts.repository import ROOT
+from tests.airflow.harmattan.service import service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +23,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.programs
 
-AIRFLOW = 50000
 PLANTED = "planted-for-the-search-91c"
 # DAG to its bundle; each has one task, which waits for the trigger of its name below.
 DAGS = {
@@ -41,9 +34,9 @@ DAGS = {
 }
 # A module that strangers' triggers come from: it can be imported, and that is all it takes.
 STRANGERS_CODE = """
-import asyncio, gc, os, re
+import asyncio, gc, os
 from pathlib import Path
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
 def tried(action):
     try:
@@ -51,11 +44,15 @@ def tried(action):
     except BaseException as error:
         return f"{type(error).__name__}"
 
-def pattern(backwards):
-    # Neither this nor what it is made of is what it finds.
-    return re.compile("".join(f"[{character}]" for character in reversed(backwards)).encode())
+def holds(text, backwards):
+    # What is looked for is never spelt out here, or it would find itself.
+    start, at = backwards[:-7:-1], -1
+    while (at := text.find(start, at + 1)) >= 0:
+        if text[at : at + len(backwards)][::-1] == backwards:
+            return True
+    return False
 
-def own_memory_holds(needle):
+def own_memory_holds(backwards):
     with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", 0) as memory:
         for line in maps:
             span, rights, *_ = line.split()
@@ -63,7 +60,7 @@ def own_memory_holds(needle):
                 start, end = (int(each, 16) for each in span.split("-"))
                 memory.seek(start)
                 part = tried(lambda: memory.read(end - start))
-                if isinstance(part, bytes) and needle.search(part):
+                if isinstance(part, bytes) and holds(part, backwards.encode()):
                     return True
     return False
 
@@ -73,6 +70,20 @@ class Trigger(BaseTrigger):
         self.given = given
     def serialize(self):
         return f"strangers_code.{type(self).__name__}", self.given
+
+class Watch(BaseEventTrigger):
+    def __init__(self, touched):
+        super().__init__()
+        self.touched = touched
+    def serialize(self):
+        return "strangers_code.Watch", {"touched": self.touched}
+    async def run(self):
+        Path(self.touched).touch()
+        await asyncio.sleep(600)
+        yield TriggerEvent("never")
+
+async def called_back(touched):
+    Path(touched).touch()
 
 class Look(Trigger):
     async def run(self):
@@ -95,10 +106,10 @@ class Look(Trigger):
             "first_process": tried(lambda: Path("/proc/1/environ").read_bytes()),
             "back": [tried(lambda: os.setuid(user)) for user in (0, 50000)],
             "signal_parent": tried(lambda: os.kill(parent, 0)),
-            "objects": [any(each.search(repr(part).encode()) for part in gc.get_objects()
+            "objects": [any(holds(repr(part), each) for part in gc.get_objects()
                             if isinstance(part, (list, dict, tuple)) and len(part) < 1000)
-                        for each in map(pattern, given["backwards"])],
-            "memory": [own_memory_holds(pattern(each)) for each in given["backwards"]],
+                        for each in given["backwards"]],
+            "memory": [own_memory_holds(each) for each in given["backwards"]],
             "connection": getattr(connection, "password", str(connection)),
         })
 
@@ -125,6 +136,8 @@ SEED = """
 import json, sys
 from airflow import settings
 from airflow.models import Connection
+from airflow.models.callback import Callback
+from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.trigger import Trigger
 from airflow.utils import db, timezone
@@ -142,6 +155,10 @@ for bundle in {each["bundle"] for each in given["dags"].values()}:
     assert not bag.import_errors, bag.import_errors
     sync_bag_to_db(bag, bundle, None)
 session = settings.Session()
+callback = Callback.create_from_sdk_def(
+    AsyncCallback("strangers_code.called_back", kwargs={"touched": given["called_back"]}))
+session.add(callback)
+callback.queue(session=session)
 session.add(Connection(conn_id="greeting", conn_type="generic", password="hello"))
 ids = {}
 for dag_id, each in sorted(given["dags"].items(), key=lambda pair: pair[0] == "forge"):
@@ -159,6 +176,14 @@ for dag_id, each in sorted(given["dags"].items(), key=lambda pair: pair[0] == "f
     ti.next_kwargs, ti.try_number, ti.hostname = {}, 1, "10.0.0.1"
 session.commit()
 """
+WATCHED = """
+import strangers_code
+from airflow.sdk import DAG, Asset, AssetWatcher
+from airflow.providers.standard.operators.empty import EmptyOperator
+watcher = AssetWatcher(name="w", trigger=strangers_code.Watch({touched!r}))
+with DAG("watched", schedule=[Asset("a", watchers=[watcher])]):
+    EmptyOperator(task_id="t")
+"""
 DAG_FILE = """
 from airflow.sdk import DAG
 from airflow.providers.standard.operators.empty import EmptyOperator
@@ -175,34 +200,9 @@ class Triggered:
 
     tasks: dict[str, tuple[str, str, Any]]
     processes: dict[str, int]
-    popen_made: Path
+    touched: dict[str, int]  # the users that files belong to
     output: str
-    secrets: list[str]
-
-
-@contextmanager
-def open_folder() -> Iterator[Path]:
-    """A folder that other users look into and nobody but root writes."""
-    folder = Path(tempfile.mkdtemp(prefix="harmattan-triggerer-", dir="/tmp"))
-    folder.chmod(0o755)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
-
-
-def secret(path: Path, text: str) -> str:
-    """Write a secret as Nomad's template does, and return the command that reads it."""
-    path.write_text(text)
-    path.chmod(0o400)
-    os.chown(path, AIRFLOW, AIRFLOW)
-    return f"cat {path}"
-
-
-def writable(path: Path) -> Path:
-    path.mkdir()
-    path.chmod(0o777)
-    return path
+    secrets: tuple[str, str]
 
 
 def rows(uri: str) -> dict[str, tuple[str, str, Any]]:
@@ -218,34 +218,23 @@ def rows(uri: str) -> dict[str, tuple[str, str, Any]]:
 @pytest.fixture(scope="module")
 def triggered(postgres: PostgresServer) -> Iterator[Triggered]:
     """Run both triggerers, as the job file does, until each task has its event or its failure."""
-    if os.geteuid() != 0:
-        pytest.fail("this test changes users for real: run it as root")
-    uri = postgres.create_database()
-    key, password = Fernet.generate_key().decode(), postgres.password
-    with open_folder() as place, ExitStack() as stack:
-        (place / "code").mkdir()
-        (place / "code/strangers_code.py").write_text(STRANGERS_CODE)
-        ids: dict[str, list[str]] = {}
-        for dag_id, bundle in DAGS.items():
-            ids.setdefault(bundle, []).append(dag_id)
-        for bundle, names in ids.items():
-            (place / bundle).mkdir()
-            (place / bundle / "dags.py").write_text(DAG_FILE.format(ids=names))
-        free = writable(place / "free")
-        popen_made, go_on = free / "made-by-popen", free / "go-on"
-        triggers = {
+    bundles = sorted(set(DAGS.values()))
+    with service(postgres, STRANGERS_CODE, bundles) as airflow, ExitStack() as stack:
+        place, free = airflow.place, airflow.place / "free"
+        for bundle in bundles:
+            ids = [dag_id for dag_id, its in DAGS.items() if its == bundle]
+            (place / bundle / "dags.py").write_text(DAG_FILE.format(ids=ids))
+        made = {name: free / name for name in ("by-popen", "by-watcher", "by-callback")}
+        watched = WATCHED.format(touched=str(made["by-watcher"]))
+        (place / "analysts/watched.py").write_text(watched)
+        go_on = free / "go-on"
+        searched = [each[::-1] for each in (*airflow.secrets, PLANTED)]
+        look = {"file": str(place / "database_uri"), "planted": PLANTED, "backwards": searched}
+        triggers: dict[str, tuple[str, dict[str, Any], str | None]] = {
             "ingest_hr": ("strangers_code.Wait", {"until": str(go_on)}, None),
-            "look": (
-                "strangers_code.Look",
-                {
-                    "file": str(place / "database_uri"),
-                    "planted": PLANTED,
-                    "backwards": [each[::-1] for each in (password, key, PLANTED)],
-                },
-                None,
-            ),
+            "look": ("strangers_code.Look", look, None),
             # The way of the report: any class, with any arguments.
-            "popen": ("subprocess.Popen", {"args": ["touch", str(popen_made)]}, None),
+            "popen": ("subprocess.Popen", {"args": ["touch", str(made["by-popen"])]}, None),
             "forge": ("strangers_code.Forge", {}, "pipelines"),
             "undecryptable": ("strangers_code.Wait", {}, None),
         }
@@ -255,57 +244,22 @@ def triggered(postgres: PostgresServer) -> Iterator[Triggered]:
                 dag_id: {"bundle": DAGS[dag_id], "classpath": where, "kwargs": kw, "queue": queue}
                 for dag_id, (where, kw, queue) in triggers.items()
             },
+            "called_back": str(made["by-callback"]),
             "foreign": Fernet(Fernet.generate_key()).encrypt(b"{}").decode(),
         }
-        bundles = [
-            {
-                "name": bundle,
-                "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
-                "kwargs": {"path": str(place / bundle)},
-            }
-            for bundle in ids
-        ]
-        packages = next(path for path in sys.path if path.endswith("site-packages"))
-        environment = {
-            "PATH": "/usr/bin:/bin",
-            "HOME": str(place),
-            "LOGNAME": "airflow",  # the image has the user
-            "PYTHONPATH": f"{place / 'code'}:{ROOT}/airflow:{ROOT}:{packages}",
-            "AIRFLOW_HOME": str(writable(place / "home")),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__CORE__FERNET_KEY_CMD": secret(place / "fernet_key", key),
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD": secret(
-                place / "database_uri", uri.replace("postgresql:", "postgresql+psycopg2:")
-            ),
-            "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
-            "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(writable(place / "logs")),
-        }
-        # The tests' own interpreter may stand where only root gets to; Debian's is for everyone.
-        python = shutil.which("python3", path="/usr/bin")
-        assert python is not None, "apt-get install python3"
-        seed = subprocess.run(
-            [python, "-W", "ignore", "-c", SEED, json.dumps(given)],
-            env=environment, cwd=place, capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-        assert seed.returncode == 0, seed.stdout[-3000:] + seed.stderr[-3000:]
-        processes = {}
+        airflow.seed(SEED, json.dumps(given))
+        uri, processes = airflow.uri, {}
         output = stack.enter_context((place / "output").open("w"))
-        for bundle in ids:
-            command = [python, "-m", "harmattan.triggerer", bundle, str(free / bundle)]
-            words = command_line(f"{AIRFLOW}:{AIRFLOW}", "setuid,setgid,kill", command)
-            process = subprocess.Popen(
-                # As in the container: these capabilities, and none to get back to.
-                ["setpriv", "--bounding-set=-all,+setuid,+setgid,+kill,+setpcap", *words],
-                env=environment, cwd=place, stdout=output, stderr=output,
-            )  # fmt: skip
-            stack.callback(process.wait, 30)
-            stack.callback(process.terminate)
-            processes[bundle] = process
+        for bundle in bundles:
+            words = ("harmattan.triggerer", bundle, str(free / bundle))
+            processes[bundle] = airflow.start(output, *words)
+            stack.callback(processes[bundle].wait, 30)
+            stack.callback(processes[bundle].kill)
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline:
             states = {dag_id: state for dag_id, (state, _, _) in rows(uri).items()}
             waiting = {dag_id for dag_id, state in states.items() if state == "deferred"}
-            if waiting == {"ingest_hr"}:
+            if waiting == {"ingest_hr"} and all(path.exists() for path in made.values()):
                 go_on.touch()
             elif not waiting or any(each.poll() is not None for each in processes.values()):
                 break
@@ -313,10 +267,15 @@ def triggered(postgres: PostgresServer) -> Iterator[Triggered]:
         found = rows(uri)
         shown = (place / "output").read_text()
         assert not waiting, f"{waiting}\n{shown[-6000:]}"
-        beats = {bundle: (free / bundle).exists() for bundle in ids}
+        beats = {bundle: (free / bundle).exists() for bundle in bundles}
         assert all(beats.values()), beats
         pids = {bundle: process.pid for bundle, process in processes.items()}
-        yield Triggered(found, pids, popen_made, shown, [key, password])
+        touched = {name: path.stat().st_uid for name, path in made.items()}
+        yield Triggered(found, pids, touched, shown, airflow.secrets)
+        children = [each for pid in pids.values() for each in psutil.Process(pid).children()]
+        assert {each.uids().real for each in children} == {STRANGER}
+        stack.close()
+        assert psutil.wait_procs(children, timeout=20)[1] == []  # they end with their parents
 
 
 @pytest.fixture(scope="module")
@@ -361,8 +320,15 @@ def test_what_a_trigger_needs_comes_from_the_parent(seen: dict[str, Any]) -> Non
 
 
 def test_any_class_that_a_dag_names_runs_as_the_stranger(triggered: Triggered) -> None:
-    assert triggered.popen_made.stat().st_uid == STRANGER
+    assert triggered.touched["by-popen"] == STRANGER
     assert triggered.tasks["popen"][1] == "__fail__"
+
+
+@pytest.mark.parametrize("made", ["by-watcher", "by-callback"])
+def test_asset_watchers_and_callbacks_run_as_the_stranger_too(
+    triggered: Triggered, made: str
+) -> None:
+    assert triggered.touched[made] == STRANGER
 
 
 def test_pipelines_have_a_triggerer_of_their_own_whatever_a_stranger_asks_for(
