@@ -1,4 +1,4 @@
-"""Which DAG ids a bundle may claim, decided where what its files say arrives in the parser's parent.
+"""Which DAG ids a bundle may claim, decided where what its files say reaches the parser's parent.
 
 The gate judges ids as well, but a file may name its DAGs otherwise once it is live. And whoever has
 the id of a pipeline's DAG has its runs, its triggers and its place in the interface.

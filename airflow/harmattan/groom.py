@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import time
 from pathlib import Path
@@ -14,25 +15,22 @@ DAY = 24 * HOUR
 def groom(folder: Path, older_than: float) -> int:
     """Delete the files below ``folder`` last written before ``older_than`` (seconds since 1970).
 
-    Folders that are empty for an hour go too. Symbolic links are removed, never followed. Returns
-    the number of files deleted; what cannot be deleted is left for the next round.
+    Folders that are empty for an hour go too. Symbolic links are removed, never followed, not even
+    one that takes a folder's place meanwhile: all is named from the open folder that holds it.
+    Returns the number of files deleted; what cannot be deleted is left for the next round.
     """
     deleted = 0
-    for parent, folders, names in os.walk(folder, topdown=False):
-        # os.walk counts a link to a folder among the folders.
-        for name in [*names, *(each for each in folders if Path(parent, each).is_symlink())]:
-            path = Path(parent, name)
+    for _, folders, names, within in os.fwalk(folder, topdown=False):
+        for name in (*names, *folders):
             try:
-                if path.lstat().st_mtime < older_than:
-                    path.unlink()
-                    deleted += 1
-            except OSError:
-                continue
-        if Path(parent) != folder:
-            try:
+                state = os.lstat(name, dir_fd=within)
+                if not stat.S_ISDIR(state.st_mode):  # fwalk counts a link to a folder among them
+                    if state.st_mtime < older_than:
+                        os.unlink(name, dir_fd=within)
+                        deleted += 1
                 # A task that just made its folder is about to write into it.
-                if Path(parent).lstat().st_mtime < time.time() - HOUR:
-                    Path(parent).rmdir()
+                elif state.st_mtime < time.time() - HOUR:
+                    os.rmdir(name, dir_fd=within)
             except OSError:
                 continue
     return deleted

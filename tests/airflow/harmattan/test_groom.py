@@ -8,6 +8,8 @@ from harmattan.groom import DAY, groom
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
 NOW = 1_700_000_000.0
 
 
@@ -87,3 +89,25 @@ def test_a_links_loop_does_not_hang_it(tmp_path: Path) -> None:
 def test_a_second_round_finds_nothing(tmp_path: Path) -> None:
     written(tmp_path / "a/b.log", 31)
     assert [groom(tmp_path, NOW - 30 * DAY) for _ in range(2)] == [1, 0]
+
+
+def test_a_folder_that_becomes_a_link_on_the_way_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task swaps its folder for a link after the look at its files, before they are removed."""
+    logs, elsewhere = tmp_path / "logs", tmp_path / "elsewhere"
+    written(logs / "run/attempt=1.log", 31)
+    kept = written(elsewhere / "attempt=1.log", 31)
+    look = os.lstat
+
+    def look_then_swap(name: str, **more: int) -> os.stat_result:
+        state = look(name, **more)
+        if (logs / "run").is_dir() and not (logs / "run").is_symlink():
+            (logs / "run").rename(tmp_path / "swapped")
+            link(logs / "run", elsewhere, 1)
+        return state
+
+    monkeypatch.setattr(os, "lstat", look_then_swap)
+    groom(logs, NOW - 30 * DAY)
+    assert kept.exists()
+    assert not (tmp_path / "swapped/attempt=1.log").exists()
