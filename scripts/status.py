@@ -149,7 +149,7 @@ def jobs(platform: Access) -> list[Row]:
 
 
 def airflow(platform: Access) -> list[Row]:
-    """Return Airflow's own parts, by the body of an answer that is 200 either way, and the queue."""
+    """Return Airflow's own parts, by the body of an answer that is always 200, and its queue."""
     found = platform.airflow("monitor/health")
     rows = [
         Row(name, str(part["status"]), well=part["status"] == "healthy")

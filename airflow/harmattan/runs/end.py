@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # Trying again may mend what is passing, and not what is lasting.
 Kind = Literal["done", "lasting", "passing"]
@@ -29,22 +32,22 @@ class End:
         """Return it as JSON's types."""
         return asdict(self)
 
-    def names(self, asset: str) -> bool:
-        """Return whether the asset has changed: the summary names it, or it names none at all."""
-        return asset in self._assets if self._lists_assets else self.kind == "done"
+    def changed(self, outlets: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return the assets that have changed, by name, each with what the summary says of it.
 
-    def said_of(self, asset: str) -> dict[str, Any]:
-        """Return what the summary says of the asset."""
-        said = self._assets.get(asset)
-        return said if isinstance(said, dict) else {}
-
-    @property
-    def _lists_assets(self) -> bool:
-        return isinstance((self.summary or {}).get("assets"), dict)
-
-    @property
-    def _assets(self) -> dict[str, Any]:
-        return (self.summary or {})["assets"] if self._lists_assets else {}
+        Those that the summary names, as far as they are among ``outlets`` or below one of them:
+        ``raw_hr.staff`` is below ``raw_hr``. If it names none at all, a run that is done has
+        changed all ``outlets``.
+        """
+        assets = (self.summary or {}).get("assets")
+        if not isinstance(assets, dict):
+            return {name: {} for name in outlets} if self.kind == "done" else {}
+        tops = tuple(outlets)
+        return {
+            name: said if isinstance(said, dict) else {}
+            for name, said in assets.items()
+            if any(name == top or name.startswith(f"{top}.") for top in tops)
+        }
 
 
 _END = TypeAdapter(End)

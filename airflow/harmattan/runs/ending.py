@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow.api_fastapi.execution_api.datamodels.asset import AssetProfile
+from airflow.models.asset import AssetModel
 from airflow.models.dagbag import DBDagBag
 from airflow.models.db_callback_request import DbCallbackRequest
 from airflow.models.taskinstance import TaskInstance
@@ -93,18 +94,17 @@ def _return(ti: TaskInstance, summary: dict[str, Any] | None, session: Session) 
 def _register(
     ti: TaskInstance, outlets: Sequence[Any], end: End, session: Session
 ) -> Sequence[Callable[[], None]]:
-    """Write the events of the assets that the run changed, whatever became of the others."""
-    changed = [each for each in outlets if hasattr(each, "uri") and end.names(each.name)]
+    """Write the events of the assets that the run changed, whatever became of the others.
+
+    One below an outlet is known by its name once a DAG is scheduled by it.
+    """
+    changed = end.changed(each.name for each in outlets if hasattr(each, "uri"))
+    known = select(AssetModel.name, AssetModel.uri).where(AssetModel.name.in_(changed))
+    keys = [{"name": name, "uri": uri} for name, uri in session.execute(known)]
     return TaskInstance.register_asset_changes_in_db(
         ti,
-        [AssetProfile(name=each.name, uri=each.uri, type="Asset") for each in changed],
-        [
-            {
-                "dest_asset_key": {"name": each.name, "uri": each.uri},
-                "extra": end.said_of(each.name),
-            }
-            for each in changed
-        ],
+        [AssetProfile(**key, type="Asset") for key in keys],
+        [{"dest_asset_key": key, "extra": changed[key["name"]]} for key in keys],
         session=session,
     )
 

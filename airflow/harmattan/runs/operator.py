@@ -29,8 +29,8 @@ class NomadJobOperator(BaseOperator):
     ``execution_timeout``.
 
     The last line of the job's output that is a JSON object, of at most 16 KiB, is the summary. If
-    it has an object ``assets``, by names of ``outlets``, those get an event with what it says as
-    ``extra``, and the other outlets none.
+    it has an object ``assets``, by names of ``outlets`` or below them (``raw_hr.staff`` is below
+    ``raw_hr``), those get an event with what it says as ``extra``, and the other outlets none.
 
     The values of ``meta`` are templates; one that is empty is not sent.
     """
@@ -61,10 +61,11 @@ class NomadJobOperator(BaseOperator):
             raise AirflowFailException(f"{end.message}\nHINT: {end.hint}")
         if end.kind == "passing":
             raise PassingError(end.message, end.hint)
-        self.outlets = [each for each in self.outlets if end.names(each.name)]
+        changed = end.changed(each.name for each in self.outlets)
+        self.outlets = [each for each in self.outlets if each.name in changed]
         for outlet in self.outlets:
             if isinstance(outlet, Asset):
-                context["outlet_events"][outlet].extra = end.said_of(outlet.name)
+                context["outlet_events"][outlet].extra = changed[outlet.name]
         return end.summary
 
     def _trigger(self) -> NomadJobTrigger:
