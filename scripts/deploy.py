@@ -20,9 +20,10 @@ from frame.output import screen
 from frame.progress import step
 from scripts.cluster import connect
 from scripts.health.waiting import LASTING, wait
-from scripts.jobs import platform, runs, runs_namespace
+from scripts.jobs import JOBS, platform, runs, runs_namespace
 from scripts.repository import ROOT
 from scripts.tools import NOMAD, ensure
+from scripts.variables import declared, refuse_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,8 +44,7 @@ def run(
     """
     variables = [f"-var={name}={value}" for name, value in deployment.variables.items()]
     files = [f"-var-file={path}" for path in variable_files]
-    # One file of variables serves all jobs, so a job is given some that it does not declare;
-    # a test holds that each variable of the file is declared by some job.
+    # One file of variables serves all jobs, so a job is given some that it does not declare.
     done = subprocess.run(
         [str(ensure(NOMAD)), "job", "run", "-detach", "-hcl2-strict=false", *files, *variables,
          str(deployment.file)],
@@ -110,6 +110,7 @@ def main(
             f"there is no job {', '.join(sorted(unknown))}",
             "The jobs are: " + ", ".join(each.id for each in known),
         )
+    refuse_unknown(variables, declared(JOBS.glob("*.hcl")))
     for job_id, deployment in wanted.items():
         run(deployment, [path.resolve() for path in variables], {})
         console.print(f"[green]✓[/] {job_id}")

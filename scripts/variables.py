@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import hcl2
 
+from frame.failure import WrongUse
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+_DECLARATION = re.compile(r'^variable "([^"]+)"', re.MULTILINE)
 
 
 def read_variables(path: Path) -> dict[str, Any]:
@@ -18,6 +25,25 @@ def read_variables(path: Path) -> dict[str, Any]:
             for name, value in hcl2.load(file).items()
             if not name.startswith("__")
         }
+
+
+def declared(job_files: Iterable[Path]) -> set[str]:
+    """Return the names of all variables that some job file declares."""
+    return {name for file in job_files for name in _DECLARATION.findall(file.read_text())}
+
+
+def refuse_unknown(files: Iterable[Path], known: set[str]) -> None:
+    """Raise WrongUse for values that no job would read, with the nearest name that one does."""
+    faults = []
+    for file in files:
+        for name in sorted(read_variables(file).keys() - known):
+            nearest = get_close_matches(name, known, 1)
+            faults.append(f"{file}: {name}" + (f" (did you mean {nearest[0]}?)" if nearest else ""))
+    if faults:
+        raise WrongUse(
+            "expected variables that a job declares, found others:\n  " + "\n  ".join(faults),
+            "Correct or remove each: no job would read it.",
+        )
 
 
 def _plain(value: Any) -> Any:

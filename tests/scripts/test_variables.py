@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from frame.failure import WrongUse
 from scripts.repository import ROOT
-from scripts.variables import read_variables
+from scripts.variables import declared, read_variables, refuse_unknown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,3 +37,15 @@ def test_every_environments_file_is_read(file: Path) -> None:
     values = read_variables(file)
     assert values["environment"] == file.stem
     assert '"' not in repr(values).replace('\\"', "")
+
+
+def test_a_variable_that_no_job_declares_is_told_with_the_nearest_name(tmp_path: Path) -> None:
+    known = declared(ROOT.glob("nomad/jobs/*.hcl"))
+    assert {"environment", "worker_memory", "source_connections"} <= known
+    refuse_unknown(ROOT.glob("nomad/vars/*.hcl"), known)
+    file = tmp_path / "own.hcl"
+    file.write_text('worker_memry = 2048\nenvironment = "production"\nqqq = true\n')
+    with pytest.raises(WrongUse) as caught:
+        refuse_unknown([file], known)
+    said = caught.value.message.splitlines()[1:]
+    assert said == [f"  {file}: qqq", f"  {file}: worker_memry (did you mean worker_memory?)"]
