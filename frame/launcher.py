@@ -1,4 +1,4 @@
-"""``python -m frame.launcher --stranger UID [--user UID:GID] [--keep CAP,…] COMMAND…``.
+"""``python -m frame.launcher --stranger UID … COMMAND…``: shut Nomad's folders, become COMMAND.
 
 The first process of every task that runs strangers' code, root in its container with the capability
 FOWNER. Nomad leaves a task's folders open to every user and writes into them as root of the node,
@@ -25,9 +25,8 @@ from pathlib import Path
 from frame.failure import Failure
 
 SETPRIV = "/usr/bin/setpriv"
-SECRETS = Path("/secrets")
-# Where Nomad writes as root; its folder of logs is below /alloc.
-FOLDERS = (SECRETS, Path("/alloc"), Path("/local"))
+# Where Nomad writes as root; below /alloc it keeps the logs.
+FOLDERS = (Path("/secrets"), Path("/local"), Path("/alloc/logs"), Path("/alloc"))
 
 # The extended attribute's form, by linux/posix_acl_xattr.h: a version, then (tag, rights, id) for
 # the owner, the user named, the group, the mask and all others, in this order.
@@ -40,8 +39,9 @@ _ALL, _PASS, _NONE = 7, 1, 0
 def shut(folder: Path, stranger: int, *, may_pass: bool = False) -> None:
     """Deny the user ``stranger`` the ``folder``, whatever its mode is now or later.
 
-    With ``may_pass`` it still opens, by their names, the files there that are its to read. Raises
-    :class:`Failure` where the file system keeps no access control lists or the rights are missing.
+    With ``may_pass`` it still reaches, by its name, what is below. Nothing is done where nobody
+    writes: since 2.0.1 Nomad itself mounts its folder of logs read-only. Raises :class:`Failure`
+    where the file system keeps no access control lists or the rights are missing.
     """
     mode = stat.S_IMODE(folder.stat().st_mode)
     entries = (
@@ -55,6 +55,8 @@ def shut(folder: Path, stranger: int, *, may_pass: bool = False) -> None:
     try:
         os.setxattr(folder, "system.posix_acl_access", packed)
     except OSError as error:
+        if error.errno == errno.EROFS:
+            return
         what = f"{folder}: expected to shut it to the user {stranger}, found {error.strerror}"
         if error.errno == errno.ENOTSUP:
             raise Failure(
@@ -87,13 +89,12 @@ def main() -> None:
     parser.add_argument("--stranger", type=int, required=True)
     parser.add_argument("--user")
     parser.add_argument("--keep", default="")
+    parser.add_argument("--pass", dest="passed", type=Path, action="append", default=[])
     parser.add_argument("command", nargs=argparse.REMAINDER)
     given = parser.parse_args()
     try:
         for folder in FOLDERS:
-            # A worker is the strangers' user itself, and reads its own secrets.
-            own = given.user is not None and given.user.split(":")[0] == str(given.stranger)
-            shut(folder, given.stranger, may_pass=own and folder == SECRETS)
+            shut(folder, given.stranger, may_pass=folder in given.passed)
     except Failure as failure:
         sys.exit(f"{failure.message}\nHINT: {failure.hint}")
     if given.user is not None:

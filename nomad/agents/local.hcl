@@ -79,9 +79,9 @@ plugin "docker" {
       enabled = false
     }
     allow_privileged = false
-    # What the DAG gate and the DAG processors may keep so that strangers' code runs as another
-    # user than the process that watches it.
-    allow_caps = ["setuid", "setgid", "kill"]
+    # What tasks with strangers' code begin with: to shut Nomad's folders to them (fowner), and to
+    # run them as another user than the process that watches them.
+    allow_caps = ["setuid", "setgid", "kill", "fowner"]
   }
 }
 

@@ -34,11 +34,17 @@ client {
 
   # Nomad makes no directory: make each as the comment says. The users are the images' own.
 
-  # On every node that may run workers or the triggerer. Workers of two users write below it, and
-  # neither may remove what the other wrote; airflow-logs serves and grooms it.
+  # These two on every node that may run workers or triggerers: airflow-logs serves and grooms them.
+  # Workers of two users write below the first, and neither may remove what the other wrote; the
+  # second is the triggerers' own, where no task can put a file or a link in a log's place.
   #   install -d -o 50000 -g 50000 -m 1777 /srv/harmattan/airflow-logs
+  #   install -d -o 50000 -g 50000 -m 755 /srv/harmattan/airflow-trigger-logs
   host_volume "airflow-logs" {
     path = "/srv/harmattan/airflow-logs"
+  }
+
+  host_volume "airflow-trigger-logs" {
+    path = "/srv/harmattan/airflow-trigger-logs"
   }
 
   # These two on one node, the same one, and on no other: dag-sync writes what dag-mirror serves.
@@ -85,9 +91,9 @@ plugin "docker" {
     }
     allow_privileged = false
 
-    # What the DAG gate and the DAG processors keep, so that strangers' code runs as another user
-    # than the process that watches it; all other tasks drop all. Nomad's own list holds these three
-    # too: leave this out where other teams' jobs need more of it.
-    allow_caps = ["setuid", "setgid", "kill"]
+    # What tasks with strangers' code begin with: to shut Nomad's folders to them (fowner), and to
+    # run them as another user than the process that watches them; all other tasks drop all. Nomad's
+    # own list holds these four too: leave this out where other teams' jobs need more of it.
+    allow_caps = ["setuid", "setgid", "kill", "fowner"]
   }
 }

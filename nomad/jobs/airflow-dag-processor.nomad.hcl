@@ -170,8 +170,8 @@ job "airflow-dag-processor" {
       }
     }
 
-    # Root with three capabilities, so that the children that import strangers' code run as another
-    # user, who can read neither this process's files nor its memory (harmattan.dag_processor).
+    # Begins as root: frame.launcher shuts Nomad's folders to strangers. The processor keeps three
+    # capabilities, so that its children run as another user (harmattan.strangers).
     task "dag-processor" {
       driver       = "docker"
       user         = "root"
@@ -187,6 +187,8 @@ job "airflow-dag-processor" {
       template {
         destination          = "${NOMAD_SECRETS_DIR}/database_uri"
         data                 = "{{ with secret \"${local.secrets}/airflow/database/dag-processor\" }}{{ .Data.data.uri }}{{ end }}"
+        uid                  = 50000
+        gid                  = 50000
         perms                = "0400"
         error_on_missing_key = true
         change_mode          = "restart"
@@ -195,14 +197,16 @@ job "airflow-dag-processor" {
       template {
         destination          = "${NOMAD_SECRETS_DIR}/fernet_key"
         data                 = "{{ with secret \"${local.secrets}/airflow/fernet\" }}{{ .Data.data.key }}{{ end }}"
+        uid                  = 50000
+        gid                  = 50000
         perms                = "0400"
         error_on_missing_key = true
         change_mode          = "restart"
       }
 
       env {
-        AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD         = "cat /run/airflow/database_uri"
-        AIRFLOW__CORE__FERNET_KEY_CMD                   = "cat /run/airflow/fernet_key"
+        AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD         = "cat /secrets/database_uri"
+        AIRFLOW__CORE__FERNET_KEY_CMD                   = "cat /secrets/fernet_key"
         AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST  = jsonencode(local.bundles)
         AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH = "/tmp/bundles"
       }
@@ -210,22 +214,18 @@ job "airflow-dag-processor" {
       config {
         image      = var.airflow_image
         force_pull = false
+        entrypoint = [
+          "python", "-m", "frame.launcher", "--stranger=50009",
+          "--user=50000:50000", "--keep=setuid,setgid,kill", "tini", "--",
+        ]
         args = [
-          "python", "-m", "harmattan.private_secrets",
-          "python", "-m", "harmattan.health", "8974", "job:DagProcessorJob:/run/airflow/database_uri",
+          "python", "-m", "harmattan.health", "8974", "job:DagProcessorJob:/secrets/database_uri",
           "python", "-m", "harmattan.dag_processor", "--bundle-name", var.bundle,
         ]
         ports        = ["health"]
         cap_drop     = ["all"]
-        cap_add      = ["setuid", "setgid", "kill"]
+        cap_add      = ["fowner", "setuid", "setgid", "kill"]
         security_opt = ["no-new-privileges"]
-
-        # Nomad's own folder of logs, which it writes as root on the node, is no place for strangers.
-        mount {
-          type     = "tmpfs"
-          target   = "/alloc/logs"
-          readonly = true
-        }
       }
 
       resources {

@@ -116,10 +116,16 @@ job "airflow-logs" {
       }
     }
 
-    # Task logs outlive the allocation; the job airflow-logs serves and grooms them.
+    # What workers wrote, strangers' tasks among them.
     volume "logs" {
       type   = "host"
       source = "airflow-logs"
+    }
+
+    # What triggerers wrote, and nobody else can.
+    volume "trigger-logs" {
+      type   = "host"
+      source = "airflow-trigger-logs"
     }
 
     service {
@@ -167,7 +173,7 @@ job "airflow-logs" {
       config {
         image      = var.airflow_image
         force_pull = false
-        args       = ["python", "-m", "airflow.utils.serve_logs.core"]
+        args       = ["python", "-m", "harmattan.log_server", "/var/log/airflow-triggers"]
         ports      = ["http"]
         cap_drop   = ["all"]
       }
@@ -178,6 +184,12 @@ job "airflow-logs" {
         read_only   = true
       }
 
+      volume_mount {
+        volume      = "trigger-logs"
+        destination = "/var/log/airflow-triggers"
+        read_only   = true
+      }
+
       resources {
         cpu        = 50  # MHz: its share of a full node, no cap
         memory     = 192 # 100 MB seen: Airflow's settings and a small web server
@@ -185,14 +197,18 @@ job "airflow-logs" {
       }
     }
 
-    # Each user of the workers removes what is its own; neither may touch what is the other's.
+    # Each user removes what is its own; none may touch what is another's.
     dynamic "task" {
-      for_each = { groom = 50000, groom-analysts = 50008 }
-      labels   = [task.key]
+      for_each = {
+        groom          = { user = 50000, volume = "logs" }
+        groom-analysts = { user = 50008, volume = "logs" }
+        groom-triggers = { user = 50000, volume = "trigger-logs" }
+      }
+      labels = [task.key]
 
       content {
         driver = "docker"
-        user   = "${task.value}:50000"
+        user   = "${task.value.user}:50000"
 
         config {
           image      = var.airflow_image
@@ -202,7 +218,7 @@ job "airflow-logs" {
         }
 
         volume_mount {
-          volume      = "logs"
+          volume      = task.value.volume
           destination = "/var/log/airflow"
         }
 

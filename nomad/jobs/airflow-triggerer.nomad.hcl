@@ -59,160 +59,165 @@ job "airflow-triggerer" {
     auto_revert       = true
   }
 
-  group "triggerer" {
-    # A process that fails at once is tried again here, and from then on with growing pauses: the
-    # cluster may come back in any order, so nothing gives up for good.
-    restart {
-      attempts = 3
-      interval = "5m"
-      delay    = "15s"
-      mode     = "fail"
-    }
+  # A triggerer for the pipelines' tasks, and one for strangers': whatever a trigger of theirs does to
+  # its own triggerer, it neither stops the pipelines' nor speaks for them.
+  dynamic "group" {
+    for_each = ["pipelines", "analysts"]
+    labels   = ["triggerer-${group.value}"]
 
-    reschedule {
-      delay          = "15s"
-      delay_function = "exponential"
-      max_delay      = "5m"
-      unlimited      = true
-    }
-
-    network {
-      port "health" {
-        to = 8974
-      }
-    }
-
-    # Task logs outlive the allocation; the job airflow-logs serves and grooms them.
-    volume "logs" {
-      type   = "host"
-      source = "airflow-logs"
-    }
-
-    service {
-      name     = "airflow-triggerer"
-      provider = "nomad"
-      port     = "health"
-
-      check {
-        type     = "http"
-        path     = "/health"
-        interval = "10s"
-        timeout  = "5s"
-
-        check_restart {
-          limit = 6 # a minute of a stale heartbeat
-          grace = "120s"
-        }
-      }
-    }
-
-    # Waits for the migration, never migrates: only airflow-migrate may change the schema.
-    task "wait-for-migration" {
-      driver = "docker"
-      user   = "50000:50000"
-
-      lifecycle {
-        hook    = "prestart"
-        sidecar = false
+    content {
+      # A process that fails at once is tried again here, and from then on with growing pauses: the
+      # cluster may come back in any order, so nothing gives up for good.
+      restart {
+        attempts = 3
+        interval = "5m"
+        delay    = "15s"
+        mode     = "fail"
       }
 
-      vault {
-        role         = "airflow-triggerer"
-        env          = false
-        disable_file = true
-        change_mode  = "noop" # a new token brings the same secrets
+      reschedule {
+        delay          = "15s"
+        delay_function = "exponential"
+        max_delay      = "5m"
+        unlimited      = true
       }
 
-      template {
-        destination          = "${NOMAD_SECRETS_DIR}/database_uri"
-        data                 = "{{ with secret \"${local.secrets}/airflow/database/triggerer\" }}{{ .Data.data.uri }}{{ end }}"
-        uid                  = 50000
-        gid                  = 50000
-        perms                = "0400"
-        error_on_missing_key = true
-        change_mode          = "noop"
-      }
-
-      config {
-        image      = var.airflow_image
-        force_pull = false
-        args       = ["python", "-m", "harmattan.schema", "/secrets/database_uri"]
-        cap_drop   = ["all"]
-      }
-
-      resources {
-        cpu    = 100 # MHz: its share of a full node, no cap
-        memory = 128 # it asks the database, without Airflow
-      }
-    }
-
-    task "triggerer" {
-      driver       = "docker"
-      user         = "50000:50000"
-      kill_timeout = "30s" # its triggers are taken up by the next triggerer
-
-      vault {
-        role         = "airflow-triggerer"
-        env          = false
-        disable_file = true
-        change_mode  = "noop" # a new token brings the same secrets
-      }
-
-      template {
-        destination          = "${NOMAD_SECRETS_DIR}/database_uri"
-        data                 = "{{ with secret \"${local.secrets}/airflow/database/triggerer\" }}{{ .Data.data.uri }}{{ end }}"
-        uid                  = 50000
-        gid                  = 50000
-        perms                = "0400"
-        error_on_missing_key = true
-        change_mode          = "restart"
-      }
-
-      template {
-        destination          = "${NOMAD_SECRETS_DIR}/fernet_key"
-        data                 = "{{ with secret \"${local.secrets}/airflow/fernet\" }}{{ .Data.data.key }}{{ end }}"
-        uid                  = 50000
-        gid                  = 50000
-        perms                = "0400"
-        error_on_missing_key = true
-        change_mode          = "restart"
-      }
-
-      env {
-        AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD = "cat /secrets/database_uri"
-        AIRFLOW__CORE__FERNET_KEY_CMD           = "cat /secrets/fernet_key"
-        AIRFLOW__CORE__HOSTNAME_CALLABLE        = "harmattan.address.node"
-        HARMATTAN_NODE                          = "${attr.unique.network.ip-address}"
-      }
-
-      config {
-        image      = var.airflow_image
-        force_pull = false
-        args = [
-          "python", "-m", "harmattan.health", "8974", "job:TriggererJob:/secrets/database_uri",
-          "airflow", "triggerer", "--skip-serve-logs",
-        ]
-        ports        = ["health"]
-        cap_drop     = ["all"]
-        security_opt = ["no-new-privileges"]
-
-        # Nomad's own folder of logs, which it writes as root on the node, is no place for strangers.
-        mount {
-          type     = "tmpfs"
-          target   = "/alloc/logs"
-          readonly = true
+      network {
+        port "health" {
+          to = 8974
         }
       }
 
-      volume_mount {
-        volume      = "logs"
-        destination = "/var/log/airflow"
+      # Task logs outlive the allocation; the job airflow-logs serves and grooms them.
+      volume "logs" {
+        type   = "host"
+        source = "airflow-trigger-logs"
       }
 
-      resources {
-        cpu        = 200 # MHz: its share of a full node, no cap
-        memory     = 384 # two processes: the triggerer and the one that runs the triggers
-        memory_max = 768
+      service {
+        name     = "airflow-triggerer-${group.value}"
+        provider = "nomad"
+        port     = "health"
+
+        check {
+          type     = "http"
+          path     = "/health"
+          interval = "10s"
+          timeout  = "5s"
+
+          check_restart {
+            limit = 6 # a minute of a stale heartbeat
+            grace = "120s"
+          }
+        }
+      }
+
+      # Waits for the migration, never migrates: only airflow-migrate may change the schema.
+      task "wait-for-migration" {
+        driver = "docker"
+        user   = "50000:50000"
+
+        lifecycle {
+          hook    = "prestart"
+          sidecar = false
+        }
+
+        vault {
+          role         = "airflow-triggerer"
+          env          = false
+          disable_file = true
+          change_mode  = "noop" # a new token brings the same secrets
+        }
+
+        template {
+          destination          = "${NOMAD_SECRETS_DIR}/database_uri"
+          data                 = "{{ with secret \"${local.secrets}/airflow/database/triggerer\" }}{{ .Data.data.uri }}{{ end }}"
+          uid                  = 50000
+          gid                  = 50000
+          perms                = "0400"
+          error_on_missing_key = true
+          change_mode          = "noop"
+        }
+
+        config {
+          image      = var.airflow_image
+          force_pull = false
+          args       = ["python", "-m", "harmattan.schema", "/secrets/database_uri"]
+          cap_drop   = ["all"]
+        }
+
+        resources {
+          cpu    = 100 # MHz: its share of a full node, no cap
+          memory = 128 # it asks the database, without Airflow
+        }
+      }
+
+      task "triggerer" {
+        driver       = "docker"
+        user         = "root" # until frame.launcher has shut Nomad's folders
+        kill_timeout = "30s"  # its triggers are taken up by the next triggerer
+
+        vault {
+          role         = "airflow-triggerer"
+          env          = false
+          disable_file = true
+          change_mode  = "noop" # a new token brings the same secrets
+        }
+
+        template {
+          destination          = "${NOMAD_SECRETS_DIR}/database_uri"
+          data                 = "{{ with secret \"${local.secrets}/airflow/database/triggerer\" }}{{ .Data.data.uri }}{{ end }}"
+          uid                  = 50000
+          gid                  = 50000
+          perms                = "0400"
+          error_on_missing_key = true
+          change_mode          = "restart"
+        }
+
+        template {
+          destination          = "${NOMAD_SECRETS_DIR}/fernet_key"
+          data                 = "{{ with secret \"${local.secrets}/airflow/fernet\" }}{{ .Data.data.key }}{{ end }}"
+          uid                  = 50000
+          gid                  = 50000
+          perms                = "0400"
+          error_on_missing_key = true
+          change_mode          = "restart"
+        }
+
+        env {
+          AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD = "cat /secrets/database_uri"
+          AIRFLOW__CORE__FERNET_KEY_CMD           = "cat /secrets/fernet_key"
+          AIRFLOW__CORE__HOSTNAME_CALLABLE        = "harmattan.address.node"
+          HARMATTAN_NODE                          = "${attr.unique.network.ip-address}"
+        }
+
+        config {
+          image      = var.airflow_image
+          force_pull = false
+          entrypoint = [
+            "python", "-m", "frame.launcher", "--stranger=50009",
+            "--user=50000:50000", "--keep=setuid,setgid,kill", "tini", "--",
+          ]
+          args = [
+            "python", "-m", "harmattan.health", "8974", "file:/tmp/triggerer-heartbeat",
+            "python", "-m", "harmattan.triggerer", group.value, "/tmp/triggerer-heartbeat",
+          ]
+          ports        = ["health"]
+          cap_drop     = ["all"]
+          cap_add      = ["fowner", "setuid", "setgid", "kill"]
+          security_opt = ["no-new-privileges"]
+        }
+
+        volume_mount {
+          volume      = "logs"
+          destination = "/var/log/airflow"
+        }
+
+        resources {
+          cpu        = 200 # MHz: its share of a full node, no cap
+          memory     = 384 # two processes: the triggerer and the one that runs the triggers
+          memory_max = 768
+        }
       }
     }
   }

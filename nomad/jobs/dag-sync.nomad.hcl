@@ -180,10 +180,11 @@ job "dag-sync" {
       config {
         image        = var.airflow_image
         force_pull   = false
+        entrypoint   = ["python", "-m", "frame.launcher", "--stranger=50009", "tini", "--"]
         args         = ["python", "-m", "delivery", "judge"]
         network_mode = "none"
         cap_drop     = ["all"]
-        cap_add      = ["setuid", "setgid", "kill"]
+        cap_add      = ["fowner", "setuid", "setgid", "kill"]
         security_opt = ["no-new-privileges"]
         pids_limit   = 256 # the children's own limit is 64 a user
 
@@ -197,13 +198,6 @@ job "dag-sync" {
           tmpfs_options {
             size = 67108864 # 64 MiB, in bytes
           }
-        }
-
-        # Nomad's own folder of logs, which it writes as root on the node, is no place for strangers.
-        mount {
-          type     = "tmpfs"
-          target   = "/alloc/logs"
-          readonly = true
         }
       }
 

@@ -168,8 +168,8 @@ job "restore-drill" {
     # empties every place where that could have written.
     task "server" {
       driver       = "docker"
-      user         = "50004:50004"
-      kill_timeout = "30s" # what runs is killed, what it wrote is removed
+      user         = "root" # until frame.launcher has shut Nomad's folders
+      kill_timeout = "30s"  # what runs is killed, what it wrote is removed
 
       lifecycle {
         hook    = "prestart"
@@ -184,14 +184,19 @@ job "restore-drill" {
         image      = var.backup_image
         force_pull = false
 
+        # It shares the sockets below /alloc with the drill.
+        entrypoint = [
+          "/opt/venv/bin/python", "-m", "frame.launcher", "--stranger=50004",
+          "--user=50004:50004", "--pass=/alloc", "/opt/venv/bin/python", "-m", "backup",
+        ]
         args = [
           "scratch-server", local.sockets,
           "--wipe", "/tmp", "--wipe", "/dev/shm", "--wipe", "/alloc/data", "--wipe", "/alloc/tmp",
-          "--wipe", "/local", "--wipe", "/secrets",
         ]
 
         network_mode = "none"
         cap_drop     = ["all"]
+        cap_add      = ["fowner", "setuid", "setgid"]
         security_opt = ["no-new-privileges"]
         pids_limit   = 512 # 100 connections, their parallel workers, PostgreSQL's own dozen
 
@@ -205,13 +210,6 @@ job "restore-drill" {
           tmpfs_options {
             size = 16777216 # 16 MiB, in bytes: PostgreSQL needs none of it
           }
-        }
-
-        # Nomad's own folder of logs, which it writes as root on the node, is no place for strangers.
-        mount {
-          type     = "tmpfs"
-          target   = "/alloc/logs"
-          readonly = true
         }
       }
 

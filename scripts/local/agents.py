@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 HOST_VOLUMES = {
     # Workers of two users write below it, and neither may remove what the other wrote.
     "airflow-logs": (50000, 0o1777),
+    # Triggerers' own: no task writes it.
+    "airflow-trigger-logs": (50000, 0o755),
     # What fetch brings is read by the judge as another user, and the mirror by whoever may clone.
     "dag-incoming": (50000, 0o755),
     "dag-mirror": (50000, 0o755),

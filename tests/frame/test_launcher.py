@@ -96,10 +96,11 @@ def launch(
     folders: list[Path], *words: str, container: list[str] = CONTAINER
 ) -> subprocess.CompletedProcess[str]:
     """Run the launcher as a container does, with ``folders`` in the place of its own."""
+    logs = folders[1] / "logs"
     code = (
         "import frame.launcher as l; from pathlib import Path;"
-        f"l.FOLDERS = [Path(each) for each in {[str(each) for each in folders]}];"
-        f"l.SECRETS = l.FOLDERS[0]; l.pwd.getpwuid = lambda uid: l.pwd.struct_passwd("
+        f"l.FOLDERS = [Path(each) for each in {[str(each) for each in [*folders, logs]]}];"
+        f"l.pwd.getpwuid = lambda uid: l.pwd.struct_passwd("
         "('airflow', 'x', uid, uid, '', '/home/airflow', '/bin/sh')); l.main()"
     )
     return subprocess.run(
@@ -107,6 +108,12 @@ def launch(
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
         capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
+
+
+def worker(folders: list[Path]) -> subprocess.CompletedProcess[str]:
+    """Launch what is the strangers' user itself, and reads its secrets."""
+    words = (f"--stranger={STRANGER}", f"--user={STRANGER}:{SERVICE}", f"--pass={folders[0]}")
+    return launch(folders, *words, "true")
 
 
 def attack(folders: list[Path], user: int = STRANGER) -> dict[str, dict[str, str]]:
@@ -138,7 +145,7 @@ def test_a_worker_reads_its_secrets_by_their_names_and_changes_none(
     folders: list[Path],
     restarted: bool,
 ) -> None:
-    done = launch(folders, f"--stranger={STRANGER}", f"--user={STRANGER}:{SERVICE}", "true")
+    done = worker(folders)
     assert done.returncode == 0, done.stderr
     for folder in folders if restarted else ():
         again(folder)
@@ -147,8 +154,21 @@ def test_a_worker_reads_its_secrets_by_their_names_and_changes_none(
     assert {result for each in tried.values() for result in each.values()} == {DENIED}
 
 
+def test_a_stranger_that_shares_a_folder_of_the_allocation_reaches_no_log(
+    folders: list[Path],
+) -> None:
+    """The drill's server: what it shares with the drill is in /alloc/data."""
+    alloc = folders[1]
+    nomads(alloc / "data")
+    done = launch(folders, f"--stranger={STRANGER}", f"--pass={alloc}", "true")
+    assert done.returncode == 0, done.stderr
+    tried = attack(folders)["alloc"]
+    assert tried["move"] == tried["plant"] == tried["plant a log"] == DENIED
+    assert attack([alloc / "data"])["data"]["plant"] == "done"
+
+
 def test_what_nomad_renews_is_read_by_the_worker(folders: list[Path]) -> None:
-    launch(folders, f"--stranger={STRANGER}", f"--user={STRANGER}:{SERVICE}", "true")
+    worker(folders)
     token = folders[0] / "nomad_vault_default.jwt"
     token.write_text("another identity")  # as Nomad does: into the file that is there
     template = folders[0] / "redis_url.new"

@@ -150,10 +150,12 @@ def _task(task: dict[str, Any], sources: dict[str, tuple[str, bool]]) -> Task:
         read_only = bool(mount["ReadOnly"]) or whole_read_only
         mounts[source] = mount["Destination"] + (":ro" if read_only else "")
     identities = [*(task["Identities"] or []), *([task["Identity"]] if task["Identity"] else [])]
+    launcher = [word for word in config.get("entrypoint", []) if word.startswith("--") and word[2:]]
+    users = [word.removeprefix("--user=") for word in launcher if word.startswith("--user=")]
     connections = (task["Env"] or {}).get("AIRFLOW__WORKERS__SECRETS_BACKEND_KWARGS")
     return Task(
         image=next((name for name, tag in IMAGES.items() if tag == config["image"]), "unpinned"),
-        user=task["User"],
+        user=users[0] if users else task["User"],
         role=(task["Vault"] or {}).get("Role"),
         secrets={path for each in templates(task) for path in SECRET.findall(each["EmbeddedTmpl"])},
         connections=json.loads(connections)["connections_path"].removeprefix("local/")
@@ -166,6 +168,7 @@ def _task(task: dict[str, Any], sources: dict[str, tuple[str, bool]]) -> Task:
         volumes=mounts,
         network_mode=config.get("network_mode"),
         cap_add=config.get("cap_add", []),
+        launcher=[word for word in launcher if not word.startswith("--user=")],
     )
 
 

@@ -23,6 +23,7 @@ class Task:
     """What one task may use; ``secrets`` are the paths below the environment's prefix."""
 
     image: str
+    # Whom it runs as; one that begins in frame.launcher is root until then.
     user: str
     # The Vault role, and what its templates read with it.
     role: str | None = None
@@ -36,6 +37,8 @@ class Task:
     volumes: dict[str, str] = field(default_factory=dict)
     network_mode: str | None = None
     cap_add: list[str] = field(default_factory=list)
+    # frame.launcher's options: to whom Nomad's folders are shut, and what is kept.
+    launcher: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,10 @@ class Job:
     type: str
     tasks: dict[str, Task]
     ports: dict[str, tuple[int | None, int]] = field(default_factory=dict)
+
+
+STRANGERS_CHILDREN = ["--stranger=50009", "--keep=setuid,setgid,kill"]
+FOR_CHILDREN = ["fowner", "setuid", "setgid", "kill"]
 
 
 def _wait_for_migration(job: str, database: str) -> Task:
@@ -60,10 +67,11 @@ def _dag_processor(bundle: str) -> Job:
             "wait-for-migration": _wait_for_migration(job, "dag-processor"),
             "dag-processor": Task(
                 "airflow_image",
-                "root",
+                AIRFLOW,
                 role=job,
                 secrets={"airflow/database/dag-processor", "airflow/fernet"},
-                cap_add=["setuid", "setgid", "kill"],
+                cap_add=FOR_CHILDREN,
+                launcher=STRANGERS_CHILDREN,
             ),
         },
         {"health": (None, 8974)},
@@ -104,7 +112,12 @@ def _snapshot(name: str) -> Job:
 def _drill(name: str) -> Job:
     """The monthly one, or the one that waits to be dispatched."""
     server = Task(
-        "backup_image", STRANGER, volumes={"scratch-server": "/scratch"}, network_mode="none"
+        "backup_image",
+        STRANGER,
+        volumes={"scratch-server": "/scratch"},
+        network_mode="none",
+        cap_add=["fowner", "setuid", "setgid"],
+        launcher=["--stranger=50004", "--pass=/alloc"],
     )
     return Job(
         "batch",
@@ -180,12 +193,18 @@ TABLE: dict[str, Job] = {
                 AIRFLOW,
                 role="airflow-logs",
                 secrets={"airflow/api"},
-                volumes={"airflow-logs": "/var/log/airflow:ro"},
+                volumes={
+                    "airflow-logs": "/var/log/airflow:ro",
+                    "airflow-trigger-logs": "/var/log/airflow-triggers:ro",
+                },
             ),
-            # One a user: nobody else may remove what a worker wrote.
+            # One a user: nobody else may remove what it wrote.
             "groom": Task("airflow_image", AIRFLOW, volumes={"airflow-logs": "/var/log/airflow"}),
             "groom-analysts": Task(
                 "airflow_image", ANALYST, volumes={"airflow-logs": "/var/log/airflow"}
+            ),
+            "groom-triggers": Task(
+                "airflow_image", AIRFLOW, volumes={"airflow-trigger-logs": "/var/log/airflow"}
             ),
         },
         {"http": (8793, 8793)},
@@ -237,7 +256,9 @@ TABLE: dict[str, Job] = {
                 AIRFLOW,
                 role="airflow-triggerer",
                 secrets={"airflow/database/triggerer", "airflow/fernet"},
-                volumes={"airflow-logs": "/var/log/airflow"},
+                volumes={"airflow-trigger-logs": "/var/log/airflow"},
+                cap_add=FOR_CHILDREN,
+                launcher=STRANGERS_CHILDREN,
             ),
         },
         {"health": (None, 8974)},
@@ -254,6 +275,8 @@ TABLE: dict[str, Job] = {
                 connections="connections/ingest",
                 identities={"vault_default"},
                 volumes={"airflow-logs": "/var/log/airflow"},
+                cap_add=["fowner", "setuid", "setgid"],
+                launcher=["--stranger=50000", "--pass=/secrets"],
             ),
         },
         {"health": (None, 8974)},
@@ -270,6 +293,8 @@ TABLE: dict[str, Job] = {
                 connections="connections/analysts",
                 identities={"vault_default"},
                 volumes={"airflow-logs": "/var/log/airflow"},
+                cap_add=["fowner", "setuid", "setgid"],
+                launcher=["--stranger=50008", "--pass=/secrets"],
             ),
         },
         {"health": (None, 8974)},
@@ -290,7 +315,8 @@ TABLE: dict[str, Job] = {
                 "root",
                 volumes={"dag-incoming": "/incoming:ro"},
                 network_mode="none",
-                cap_add=["setuid", "setgid", "kill"],
+                cap_add=FOR_CHILDREN,
+                launcher=["--stranger=50009"],
             ),
             "publish": Task(
                 "airflow_image",
