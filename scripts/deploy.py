@@ -1,7 +1,7 @@
 #!.venv/bin/python
 """Deploy the platform's jobs with ``nomad job run``, in their order, and wait until each is well.
 
-Every file of nomad/jobs runs as it is: once, or once a bundle, queue, database or source. What
+Every file of nomad/jobs runs as it is: once, or once a bundle, database or source. What
 differs between environments comes from one variables file (nomad/vars).
 """
 

@@ -1,4 +1,4 @@
-"""The platform's jobs: a file of nomad/jobs, once, or for each bundle, queue, database, source."""
+"""The platform's jobs: a file of nomad/jobs, once, or for each bundle, database, source."""
 
 from __future__ import annotations
 
@@ -45,8 +45,7 @@ def platform() -> Iterator[Deployment]:
     for bundle in ("pipelines", "analysts"):
         yield job("airflow-dag-processor", f"-{bundle}", bundle=bundle)
     yield job("airflow-triggerer")
-    for queue in ("ingest", "analysts"):
-        yield job("airflow-worker", f"-{queue}", queue=queue)
+    yield job("airflow-worker", "-analysts")
     yield job("dag-sync")
     yield job("superset-migrate")
     yield job("superset")

@@ -2,6 +2,6 @@ path "{{ secrets }}/redis/worker-{{ queue }}" {
   capabilities = ["read"]
 }
 
-path "{{ secrets }}/connections/{{ queue }}/*" {
+path "{{ secrets }}/connections/analysts/*" {
   capabilities = ["read"]
 }

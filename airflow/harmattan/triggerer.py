@@ -24,6 +24,7 @@ from cryptography.fernet import InvalidToken
 from sqlalchemy import case, exists, update
 
 from harmattan.claims import PIPELINES
+from harmattan.runs.ending import EndsTasks
 from harmattan.strangers import fork_strangers
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 OTHERWISE = "analysts"
 
 
-class BundleTriggers(TriggerRunnerSupervisor):
+class BundleTriggers(EndsTasks, TriggerRunnerSupervisor):
     """Runs the triggers of one bundle, which its only queue is called after, in a stranger."""
 
     heartbeat_file: ClassVar[Path]

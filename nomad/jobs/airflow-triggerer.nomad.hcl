@@ -42,7 +42,49 @@ variable "airflow_image" {
   }
 }
 
+variable "airflow_url" {
+  type        = string
+  description = "Where people reach the webserver, such as https://airflow.example.org"
+
+  validation {
+    condition     = regex_replace(var.airflow_url, "^(https?|git|ssh)://[^ ]+[^/ ]$", "ok") == "ok"
+    error_message = "An address is a URL without a slash at its end."
+  }
+}
+
+variable "nomad_url" {
+  type        = string
+  description = "Nomad's own address, where the pipelines' triggers launch and follow runs."
+
+  validation {
+    condition     = regex_replace(var.nomad_url, "^(https?|git|ssh)://[^ ]+[^/ ]$", "ok") == "ok"
+    error_message = "An address is a URL without a slash at its end."
+  }
+}
+
+variable "runs_namespace" {
+  type        = string
+  description = "Nomad's namespace of the jobs that Airflow may launch."
+  default     = "runs"
+
+  validation {
+    condition     = regex_replace(var.runs_namespace, "^[a-zA-Z0-9-]{1,128}$", "ok") == "ok"
+    error_message = "A namespace is letters, digits and hyphens."
+  }
+}
+
 locals {
+  # What only the pipelines' triggerer has: a connection to Nomad, for the namespace of runs alone
+  # (nomad/acl/runs.policy.hcl).
+  launcher = {
+    AIRFLOW__SECRETS__BACKEND = "harmattan.runs.connection.NomadConnection"
+    AIRFLOW__SECRETS__BACKEND_KWARGS = jsonencode({
+      address    = var.nomad_url
+      namespace  = var.runs_namespace
+      token_file = "/secrets/nomad_token"
+    })
+  }
+
   secrets = "${var.vault_mount}/data/${var.environment}"
 }
 
@@ -153,9 +195,11 @@ job "airflow-triggerer" {
       }
 
       task "triggerer" {
-        driver       = "docker"
-        user         = "root" # until frame.launcher has shut Nomad's folders
-        kill_timeout = "30s"  # its triggers are taken up by the next triggerer
+        driver = "docker"
+        # Root until frame.launcher has shut Nomad's folders. By number: for a user that the node does
+        # not know by name Nomad writes the identity for all to read, and so for the triggerer.
+        user         = "0:0"
+        kill_timeout = "30s" # its triggers are taken up by the next triggerer
 
         vault {
           role         = "airflow-triggerer"
@@ -184,12 +228,22 @@ job "airflow-triggerer" {
           change_mode          = "restart"
         }
 
-        env {
+        dynamic "identity" {
+          for_each = group.value == "pipelines" ? ["default"] : []
+
+          content {
+            file = true
+            ttl  = "1h"
+          }
+        }
+
+        env = merge(group.value == "pipelines" ? local.launcher : {}, {
           AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD = "cat /secrets/database_uri"
           AIRFLOW__CORE__FERNET_KEY_CMD           = "cat /secrets/fernet_key"
           AIRFLOW__CORE__HOSTNAME_CALLABLE        = "harmattan.address.node"
+          AIRFLOW__API__BASE_URL                  = var.airflow_url # links in alerts
           HARMATTAN_NODE                          = "${attr.unique.network.ip-address}"
-        }
+        })
 
         config {
           image      = var.airflow_image

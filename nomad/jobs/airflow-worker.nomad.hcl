@@ -1,5 +1,5 @@
-# Celery workers, one job a queue: airflow-worker-ingest runs the pipelines and may read the source
-# connections, airflow-worker-analysts runs the analysts' Python and may read what they are given.
+# Celery workers, which run the analysts' Python: airflow-worker-analysts, and one job more for each
+# further pool, say of heavy tasks or with other packages (docs/runbook.md, "Add a worker").
 
 variable "datacenters" {
   type        = list(string)
@@ -95,11 +95,12 @@ variable "vault_url" {
 
 variable "queue" {
   type        = string
-  description = "The queue that this job's workers serve."
+  description = "The queue that this job's workers serve: what a task names, or analysts."
+  default     = "analysts"
 
   validation {
-    condition     = contains(["ingest", "analysts"], var.queue)
-    error_message = "The queue is ingest or analysts."
+    condition     = regex_replace(var.queue, "^[a-z][a-z0-9]{0,29}$", "ok") == "ok"
+    error_message = "A queue is lower-case letters and digits."
   }
 }
 
@@ -147,15 +148,11 @@ variable "worker_kill_timeout" {
   }
 }
 
-# Each queue has the one bundle that its tasks come from, and a user of its own, so that one pool
-# cannot write over the other's logs on the volume that they share.
 locals {
-  bundle = { ingest = "pipelines", analysts = "analysts" }[var.queue]
-  user   = { ingest = 50000, analysts = 50008 }[var.queue]
   bundles = [{
-    name      = local.bundle
+    name      = "analysts"
     classpath = "airflow.providers.git.bundles.git.GitDagBundle"
-    kwargs    = { repo_url = "${var.dag_mirror_url}/${local.bundle}.git", tracking_ref = "live", refresh_interval = 30 }
+    kwargs    = { repo_url = "${var.dag_mirror_url}/analysts.git", tracking_ref = "live", refresh_interval = 30 }
   }]
   secrets = "${var.vault_mount}/data/${var.environment}"
 }
@@ -227,7 +224,7 @@ job "airflow-worker" {
     # Waits for the api-server, through which a task learns what to run.
     task "wait-for-webserver" {
       driver = "docker"
-      user   = "${local.user}:50000"
+      user   = "50008:50000"
 
       lifecycle {
         hook    = "prestart"
@@ -276,8 +273,8 @@ job "airflow-worker" {
       template {
         destination          = "${NOMAD_SECRETS_DIR}/broker_url"
         data                 = "redis://worker-${var.queue}:{{ with secret \"${local.secrets}/redis/worker-${var.queue}\" }}{{ .Data.data.password | urlquery }}{{ end }}@{{ with nomadService \"redis\" }}{{ with index . 0 }}{{ .Address }}:{{ .Port }}{{ end }}{{ else }}${var.redis_address}{{ end }}/0"
-        uid                  = local.user
-        gid                  = local.user
+        uid                  = 50008
+        gid                  = 50008
         perms                = "0400"
         error_on_missing_key = true
         change_mode          = "restart"
@@ -286,8 +283,8 @@ job "airflow-worker" {
       template {
         destination          = "${NOMAD_SECRETS_DIR}/results_url"
         data                 = "redis://worker-${var.queue}:{{ with secret \"${local.secrets}/redis/worker-${var.queue}\" }}{{ .Data.data.password | urlquery }}{{ end }}@{{ with nomadService \"redis-results\" }}{{ with index . 0 }}{{ .Address }}:{{ .Port }}{{ end }}{{ else }}${var.redis_results_address}{{ end }}/0"
-        uid                  = local.user
-        gid                  = local.user
+        uid                  = 50008
+        gid                  = 50008
         perms                = "0400"
         error_on_missing_key = true
         change_mode          = "restart"
@@ -310,7 +307,7 @@ job "airflow-worker" {
           jwt_role         = "airflow-worker-${var.queue}"
           jwt_token_path   = "/secrets/nomad_vault_default.jwt"
           mount_point      = var.vault_mount
-          connections_path = "${var.environment}/connections/${var.queue}"
+          connections_path = "${var.environment}/connections/analysts"
           variables_path   = null
           config_path      = null
         })
@@ -320,8 +317,8 @@ job "airflow-worker" {
         image      = var.airflow_image
         force_pull = false
         entrypoint = [
-          "python", "-m", "frame.launcher", "--stranger=${local.user}",
-          "--user=${local.user}:50000", "--pass=/secrets", "tini", "--",
+          "python", "-m", "frame.launcher", "--stranger=50008",
+          "--user=50008:50000", "--pass=/secrets", "tini", "--",
         ]
         args = [
           "python", "-m", "harmattan.health", "8974", "file:/tmp/worker-heartbeat",

@@ -66,6 +66,17 @@ variable "redis_memory" {
   }
 }
 
+variable "worker_queues" {
+  type        = list(string)
+  description = "The queues of the pools of workers: a job airflow-worker-<queue> each."
+  default     = ["analysts"]
+
+  validation {
+    condition     = contains(var.worker_queues, "analysts")
+    error_message = "The queue analysts is every task's that names none."
+  }
+}
+
 variable "redis_results_port" {
   type        = number
   description = "The port of the tasks' results on the same node."
@@ -82,9 +93,8 @@ variable "redis_results_port" {
 # with kombu 5.7 was seen to use; a test runs tasks through them and tries what must be refused.
 locals {
   secrets   = "${var.vault_mount}/data/${var.environment}"
-  pools     = ["ingest", "analysts"]
   connect   = "resetchannels -@all +auth +hello +ping +client|setname"
-  passwords = { for user in concat(["scheduler"], [for pool in local.pools : "worker-${pool}"]) : user => "#{{ with secret \"${local.secrets}/redis/${user}\" }}{{ .Data.data.password | sha256Hex }}{{ end }}" }
+  passwords = { for user in concat(["scheduler"], [for pool in var.worker_queues : "worker-${pool}"]) : user => "#{{ with secret \"${local.secrets}/redis/${user}\" }}{{ .Data.data.password | sha256Hex }}{{ end }}" }
 
   # Whoever asks for PING may do no more: Nomad's check.
   nobody = ["user default off", "user health on nopass ${local.connect}"]
@@ -92,13 +102,13 @@ locals {
   # ??[369] are kombu's names for its priorities.
   broker = concat(
     local.nobody,
-    ["user scheduler on ${local.passwords["scheduler"]} ${local.connect} +multi +exec +discard +llen +sadd +lpush ${join(" ", [for pool in local.pools : "~${pool} ~${pool}??[369] ~_kombu.binding.${pool} ~_kombu.binding_permanent.${pool}"])}"],
-    [for pool in local.pools : "user worker-${pool} on ${local.passwords["worker-${pool}"]} ${local.connect} +brpop ~${pool} ~${pool}??[369]"],
+    ["user scheduler on ${local.passwords["scheduler"]} ${local.connect} +multi +exec +discard +llen +sadd +lpush ${join(" ", [for pool in var.worker_queues : "~${pool} ~${pool}??[369] ~_kombu.binding.${pool} ~_kombu.binding_permanent.${pool}"])}"],
+    [for pool in var.worker_queues : "user worker-${pool} on ${local.passwords["worker-${pool}"]} ${local.connect} +brpop ~${pool} ~${pool}??[369]"],
   )
   results = concat(
     local.nobody,
     ["user scheduler on ${local.passwords["scheduler"]} ${local.connect} +get +mget +subscribe +unsubscribe %R~celery-task-meta-* &celery-task-meta-*"],
-    [for pool in local.pools : "user worker-${pool} on ${local.passwords["worker-${pool}"]} ${local.connect} +multi +exec +get +set +setex +publish ~celery-task-meta-* &celery-task-meta-*"],
+    [for pool in var.worker_queues : "user worker-${pool} on ${local.passwords["worker-${pool}"]} ${local.connect} +multi +exec +get +set +setex +publish ~celery-task-meta-* &celery-task-meta-*"],
   )
 
   servers = { broker = local.broker, results = local.results }

@@ -156,6 +156,14 @@ def _set_policies(client: Nomad) -> None:
             }
         },
         "backup-nomad": {"JobACL": {"Namespace": "default", "JobID": "backup-nomad"}},
+        "runs": {
+            "JobACL": {
+                "Namespace": "default",
+                "JobID": "airflow-triggerer",
+                "Group": "triggerer-pipelines",
+                "Task": "triggerer",
+            }
+        },
     }
     for name, attached in policies.items():
         rules = (ROOT / f"nomad/acl/{name}.policy.hcl").read_text()

@@ -147,7 +147,7 @@ def platform() -> dict[str, dict[str, Any]]:
         values[f"airflow/database/{job}"] = {"uri": _sqlalchemy(role)}
     for job in databases.SUPERSET_JOBS:
         values[f"superset/database/{job}"] = {"uri": databases.role(f"superset_{job}").uri}
-    for user in ("scheduler", "worker-ingest", "worker-analysts"):
+    for user in ("scheduler", "worker-analysts"):
         values[f"redis/{user}"] = {"password": kept(f"redis-{user}")}
     for source in databases.SOURCES:
         values[f"connections/ingest/{source}"] = {
