@@ -15,79 +15,36 @@ import pytest
 import redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 
-from harmattan.dag_processor import STRANGER
-from scripts import deploy, jobs, launches
+from harmattan.strangers import STRANGER
+from scripts import launches
 from scripts.local.home import ADDRESS, PORTS, VAULT_ADDR, kept
-from scripts.local.up import VARIABLE_FILES
 from scripts.repository import HOME
+from tests.nomad.table import ALL_PATHS, TABLE, reads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from scripts.access import Access
+    from scripts.cluster import Nomad
 
     Reads = tuple[set[str], list[str]]
     Tried = dict[str, Reads]
 
-# A component is a job and the task whose token is used; then what it reads. All else is denied.
-TABLE = """
-airflow-migrate/migrate      airflow/database/migrate airflow/fernet airflow/admin
-airflow-webserver/webserver  airflow/database/webserver airflow/fernet airflow/jwt airflow/api
-airflow-scheduler/scheduler  airflow/database/scheduler airflow/fernet airflow/jwt redis/scheduler
-airflow-dag-processor-pipelines/dag-processor  airflow/database/dag-processor airflow/fernet
-airflow-dag-processor-analysts/dag-processor   airflow/database/dag-processor airflow/fernet
-airflow-triggerer/triggerer  airflow/database/triggerer airflow/fernet
-airflow-worker-ingest/worker    redis/worker-ingest connections/ingest/hr connections/ingest/records
-airflow-worker-ingest/worker    connections/ingest/hash_key connections/ingest/warehouse_checks
-airflow-worker-ingest/worker    connections/ingest/service_desk connections/ingest/warehouse
-airflow-worker-analysts/worker  redis/worker-analysts connections/analysts/warehouse
-airflow-logs/serve           airflow/api
-redis/redis                  redis/scheduler redis/worker-ingest redis/worker-analysts
-dag-sync/fetch               delivery/remote
-superset-migrate/migrate     superset/database/migrate superset/secret-key superset/warehouse
-superset-migrate/migrate     superset/admin superset/oidc
-superset/superset            superset/database/web superset/secret-key superset/warehouse
-superset/superset            superset/oidc
-superset-dashboards/deliver  superset/database/dashboards superset/secret-key superset/warehouse
-backup-hr/backup             backup/databases/hr backup/signing/hr
-backup-records/backup        backup/databases/records backup/signing/records
-backup-service_desk/backup   backup/databases/service_desk backup/signing/service_desk
-backup-airflow/backup        backup/databases/airflow backup/signing/airflow
-backup-superset/backup       backup/databases/superset backup/signing/superset
-backup-warehouse/backup      backup/databases/warehouse backup/signing/warehouse
-backup-postgres_globals/backup  backup/servers/postgres backup/signing/postgres_globals
-backup-nomad/backup          backup/signing/nomad
-backup-vault/backup          backup/signing/vault
-backup-coverage/coverage     backup/servers/postgres backup/b2/drill backup/recipients
-backup-coverage/coverage     backup/signers backup/alerts backup/manifest-recipient
-backup-coverage/coverage     backup/manifest-key
-backup-monthly/copy          backup/b2/copier backup/signers backup/alerts backup/manifest-key
-restore-drill/drill          backup/b2/drill backup/b2/drill-results backup/drill-key
-restore-drill/drill          backup/signers backup/alerts backup/signing/restore-drill
-restore-drill-now/drill      backup/b2/drill backup/b2/drill-results backup/drill-key
-restore-drill-now/drill      backup/signers backup/alerts backup/signing/restore-drill
-local-postgres/postgres      local/postgres
-local-b2/b2                  local/b2
-local-git/sshd               local/git
-"""
-MAY_READ: dict[str, set[str]] = {}
-for component, *readable in map(str.split, TABLE.strip().splitlines()):
-    MAY_READ.setdefault(component, set()).update(readable)
-for component, readable in MAY_READ.items():
-    if component.endswith("/backup"):
-        readable |= {"backup/b2/writer", "backup/recipients", "backup/alerts"}
-        readable |= {"backup/manifest-recipient"}
-PATHS = set().union(*MAY_READ.values())
+# Jobs that run anyway, and one of each kind that is launched for it: tests/vault_policies tries
+# every role in a Vault of its own. What each reads is in the table of tests/nomad.
+LAUNCHED = {"backup-hr", "dag-sync", "ingest-hr"}
+COMPONENTS = {
+    job_id: task
+    for job_id, job in TABLE.items()
+    for task, facts in job.tasks.items()
+    if facts.role and (job_id in LAUNCHED or job.type == "service") and not task.startswith("wait-")
+}
 MOUNT, PREFIX = "secret", "local"
-# Nomad does not renew the token of a task that ended, so each of these is run for the test.
-PERIODIC = ("dag-sync", "superset-dashboards", "restore-drill", "backup-")
-AT_ONCE = 3  # all of them together leave the node neither memory nor processor for the platform
 # Redis user: what it must not write, at the broker and at the results.
 REFUSED = {
     "scheduler": ("LPUSH other e2e", "SET celery-task-meta-e2e e2e"),
-    "worker-analysts": ("LPUSH analysts e2e", "LPUSH ingest e2e", "BRPOP ingest 1"),
-    "worker-ingest": ("LPUSH ingest e2e", "LPUSH analysts e2e", "BRPOP analysts 1"),
+    "worker-analysts": ("LPUSH analysts e2e", "BRPOP other 1", "SCRIPT LOAD x"),
 }
 KEPT_FROM_STRANGERS = (
     *("/secrets/database_uri", "/secrets/fernet_key", "/secrets/vault_token", "/secrets/api.sock"),
@@ -104,8 +61,8 @@ def secrets_folder(allocation: str, task: str) -> Path:
     return HOME / "nomad/alloc" / allocation / task / "secrets"
 
 
-def newest_allocation(platform: Access, job_id: str) -> str | None:
-    found = platform.nomad.job.get_allocations(job_id)
+def newest_allocation(nomad: Nomad, job_id: str) -> str | None:
+    found = nomad.job.get_allocations(job_id)
     return max(found, key=lambda each: each["CreateIndex"])["ID"] if found else None
 
 
@@ -124,12 +81,12 @@ def try_everything(token: str) -> Reads:
     kv = hvac.Client(url=VAULT_ADDR, token=token, timeout=30).secrets.kv.v2
     read = {
         path
-        for path in PATHS
+        for path in ALL_PATHS
         if allowed(kv.read_secret_version, f"{PREFIX}/{path}", raise_on_deleted_version=True)
     }
-    folders = {f"{PREFIX}/{path.rpartition('/')[0]}" for path in PATHS} | {PREFIX}
+    folders = {f"{PREFIX}/{path.rpartition('/')[0]}" for path in ALL_PATHS} | {PREFIX}
     beyond = [f"list {path}" for path in sorted(folders) if allowed(kv.list_secrets, path)]
-    for path in sorted(PATHS):
+    for path in ALL_PATHS:
         name = f"{PREFIX}/{path}"
         if allowed(kv.read_secret_metadata, name):
             beyond.append(f"read the metadata of {path}")
@@ -139,11 +96,11 @@ def try_everything(token: str) -> Reads:
     return read, beyond
 
 
-def try_as(platform: Access, job_id: str, task: str) -> Reads:
+def try_as(nomad: Nomad, job_id: str, task: str) -> Reads:
     """Wait for the token of the newest allocation of ``job_id`` and use it while it lives."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        if allocation := newest_allocation(platform, job_id):
+        if allocation := newest_allocation(nomad, job_id):
             # Nomad's own copy, which no task sees: jobs may have no file of it in their secrets.
             file = secrets_folder(allocation, task).with_name("private") / "vault_token"
             if file.exists() and (token := file.read_text().strip()):
@@ -152,58 +109,33 @@ def try_as(platform: Access, job_id: str, task: str) -> Reads:
     raise AssertionError(f"{job_id} was given no Vault token for its task {task}")
 
 
-MIGRATIONS = ("airflow-migrate", "superset-migrate")
-
-
-def migrate_again(platform: Access, job_id: str) -> None:
-    """Run a migration once more, its own specification but for a meta key."""
-    found = platform.nomad.job.get_job(job_id)
-    found["Meta"] = {"e2e": str(time.time_ns())}
-    before = newest_allocation(platform, job_id)
-    platform.nomad.jobs.register_job({"Job": found})
-    while newest_allocation(platform, job_id) == before:
-        time.sleep(0.1)
-
-
 @pytest.fixture(scope="module")
 def tried(platform: Access) -> Tried:
-    """Every component's reads, by component; batch jobs are run for it, a few at a time."""
+    """What every component reads and may besides, by its job."""
 
-    def try_component(component: str) -> Reads:
-        job_id, task = component.split("/")
-        if job_id == "restore-drill-now":
-            child = launches.dispatch(platform, job_id, {"databases": "hr"})
-        elif job_id.startswith(PERIODIC):
-            child = launches.force(platform, job_id)
-        else:
-            return try_as(platform, job_id, task)
+    def try_component(job_id: str) -> Reads:
+        task = COMPONENTS[job_id]
+        if job_id not in LAUNCHED:
+            return try_as(platform.nomad, job_id, task)
+        if job_id.startswith("ingest-"):
+            meta = {"pipeline": "hr", "run_id": f"e2e__{time.time_ns()}"}
+            child = platform.runs.job.dispatch_job(job_id, meta=meta)["DispatchedJobID"]
+            return try_as(platform.runs, child, task)
+        child = launches.force(platform, job_id)
         try:
-            return try_as(platform, child, task)
+            return try_as(platform.nomad, child, task)
         finally:
             launches.finish(platform, child, timeout=300)
 
-    for job_id in MIGRATIONS:
-        migrate_again(platform, job_id)
-    try:
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            return dict(zip(MAY_READ, pool.map(try_component, MAY_READ), strict=True))
-    finally:
-        for migrate in (each for each in jobs.platform() if each.id in MIGRATIONS):
-            deploy.wait(platform.nomad, [migrate.id])
-            deploy.run(migrate, VARIABLE_FILES, dict(platform.values))
-            deploy.wait(platform.nomad, [migrate.id])
+    with ThreadPoolExecutor(len(LAUNCHED)) as pool:
+        return dict(zip(COMPONENTS, pool.map(try_component, COMPONENTS), strict=True))
 
 
-@pytest.mark.parametrize("component", MAY_READ)
-def test_each_component_reads_its_own_secrets_and_no_other(component: str, tried: Tried) -> None:
-    assert tried[component][0] == MAY_READ[component]
-
-
-@pytest.mark.parametrize("component", MAY_READ)
-def test_no_component_lists_or_writes_secrets_or_reads_metadata(
-    component: str, tried: Tried
-) -> None:
-    assert tried[component][1] == []
+@pytest.mark.parametrize("job_id", COMPONENTS)
+def test_each_component_reads_its_own_secrets_and_no_other(job_id: str, tried: Tried) -> None:
+    read, beyond = tried[job_id]
+    assert read == reads(job_id)
+    assert beyond == []
 
 
 def test_the_table_names_every_secret_of_the_vault(platform: Access) -> None:
@@ -213,37 +145,24 @@ def test_the_table_names_every_secret_of_the_vault(platform: Access) -> None:
         for key in kv.list_secrets(folder, mount_point=MOUNT)["data"]["keys"]:
             yield from walk(folder + key) if key.endswith("/") else [folder + key]
 
-    assert {path.removeprefix(f"{PREFIX}/") for path in walk(f"{PREFIX}/")} == PATHS
+    assert {path.removeprefix(f"{PREFIX}/") for path in walk(f"{PREFIX}/")} == set(ALL_PATHS)
 
 
-def test_the_table_names_every_job_that_vault_knows_and_no_job_takes_anothers_role(
-    platform: Access,
-) -> None:
-    roles = {}
-    for each in [*jobs.stand_ins(), *jobs.platform()]:
-        for group in platform.nomad.job.get_job(each.id)["TaskGroups"]:
-            for task in group["Tasks"]:
-                if task["Vault"]:
-                    roles[f"{each.id}/{task['Name']}"] = task["Vault"]["Role"]
-    # The tasks that wait for the migration have their job's role and nothing of their own.
-    assert {name for name in roles if not name.endswith("/wait-for-migration")} == set(MAY_READ)
-    assert all(role == name.split("/")[0] for name, role in roles.items())
-
-
-@pytest.mark.parametrize("queue", ["analysts", "ingest"])
-def test_a_workers_identity_logs_in_to_its_own_role_only(platform: Access, queue: str) -> None:
-    allocation = newest_allocation(platform, f"airflow-worker-{queue}")
+def test_a_workers_identity_logs_in_to_its_own_role_only(platform: Access) -> None:
+    allocation = newest_allocation(platform.nomad, "airflow-worker-analysts")
     assert allocation
     jwt = (secrets_folder(allocation, "worker") / "nomad_vault_default.jwt").read_text()
     taken = []
-    for role in sorted({component.split("/")[0] for component in MAY_READ}):
+    for role in sorted(
+        {task.role for job in TABLE.values() for task in job.tasks.values() if task.role}
+    ):
         client = hvac.Client(url=VAULT_ADDR, timeout=30)
         try:
             client.auth.jwt.jwt_login(role, jwt, path="jwt-nomad")
         except (hvac.exceptions.InvalidRequest, hvac.exceptions.Forbidden):
             continue
         taken.append(role)
-    assert taken == [f"airflow-worker-{queue}"]
+    assert taken == ["airflow-worker-analysts"]
 
 
 def test_the_judge_of_strangers_code_has_no_token_and_no_identity(
@@ -251,7 +170,7 @@ def test_the_judge_of_strangers_code_has_no_token_and_no_identity(
 ) -> None:
     children = platform.nomad.jobs.get_jobs(prefix="dag-sync/periodic-")
     ended = [child["ID"] for child in children if child["Status"] == "dead"]
-    newest = newest_allocation(platform, max(ended))
+    newest = newest_allocation(platform.nomad, max(ended))
     assert newest
     judge = secrets_folder(newest, "judge")
     # The socket is there while the task runs; it asks for a token like Nomad's port.
@@ -262,7 +181,7 @@ def test_the_judge_of_strangers_code_has_no_token_and_no_identity(
 
 
 def container(platform: Access, job_id: str, task: str) -> str:
-    return f"{task}-{newest_allocation(platform, job_id)}"
+    return f"{task}-{newest_allocation(platform.nomad, job_id)}"
 
 
 def execute(name: str, user: int, *words: str) -> subprocess.CompletedProcess[bytes]:

@@ -144,7 +144,7 @@ def _drill(name: str) -> Job:
     )
 
 
-REDIS_USERS = {"redis/scheduler", "redis/worker-ingest", "redis/worker-analysts"}
+REDIS_USERS = {"redis/scheduler", "redis/worker-analysts"}
 
 
 def _ingest(source: str) -> Job:
@@ -259,24 +259,6 @@ TABLE: dict[str, Job] = {
                 volumes={"airflow-trigger-logs": "/var/log/airflow"},
                 cap_add=FOR_CHILDREN,
                 launcher=STRANGERS_CHILDREN,
-            ),
-        },
-        {"health": (None, 8974)},
-    ),
-    "airflow-worker-ingest": Job(
-        "service",
-        {
-            "wait-for-webserver": Task("airflow_image", AIRFLOW),
-            "worker": Task(
-                "airflow_image",
-                AIRFLOW,
-                role="airflow-worker-ingest",
-                secrets={"redis/worker-ingest"},
-                connections="connections/ingest",
-                identities={"vault_default"},
-                volumes={"airflow-logs": "/var/log/airflow"},
-                cap_add=["fowner", "setuid", "setgid"],
-                launcher=["--stranger=50000", "--pass=/secrets"],
             ),
         },
         {"health": (None, 8974)},
@@ -464,3 +446,19 @@ TABLE: dict[str, Job] = {
         {"ssh": (15022, 2222)},
     ),
 }
+
+# What workers' tasks ask for at run time, by the path that the job file names.
+CONNECTIONS = {"connections/analysts": {"warehouse"}}
+
+
+def reads(job_id: str) -> set[str]:
+    """Return every path below the prefix that a job reads, at its start or at run time."""
+    paths: set[str] = set()
+    for task in TABLE[job_id].tasks.values():
+        paths |= task.secrets
+        if task.connections:
+            paths |= {f"{task.connections}/{name}" for name in CONNECTIONS[task.connections]}
+    return paths
+
+
+ALL_PATHS = sorted(set().union(*(reads(job_id) for job_id in TABLE)))

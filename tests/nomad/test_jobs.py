@@ -174,7 +174,6 @@ RUN_STRANGERS_CODE = {
     "airflow-dag-processor-pipelines": "dag-processor",
     "airflow-dag-processor-analysts": "dag-processor",
     "airflow-triggerer": "triggerer",
-    "airflow-worker-ingest": "worker",
     "airflow-worker-analysts": "worker",
     "restore-drill": "server",
     "restore-drill-now": "server",
@@ -195,11 +194,12 @@ def test_strangers_code_gains_no_privilege_and_reaches_no_folder_that_nomad_writ
         assert "/alloc" not in {mount["target"][:6] for mount in config.get("mount", [])}
 
 
-@for_each(["airflow-worker-ingest", "airflow-worker-analysts"])
-def test_a_workers_identity_is_written_for_a_user_that_the_node_does_not_know(job_id: str) -> None:
+@for_each(["airflow-worker-analysts", "airflow-triggerer"])
+def test_an_identity_is_written_for_a_user_that_the_node_does_not_know(job_id: str) -> None:
     """Else it would be root's alone: client/allocrunner/taskrunner/identity_hook.go."""
-    (worker,) = [task for task in tasks(job_id) if task["Name"] == "worker"]
-    assert worker["User"] == "0:0"
+    named = [task for task in tasks(job_id) if task["Identity"] or task["Identities"]]
+    assert named
+    assert {task["User"] for task in named} == {"0:0"}
 
 
 @pytest.mark.programs
@@ -218,15 +218,40 @@ def test_each_bundle_has_a_triggerer_and_its_health_is_its_own() -> None:
 
 
 @pytest.mark.programs
-def test_one_worker_knows_its_own_bundle_only() -> None:
-    bundles = {
-        job_id: re.findall(r'/(\w+)\.git"', json.dumps(_env(job_id, "worker")).replace("\\", ""))
-        for job_id in ("airflow-worker-ingest", "airflow-worker-analysts")
+def test_only_the_pipelines_triggerer_reaches_nomad() -> None:
+    found = {
+        group["Name"]: task["Identity"] is not None
+        for group in groups("airflow-triggerer")
+        for task in group["Tasks"]
+        if task["Name"] == "triggerer"
     }
-    assert bundles == {
-        "airflow-worker-ingest": ["pipelines"],
-        "airflow-worker-analysts": ["analysts"],
-    }
+    assert found == {"triggerer-pipelines": True, "triggerer-analysts": False}
+    kwargs = "AIRFLOW__SECRETS__BACKEND_KWARGS"
+    pipelines, analysts = (
+        task["Env"].get(kwargs)
+        for task in tasks("airflow-triggerer")
+        if task["Name"] == "triggerer"
+    )
+    assert json.loads(pipelines)["namespace"] == "runs"
+    assert analysts is None
+
+
+@pytest.mark.programs
+def test_a_worker_knows_the_analysts_bundle_only() -> None:
+    env = json.dumps(_env("airflow-worker-analysts", "worker")).replace("\\", "")
+    assert re.findall(r'/(\w+)\.git"', env) == ["analysts"]
+
+
+@pytest.mark.programs
+def test_a_further_pool_has_a_queue_and_a_redis_user_and_the_analysts_connections() -> None:
+    worker = output(DEPLOYMENTS["airflow-worker-analysts"], queue="heavy", worker_memory="4096")
+    job = json.loads(worker.stdout)["Job"]
+    assert job["ID"] == "airflow-worker-heavy"
+    (task,) = [each for each in job["TaskGroups"][0]["Tasks"] if each["Name"] == "worker"]
+    assert task["Resources"]["MemoryMB"] == 4096
+    assert "connections/analysts" in json.dumps(task["Env"])
+    broker = output(DEPLOYMENTS["redis"], worker_queues='["analysts", "heavy"]').stdout
+    assert "user worker-heavy on " in broker
 
 
 def _env(job_id: str, name: str) -> dict[str, str]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # What scripts/deploy.py gives for each job, and the image tags, which a file of their own holds.
 GIVEN_BY_DEPLOY = {
-    "bundle", "queue", "database", "database_path", "backup_schedule", "snapshot", "servers",
+    "bundle", "database", "database_path", "backup_schedule", "snapshot", "servers",
     "drill_start", "source", "source_connections",
 }  # fmt: skip
 PINNED = "The image must be pinned by a tag other than latest, or by a digest."
@@ -64,13 +64,13 @@ REFUSED = [
     ("airflow-scheduler", "scheduler_count", "0", "At least one"),
     ("airflow-scheduler", "redis_address", "redis.example.org", "The address of Redis is"),
     ("airflow-scheduler", "redis_results_address", "redis", "The address of the results"),
-    ("airflow-worker-ingest", "redis_address", "redis://10.0.0.1:6379", "The address of Redis is"),
-    ("airflow-worker-ingest", "queue", "x", "The queue is ingest or analysts."),
-    ("airflow-worker-ingest", "vault_url", "vault.example.org:8200", ADDRESS),
-    ("airflow-worker-ingest", "dag_mirror_url", "git://mirror/", ADDRESS),
-    ("airflow-worker-ingest", "worker_count", "0", "At least one worker is needed."),
-    ("airflow-worker-ingest", "worker_concurrency", "0", "At least one task at a time is needed."),
-    ("airflow-worker-ingest", "worker_memory", "256", "A worker needs at least 512 MB."),
+    ("airflow-worker-analysts", "redis_address", "redis://10.0.0.1:6379", "The address of Redis"),
+    ("airflow-worker-analysts", "queue", "Heavy!", "A queue is lower-case letters and digits."),
+    ("airflow-worker-analysts", "vault_url", "vault.example.org:8200", ADDRESS),
+    ("airflow-worker-analysts", "dag_mirror_url", "git://mirror/", ADDRESS),
+    ("airflow-worker-analysts", "worker_count", "0", "At least one worker is needed."),
+    ("airflow-worker-analysts", "worker_concurrency", "0", "At least one task at a time"),
+    ("airflow-worker-analysts", "worker_memory", "256", "A worker needs at least 512 MB."),
     ("airflow-dag-processor-analysts", "bundle", "x", "The bundle is pipelines or analysts."),
     ("airflow-logs", "log_days", "0", "Logs are kept for at least a day."),
     ("airflow-logs", "log_server_count", "0", "At least one node has the volume of the logs."),
@@ -96,7 +96,7 @@ ACCEPTED = [
     ("redis", "redis_port", "65535"),
     ("airflow-webserver", "airflow_url", "https://airflow.example.org"),
     ("airflow-webserver", "airflow_url", "https://example.org/airflow"),
-    ("airflow-worker-ingest", "redis_address", "redis.service.example.org:6379"),
+    ("airflow-worker-analysts", "redis_address", "redis.service.example.org:6379"),
     ("dag-sync", "analysts_remote", "ssh://git@git.example.org/analytics/dags.git"),
     ("backup-hr", "b2_realm", "production"),
     ("backup-coverage", "recovery_fingerprint", "0A" * 20),

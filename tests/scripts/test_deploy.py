@@ -25,7 +25,7 @@ def test_jobs_are_run_once_each_and_what_others_wait_for_first() -> None:
         ("redis", "airflow-scheduler"),
         ("dag-mirror", "airflow-dag-processor-analysts"),
         ("airflow-migrate", "airflow-webserver"),
-        ("airflow-webserver", "airflow-worker-ingest"),
+        ("airflow-webserver", "airflow-worker-analysts"),
         ("superset-migrate", "superset"),
     ):
         assert order.index(first) < order.index(then)

@@ -101,16 +101,16 @@ def test_a_role_reads_back_as_it_was_meant(fresh: VaultServer) -> None:
         "nomad_job_id": "dag-sync",
         "nomad_task": "fetch",
     }
-    worker = client.auth.jwt.read_role("airflow-worker-ingest", path=AUTH_MOUNT)["data"]
+    worker = client.auth.jwt.read_role("airflow-worker-analysts", path=AUTH_MOUNT)["data"]
     expected = {
         "role_type": "jwt",
         "bound_audiences": ["vault.io"],
-        "bound_claims": {"nomad_namespace": "default", "nomad_job_id": "airflow-worker-ingest"},
+        "bound_claims": {"nomad_namespace": "default", "nomad_job_id": "airflow-worker-analysts"},
         "bound_claims_type": "string",
         "user_claim": "/nomad_job_id",
         "user_claim_json_pointer": True,
         "token_type": "service",
-        "token_policies": ["airflow-worker-ingest"],
+        "token_policies": ["airflow-worker-analysts"],
         "token_period": 1800,
         "token_explicit_max_ttl": 0,
     }

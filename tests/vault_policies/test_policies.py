@@ -13,7 +13,7 @@ from scripts.jobs import RUNS_NAMESPACE
 from scripts.local import backblaze, credentials, home
 from scripts.vault_setup import POLICIES, Role, listed, roles, set_up
 from tests.nomad.rendering import DEPLOYMENTS, RUNS
-from tests.nomad.table import TABLE
+from tests.nomad.table import ALL_PATHS, TABLE, reads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,32 +24,9 @@ if TYPE_CHECKING:
 FOLDERS = (POLICIES, POLICIES / "local")
 PREFIX = "secret/data/local"
 ROLES = {role.job: role for folder in FOLDERS for role in roles(folder, PREFIX, listed())}
-# What a worker's tasks ask for at run time, by the path that its job file names.
-CONNECTIONS = {
-    "connections/ingest": {
-        "hash_key",
-        *(f"hash_key/{source}" for source in ("hr", "records", "service_desk")),
-        "hr",
-        "records",
-        "service_desk",
-        "warehouse",
-        "warehouse_checks",
-    },
-    "connections/analysts": {"warehouse"},
-}
 # What is read of Vault itself, and by which job.
 OF_VAULT_ITSELF = {"backup-vault": "sys/storage/raft/snapshot"}
 PATH = re.compile(r'path "([^"]+)" \{\s*capabilities = \[([^\]]*)\]\s*\}')
-
-
-def reads(job_id: str) -> set[str]:
-    """Return every path below the prefix that a job reads, at its start or at run time."""
-    paths: set[str] = set()
-    for task in TABLE[job_id].tasks.values():
-        paths |= task.secrets
-        if task.connections:
-            paths |= {f"{task.connections}/{name}" for name in CONNECTIONS[task.connections]}
-    return paths
 
 
 def policy_paths(role: Role) -> dict[str, list[str]]:
@@ -64,9 +41,6 @@ def matches(pattern: str, path: str) -> bool:
     """Tell whether Vault's ``pattern`` covers ``path``: `*` at the end, `+` for one segment."""
     segments = [("[^/]+" if part == "+" else re.escape(part)) for part in pattern.split("/")]
     return re.fullmatch("/".join(segments).replace(r"\*", ".*"), path) is not None
-
-
-ALL_PATHS = sorted(set().union(*(reads(job_id) for job_id in TABLE)))
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +183,6 @@ def test_a_job_neither_writes_nor_lists_nor_looks_around(vault: VaultServer, job
 OTHERS = {
     "another job": ("airflow-scheduler", {"nomad_job_id": "airflow-webserver"}),
     "a job whose name begins alike": ("backup-hr", {"nomad_job_id": "backup-hr-2"}),
-    "another worker pool": ("airflow-worker-ingest", {"nomad_job_id": "airflow-worker-analysts"}),
     "another namespace": ("redis", {"nomad_namespace": "analysts"}),
     "an ingest job of another source": ("ingest-hr", {"nomad_job_id": "ingest-records"}),
     "a job of the platform's namespace": ("ingest-hr", {"nomad_namespace": "default"}),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MOUNT = "connections-kv"
 ENVIRONMENT = "test"
 URI = "postgresql://reader:p4ssw0rd-of-hr@db.test:5432/hr"
-WORKER = "airflow-worker-ingest"
+WORKER = "airflow-worker-analysts"
 
 # Each case is asked three times: of the backend itself; as a task asks, by Airflow's own look-up;
 # and as the pipelines ask.
@@ -61,15 +61,19 @@ OF_AIRFLOW = ("backend", "task")
 
 @pytest.fixture(scope="module")
 def vault(vault_server: VaultServer) -> VaultServer:
-    """Vault with the roles, and three connections of the two pools."""
+    """Vault with the roles, and connections of the analysts and of the loads."""
     client = vault_server.client()
     set_up(
         client, mount=MOUNT, environment=ENVIRONMENT, jwks_url=vault_server.issuer.jwks_url
     )  # fmt: skip
     for path, value in {
-        "connections/ingest/hr": {"conn_uri": URI},
-        "connections/ingest/by_parts": {"conn_type": "postgres", "host": "db.test", "login": "me"},
-        "connections/analysts/warehouse": {"conn_uri": URI},
+        "connections/analysts/hr": {"conn_uri": URI},
+        "connections/analysts/by_parts": {
+            "conn_type": "postgres",
+            "host": "db.test",
+            "login": "me",
+        },
+        "connections/ingest/warehouse": {"conn_uri": URI},
     }.items():
         client.secrets.kv.v2.create_or_update_secret(
             f"{ENVIRONMENT}/{path}", value, mount_point=MOUNT
@@ -110,17 +114,14 @@ def found(
 ) -> dict[str, Any]:
     """Return what each case was answered."""
     other = identity.with_name("other.jwt")
-    other.write_text(vault.issuer.identity("airflow-worker-analysts", "worker"))
+    other.write_text(vault.issuer.identity("airflow-scheduler", "scheduler"))
     cases = {
         "found": ("hr", {}),
         "by parts": ("by_parts", {}),
         "absent": ("nothing", {}),
-        "of the other pool": (
-            "warehouse",
-            {"connections_path": f"{ENVIRONMENT}/connections/analysts"},
-        ),
-        "of another environment": ("hr", {"connections_path": "production/connections/ingest"}),
-        "outside the path": ("../analysts/warehouse", {}),
+        "of the loads": ("warehouse", {"connections_path": f"{ENVIRONMENT}/connections/ingest"}),
+        "of another environment": ("hr", {"connections_path": "production/connections/analysts"}),
+        "outside the path": ("../ingest/warehouse", {}),
         "with another's identity": ("hr", {"jwt_token_path": str(other)}),
         "without an identity": ("hr", {"jwt_token_path": "/nonexistent/identity.jwt"}),
         "down": ("hr", {"url": f"http://127.0.0.1:{free_port()}"}),
@@ -162,7 +163,7 @@ def test_one_that_is_not_there_is_left_to_the_next_backend(found: dict[str, Any]
     assert "isn't defined" in found["absent"]["task"]["message"]
 
 
-@pytest.mark.parametrize("case", ["of the other pool", "of another environment"])
+@pytest.mark.parametrize("case", ["of the loads", "of another environment"])
 def test_one_that_vault_denies_is_told_so(found: dict[str, Any], case: str) -> None:
     for way in OF_AIRFLOW:
         asked = found[case][way]
@@ -172,7 +173,7 @@ def test_one_that_vault_denies_is_told_so(found: dict[str, Any], case: str) -> N
         assert "isn't defined" not in asked["message"]
 
 
-def test_a_name_that_leads_out_of_the_pools_folder_gives_nothing(found: dict[str, Any]) -> None:
+def test_a_name_that_leads_out_of_the_folder_gives_nothing(found: dict[str, Any]) -> None:
     for asked in found["outside the path"].values():
         assert asked["answer"] is None
 
@@ -183,7 +184,7 @@ def test_a_vault_that_cannot_be_asked_is_told_so(found: dict[str, Any], case: st
         asked = found[case][way]
         assert asked["error"] == DENIED, asked
         assert "Vault" in asked["message"]
-        assert f"{MOUNT}/{ENVIRONMENT}/connections/ingest/hr" in asked["message"]
+        assert f"{MOUNT}/{ENVIRONMENT}/connections/analysts/hr" in asked["message"]
         assert "HINT: " in asked["message"]
         assert "isn't defined" not in asked["message"]
 
@@ -195,7 +196,7 @@ def test_a_pipeline_asks_the_backend(
     assert found["found"]["pipeline"]["answer"].items() >= parts.items()
     for case, why in {
         "absent": "isn't defined",
-        "of the other pool": "Vault denies this worker the connection",
+        "of the loads": "Vault denies this worker the connection",
         "down": "Vault did not answer",
     }.items():
         asked = found[case]["pipeline"]
