@@ -98,10 +98,11 @@ class Server:
         return f"http://127.0.0.1:{self.ports['http']}"
 
     def restart(self) -> None:
-        """Kill it and start it again, with the state that it has on disk."""
+        """Kill it and start it again with the state that it has on disk, until it answers."""
         self.process.kill()
         self.process.wait(30)
         self.process = _start(self.home)
+        _asked("GET", f"{self.address}/v1/acl/tokens", self.token)
 
 
 @contextmanager
@@ -143,7 +144,7 @@ def _asked(method: str, url: str, token: str) -> requests.Response:
     for _ in range(150):
         try:
             answer = requests.request(method, url, headers={"X-Nomad-Token": token}, timeout=5)
-            if answer.ok and answer.json().get("Keys") != []:
+            if answer.ok and answer.json() != {"keys": []}:
                 return answer
         except requests.ConnectionError:
             pass

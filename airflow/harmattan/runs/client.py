@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 import ssl
@@ -30,14 +31,14 @@ log = logging.getLogger(__name__)
 
 # Seconds over which a request is tried again: an election takes some, a cluster's upgrade minutes.
 PATIENCE = 600.0
-# Tries of what Nomad refuses: a token may just have ended, or not have come to this server yet.
-REFUSALS = 4
+# The same for what Nomad refuses: a server that starts again does not know the tokens at first.
+REFUSALS = 60.0
 # Seconds that a server may take to answer, beside those that it was asked to wait.
 TIMEOUT = 15.0
 # Bytes of one answer: a job's allocations are some kilobytes each.
 LARGEST = 8 * 1024 * 1024
-# Bytes of a log that are read at once; the next request has the rest.
-PIECE = 256 * 1024
+# Bytes of an answer with a log's frames, of 64 KiB at most; the next request has the rest.
+PIECE = 512 * 1024
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,15 @@ class Nomad:
     """Nomad's API, as far as a run of a job needs it.
 
     ``access`` is asked at first and after each failure, because tokens end. What fails is tried
-    again with growing pauses for ``patience`` seconds; then PassingError is raised.
+    again with growing pauses for ``patience`` seconds, what is refused for ``refusals``; then
+    PassingError is raised.
     """
 
     def __init__(
-        self, access: Callable[[], Awaitable[Access]], *, patience: float = PATIENCE
-    ) -> None:
-        self._ask, self._patience = access, patience
+        self, access: Callable[[], Awaitable[Access]], *, patience: float = PATIENCE,
+        refusals: float = REFUSALS,
+    ) -> None:  # fmt: skip
+        self._ask, self._patience, self._refusals = access, patience, refusals
         self._access: Access | None = None
         self._http: httpx.AsyncClient | None = None
 
@@ -131,16 +134,16 @@ class Nomad:
         return sorted(answer or (), key=lambda each: each["CreateIndex"])
 
     async def log(self, allocation: str, task: str, stream: str, offset: int) -> bytes:
-        """Return up to PIECE bytes of a log from ``offset``; a negative one counts from its end.
+        """Return a piece of a log from ``offset``; a negative one counts from its end.
 
-        Empty, too, for a log that is not there yet or no longer.
+        Empty at its end and, too, for a log that is not there yet or no longer.
         """
         params = {
-            "task": task, "type": stream, "plain": "true", "offset": str(abs(offset)),
+            "task": task, "type": stream, "offset": str(abs(offset)),
             "origin": "end" if offset < 0 else "start",
         }  # fmt: skip
         path = f"/v1/client/fs/logs/{allocation}"
-        answer = await self._request("GET", path, params=params, most=PIECE)
+        answer = await self._request("GET", path, params=params, decode=_frames, most=PIECE)
         return bytes(answer or b"")
 
     async def stop(self, job_id: str) -> None:
@@ -153,20 +156,22 @@ class Nomad:
 
     async def _request(
         self, method: str, path: str, *, params: dict[str, str] | None = None, wait: float = 0,
-        body: object = None, most: int = 0,
+        body: object = None, decode: Callable[[bytes], Any] = json.loads, most: int = LARGEST,
     ) -> Any:  # fmt: skip
-        """Return the answer's JSON, or ``most`` bytes of it as they are; None if there is none."""
+        """Return what ``decode`` makes of ``most`` bytes of the answer; None if there is none."""
         try:
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception_type(_AwayError),
-                stop=stop_any(stop_after_delay(self._patience), _RefusedOften()),
+                stop=stop_any(stop_after_delay(self._patience), _Refused(self._refusals)),
                 wait=wait_exponential_jitter(multiplier=0.5, max=15),
                 before_sleep=before_sleep_log(log, logging.WARNING),
                 reraise=True,
             ):
                 with attempt:
                     try:
-                        return await self._once(method, path, params or {}, wait, body, most)
+                        return await self._once(
+                            method, path, params or {}, wait, body, decode, most
+                        )
                     except _AwayError:
                         await self._forget()
                         raise
@@ -179,8 +184,9 @@ class Nomad:
         raise AssertionError  # tenacity returns or raises
 
     async def _once(
-        self, method: str, path: str, params: dict[str, str], wait: float, body: object, most: int
-    ) -> Any:
+        self, method: str, path: str, params: dict[str, str], wait: float, body: object,
+        decode: Callable[[bytes], Any], most: int,
+    ) -> Any:  # fmt: skip
         try:
             # A blocking query lasts up to a sixteenth longer.
             async with asyncio.timeout(TIMEOUT + wait * 1.1):
@@ -189,7 +195,7 @@ class Nomad:
                     method, path, params={"namespace": access.namespace, **params}, json=body,
                     headers={"X-Nomad-Token": access.token},
                 ) as answer:  # fmt: skip
-                    return await _read(answer, most)
+                    return await _read(answer, decode, most)
         except (httpx.TransportError, TimeoutError) as error:
             raise _AwayError(f"{type(error).__name__}: {error}".rstrip(": ")) from error
 
@@ -213,30 +219,61 @@ class Nomad:
             await http.aclose()
 
 
-async def _read(answer: httpx.Response, most: int) -> Any:
-    """Return the JSON or the bytes of an answer, None where nothing is found."""
+async def _read(answer: httpx.Response, decode: Callable[[bytes], Any], most: int) -> Any:
+    """Return what is made of the first bytes of an answer, None where nothing is found."""
     if answer.status_code == httpx.codes.NOT_FOUND:
         return None
     body = bytearray()
     async for piece in answer.aiter_bytes():
         body += piece
-        if most and len(body) >= most and answer.is_success:
-            return bytes(body[:most])
-        if len(body) > LARGEST:
-            raise _AwayError(f"more than {LARGEST} bytes")
+        if len(body) >= most:
+            break
     if not answer.is_success:
-        said = f"HTTP {answer.status_code}: {body[:200].decode('utf-8', 'replace').strip()}"
-        refused = answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}
-        raise _RefusedError(said) if refused else _AwayError(said)
-    return bytes(body) if most else json.loads(body)
+        raise _refusal(answer.status_code, bytes(body))
+    try:
+        return decode(bytes(body))
+    except ValueError as error:
+        raise _refusal(answer.status_code, bytes(body)) from error
 
 
-class _RefusedOften(stop_base):
-    """Ends trying when Nomad has refused often enough."""
+def _refusal(status: int, body: bytes) -> _AwayError:
+    """Return what an answer says that is not what was asked for.
+
+    A log's begins with 200 whatever comes.
+    """
+    said = body[:200].decode("utf-8", "replace").strip()
+    refused = {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}
+    kind = _RefusedError if status in refused or said == "Permission denied" else _AwayError
+    return kind(f"HTTP {status}: {said}")
+
+
+def _frames(body: bytes) -> bytes:
+    """Return the data of a log's frames, JSON objects one after another, without a cut last one.
+
+    Raises ValueError where there are none, but text.
+    """
+    text, at, data = body.decode(), 0, bytearray()
+    while at < len(text):
+        try:
+            frame, at = json.JSONDecoder().raw_decode(text, at)
+        except ValueError:
+            if at == 0:
+                raise
+            break
+        data += base64.b64decode(frame.get("Data") or "")
+    return bytes(data)
+
+
+class _Refused(stop_base):
+    """Ends trying when Nomad still refuses after some seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
 
     def __call__(self, state: RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
-        return isinstance(error, _RefusedError) and state.attempt_number >= REFUSALS
+        over = (state.seconds_since_start or 0) > self._seconds
+        return over and isinstance(error, _RefusedError)
 
 
 def _child(job: str, prefix: str) -> str:

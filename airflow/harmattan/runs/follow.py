@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.execution_time.xcom import XCom
 
 from harmattan.runs import verdict
-from harmattan.runs.client import PIECE
 from harmattan.runs.errors import PassingError
 from harmattan.runs.lines import LONGEST, Lines, summary
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 LOOK = 1.0
 # Seconds after which a run without an allocation says why.
 PLACING = 10.0
+# Pieces of a log that are read before the job is asked again whether it has ended.
+_PIECES = 8
 STREAMS = ("stdout", "stderr")
 # What every task goes through.
 _USUAL = {"Received", "Task Setup", "Started", "Terminated", "Killed", "Downloading Artifacts"}
@@ -85,7 +87,7 @@ class Follower:
             allocations = await self._nomad.allocations(self._child)
             task = verdict.main_task(job)
             for allocation in allocations:
-                await self._report(allocation, task)
+                await self._report(allocation, task, _PIECES if job["Status"] != "dead" else None)
             ended = verdict.read(job, allocations)
             if ended is not None:
                 for lines in self._lines.values():
@@ -94,19 +96,23 @@ class Follower:
             await self._progress.keep()
             await self._explain(allocations)
 
-    async def _report(self, allocation: dict[str, Any], task: str) -> None:
-        """Report what is new of an allocation: events out of the usual, lines of its log."""
+    async def _report(self, allocation: dict[str, Any], task: str, pieces: int | None) -> None:
+        """Report what is new of an allocation: events out of the usual, lines of its log.
+
+        Of each stream it reads as many ``pieces``, or all that there is.
+        """
         self._report_events(allocation, task)
         if not verdict.state_of(allocation, task).get("StartedAt"):
             return
         for stream in STREAMS:
             name = f"{allocation['ID']}/{stream}"
             lines = self._lines.setdefault(name, Lines(self._progress.taken.get(name, 0)))
-            while piece := await self._nomad.log(allocation["ID"], task, stream, lines.offset):
+            for _ in range(pieces) if pieces else count():
+                piece = await self._nomad.log(allocation["ID"], task, stream, lines.offset)
+                if not piece:
+                    break
                 self._show(lines.feed(piece))
                 self._progress.taken[name] = lines.taken
-                if len(piece) < PIECE:
-                    break
 
     def _report_events(self, allocation: dict[str, Any], task: str) -> None:
         events = verdict.state_of(allocation, task).get("Events") or ()

@@ -11,7 +11,7 @@ from airflow.triggers.base import StartTriggerArgs
 from harmattan.runs.connection import CONNECTION
 from harmattan.runs.end import End
 from harmattan.runs.errors import PassingError
-from harmattan.runs.trigger import NomadJobTrigger
+from harmattan.runs.trigger import GRACE, NomadJobTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,6 +44,8 @@ class NomadJobOperator(BaseOperator):
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
         self.job, self.meta, self.connection_id = job, dict(meta or {}), connection_id
+        if self.execution_timeout:
+            self.execution_timeout += GRACE
         classpath, trigger_kwargs = self._trigger().serialize()
         self.start_trigger_args = StartTriggerArgs(
             trigger_cls=classpath, trigger_kwargs=trigger_kwargs, next_method="execute_complete"

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from harmattan.runs.end import Kind
 
-# The trigger ends by itself before Airflow takes it for overdue, which would need a worker.
-_MARGIN = timedelta(seconds=2)
+# The operator lets Airflow wait longer than it says, so that a task whose time is over ends here:
+# Airflow's own end of it needs a worker, and stops nothing.
+GRACE = timedelta(minutes=1)
 # Seconds in which the earlier tries' children, which were told to stop, must have ended.
 _STOPPING = 300.0
 # The same for a run whose task was cleared; Airflow gives a trigger 30 s for it.
@@ -82,7 +83,8 @@ class NomadJobTrigger(BaseTrigger):
                 "Look at what it waits for, or give it more time.",
             )
         except asyncio.CancelledError:
-            # The scheduler's look at timeouts came first: Airflow calls no on_kill then.
+            # The task has been overdue for long, while no triggerer was there: Airflow, which has
+            # just failed it, calls no on_kill then.
             if self._seconds() == 0:
                 await asyncio.shield(self._stop(seconds=0))
             raise
@@ -177,5 +179,5 @@ class NomadJobTrigger(BaseTrigger):
         """Return the seconds until the task's time is over, None if it has no limit."""
         if self.timeout_after is None:
             return None
-        left = self.timeout_after.astimezone(UTC) - _MARGIN - datetime.now(UTC)
+        left = self.timeout_after.astimezone(UTC) - GRACE - datetime.now(UTC)
         return max(left.total_seconds(), 0)

@@ -192,7 +192,6 @@ def survivors(airflow: World, runs: dict[str, str], tmp_path_factory: Any) -> di
     running(airflow, ids["is cleared meanwhile"], 2)
     airflow.ask("fail", ids["is cleared meanwhile"])
     airflow.cluster.server.restart()
-    until(lambda: airflow.cluster.api("GET", "acl/tokens").ok)
     renew(airflow)
     before = len(printed(airflow, ids["goes on"]))
     until(lambda: len(printed(airflow, ids["goes on"])) > before + 2)
