@@ -142,6 +142,13 @@ def row(job_id: str) -> Job:
     )
 
 
+def runs_as(task: dict[str, Any]) -> str:
+    """Return the user that the task's program runs as, after frame.launcher."""
+    words = task["Config"].get("entrypoint", [])
+    users = [word.removeprefix("--user=") for word in words if word.startswith("--user=")]
+    return users[0] if users else str(task["User"])
+
+
 def _task(task: dict[str, Any], sources: dict[str, tuple[str, bool]]) -> Task:
     config = task["Config"]
     mounts = {}
@@ -151,11 +158,10 @@ def _task(task: dict[str, Any], sources: dict[str, tuple[str, bool]]) -> Task:
         mounts[source] = mount["Destination"] + (":ro" if read_only else "")
     identities = [*(task["Identities"] or []), *([task["Identity"]] if task["Identity"] else [])]
     launcher = [word for word in config.get("entrypoint", []) if word.startswith("--") and word[2:]]
-    users = [word.removeprefix("--user=") for word in launcher if word.startswith("--user=")]
     connections = (task["Env"] or {}).get("AIRFLOW__WORKERS__SECRETS_BACKEND_KWARGS")
     return Task(
         image=next((name for name, tag in IMAGES.items() if tag == config["image"]), "unpinned"),
-        user=users[0] if users else task["User"],
+        user=runs_as(task),
         role=(task["Vault"] or {}).get("Role"),
         secrets={path for each in templates(task) for path in SECRET.findall(each["EmbeddedTmpl"])},
         connections=json.loads(connections)["connections_path"].removeprefix("local/")

@@ -6,7 +6,7 @@ gained here too, by someone who has thought about it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 AIRFLOW = "50000:50000"
 ANALYST = "50008:50000"
@@ -139,7 +139,7 @@ def _drill(name: str) -> Job:
                 volumes={"backup-scratch": "/scratch"},
             ),
             "sweep": Task("backup_image", BACKUP, volumes={"backup-scratch": "/scratch"}),
-            "sweep-server": server,
+            "sweep-server": replace(server, cap_add=[], launcher=[]),
         },
     )
 

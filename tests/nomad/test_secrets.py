@@ -10,6 +10,7 @@ from tests.nomad.rendering import (
     every_job,
     platform_job,
     rendered,
+    runs_as,
     tasks,
     templates,
 )
@@ -71,7 +72,7 @@ def _file(template: dict[str, Any]) -> str:
 @every_job
 def test_a_template_writes_a_file_that_only_its_task_can_read(job_id: str) -> None:
     for task in tasks(job_id):
-        user = 0 if task["User"] == "root" else int(task["User"].split(":")[0])
+        user = int(runs_as(task).split(":")[0].replace("root", "0"))
         for template in templates(task):
             where = f"{task['Name']}: {template['DestPath']}"
             assert template["DestPath"].startswith(SECRETS_DIR), where
