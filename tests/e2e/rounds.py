@@ -53,9 +53,10 @@ def wait_until(done: Callable[[], Any], what: str, timeout: float) -> Any:
         time.sleep(1)
 
 
-def trigger(platform: Access, dag_id: str) -> str:
-    """Start a run of ``dag_id`` and return its path in the REST API."""
-    made = platform.airflow(f"dags/{dag_id}/dagRuns", method="POST", json={"logical_date": None})
+def trigger(platform: Access, dag_id: str, **asked: object) -> str:
+    """Start a run of ``dag_id``, with what is ``asked``, and return its path in the REST API."""
+    body = {"logical_date": None, "conf": asked}
+    made = platform.airflow(f"dags/{dag_id}/dagRuns", method="POST", json=body)
     return f"dags/{dag_id}/dagRuns/{made['dag_run_id']}"
 
 
@@ -122,26 +123,26 @@ def all_logs(platform: Access, allocation: dict[str, Any]) -> str:
     )
 
 
-def kill(platform: Access, job: str) -> None:
+def kill(platform: Access, job: str, group: str = "") -> None:
     """Kill the main process of a job while a pipeline runs; all comes back, and the run succeeds.
 
-    A worker's task is missed after five minutes (``task_instance_heartbeat_timeout``) and retried.
+    There is one run of it at Nomad, whatever was killed.
     """
     run = trigger(platform, "ingest_records")
     wait_until(
         lambda: (
-            platform.airflow(f"{run}/taskInstances/records.extract")["state"]
-            in {"running", "success"}
+            platform.airflow(f"{run}/taskInstances/load")["state"]
+            in {"deferred", "running", "success"}
         ),
         "the pipeline to run",
         60,
     )
-    (allocation,) = [
+    allocation = next(
         each
         for each in platform.nomad.job.get_allocations(job)
-        if each["ClientStatus"] == "running"
-    ]
-    (task,) = [name for name in allocation["TaskStates"] if not name.startswith("wait-")]
+        if each["ClientStatus"] == "running" and each["TaskGroup"].endswith(group)
+    )
+    task = next(name for name in sorted(allocation["TaskStates"]) if not name.startswith("wait-"))
     name = f"{task}-{allocation['ID']}"
     subprocess.run(["docker", "kill", name], check=True, timeout=60, capture_output=True)
 
@@ -152,6 +153,14 @@ def kill(platform: Access, job: str) -> None:
     wait_until(restarted, f"{name} to be started again", 60)
     deploy.wait(platform.nomad, [each.id for each in jobs.platform()], timeout=START_SECONDS)
     assert ended(platform, run) == "success"
+    assert len(launched(platform, run.rpartition("/")[2])) == 1
+
+
+def launched(platform: Access, run_id: str) -> list[str]:
+    """Return the runs of `ingest-records` at Nomad that were asked for by a DAG run."""
+    children = platform.runs.jobs.get_jobs(prefix="ingest-records/dispatch-")
+    found = [platform.runs.job.get_job(each["ID"]) for each in children]
+    return [each["ID"] for each in found if each["Meta"]["run_id"] == run_id]
 
 
 def stop_all(platform: Access) -> None:

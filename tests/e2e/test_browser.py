@@ -48,6 +48,6 @@ def test_the_list_of_dags_shows_the_pipelines(page: Page) -> None:
 def test_the_log_of_a_task_is_shown(platform: Access, page: Page) -> None:
     run = trigger(platform, "ingest_hr")
     assert ended(platform, run) == "success"
-    page.goto(f"/dags/ingest_hr/runs/{run.rpartition('/')[2]}/tasks/hr.extract")
+    page.goto(f"/dags/ingest_hr/runs/{run.rpartition('/')[2]}/tasks/load")
     expect(page.get_by_text("staged raw_hr.payroll").first).to_be_visible(timeout=PATIENCE)
     page.screenshot(path=SCREENSHOTS / "task-log.png")
