@@ -81,7 +81,7 @@ locals {
     AIRFLOW__SECRETS__BACKEND_KWARGS = jsonencode({
       address    = var.nomad_url
       namespace  = var.runs_namespace
-      token_file = "/secrets/nomad_token"
+      token_file = "/secrets/nomad_runs.jwt"
     })
   }
 
@@ -229,9 +229,11 @@ job "airflow-triggerer" {
         }
 
         dynamic "identity" {
-          for_each = group.value == "pipelines" ? ["default"] : []
+          for_each = group.value == "pipelines" ? ["runs"] : []
 
           content {
+            name = identity.value
+            aud  = ["nomadproject.io"]
             file = true
             ttl  = "1h"
           }

@@ -259,7 +259,7 @@ job "redis" {
       config {
         image           = var.redis_image
         force_pull      = false
-        args            = ["socat", "-T8", "TCP-LISTEN:8379,fork,reuseaddr,max-children=8", "EXEC:answer ${NOMAD_ADDR_broker} ${NOMAD_ADDR_results}"]
+        args            = ["socat", "-T8", "TCP-LISTEN:8379,fork,reuseaddr,max-children=8", "EXEC:answer"]
         ports           = ["health"]
         cap_drop        = ["all"]
         readonly_rootfs = true

@@ -256,6 +256,7 @@ TABLE: dict[str, Job] = {
                 AIRFLOW,
                 role="airflow-triggerer",
                 secrets={"airflow/database/triggerer", "airflow/fernet"},
+                identities={"runs"},
                 volumes={"airflow-trigger-logs": "/var/log/airflow"},
                 cap_add=FOR_CHILDREN,
                 launcher=STRANGERS_CHILDREN,

@@ -220,12 +220,12 @@ def test_each_bundle_has_a_triggerer_and_its_health_is_its_own() -> None:
 @pytest.mark.programs
 def test_only_the_pipelines_triggerer_reaches_nomad() -> None:
     found = {
-        group["Name"]: task["Identity"] is not None
+        group["Name"]: [each["Name"] for each in task["Identities"] or []]
         for group in groups("airflow-triggerer")
         for task in group["Tasks"]
         if task["Name"] == "triggerer"
     }
-    assert found == {"triggerer-pipelines": True, "triggerer-analysts": False}
+    assert found == {"triggerer-pipelines": ["runs"], "triggerer-analysts": []}
     kwargs = "AIRFLOW__SECRETS__BACKEND_KWARGS"
     pipelines, analysts = (
         task["Env"].get(kwargs)

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Answers an HTTP request: 200 if each HOST:PORT of the arguments says PONG to the user `health`, who
-# may ask nothing else, else 503.
+# Answers an HTTP request: 200 if both servers of the job, which Nomad names to each of its tasks, say
+# PONG to the user `health`, who may ask nothing else, and otherwise 503.
 set -u
 
 read -r _ # the request; what it asks for is the same either way
 answer=OK
-for server in "$@"; do
+for server in "$NOMAD_ADDR_broker" "$NOMAD_ADDR_results"; do
   said=$(timeout 3 redis-cli --no-auth-warning --user health --pass none \
     -h "${server%:*}" -p "${server##*:}" ping 2>&1)
   [ "$said" = PONG ] || answer="$server: $said"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
+import requests
 from redis.exceptions import NoPermissionError, OutOfMemoryError
 
 from scripts.repository import ROOT
@@ -278,17 +279,25 @@ def test_who_fills_the_results_stops_no_task(servers: Servers) -> None:
         assert servers.as_user("scheduler", "broker").lpush("analysts", "x") == 1
 
 
-def test_health_asks_both(servers: Servers) -> None:
-    addresses = [f"127.0.0.1:{port}" for port in servers.ports.values()]
-    script = ROOT / "nomad/images/redis/answer.sh"
+def test_health_asks_both(servers: Servers, tmp_path: Path) -> None:
+    """By the command of the job file, as Nomad runs it."""
+    (task,) = [each for each in tasks("redis") if each["Name"] == "health"]
+    port = _free_port()
+    (tmp_path / "answer").symlink_to(ROOT / "nomad/images/redis/answer.sh")
+    addresses = {
+        f"NOMAD_ADDR_{name}": f"127.0.0.1:{number}" for name, number in servers.ports.items()
+    }
+    command = [word.replace("LISTEN:8379", f"LISTEN:{port}") for word in task["Config"]["args"]]
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    with subprocess.Popen(command, env={"PATH": path, **addresses}) as serving:
 
-    def ask() -> str:
-        return subprocess.run(
-            ["sh", script, *addresses],
-            input="GET / HTTP/1.1\r\n\r\n", capture_output=True, text=True, timeout=20, check=True,
-        ).stdout.splitlines()[0]  # fmt: skip
+        def ask() -> int:
+            return requests.get(f"http://127.0.0.1:{port}/", timeout=20).status_code
 
-    with servers.running("broker"):
-        assert ask() == "HTTP/1.0 503 Service Unavailable"
-        with servers.running("results"):
-            assert ask() == "HTTP/1.0 200 OK"
+        try:
+            with servers.running("broker"):
+                assert ask() == requests.codes.service_unavailable
+                with servers.running("results"):
+                    assert ask() == requests.codes.ok
+        finally:
+            serving.terminate()
