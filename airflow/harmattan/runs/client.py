@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 # Seconds over which a request is tried again: an election takes some, a cluster's upgrade minutes.
 PATIENCE = 600.0
+# The same for a log, whose node may be lost.
+LOG_PATIENCE = 60.0
 # The same for what Nomad refuses: a server that starts again does not know the tokens at first.
 REFUSALS = 60.0
 # Seconds that a server may take to answer, beside those that it was asked to wait.
@@ -136,14 +138,18 @@ class Nomad:
     async def log(self, allocation: str, task: str, stream: str, offset: int) -> bytes:
         """Return a piece of a log from ``offset``; a negative one counts from its end.
 
-        Empty at its end and, too, for a log that is not there yet or no longer.
+        Empty at its end and, too, for a log that is not there yet or no longer. Raises PassingError
+        sooner than others, where the node cannot be reached.
         """
         params = {
             "task": task, "type": stream, "offset": str(abs(offset)),
             "origin": "end" if offset < 0 else "start",
         }  # fmt: skip
         path = f"/v1/client/fs/logs/{allocation}"
-        answer = await self._request("GET", path, params=params, decode=_frames, most=PIECE)
+        answer = await self._request(
+            "GET", path, params=params, decode=_frames, most=PIECE,
+            patience=min(self._patience, LOG_PATIENCE),
+        )  # fmt: skip
         return bytes(answer or b"")
 
     async def stop(self, job_id: str) -> None:
@@ -157,12 +163,15 @@ class Nomad:
     async def _request(
         self, method: str, path: str, *, params: dict[str, str] | None = None, wait: float = 0,
         body: object = None, decode: Callable[[bytes], Any] = json.loads, most: int = LARGEST,
+        patience: float | None = None,
     ) -> Any:  # fmt: skip
         """Return what ``decode`` makes of ``most`` bytes of the answer; None if there is none."""
         try:
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception_type(_AwayError),
-                stop=stop_any(stop_after_delay(self._patience), _Refused(self._refusals)),
+                stop=stop_any(
+                    stop_after_delay(patience or self._patience), _Refused(self._refusals)
+                ),
                 wait=wait_exponential_jitter(multiplier=0.5, max=15),
                 before_sleep=before_sleep_log(log, logging.WARNING),
                 reraise=True,
@@ -221,13 +230,14 @@ class Nomad:
 
 async def _read(answer: httpx.Response, decode: Callable[[bytes], Any], most: int) -> Any:
     """Return what is made of the first bytes of an answer, None where nothing is found."""
-    if answer.status_code == httpx.codes.NOT_FOUND:
-        return None
     body = bytearray()
     async for piece in answer.aiter_bytes():
         body += piece
         if len(body) >= most:
             break
+    # Servers have no connection to a node, too, while it comes back to a new leader.
+    if answer.status_code == httpx.codes.NOT_FOUND and b"No path to" not in body:
+        return None
     if not answer.is_success:
         raise _refusal(answer.status_code, bytes(body))
     try:

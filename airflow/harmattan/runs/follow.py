@@ -67,6 +67,7 @@ class Follower:
         self._nomad, self._child, self._progress, self._log = nomad, child, progress, log
         self._lines: dict[str, Lines] = {}
         self._events: dict[str, int] = {}  # the time of the last one that is reported
+        self._unreachable: set[str] = set()
         self._since: float | None = time.monotonic()  # None once it has a place or said why not
 
     async def follow(self) -> tuple[Verdict, dict[str, Any] | None]:
@@ -108,7 +109,7 @@ class Follower:
             name = f"{allocation['ID']}/{stream}"
             lines = self._lines.setdefault(name, Lines(self._progress.taken.get(name, 0)))
             for _ in range(pieces) if pieces else count():
-                piece = await self._nomad.log(allocation["ID"], task, stream, lines.offset)
+                piece = await self._log_of(allocation["ID"], task, stream, lines.offset)
                 if not piece:
                     break
                 self._show(lines.feed(piece))
@@ -140,5 +141,19 @@ class Follower:
     async def _summary(self, allocations: list[dict[str, Any]], task: str) -> dict[str, Any] | None:
         if not allocations:
             return None
-        tail = await self._nomad.log(allocations[-1]["ID"], task, "stdout", -4 * LONGEST)
+        tail = await self._log_of(allocations[-1]["ID"], task, "stdout", -4 * LONGEST)
         return summary(tail)
+
+    async def _log_of(self, allocation: str, task: str, stream: str, offset: int) -> bytes:
+        """Return a piece of a log; nothing, from then on, of one whose node cannot be reached."""
+        if allocation in self._unreachable:
+            return b""
+        try:
+            return await self._nomad.log(allocation, task, stream, offset)
+        except PassingError as error:
+            self._unreachable.add(allocation)
+            self._log.warning(
+                "the rest of the log of %s is not shown: %s\nHINT: Its node may still have it: see"
+                " `nomad alloc logs %s`.", self._child, error.message, allocation,
+            )  # fmt: skip
+            return b""
