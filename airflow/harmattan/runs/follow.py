@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
     from harmattan.runs.client import Nomad
+    from harmattan.runs.trigger import Try
     from harmattan.runs.verdict import Verdict
 
 # Seconds between two looks at the log; the run's end is reported at once.
@@ -37,26 +38,26 @@ class Progress:
     ``taken`` has the bytes of each stream of each allocation.
     """
 
-    ti: Any
+    of: Try
     taken: dict[str, int] = field(default_factory=dict)
     _kept: dict[str, int] = field(default_factory=dict)
 
     @property
     def _key(self) -> dict[str, Any]:
         names = ("dag_id", "task_id", "run_id", "map_index")
-        return {"key": "log_read", **{name: getattr(self.ti, name) for name in names}}
+        return {"key": "log_read", **{name: getattr(self.of, name) for name in names}}
 
     async def load(self) -> None:
         """Take up what an earlier triggerer kept of this try, if one did."""
         kept = await XCom.aget_one(**self._key)
-        if isinstance(kept, dict) and kept.get("try") == str(self.ti.id):
+        if isinstance(kept, dict) and kept.get("try") == self.of.id:
             self.taken = {name: int(count) for name, count in kept["taken"].items()}
             self._kept = dict(self.taken)
 
     async def keep(self) -> None:
         """Keep it, if it has grown."""
         if self.taken != self._kept:
-            await XCom.aset(**self._key, value={"try": str(self.ti.id), "taken": self.taken})
+            await XCom.aset(**self._key, value={"try": self.of.id, "taken": self.taken})
             self._kept = dict(self.taken)
 
 

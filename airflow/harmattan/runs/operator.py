@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import Asset, BaseOperator
@@ -11,7 +12,7 @@ from airflow.triggers.base import StartTriggerArgs
 from harmattan.runs.connection import CONNECTION
 from harmattan.runs.end import End
 from harmattan.runs.errors import PassingError
-from harmattan.runs.trigger import GRACE, NomadJobTrigger
+from harmattan.runs.trigger import GRACE, NomadJobTrigger, Try
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,7 +54,8 @@ class NomadJobOperator(BaseOperator):
 
     def execute(self, context: Context) -> NoReturn:
         """Hand the task over to the triggerer, where the scheduler did not: ``dag.test()``."""
-        self.defer(trigger=self._trigger(), method_name="execute_complete",
+        trigger = self._trigger(asdict(Try.of(context["ti"])))
+        self.defer(trigger=trigger, method_name="execute_complete",
                    timeout=self.execution_timeout)  # fmt: skip
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any] | None:
@@ -70,5 +72,5 @@ class NomadJobOperator(BaseOperator):
                 context["outlet_events"][outlet].extra = changed[outlet.name]
         return end.summary
 
-    def _trigger(self) -> NomadJobTrigger:
-        return NomadJobTrigger(self.job, self.meta, self.connection_id)
+    def _trigger(self, of_try: dict[str, Any] | None = None) -> NomadJobTrigger:
+        return NomadJobTrigger(self.job, self.meta, self.connection_id, of_try)

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -34,20 +34,35 @@ _KILLING = 20.0
 
 
 @dataclass(frozen=True)
-class Names:
-    """What a run is called at Nomad: ``prefix`` is the task's, ``key`` that of one try."""
+class Try:
+    """One try of a task.
 
-    prefix: str
-    key: str
+    ``id`` is Airflow's own: another one for each try, and after a run that was deleted and made
+    again.
+    """
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    try_number: int
+    id: str
 
     @classmethod
-    def of(cls, ti: Any) -> Names:
-        """Return the names of a task instance.
+    def of(cls, ti: Any) -> Try:
+        """Return the try that a task instance of any of Airflow's kinds is."""
+        task = ti.dag_id, ti.run_id, ti.task_id, ti.map_index
+        return cls(*task, ti.try_number, str(ti.id))
 
-        Its id is another one for each try, and after a run that was deleted and made again.
-        """
-        task = [ti.dag_id, ti.run_id, ti.task_id, ti.map_index]
-        return cls(_digest(task)[:16], _digest([*task, ti.try_number, str(ti.id)]))
+    @property
+    def prefix(self) -> str:
+        """What the ids of the task's runs at Nomad have in common."""
+        return _digest([self.dag_id, self.run_id, self.task_id, self.map_index])[:16]
+
+    @property
+    def key(self) -> str:
+        """What Nomad knows a dispatch of this try by."""
+        return _digest(list(astuple(self)))
 
 
 def _digest(words: list[Any]) -> str:
@@ -57,17 +72,22 @@ def _digest(words: list[Any]) -> str:
 class NomadJobTrigger(BaseTrigger):
     """Runs ``job`` with ``meta`` and yields one event, the data of an :class:`End`.
 
-    Begun again after its triggerer was lost, it finds the run that it began.
+    Begun again after its triggerer was lost, it finds the run that it began. ``of_try`` has the
+    fields of the :class:`Try`, where it is not the triggerer that says whose trigger this is.
     """
 
-    def __init__(self, job: str, meta: dict[str, str], connection_id: str) -> None:
+    def __init__(
+        self, job: str, meta: dict[str, str], connection_id: str,
+        of_try: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.job, self.meta, self.connection_id = job, meta, connection_id
+        self.job, self.meta, self.connection_id, self.of_try = job, meta, connection_id, of_try
         self.timeout_after: datetime | None = None  # set by the triggerer
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what makes this trigger again."""
-        kwargs = {"job": self.job, "meta": self.meta, "connection_id": self.connection_id}
+        names = ("job", "meta", "connection_id", "of_try")
+        kwargs = {name: getattr(self, name) for name in names}
         return f"{type(self).__module__}.{type(self).__qualname__}", kwargs
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -99,9 +119,8 @@ class NomadJobTrigger(BaseTrigger):
     async def _end(self) -> End:
         try:
             async with self._nomad() as nomad:
-                names = Names.of(self.task_instance)
-                child, new = await self._begin(nomad, names)
-                progress = Progress(self.task_instance)
+                child, new = await self._begin(nomad)
+                progress = Progress(self._try)
                 if not new:
                     self.log.info("%s is followed from here on", child)
                     await progress.load()
@@ -122,32 +141,34 @@ class NomadJobTrigger(BaseTrigger):
             summary,
         )
 
-    async def _begin(self, nomad: Nomad, names: Names) -> tuple[str, bool]:
+    async def _begin(self, nomad: Nomad) -> tuple[str, bool]:
         """Return the run of this try, and whether it is new; no run of earlier tries is left."""
-        if left := await self._stop_all(nomad, names, except_of=names.key, seconds=_STOPPING):
+        if left := await self._stop_all(nomad, seconds=_STOPPING, except_of=self._try.key):
             raise PassingError(
                 f"{self._what}: expected the runs of earlier tries to end when they were stopped,"
                 f" found {', '.join(left)}",
                 "Look at it with `nomad job status`.",
             )
         meta = {name: value for name, value in self.meta.items() if value}
-        return await nomad.dispatch(self.job, meta, key=names.key, prefix=names.prefix)
+        return await nomad.dispatch(self.job, meta, key=self._try.key, prefix=self._try.prefix)
 
     async def _stop(self, *, seconds: float) -> None:
         """Stop what runs of this task, and wait up to ``seconds`` until it has ended."""
-        async with self._nomad() as nomad:
-            left = await self._stop_all(nomad, Names.of(self.task_instance), seconds=seconds)
-        if left and seconds:
-            self.log.warning("%s has been stopped and has not ended yet", ", ".join(left))
+        try:
+            async with self._nomad() as nomad:
+                left = await self._stop_all(nomad, seconds=seconds)
+        except Failure as failure:  # the task's next try stops it
+            self.log.error("%s\nHINT: %s", failure.message, failure.hint)
+        else:
+            if left and seconds:
+                self.log.warning("%s has been stopped and has not ended yet", ", ".join(left))
 
-    async def _stop_all(
-        self, nomad: Nomad, names: Names, *, seconds: float, except_of: str = ""
-    ) -> list[str]:
+    async def _stop_all(self, nomad: Nomad, *, seconds: float, except_of: str = "") -> list[str]:
         """Stop this task's runs, but that of a token, and wait until they end; return the rest."""
         until, told = time.monotonic() + seconds, set[str]()
         while True:
             left = []
-            for child in await nomad.unfinished(self.job, names.prefix):
+            for child in await nomad.unfinished(self.job, self._try.prefix):
                 job = await nomad.job(child) or {}
                 if except_of and job.get("DispatchIdempotencyToken") == except_of:
                     continue
@@ -170,6 +191,10 @@ class NomadJobTrigger(BaseTrigger):
             f"{connection.schema}://{connection.host}:{connection.port}",
             extra["namespace"], connection.password, extra.get("ca"),
         )  # fmt: skip
+
+    @property
+    def _try(self) -> Try:
+        return Try(**self.of_try) if self.of_try else Try.of(self.task_instance)
 
     @property
     def _what(self) -> str:

@@ -98,6 +98,8 @@ import sys
 from airflow.__main__ import main
 from airflow.jobs import triggerer_job_runner as runner
 from harmattan.runs.ending import EndsTasks
+from harmattan.runs.pace import quicken
+quicken()
 class Supervisor(EndsTasks, runner.TriggerRunnerSupervisor):
     pass
 runner.TriggerRunnerSupervisor = Supervisor
