@@ -20,7 +20,7 @@ from harmattan.runs.errors import LastingError, PassingError
 from harmattan.runs.follow import Follower, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
 
     from harmattan.runs.end import Kind
 
@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 GRACE = timedelta(minutes=1)
 # Seconds in which the earlier tries' children, which were told to stop, must have ended.
 _STOPPING = 300.0
-# The same for a run whose task was cleared; Airflow gives a trigger 30 s for it.
+# The same for a run whose task was cleared.
 _KILLING = 20.0
+# asyncio itself keeps no task alive.
+_going_on: set[asyncio.Task[None]] = set()
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,17 @@ class Try:
         return _digest(list(astuple(self)))
 
 
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await ``work``, which goes on when this is cancelled.
+
+    Airflow cancels a trigger, and so its ``on_kill``, again at each of its looks.
+    """
+    task = asyncio.create_task(work)
+    _going_on.add(task)
+    task.add_done_callback(_going_on.discard)
+    await asyncio.shield(task)
+
+
 def _digest(words: list[Any]) -> str:
     return hashlib.sha256(json.dumps(words).encode()).hexdigest()
 
@@ -96,7 +109,7 @@ class NomadJobTrigger(BaseTrigger):
             async with asyncio.timeout(self._seconds()):
                 end = await self._end()
         except TimeoutError:
-            await asyncio.shield(self._stop(seconds=0))
+            await _to_its_end(self._stop(seconds=0))
             end = End(
                 "passing",
                 f"{self._what}: expected it to end before the task's time was over; it was stopped",
@@ -106,7 +119,7 @@ class NomadJobTrigger(BaseTrigger):
             # The task has been overdue for long, while no triggerer was there: Airflow, which has
             # just failed it, calls no on_kill then.
             if self._seconds() == 0:
-                await asyncio.shield(self._stop(seconds=0))
+                await _to_its_end(self._stop(seconds=0))
             raise
         if end.kind != "done":
             self.log.error("%s\nHINT: %s", end.message, end.hint)
@@ -114,7 +127,7 @@ class NomadJobTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Stop the run: somebody cleared the task, or marked it."""
-        await self._stop(seconds=_KILLING)
+        await _to_its_end(self._stop(seconds=_KILLING))
 
     async def _end(self) -> End:
         try:
