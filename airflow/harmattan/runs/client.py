@@ -213,7 +213,7 @@ class Nomad:
         if self._http is None:
             self._http = httpx.AsyncClient(
                 base_url=access.address,
-                # Nobody's proxy, and no certificates but the system's and the cluster's own.
+                # Nobody's proxy. The cluster's own CA, where it has one, replaces the system's.
                 trust_env=False,
                 verify=ssl.create_default_context(cadata=access.ca)
                 if access.address.startswith("https:")
