@@ -73,10 +73,6 @@ class DatabaseError(Failure):
         self.transient = transient
 
 
-class SchemaChangedError(Failure):
-    """The source's shape changed, and the pipeline file does not let the table follow."""
-
-
 class MovedError(DatabaseError):
     """A source table was changed between the run's snapshot and the reading of its rows."""
 
@@ -87,6 +83,10 @@ class DataError(Failure):
     def __init__(self, message: str, hint: str, *, brief: str = "") -> None:
         super().__init__(message, hint)
         self.brief = brief or message
+
+
+class SchemaChangedError(DataError):
+    """The source's shape changed, and the pipeline file does not let the table follow."""
 
 
 class CheckFailedError(DataError):

@@ -154,6 +154,8 @@ class Append(Load):
             hint="An append table keeps rows that the source may no longer have: have rows of late"
             " read again by --since and --until, run once with --full-refresh to replace it, or"
             " begin another table.",
+            brief=f"table {plan}: expected its cursor to go on from the last load, found that it"
+            " does not show all new rows",
         )
 
     def settle(self, connection: psycopg.Connection[Any], plan: TablePlan) -> int:

@@ -322,6 +322,17 @@ def test_keys_that_do_not_tell_rows_apart_are_summed_up_without_them(launches: L
     assert "Ada" not in done.stdout
 
 
+def test_a_cursor_that_went_back_is_summed_up_without_its_values(launches: Launches) -> None:
+    launches.deliver("name: public.b\n    load: append\n    cursor: id\n    key: [id]")
+    assert launches.run().code == 0
+    launches.world.at_source("TRUNCATE b", "INSERT INTO b VALUES (-1951)")
+    done = launches.run(run_id="scheduled__2")
+    assert done.code == ExitCode.FAILED
+    assert "its cursor to go on from the last load" in done.summary["failed"]["raw_hr.b"]
+    assert "-1951" in done.stderr
+    assert "-1951" not in done.stdout
+
+
 def test_a_server_that_is_away_passes_and_is_told_when_no_try_is_left(launches: Launches) -> None:
     launches.deliver("public.a", head="alert: hook\n")
     nowhere = f"postgresql://u:s3cret-s3cret@127.0.0.1:{free_port()}/hr"
