@@ -153,7 +153,7 @@ def host_logs(platform: Access) -> Iterator[Place]:
 
 
 def task_logs(platform: Access) -> Iterator[Place]:
-    yield from files(VOLUMES / "airflow-logs")
+    yield from files(VOLUMES / "airflow-logs", VOLUMES / "airflow-trigger-logs")
 
 
 def metadata_database(platform: Access) -> Iterator[Place]:

@@ -1,0 +1,113 @@
+"""Strangers in the containers of the platform, by hand: what they reach of Nomad's folders."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from harmattan.strangers import STRANGER
+from scripts.local.home import VOLUMES
+from scripts.repository import HOME
+
+if TYPE_CHECKING:
+    from scripts.access import Access
+
+ANALYST = 50008
+# Task of a job: the user that strangers' code runs as.
+TASKS = {
+    ("airflow-dag-processor-pipelines", "dag-processor"): STRANGER,
+    ("airflow-dag-processor-analysts", "dag-processor"): STRANGER,
+    ("airflow-triggerer", "triggerer"): STRANGER,
+    ("airflow-worker-analysts", "worker"): ANALYST,
+}
+FOLDERS = ("/secrets", "/alloc", "/alloc/logs", "/local")
+IDENTITY = "/secrets/nomad_vault_default.jwt"
+# Tries each way to have Nomad write through a link, and prints those that went through.
+ATTACK = """
+import json, os, sys
+ways = {}
+for folder in sys.argv[1:]:
+    ways[f"plant in {folder}"] = lambda: os.symlink("/planted", f"{folder}/planted")
+    ways[f"move {folder}"] = lambda: os.rename(folder, f"{folder}.moved")
+    ways[f"open {folder}"] = lambda: os.chmod(folder, 0o777)
+    ways[f"list {folder}"] = lambda: os.listdir(folder)
+    for name, way in list(ways.items()):
+        try:
+            way()
+        except OSError:
+            del ways[name]
+print(json.dumps(list(ways)))
+"""
+
+
+def running(platform: Access, job_id: str, task: str) -> list[str]:
+    """Return the containers of the task: one an allocation that runs."""
+    return [
+        f"{task}-{each['ID']}"
+        for each in platform.nomad.job.get_allocations(job_id)
+        if each["ClientStatus"] == "running"
+    ]
+
+
+def execute(name: str, user: int, *words: str) -> subprocess.CompletedProcess[str]:
+    command = ["docker", "exec", "--user", str(user), name, *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(("job_id", "task"), TASKS)
+def test_a_stranger_changes_nothing_where_nomad_writes(
+    platform: Access, job_id: str, task: str
+) -> None:
+    names = running(platform, job_id, task)
+    assert names
+    for name in names:
+        done = execute(name, TASKS[job_id, task], "python", "-c", ATTACK, *FOLDERS)
+        assert (done.returncode, json.loads(done.stdout)) == (0, []), done.stderr
+
+
+def test_a_worker_reads_the_identity_that_nomad_renews_and_cannot_replace_it(
+    platform: Access,
+) -> None:
+    (name, *_) = running(platform, "airflow-worker-analysts", "worker")
+    assert execute(name, ANALYST, "cat", IDENTITY).stdout.count(".") == 2
+    for words in (["rm", "-f", IDENTITY], ["ln", "-sf", "/planted", IDENTITY]):
+        done = execute(name, ANALYST, *words)
+        assert done.returncode != 0
+        assert "denied" in done.stderr
+    written = HOME / "nomad/alloc" / name.removeprefix("worker-") / "worker" / IDENTITY[1:]
+    assert not written.is_symlink()
+
+
+def test_no_process_of_a_container_with_strangers_stays_root(platform: Access) -> None:
+    for job_id, task in TASKS:
+        for name in running(platform, job_id, task):
+            inspect = ["docker", "inspect", "--format", "{{.State.Pid}}", name]
+            top = psutil.Process(int(subprocess.check_output(inspect)))
+            users = {each.uids().real for each in [top, *top.children(recursive=True)]}
+            assert 0 not in users, (name, users)
+
+
+def test_each_triggerer_runs_its_triggers_as_the_stranger(platform: Access) -> None:
+    bundles = set()
+    for name in running(platform, "airflow-triggerer", "triggerer"):
+        inspect = ["docker", "inspect", "--format", "{{.State.Pid}}", name]
+        top = psutil.Process(int(subprocess.check_output(inspect)))
+        family: dict[int, list[Any]] = {}
+        for each in top.children(recursive=True):
+            family.setdefault(each.uids().real, []).append(each)
+        (child,) = family[STRANGER]
+        assert not [key for key in child.environ() if key.endswith("_CMD")]
+        module = ["-m", "harmattan.triggerer"]
+        (parent,) = [each for each in family[50000] if each.cmdline()[1:3] == module]
+        assert child.ppid() == parent.pid
+        bundles.add(parent.cmdline()[-2])
+    assert bundles == {"pipelines", "analysts"}
+
+
+def test_no_task_reaches_the_triggerers_logs() -> None:
+    state = (VOLUMES / "airflow-trigger-logs").stat()
+    assert (state.st_uid, state.st_mode & 0o777) == (50000, 0o755)
