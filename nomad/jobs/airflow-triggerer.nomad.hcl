@@ -271,7 +271,7 @@ job "airflow-triggerer" {
 
         resources {
           cpu        = 200 # MHz: its share of a full node, no cap
-          memory     = 384 # two processes: the triggerer and the one that runs the triggers
+          memory     = 384 # 270 MB at rest: the triggerer, the one that runs the triggers, the health check
           memory_max = 768
         }
       }
