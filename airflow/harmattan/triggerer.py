@@ -21,7 +21,7 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.models.trigger import Trigger
 from airflow.utils.session import create_session
 from cryptography.fernet import InvalidToken
-from sqlalchemy import case, exists, update
+from sqlalchemy import case, exists, select, update
 
 from harmattan.claims import PIPELINES
 from harmattan.runs.ending import EndsTasks
@@ -53,13 +53,13 @@ class BundleTriggers(EndsTasks, TriggerRunnerSupervisor):
             ),
             else_=OTHERWISE,
         )
+        astray = select(Trigger.id, home).where(Trigger.queue.is_distinct_from(home))
         with create_session() as session:
-            session.execute(
-                update(Trigger)
-                .where(Trigger.queue.is_distinct_from(home))
-                .values(queue=home, triggerer_id=None)
-                .execution_options(synchronize_session=False)
-            )
+            # What is locked the other triggerer sends home at this moment.
+            rows = session.execute(astray.with_for_update(of=Trigger, skip_locked=True)).all()
+            for trigger_id, queue in rows:
+                moved = update(Trigger).where(Trigger.id == trigger_id)
+                session.execute(moved.values(queue=queue, triggerer_id=None))
         super().load_triggers()
 
     def fetch_trigger_details(

@@ -51,7 +51,7 @@ class Service:
             f"{AIRFLOW}:{AIRFLOW}", "setuid,setgid,kill", [_python(), "-m", module, *words]
         )
         return subprocess.Popen(
-            ["setpriv", "--bounding-set=-all,+setuid,+setgid,+kill,+setpcap", *command],
+            ["setpriv", "--bounding-set=-all,+setuid,+setgid,+kill", *command],
             env=self.environment, cwd=self.place, stdout=output, stderr=output,
         )  # fmt: skip
 
