@@ -123,8 +123,8 @@ def all_logs(platform: Access, allocation: dict[str, Any]) -> str:
     )
 
 
-def kill(platform: Access, job: str, group: str = "") -> None:
-    """Kill the main process of a job while a pipeline runs; all comes back, and the run succeeds.
+def kill(platform: Access, job: str) -> None:
+    """Kill the main processes of a job while a pipeline runs; all comes back, and the run succeeds.
 
     There is one run of it at Nomad, whatever was killed.
     """
@@ -137,20 +137,24 @@ def kill(platform: Access, job: str, group: str = "") -> None:
         "the pipeline to run",
         60,
     )
-    allocation = next(
-        each
-        for each in platform.nomad.job.get_allocations(job)
-        if each["ClientStatus"] == "running" and each["TaskGroup"].endswith(group)
-    )
-    task = next(name for name in sorted(allocation["TaskStates"]) if not name.startswith("wait-"))
-    name = f"{task}-{allocation['ID']}"
-    subprocess.run(["docker", "kill", name], check=True, timeout=60, capture_output=True)
+    killed: dict[str, tuple[str, int]] = {}  # allocation to its main task and that one's restarts
+    for allocation in platform.nomad.job.get_allocations(job):
+        if allocation["ClientStatus"] == "running":
+            states = allocation["TaskStates"]
+            task = next(name for name in sorted(states) if not name.startswith("wait-"))
+            killed[allocation["ID"]] = (task, states[task]["Restarts"] or 0)
+            name = f"{task}-{allocation['ID']}"
+            subprocess.run(["docker", "kill", name], check=True, timeout=60, capture_output=True)
+    assert killed
 
     def restarted() -> bool:
-        states = platform.nomad.allocation.get_allocation(allocation["ID"])["TaskStates"]
-        return states[task]["Restarts"] > (allocation["TaskStates"][task]["Restarts"] or 0)
+        return all(
+            platform.nomad.allocation.get_allocation(allocation)["TaskStates"][task]["Restarts"]
+            > restarts
+            for allocation, (task, restarts) in killed.items()
+        )
 
-    wait_until(restarted, f"{name} to be started again", 60)
+    wait_until(restarted, f"{job} to be started again", 60)
     deploy.wait(platform.nomad, [each.id for each in jobs.platform()], timeout=START_SECONDS)
     assert ended(platform, run) == "success"
     assert len(launched(platform, run.rpartition("/")[2])) == 1

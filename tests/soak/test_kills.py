@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["models", "platform"]
 
-# airflow-logs has three tasks, and none of them takes part in a run.
+# airflow-logs has several tasks, and none of them takes part in a run.
 SERVICES = [
     each.id
     for each in jobs.platform()
