@@ -72,7 +72,12 @@ class BundleTriggers(EndsTasks, TriggerRunnerSupervisor):
         """
         triggers = super().fetch_trigger_details(trigger_ids, session=session)
         ours = self.queues or set()
-        return {each: row for each, row in triggers.items() if _home(row, session) in ours}
+        kept = {each: row for each, row in triggers.items() if _home(row, session) in ours}
+        for task_instance in (row.task_instance for row in kept.values()):
+            # Where the web server asks for the log of a task that never was on a worker.
+            if task_instance and self.job and not task_instance.hostname:
+                task_instance.hostname = self.job.hostname
+        return kept
 
     def build_trigger_workloads(self, new_trigger_ids: set[int]) -> list[RunTrigger]:
         """Build what the child is told to run, decrypted, as it has no Fernet key."""

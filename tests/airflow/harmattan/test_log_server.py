@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 KEY = "the-key-of-task-logs-0123456789"
 LOG = "dag_id=d/run_id=r/task_id=t/attempt=1.log"
+ENDED = "dag_id=d/run_id=r/task_id=t/attempt=2.log"
 # Signs as the web server does (airflow/utils/log/file_task_handler.py).
 SIGN = """
 import json, sys
@@ -30,7 +31,16 @@ signer = JWTGenerator(secret_key=get_signing_key("api", "secret_key"), valid_for
                       audience="task-instance-logs")
 print(json.dumps({name: signer.generate({"filename": name}) for name in json.loads(sys.argv[1])}))
 """
-NAMES = [LOG, f"{LOG}.trigger.7.log", "outside", "folder/secret", "pipe", "both.log", "not/there"]
+NAMES = [
+    LOG,
+    f"{ENDED}.trigger.7.log",
+    ENDED,
+    "outside",
+    "folder/secret",
+    "pipe",
+    "both.log",
+    "not/there",
+]
 NAMES += ["../outside"]
 
 
@@ -92,10 +102,20 @@ def write(path: Path, text: str) -> None:
 
 def test_logs_of_tasks_and_of_triggers_are_served(server: Server) -> None:
     write(server.tasks / LOG, "of the task\n" * 1000)
-    write(server.triggers / f"{LOG}.trigger.7.log", "of the trigger\n")
     assert server.get(LOG) == (200, "of the task\n" * 1000)
-    assert server.get(f"{LOG}.trigger.7.log") == (200, "of the trigger\n")
+    write(server.triggers / f"{ENDED}.trigger.7.log", "of the trigger\n")
+    assert server.get(f"{ENDED}.trigger.7.log") == (200, "of the trigger\n")
+    (server.triggers / f"{ENDED}.trigger.7.log").unlink()
     assert server.get("not/there")[0] == 404
+
+
+def test_a_task_that_ended_shows_what_its_triggers_wrote(server: Server) -> None:
+    """The web server asks for one file then, whichever process wrote it."""
+    write(server.triggers / f"{ENDED}.trigger.9.log", "first\n")
+    assert server.get(ENDED) == (200, "first\n")
+    write(server.triggers / f"{ENDED}.trigger.10.log", "second\n")
+    write(server.tasks / ENDED, "of the worker\n")
+    assert server.get(ENDED) == (200, "of the worker\nfirst\nsecond\n")
 
 
 def test_what_a_triggerer_wrote_comes_before_what_a_task_put_in_its_place(server: Server) -> None:

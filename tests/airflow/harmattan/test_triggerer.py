@@ -173,7 +173,8 @@ for dag_id, each in sorted(given["dags"].items(), key=lambda pair: pair[0] == "f
     ids[dag_id] = trigger.id
     (ti,) = session.query(TaskInstance).where(TaskInstance.dag_id == dag_id)
     ti.state, ti.trigger_id, ti.next_method = "deferred", trigger.id, "execute_complete"
-    ti.next_kwargs, ti.try_number, ti.hostname = {}, 1, "10.0.0.1"
+    ti.next_kwargs, ti.try_number = {}, 1
+    ti.hostname = "10.0.0.1" if dag_id == "look" else ""  # the others started from their trigger
 session.commit()
 """
 WATCHED = """
@@ -200,6 +201,7 @@ class Triggered:
 
     tasks: dict[str, tuple[str, str, Any]]
     processes: dict[str, int]
+    hosts: dict[str, str]  # where the log of a DAG's task is asked for
     touched: dict[str, int]  # the users that files belong to
     output: str
     secrets: tuple[str, str]
@@ -213,6 +215,12 @@ def rows(uri: str) -> dict[str, tuple[str, str, Any]]:
                 "SELECT dag_id, state, next_method, next_kwargs FROM task_instance"
             )
         }
+
+
+def hosts(uri: str) -> dict[str, str]:
+    with psycopg.connect(uri) as connection:
+        query = "SELECT dag_id, hostname FROM task_instance UNION ALL SELECT job_type, hostname FROM job"
+        return dict(connection.execute(query).fetchall())
 
 
 @pytest.fixture(scope="module")
@@ -271,7 +279,7 @@ def triggered(postgres: PostgresServer) -> Iterator[Triggered]:
         assert all(beats.values()), beats
         pids = {bundle: process.pid for bundle, process in processes.items()}
         touched = {name: path.stat().st_uid for name, path in made.items()}
-        yield Triggered(found, pids, touched, shown, airflow.secrets)
+        yield Triggered(found, pids, hosts(uri), touched, shown, airflow.secrets)
         children = [each for pid in pids.values() for each in psutil.Process(pid).children()]
         assert {each.uids().real for each in children} == {STRANGER}
         stack.close()
@@ -350,6 +358,13 @@ def test_arguments_of_a_lost_key_fail_their_own_task_alone(triggered: Triggered)
     state, method, kwargs = triggered.tasks["undecryptable"]
     assert (state, method) == ("scheduled", "__fail__")
     assert "cannot be decrypted with this Fernet key" in str(kwargs)
+
+
+def test_the_log_of_a_task_without_a_worker_is_asked_for_at_its_triggerer(
+    triggered: Triggered,
+) -> None:
+    assert triggered.hosts["ingest_hr"] == triggered.hosts["TriggererJob"]
+    assert triggered.hosts["look"] == "10.0.0.1"
 
 
 def test_no_secret_is_printed(triggered: Triggered) -> None:
