@@ -219,8 +219,9 @@ def rows(uri: str) -> dict[str, tuple[str, str, Any]]:
 
 def hosts(uri: str) -> dict[str, str]:
     with psycopg.connect(uri) as connection:
-        query = "SELECT dag_id, hostname FROM task_instance UNION ALL SELECT job_type, hostname FROM job"
-        return dict(connection.execute(query).fetchall())
+        tasks = connection.execute("SELECT dag_id, hostname FROM task_instance").fetchall()
+        jobs = connection.execute("SELECT job_type, hostname FROM job").fetchall()
+        return dict(tasks + jobs)
 
 
 @pytest.fixture(scope="module")
