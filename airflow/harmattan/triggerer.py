@@ -25,6 +25,7 @@ from sqlalchemy import case, exists, select, update
 
 from harmattan.claims import PIPELINES
 from harmattan.runs.ending import EndsTasks
+from harmattan.runs.pace import quicken
 from harmattan.strangers import fork_strangers
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 OTHERWISE = "analysts"
 
 
-class BundleTriggers(EndsTasks, TriggerRunnerSupervisor):
+class BundleTriggers(TriggerRunnerSupervisor):
     """Runs the triggers of one bundle, which its only queue is called after, in a stranger."""
 
     heartbeat_file: ClassVar[Path]
@@ -109,6 +110,16 @@ class BundleTriggers(EndsTasks, TriggerRunnerSupervisor):
         self.heartbeat_file.touch()
 
 
+class PipelineTriggers(EndsTasks, BundleTriggers):
+    """Those of the pipelines' bundle: their tasks end here, and they are looked at more often."""
+
+    @classmethod
+    def run_in_process(cls) -> None:
+        """Run the triggers, in the child."""
+        quicken()
+        super().run_in_process()
+
+
 def _home(trigger: Trigger, session: Session) -> str:
     task_instance = trigger.task_instance
     dag = task_instance and session.get(DagModel, task_instance.dag_id)
@@ -129,7 +140,8 @@ def main() -> None:
     bundle, BundleTriggers.heartbeat_file = sys.argv[1], Path(sys.argv[2])
     os.environ["AIRFLOW__TRIGGERER__QUEUES_ENABLED"] = "True"
     fork_strangers()
-    triggerer_job_runner.TriggerRunnerSupervisor = BundleTriggers  # type: ignore[misc]
+    triggers = PipelineTriggers if bundle == PIPELINES else BundleTriggers
+    triggerer_job_runner.TriggerRunnerSupervisor = triggers  # type: ignore[misc]
     sys.argv = ["airflow", "triggerer", "--skip-serve-logs", "--queues", bundle]
     airflow()
 

@@ -155,7 +155,6 @@ def _set_policies(client: Nomad) -> None:
                 "Task": "publish",
             }
         },
-        "runs": {"JobACL": {"Namespace": "default", "JobID": "airflow-triggerer"}},
         "backup-nomad": {"JobACL": {"Namespace": "default", "JobID": "backup-nomad"}},
         "runs": {
             "JobACL": {
