@@ -147,4 +147,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # The child finds a class by its module's own name.
+    from harmattan import triggerer
+
+    triggerer.main()

@@ -35,9 +35,9 @@ client {
   # Nomad makes no directory: make each as the comment says. The users are the images' own.
 
   # These two on every node that may run workers or triggerers: airflow-logs serves and grooms them.
-  # Workers of two users write below the first, and neither may remove what the other wrote; the
-  # second is the triggerers' own, where no task can put a file or a link in a log's place.
-  #   install -d -o 50000 -g 50000 -m 1777 /srv/harmattan/airflow-logs
+  # Workers write the first; the second is the triggerers' own, where no task can put a file or a link
+  # in a log's place.
+  #   install -d -o 50008 -g 50000 -m 755 /srv/harmattan/airflow-logs
   #   install -d -o 50000 -g 50000 -m 755 /srv/harmattan/airflow-trigger-logs
   host_volume "airflow-logs" {
     path = "/srv/harmattan/airflow-logs"

@@ -197,11 +197,10 @@ job "airflow-logs" {
       }
     }
 
-    # Each user removes what is its own; none may touch what is another's.
+    # Each user removes what is its own.
     dynamic "task" {
       for_each = {
-        groom          = { user = 50000, volume = "logs" }
-        groom-analysts = { user = 50008, volume = "logs" }
+        groom          = { user = 50008, volume = "logs" }
         groom-triggers = { user = 50000, volume = "trigger-logs" }
       }
       labels = [task.key]

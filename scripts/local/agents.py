@@ -26,9 +26,8 @@ if TYPE_CHECKING:
 
 # The host volumes that the jobs name: the image's user that owns each, and its mode.
 HOST_VOLUMES = {
-    # Workers of two users write below it, and neither may remove what the other wrote.
-    "airflow-logs": (50000, 0o1777),
-    # Triggerers' own: no task writes it.
+    # Workers' own, and triggerers', which no task writes.
+    "airflow-logs": (50008, 0o755),
     "airflow-trigger-logs": (50000, 0o755),
     # What fetch brings is read by the judge as another user, and the mirror by whoever may clone.
     "dag-incoming": (50000, 0o755),

@@ -199,10 +199,7 @@ TABLE: dict[str, Job] = {
                 },
             ),
             # One a user: nobody else may remove what it wrote.
-            "groom": Task("airflow_image", AIRFLOW, volumes={"airflow-logs": "/var/log/airflow"}),
-            "groom-analysts": Task(
-                "airflow_image", ANALYST, volumes={"airflow-logs": "/var/log/airflow"}
-            ),
+            "groom": Task("airflow_image", ANALYST, volumes={"airflow-logs": "/var/log/airflow"}),
             "groom-triggers": Task(
                 "airflow_image", AIRFLOW, volumes={"airflow-trigger-logs": "/var/log/airflow"}
             ),
