@@ -54,12 +54,14 @@ def become_stranger(
     os.set_inheritable(LOGS, True)  # `dup2` leaves a descriptor that is already in its place
     os.closerange(LOGS + 1, os.sysconf("SC_OPEN_MAX"))
     program = "from harmattan.strangers import child; child()"
+    spec = sys.modules[target.__module__].__spec__  # which knows the name of a `__main__`, too
+    where = f"{spec.name if spec else target.__module__}:{target.__qualname__}"
     os.execve(  # noqa: S606
         SETPRIV,
         [
             SETPRIV, f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups",
             "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs",
-            sys.executable, "-c", program, f"{target.__module__}:{target.__qualname__}",
+            sys.executable, "-c", program, where,
         ],
         child_environment(os.environ),
     )  # fmt: skip

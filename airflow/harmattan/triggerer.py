@@ -147,7 +147,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # The child finds a class by its module's own name.
-    from harmattan import triggerer
-
-    triggerer.main()
+    main()
