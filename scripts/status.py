@@ -157,10 +157,11 @@ def airflow(platform: Access) -> list[Row]:
     ]
     waiting = platform.airflow(
         "dags/~/dagRuns/~/taskInstances",
-        params={"state": "queued", "limit": 1, "order_by": "queued_when"},
+        params={"state": "queued", "limit": PAGE, "order_by": "run_after"},
     )
-    if waiting["total_entries"]:
-        since = datetime.fromisoformat(waiting["task_instances"][0]["queued_when"])
+    queued = [each["queued_when"] for each in waiting["task_instances"] if each["queued_when"]]
+    if queued:
+        since = min(map(datetime.fromisoformat, queued))
         age = (datetime.now(UTC) - since).total_seconds()
         state = f"{waiting['total_entries']}, the first for {human_age(age)}"
         rows.append(Row("queued tasks", state, age < QUEUED.total_seconds(), {"age_seconds": age}))

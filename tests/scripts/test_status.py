@@ -105,7 +105,7 @@ def test_airflows_health_is_read_from_the_answers_body(airflow: HttpServer, tmp_
         ),
         path="/api/v2/monitor/health",
     )
-    airflow.answer(Answer(body={"total_entries": 0}))
+    airflow.answer(Answer(body={"total_entries": 0, "task_instances": []}))
     platform = Access({**nowhere(tmp_path).values, "AIRFLOW_URL": airflow.url})
     assert status.airflow(platform) == [
         Row("metadatabase", "healthy", well=True),
@@ -138,7 +138,7 @@ def test_tasks_that_are_queued_for_long_are_not_well(
     waiting = {"total_entries": 3, "task_instances": [{"queued_when": since}]}
     airflow.answer(Answer(body={}), path="/api/v2/monitor/health")
     path = "/api/v2/dags/~/dagRuns/~/taskInstances"
-    airflow.answer(Answer(body=waiting), path=f"{path}?state=queued&limit=1&order_by=queued_when")
+    airflow.answer(Answer(body=waiting), path=f"{path}?state=queued&limit=100&order_by=run_after")
     (row,) = status.airflow(Access({**nowhere(tmp_path).values, "AIRFLOW_URL": airflow.url}))
     assert (row.state, row.well) == (f"3, the first for {minutes} min", well)
 
