@@ -9,6 +9,7 @@ stranger's trigger can stop or speak for. FILE is touched with each heartbeat.
 from __future__ import annotations
 
 import os
+import select as descriptors
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -40,6 +41,7 @@ class BundleTriggers(TriggerRunnerSupervisor):
     """Runs the triggers of one bundle, which its only queue is called after, in a stranger."""
 
     heartbeat_file: ClassVar[Path]
+    ended: tuple[int, ...] = ()  # triggers whose logs are still open
 
     def load_triggers(self) -> None:
         """Send every trigger to its bundle's queue, whatever queue it asked for, and take ours."""
@@ -102,7 +104,16 @@ class BundleTriggers(TriggerRunnerSupervisor):
             ours = self.running_triggers
             msg.events = [each for each in msg.events or () if each.trigger_id in ours]
             msg.failures = [each for each in msg.failures or () if each[0] in ours]
+            # Airflow closes the logs of triggers that have ended: their last lines may not be read.
+            self.ended = (*self.ended, *(msg.finished or ()))
+            msg.finished = [] if self._has_lines() else list(self.ended)
+            self.ended = () if msg.finished else self.ended
         super()._handle_request(msg, log, req_id)
+
+    def _has_lines(self) -> bool:
+        """Return whether the child has written lines that are not read yet."""
+        logs = [each for each, kind in self._open_sockets.items() if kind == "logs"]
+        return bool(descriptors.select(logs, [], [], 0)[0])
 
     def heartbeat_callback(self, session: Session | None = None) -> None:
         """Touch the file that harmattan.health looks at."""

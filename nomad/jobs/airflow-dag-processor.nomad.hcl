@@ -226,6 +226,8 @@ job "airflow-dag-processor" {
         cap_drop     = ["all"]
         cap_add      = ["fowner", "setuid", "setgid", "kill"]
         security_opt = ["no-new-privileges"]
+        # A task that starts processes without end stops itself, and not the node.
+        pids_limit = 512
       }
 
       resources {

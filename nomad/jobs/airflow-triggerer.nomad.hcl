@@ -262,6 +262,8 @@ job "airflow-triggerer" {
           cap_drop     = ["all"]
           cap_add      = ["fowner", "setuid", "setgid", "kill"]
           security_opt = ["no-new-privileges"]
+          # A trigger that starts processes without end stops itself, and not the node.
+          pids_limit = 512
         }
 
         volume_mount {

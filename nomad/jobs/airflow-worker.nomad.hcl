@@ -329,6 +329,8 @@ job "airflow-worker" {
         cap_drop     = ["all"]
         cap_add      = ["fowner", "setuid", "setgid"]
         security_opt = ["no-new-privileges"]
+        # A task that starts processes without end stops itself, and not the node.
+        pids_limit = 512
       }
 
       volume_mount {

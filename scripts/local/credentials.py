@@ -129,9 +129,6 @@ def platform() -> dict[str, dict[str, Any]]:
         "superset/warehouse": {"uri": databases.role("bi").uri},
         "connections/ingest/warehouse": {"conn_uri": databases.role("warehouse_loader").uri},
         "connections/ingest/warehouse_checks": {"conn_uri": databases.role("warehouse_checks").uri},
-        "connections/ingest/hash_key": {
-            "conn_uri": f"generic://:{kept('ingest-hash-key', lambda: secrets.token_hex(32))}@hash"
-        },
         "connections/analysts/warehouse": {"conn_uri": databases.role("warehouse_analyst").uri},
         "backup/recipients": {"armor": gpg_key("recovery")["public"] + gpg_key("drill")["public"]},
         "backup/drill-key": {"armor": gpg_key("drill")["private"]},

@@ -69,6 +69,27 @@ def test_a_stranger_changes_nothing_where_nomad_writes(
         assert (done.returncode, json.loads(done.stdout)) == (0, []), done.stderr
 
 
+FORK = """
+import subprocess
+started = []
+try:
+    while len(started) < 2000:
+        started.append(subprocess.Popen(["sleep", "20"]))
+except OSError as error:
+    print(error.errno)
+for each in started:
+    each.kill()
+print(len(started))
+"""
+
+
+def test_a_task_that_forks_without_end_stops_itself(platform: Access) -> None:
+    (name, *_) = running(platform, "airflow-worker-analysts", "worker")
+    errno, started = execute(name, ANALYST, "python", "-c", FORK).stdout.split()
+    assert int(errno) == 11, "EAGAIN"
+    assert int(started) < 512
+
+
 def test_a_worker_reads_the_identity_that_nomad_renews_and_cannot_replace_it(
     platform: Access,
 ) -> None:

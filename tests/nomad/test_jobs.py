@@ -187,6 +187,7 @@ def test_strangers_code_gains_no_privilege_and_reaches_no_folder_that_nomad_writ
     for task in (each for each in tasks(job_id) if each["Name"] == RUN_STRANGERS_CODE[job_id]):
         config = task["Config"]
         assert config["security_opt"] == ["no-new-privileges"]
+        assert 0 < config["pids_limit"] <= 512
         _, *module = config["entrypoint"][:3]
         assert module == ["-m", "frame.launcher"]
         assert task["User"] in {"root", "0:0"}

@@ -26,7 +26,8 @@ SCRIPTS = {
     "killed": ("twice", "echo line; kill -9 $$"),
     "partly": ("twice", f"echo '{json.dumps(PARTLY)}'; exit 1"),
     "no such job": ("unknown", "true"),
-    "live": ("once", "for i in 1 2 3 4 5; do echo line $i; sleep 1; done"),
+    "live": ("once", "for i in $(seq 12); do echo line $i; sleep 1; done"),
+    "burst": ("once", "seq -f 'line %g of a run that ends at once' 3000"),
     "overdue": ("short", LONG),
     "marked": ("once", LONG),
     "cleared": ("once", LONG),
@@ -92,8 +93,8 @@ def test_a_task_is_its_run_at_nomad(airflow: World, runs: dict[str, str]) -> Non
 
 
 def test_no_worker_is_started(airflow: World, runs: dict[str, str]) -> None:
-    hosts = airflow.rows("SELECT DISTINCT hostname FROM task_instance WHERE task_id = 'run'")
-    assert hosts == [("",)]
+    pids = airflow.rows("SELECT DISTINCT pid FROM task_instance WHERE task_id = 'run'")
+    assert pids == [(None,)]
     callbacks = airflow.rows("SELECT count(*) FROM callback")
     assert callbacks == [(0,)], "the DAG processor would parse a file for nothing"
 
@@ -144,9 +145,14 @@ def test_lines_come_in_order_and_while_the_run_goes_on(
     airflow: World, runs: dict[str, str]
 ) -> None:
     events = [each for each in airflow.lines(runs["live"]) if each["event"].startswith("line")]
-    assert [each["event"] for each in events] == [f"line {number}" for number in range(1, 6)]
+    assert [each["event"] for each in events] == [f"line {number}" for number in range(1, 13)]
     times = [datetime.fromisoformat(each["timestamp"]) for each in events]
     assert (times[-1] - times[0]).total_seconds() > 2
+
+
+def test_no_line_is_lost_when_a_run_ends_at_once(airflow: World, runs: dict[str, str]) -> None:
+    wanted = [f"line {number} of a run that ends at once" for number in range(1, 3001)]
+    assert printed(airflow, runs["burst"]) == wanted
 
 
 def test_marking_a_task_stops_its_run(airflow: World, runs: dict[str, str]) -> None:

@@ -79,9 +79,9 @@ def fail(run_id):
 bundle, answers = Path(sys.argv[1]), os.fdopen(int(sys.argv[2]), "w")
 db.upgradedb()
 DagBundlesManager().sync_bundles_to_db()
-bag = BundleDagBag(dag_folder=str(bundle), bundle_path=bundle, bundle_name="runs")
+bag = BundleDagBag(dag_folder=str(bundle), bundle_path=bundle, bundle_name="pipelines")
 assert not bag.import_errors, bag.import_errors
-sync_bag_to_db(bag, "runs", None)
+sync_bag_to_db(bag, "pipelines", None)
 print(json.dumps("READY"), file=answers, flush=True)
 for line in sys.stdin:
     name, *arguments = json.loads(line)
@@ -92,18 +92,17 @@ for line in sys.stdin:
     settings.Session.remove()
     print(json.dumps(answer), file=answers, flush=True)
 """
-# The triggerer, whose parent ends the tasks.
+# The pipelines' triggerer, but for the other user of its child, which test_triggerer.py tries.
 TRIGGERER = """
-import sys
+import os, sys
+from pathlib import Path
 from airflow.__main__ import main
 from airflow.jobs import triggerer_job_runner as runner
-from harmattan.runs.ending import EndsTasks
-from harmattan.runs.pace import quicken
-quicken()
-class Supervisor(EndsTasks, runner.TriggerRunnerSupervisor):
-    pass
-runner.TriggerRunnerSupervisor = Supervisor
-sys.argv = ["airflow", "triggerer", "--skip-serve-logs"]
+from harmattan.triggerer import BundleTriggers, PipelineTriggers
+BundleTriggers.heartbeat_file = Path("heartbeat")
+os.environ["AIRFLOW__TRIGGERER__QUEUES_ENABLED"] = "True"
+runner.TriggerRunnerSupervisor = PipelineTriggers
+sys.argv = ["airflow", "triggerer", "--skip-serve-logs", "--queues", "pipelines"]
 main()
 """
 
@@ -201,7 +200,7 @@ def running(home: Path, cluster: Cluster, metadata: str) -> Iterator[World]:
     (folder / "runs.py").write_text(DAGS)
     token.write_text(cluster.token)
     bundle = {
-        "name": "runs",
+        "name": "pipelines",
         "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
         "kwargs": {"path": str(folder)},
     }
