@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 
@@ -12,7 +11,7 @@ from ingest import kept, ops
 from ingest.errors import from_postgres
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from frame.failure import Failure
     from ingest.plan import TablePlan
@@ -69,10 +68,6 @@ _PUBLISHED_BEFORE: LiteralString = """
     SELECT t."table", t.rows FROM ops.tables t JOIN ops.runs r USING (pipeline, run_id)
     WHERE (t.pipeline, t.run_id, t.status) = (%(pipeline)s, %(run_id)s, 'published')
       AND r.status <> 'success' ORDER BY 1
-"""
-_FAULT: LiteralString = """
-    SELECT step, "table", error, hint FROM ops.runs
-    WHERE (pipeline, run_id) = (%(pipeline)s, %(run_id)s) AND status = 'failed'
 """
 # Written again after a lost answer, it still tells of the recovery.
 _ENDED: LiteralString = """
@@ -139,15 +134,6 @@ class Counts:
     rows: int
 
 
-class Fault(NamedTuple):
-    """What a run failed of, in which step, with which table if it was one's."""
-
-    step: str
-    table: str | None
-    error: str
-    hint: str | None
-
-
 @dataclass(frozen=True)
 class Journal:
     """The rows of one run of one pipeline, by a session of the warehouse. Raises Failure."""
@@ -171,16 +157,6 @@ class Journal:
             " AND status <> 'published'"
         )
 
-    @contextmanager
-    def lasting(self) -> Iterator[None]:
-        """Write what is written within to the disk, and all that any session committed before."""
-        try:
-            with self.connection.transaction():
-                self.connection.execute("SET LOCAL synchronous_commit TO DEFAULT")  # the server's
-                yield
-        except psycopg.Error as error:
-            raise from_postgres(error, side="warehouse", table="ops.*") from error
-
     def end(self, error: Failure | None = None) -> None:
         """Write how the run ended: failed if it or one of its tables did, with the first error.
 
@@ -198,19 +174,6 @@ class Journal:
         It did if it went well and the last one before had failed, be it this run's earlier try.
         """
         return bool(self.execute(_ENDED).fetchall()[0][0])
-
-    def fault(self) -> Fault | None:
-        """Return the run's first fault, None if it has none."""
-        row = self.execute(_FAULT).fetchone()
-        return None if row is None else Fault(*row)
-
-    def published_rows(self) -> dict[str, int]:
-        """Return the rows of each table that this run published."""
-        found = self.execute(
-            'SELECT "table", rows FROM ops.tables WHERE (pipeline, run_id, status)'
-            " = (%(pipeline)s, %(run_id)s, 'published') ORDER BY 1"
-        )
-        return {table: int(rows) for table, rows in found}
 
     def published_before(self) -> dict[str, int]:
         """Return the rows of each table that an earlier try of this run published.

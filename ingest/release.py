@@ -47,14 +47,6 @@ class Loaded:
     seconds: float
 
 
-def together(job: Job, target: psycopg.Connection[Any], tables: Sequence[Staged]) -> list[Loaded]:
-    """Publish staged tables in one transaction. Raises Failure; what was done is in ops."""
-    (result,) = groups(job, target, [tables])
-    if isinstance(result, dict):
-        raise next(iter(result.values()))
-    return result
-
-
 def groups(
     job: Job, target: psycopg.Connection[Any], tables: Iterable[Sequence[Staged]]
 ) -> Iterator[list[Loaded] | dict[str, Failure]]:

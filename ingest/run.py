@@ -1,12 +1,9 @@
-"""One run of a pipeline: extract into staging, audit, publish, and tell how it went.
-
-Each of the three steps stands alone, so that a DAG makes a task of each; :func:`run` does all.
-"""
+"""One run of a pipeline: extract into staging, audit, publish, and say how it went."""
 
 from __future__ import annotations
 
 import logging
-from contextlib import closing, nullcontext, suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
@@ -23,7 +20,6 @@ if TYPE_CHECKING:
 
     from ingest.journal import Journal
     from ingest.plan import TablePlan
-    from ingest.release import Loaded
     from ingest.staging import Staged
 
 log = logging.getLogger(__name__)
@@ -45,50 +41,19 @@ def foresee(job: Job, scope: Scope) -> tuple[list[TablePlan], dict[str, Failure]
 def stage(
     job: Job, target: psycopg.Connection[Any], scope: Scope
 ) -> tuple[list[Staged], dict[str, Failure]]:
-    """Copy what is due of every table, or the ``only`` one, from one snapshot into staging.
+    """Copy what is due of every table of ``scope`` from one snapshot into staging.
 
-    Return what is staged and the errors of tables that are not; both are in ops, and on the
-    warehouse's disk: other processes may go on from there. Raises Failure if nothing could even
-    begin.
+    Return what is staged and the errors of tables that are not; both are in ops. Raises Failure if
+    nothing could even begin.
     """
-    job.checks_login()
-    _open(job, target)
-    return _begin(job, target, scope, lasting=True)
-
-
-def _begin(
-    job: Job, target: psycopg.Connection[Any], scope: Scope, *, lasting: bool
-) -> tuple[list[Staged], dict[str, Failure]]:
-    job.journal(target).begin()
-    release.catch_up(job, target)
-    return _stage(job, target, scope, lasting=lasting)
-
-
-def take_again(
-    job: Job, target: psycopg.Connection[Any], scope: Scope, stale: Staged | None = None
-) -> list[Loaded]:
-    """Stage, audit and publish all tables, or the ``stale`` one, as another run got in between."""
-    if stale is not None:
-        scope = replace(scope, only=(str(stale.plan.source),))
-    staged, failed = _stage(job, target, scope, lasting=False)
-    for error in failed.values():
-        raise error
-    for each in staged:
-        audit(job, target, each)
-    return release.together(job, target, staged)
-
-
-def _stage(
-    job: Job, target: psycopg.Connection[Any], scope: Scope, *, lasting: bool
-) -> tuple[list[Staged], dict[str, Failure]]:
     journal = job.journal(target)
+    journal.begin()
+    release.catch_up(job, target)
     found = reading.read(job, target, scope)
-    # What is not lasting may go in a crash, and so will the session that would publish it.
-    with journal.lasting() if lasting else nullcontext():
-        for each in found.staged:
-            journal.staged(each)
-        for table, fault in found.faults.items():
-            journal.failed(table, fault.step, fault.error, fault.plan)
+    for each in found.staged:
+        journal.staged(each)
+    for table, fault in found.faults.items():
+        journal.failed(table, fault.step, fault.error, fault.plan)
     return found.staged, {table: fault.error for table, fault in found.faults.items()}
 
 
@@ -195,7 +160,7 @@ def publish(job: Job, only: tuple[str, ...], report: Report) -> Report:
     there is nothing to publish, too.
     """
     with job.warehouse() as target:
-        _open(job, target)
+        prepare(job, target)
         waiting = release.waiting(job, target, only)
         job.journal(target).begin()
         for each in chain.from_iterable(waiting):
@@ -223,7 +188,7 @@ def clean(job: Job, *, everything: bool) -> list[kept.Removed]:
         return kept.tidy(target, job.pipeline, why)
 
 
-def _open(job: Job, target: psycopg.Connection[Any]) -> None:
+def prepare(job: Job, target: psycopg.Connection[Any]) -> None:
     """Make the warehouse ready for a run: ops, schemas, staging without what nobody needs."""
     pipeline, now = job.pipeline, datetime.now(UTC)
     warehouse.prepare(target, pipeline)
@@ -233,12 +198,12 @@ def _open(job: Job, target: psycopg.Connection[Any]) -> None:
 
 def _all(job: Job, target: psycopg.Connection[Any], scope: Scope, report: Report) -> None:
     job.checks_login()  # what is not there is better missed before hours of reading
-    _open(job, target)
+    prepare(job, target)
     report.earlier |= job.journal(target).published_before()
     if report.earlier:
         log.info("published by an earlier try: %s", ", ".join(report.earlier))
         scope = replace(scope, done=frozenset(report.earlier))
-    staged, failed = _begin(job, target, scope, lasting=False)
+    staged, failed = stage(job, target, scope)
     for table, error in failed.items():
         report.fail("extract", table, error)
     passed: list[Staged] = []

@@ -9,7 +9,7 @@ from airflow.providers.celery.executors.celery_executor import CeleryExecutor
 from airflow.providers.celery.executors.celery_executor_utils import ExceptionWithTraceback
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,8 @@ _AWAY = (OperationalError, RedisError, AirflowTaskTimeout)
 class PatientCeleryExecutor(CeleryExecutor):
     """Sends a task again at the next heartbeat if the broker did not take it.
 
-    The provider's own executor fails such a task at once. How long is tried is the scheduler's
+    The provider's own executor fails such a task at once, which is right only where no worker may
+    serve its queue. How long is tried is the scheduler's
     ``task_queued_timeout`` times ``num_stuck_in_queued_retries``. A message expires after that
     timeout (``[celery] extra_celery_config``), when the scheduler sends a new one: a worker that
     comes to an old one throws it away, so no task is in the queue twice.
@@ -62,4 +63,9 @@ class PatientCeleryExecutor(CeleryExecutor):
 
 
 def _is_unsent(result: Any) -> bool:
-    return isinstance(result, ExceptionWithTraceback) and isinstance(result.exception, _AWAY)
+    """Return whether another try may send it: not to a queue that the broker knows nothing of."""
+    if not isinstance(result, ExceptionWithTraceback):
+        return False
+    error = result.exception
+    refused = isinstance(error.__cause__ or error, NoPermissionError)
+    return isinstance(error, _AWAY) and not refused

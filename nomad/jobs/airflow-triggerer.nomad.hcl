@@ -44,7 +44,7 @@ variable "airflow_image" {
 
 variable "airflow_url" {
   type        = string
-  description = "Where people reach the webserver, such as https://airflow.example.org"
+  description = "Where people and workers reach the webserver, such as https://airflow.example.org"
 
   validation {
     condition     = regex_replace(var.airflow_url, "^(https?|git|ssh)://[^ ]+[^/ ]$", "ok") == "ok"
@@ -54,7 +54,7 @@ variable "airflow_url" {
 
 variable "nomad_url" {
   type        = string
-  description = "Nomad's own address, where the pipelines' triggers launch and follow runs."
+  description = "Nomad's address: where a snapshot is asked for, and where the pipelines' triggers launch runs."
 
   validation {
     condition     = regex_replace(var.nomad_url, "^(https?|git|ssh)://[^ ]+[^/ ]$", "ok") == "ok"

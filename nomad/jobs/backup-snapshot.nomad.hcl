@@ -77,7 +77,7 @@ variable "snapshot" {
 
 variable "nomad_url" {
   type        = string
-  description = "Where Nomad is asked for a snapshot."
+  description = "Nomad's address: where a snapshot is asked for, and where the pipelines' triggers launch runs."
 
   validation {
     condition     = regex_replace(var.nomad_url, "^(https?|git|ssh)://[^ ]+[^/ ]$", "ok") == "ok"

@@ -29,7 +29,7 @@ import a_module_that_nobody_has
 from airflow.sdk import dag
 '''
 
-# A DAG that claims the other pool's queue and one of its connections.
+# A DAG that wants a connection of the analysts, and one of a source.
 GREEDY = '''"""Wants to be where it may not be."""
 
 from datetime import datetime
@@ -39,7 +39,7 @@ from airflow.sdk import Connection, dag, task
 
 @dag("{dag_id}", schedule=None, start_date=datetime(2026, 1, 1))
 def greedy():
-    @task(queue="ingest")
+    @task
     def look(connection):
         print("GIVEN", connection, Connection.get(connection).login)
 

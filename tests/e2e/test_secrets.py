@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 # every role in a Vault of its own. What each reads is in the table of tests/nomad.
 LAUNCHED = {"backup-hr", "dag-sync", "ingest-hr"}
 COMPONENTS = {
-    job_id: task
+    job_id: task.rpartition("/")[2]
     for job_id, job in TABLE.items()
     for task, facts in job.tasks.items()
-    if facts.role and (job_id in LAUNCHED or job.type == "service") and not task.startswith("wait-")
+    if facts.role and (job_id in LAUNCHED or job.type == "service") and "wait-" not in task
 }
 MOUNT, PREFIX = "secret", "local"
 # Redis user: what it must not write, at the broker and at the results.

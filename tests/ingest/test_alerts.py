@@ -15,11 +15,11 @@ import psycopg
 import pytest
 
 from frame.failure import Failure
-from ingest import connections, reading, release, run
+from ingest import connections, reading, run
 from ingest.errors import CheckFailedError, UnknownConnectionError
-from ingest.job import Scope
 from tests.conftest import free_port
 from tests.http_server import Answer, http_server
+from tests.ingest.world import publish, stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -129,16 +129,16 @@ def test_a_run_of_which_only_the_failed_step_is_done_again_ends_well(school: Wor
     run.run(school.job("public.a"))
     again = school.job("public.a", head="publish: {wait: 0s}\n")
     with again.warehouse() as target:
-        (staged,), _ = run.stage(again, target, Scope())
+        (staged,), _ = stage(again, target)
         run.audit(again, target, staged)
         with psycopg.connect(school.warehouse_admin) as reader:
             reader.execute("SELECT count(*) FROM raw_hr.a")
             with pytest.raises(Failure, match="found it held by postgres"):
-                release.together(again, target, [staged])
+                publish(again, target, [staged])
             assert not run.finish(again, target)
         status = "SELECT status, step FROM ops.runs WHERE run_id = %s"
         assert school.rows(status, again.run_id) == [("failed", "publish")]
-        release.together(again, target, [staged])
+        publish(again, target, [staged])
         assert run.finish(again, target)
         assert school.rows(status, again.run_id) == [("success", None)]
 

@@ -9,7 +9,7 @@ import pytest
 
 from ingest import run
 from ingest.errors import CheckFailedError
-from ingest.job import Scope
+from tests.ingest.world import stage
 
 if TYPE_CHECKING:
     from tests.ingest.world import World
@@ -236,7 +236,7 @@ def test_rows_that_were_read_and_are_not_in_staging_are_missed(
                     " generate_series(101, 102) n")  # fmt: skip
     job = world.job(rule(checks, load))
     with job.warehouse() as target:
-        (staged,), _ = run.stage(job, target, Scope())
+        (staged,), _ = stage(job, target)
         with psycopg.connect(world.warehouse_admin) as connection:
             connection.execute("DELETE FROM raw_hr_staging.staff WHERE id = 102")
         with pytest.raises(CheckFailedError, match=f"reconcile: expected {expected}\n"):

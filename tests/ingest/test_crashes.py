@@ -18,17 +18,18 @@ import psycopg
 import pytest
 
 from frame.failure import Failure
-from ingest import loads, release, run
+from ingest import loads
 from ingest.errors import ConflictError
-from ingest.job import Job, Scope
 from tests.conftest import PG_BIN, free_port
 from tests.ingest.staff import STAFF, rule
-from tests.ingest.world import as_role
+from tests.ingest.world import as_role, publish
+from tests.ingest.world import stage as staged_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import LiteralString
 
+    from ingest.job import Job
     from ingest.plan import TablePlan
     from ingest.staging import Staged
     from tests.ingest.world import World
@@ -111,57 +112,9 @@ def fragile(world: World, server: Server) -> World:
 def stage(world: World, text: str) -> tuple[Job, Staged]:
     job = world.job(text)
     with job.warehouse() as target:
-        (staged,), failed = run.stage(job, target, Scope())
+        (staged,), failed = staged_by(job, target)
     assert not failed
     return job, staged
-
-
-@pytest.mark.parametrize(
-    ("text", "changes", "expected"),
-    [
-        (rule(), ["INSERT INTO staff VALUES (101, 'new', '2026-03-01')"], (1, 0, 101)),
-        (rule(deletes="detect"), ["DELETE FROM staff WHERE id = 7"], (0, 1, 99)),
-        (
-            rule(load="append", lookback="30d"),
-            ["INSERT INTO staff VALUES (101, 'new', '2026-03-01')"],
-            (1, 0, 101),
-        ),
-        (rule(load="", cursor="", lookback=""), ["DELETE FROM staff WHERE id = 7"], (99, 100, 99)),
-    ],
-    ids=["increment", "keys", "append", "full"],
-)
-def test_what_is_staged_outlives_a_crash_of_the_warehouse(
-    fragile: World, server: Server, text: str, changes: list[str], expected: tuple[int, int, int]
-) -> None:
-    fragile.at_source(*STAFF)
-    fragile.run(text)
-    fragile.at_source(*changes)
-    job, staged = stage(fragile, text)
-    server.crash()
-    server.start()
-    with job.warehouse() as target:
-        run.audit(job, target, staged)
-        done = release.together(job, target, [staged])[0]
-    assert (done.inserted, done.deleted, done.rows) == expected
-    fragile.assert_same("public.staff", "raw_hr.staff")
-
-
-def test_a_table_read_in_ranges_outlives_a_crash_whole(
-    fragile: World, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ingest.staging.RANGE_BLOCKS", 1)
-    fragile.at_source(
-        "CREATE TABLE staff (id int, name text)",
-        "INSERT INTO staff SELECT n, repeat('x', 50) FROM generate_series(1, 1000) n",
-        "ANALYZE staff",
-    )
-    job, staged = stage(fragile, "public.staff")
-    server.crash()
-    server.start()
-    with job.warehouse() as target:
-        run.audit(job, target, staged)
-        assert release.together(job, target, [staged])[0].rows == 1000
-    fragile.assert_same("public.staff", "raw_hr.staff")
 
 
 def test_a_crash_that_takes_the_end_of_what_was_staged_takes_its_mark_too(
@@ -187,10 +140,9 @@ def test_a_crash_that_takes_the_end_of_what_was_staged_takes_its_mark_too(
     server.crash()
     server.start()
     assert fragile.rows("SELECT count(*) FROM raw_hr_staging.staff") == [(101,)]
-    with job.warehouse() as target:
-        with pytest.raises(ConflictError):
-            release.together(job, target, [staged])
-        assert run.take_again(job, target, Scope(), staged)[0].rows == 101
+    with job.warehouse() as target, pytest.raises(ConflictError):
+        publish(job, target, [staged])
+    assert fragile.run(text).loaded[0].rows == 101
     fragile.assert_same("public.staff", "raw_hr.staff")
 
 

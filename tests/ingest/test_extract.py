@@ -12,6 +12,7 @@ from ingest import run
 from ingest.errors import RunFailedError
 from ingest.job import Scope
 from ingest.report import Report
+from tests.ingest.world import stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,7 +83,7 @@ def test_a_run_that_was_killed_is_closed_by_the_next(world: World) -> None:
     world.at_source(*TABLES)
     job = world.job(ALL, run_id="killed")
     with job.warehouse() as target:
-        run.stage(job, target, Scope())
+        stage(job, target)
     world.run(ALL)
     assert world.rows("SELECT status, error FROM ops.runs WHERE run_id = 'killed'") == [
         ("failed", "the run was killed, or its machine lost")

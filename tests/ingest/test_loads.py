@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from frame.failure import Failure
-from ingest import keys, loads, planning, release, run
+from ingest import keys, loads, planning, run
 from ingest.cursor import Interval
 from ingest.errors import RunFailedError
 from ingest.job import Scope
 from tests.ingest.staff import STAFF, load, rule
 from tests.ingest.tables import column, landings, pipeline, table
 from tests.ingest.tables import rule as of_table
+from tests.ingest.world import publish, stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -175,13 +176,13 @@ def test_finding_deletes_is_no_work_of_every_key_with_every_other(world: World) 
     world.at_source("DELETE FROM staff WHERE id = 7")
     job = world.job(text)
     with job.warehouse() as target:
-        ([staged], _) = run.stage(job, target, Scope())
+        ([staged], _) = stage(job, target)
         assert staged.keys
         query = sql.SQL("EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {}").format(
             keys.missed_key(staged.plan)
         )
         (([explained],),) = target.execute(query).fetchall()
-        assert release.together(job, target, [staged])[0].deleted == 1
+        assert publish(job, target, [staged])[0].deleted == 1
     assert rows <= handled(explained["Plan"]) <= 10 * rows
 
 

@@ -8,9 +8,10 @@ import psycopg
 import pytest
 
 from frame.failure import Failure
-from ingest import release, run
+from ingest import run
 from ingest.errors import RunFailedError
 from ingest.job import Job, Scope
+from tests.ingest.world import publish, stage
 
 if TYPE_CHECKING:
     from tests.ingest.world import World
@@ -64,10 +65,10 @@ def test_a_table_that_is_made_while_rows_are_read_is_not_replaced(world: World) 
     world.at_source(*STAFF)
     job = world.job()
     with job.warehouse() as target:
-        (staged,), _ = run.stage(job, target, Scope())
+        (staged,), _ = stage(job, target)
         at_warehouse(world, "CREATE VIEW raw_hr.staff AS SELECT 1 AS one")
         with pytest.raises(Failure, match=r"view raw_hr\.staff: expected nothing of that name"):
-            release.together(job, target, [staged])
+            publish(job, target, [staged])
 
 
 def test_columns_that_somebody_added_to_a_published_table_do_not_go(world: World) -> None:

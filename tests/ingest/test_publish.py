@@ -11,14 +11,15 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from ingest import release, run
+from ingest import run
 from ingest.errors import CheckFailedError, ConflictError, RunFailedError, from_postgres
-from ingest.job import Job, Scope
+from tests.ingest.world import publish, stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
 
+    from ingest.job import Job
     from ingest.report import Report
     from tests.ingest.world import World
 
@@ -355,7 +356,7 @@ def test_a_deadlock_is_told_with_what_to_do() -> None:
 def staged(world: World, run_id: str) -> tuple[Job, list[run.Staged]]:
     job = world.job("public.staff", run_id=run_id)
     with job.warehouse() as target:
-        found, failed = run.stage(job, target, Scope())
+        found, failed = stage(job, target)
     assert not failed
     return job, found
 
@@ -364,9 +365,9 @@ def test_publishing_twice_is_publishing_once(world: World) -> None:
     world.at_source(*STAFF)
     job, (table,) = staged(world, "one")
     with job.warehouse() as target:
-        first = release.together(job, target, [table])[0]
+        first = publish(job, target, [table])[0]
         run.audit(job, target, table)
-        again = release.together(job, target, [table])[0]
+        again = publish(job, target, [table])[0]
     assert (first.inserted, first.rows) == (again.inserted, again.rows) == (100, 100)
     assert world.rows("SELECT count(*) FROM ops.shapes") == [(1,)]
 
@@ -379,34 +380,18 @@ def test_a_run_that_another_one_overtook_refuses_to_publish(world: World) -> Non
         with pytest.raises(ConflictError, match="expected the copy that this run made"):
             run.audit(old, target, stale)
         with pytest.raises(ConflictError, match="expected the copy that this run made"):
-            release.together(old, target, [stale])
+            publish(old, target, [stale])
     with new.warehouse() as target:
-        release.together(new, target, [fresh])
+        publish(new, target, [fresh])
     late, (third,) = staged(world, "late")
     at_warehouse(world, "UPDATE ops.state SET load_id = 'of another run'")
     with (
         late.warehouse() as target,
         pytest.raises(ConflictError, match="to be the newest one published, found of another run"),
     ):
-        release.together(late, target, [third])
+        publish(late, target, [third])
     assert world.rows('SELECT run_id, status, step FROM ops.tables ORDER BY 1') == [
         ("late", "failed", "publish"), ("new", "published", None), ("old", "failed", "publish")
-    ]  # fmt: skip
-
-
-def test_a_run_that_another_one_overtook_takes_its_tables_again(world: World) -> None:
-    world.at_source(*STAFF)
-    old, (stale,) = staged(world, "old")
-    new, (fresh,) = staged(world, "new")
-    with new.warehouse() as target:
-        release.together(new, target, [fresh])
-    world.at_source("INSERT INTO staff VALUES (101, 'since then', 1)")
-    with old.warehouse() as target:
-        assert run.take_again(old, target, Scope(), stale)[0].rows == 101
-        assert not run.finish(old, target)
-    world.assert_same("public.staff", "raw_hr.staff")
-    assert world.rows("SELECT run_id, status, error FROM ops.tables ORDER BY 1") == [
-        ("new", "published", None), ("old", "published", None)
     ]  # fmt: skip
 
 

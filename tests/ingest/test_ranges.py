@@ -15,9 +15,11 @@ import psycopg
 import pytest
 
 from ingest import run, staging
+from ingest.errors import CheckFailedError
 from ingest.job import Scope
 from ingest.limits import JOBS
 from tests.ingest.killed import kill, settle
+from tests.ingest.world import stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,14 +112,12 @@ def test_rows_of_a_lost_range_are_missed(world: World) -> None:
     world.at_source(*ACCOUNTS)
     job = world.job("public.accounts")
     with job.warehouse() as target:
-        (staged,), _ = run.stage(job, target, Scope())
+        (staged,), _ = stage(job, target)
         with psycopg.connect(world.warehouse_admin) as connection:
             lost = connection.execute(
                 "DELETE FROM raw_hr_staging.accounts WHERE ctid < '(40,0)'"
             ).rowcount
-        with pytest.raises(
-            run.CheckFailedError, match=rf"source's {ROWS} rows, found {ROWS - lost}"
-        ):
+        with pytest.raises(CheckFailedError, match=rf"source's {ROWS} rows, found {ROWS - lost}"):
             run.audit(job, target, staged)
 
 

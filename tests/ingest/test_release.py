@@ -9,10 +9,11 @@ import psycopg
 import pytest
 
 from frame.failure import ExitCode, Failure, WrongUse
-from ingest import release, run
+from ingest import run
 from ingest.errors import CheckFailedError, RunFailedError
-from ingest.job import Scope
 from ingest.report import Report
+from tests.ingest.world import publish as published_by
+from tests.ingest.world import stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -152,12 +153,12 @@ def test_the_table_is_altered_before_its_rows_are_merged_and_only_once(world: Wo
     world.at_source("ALTER TABLE a ADD note text", "INSERT INTO a VALUES (2, 2, 'new')")
     job = world.job(rule, head=SOON)
     with job.warehouse() as target:
-        (staged,), _ = run.stage(job, target, Scope())
+        (staged,), _ = stage(job, target)
         run.audit(job, target, staged)
         with psycopg.connect(world.warehouse_admin) as holder:
             holder.execute("LOCK TABLE raw_hr_staging.a IN ACCESS SHARE MODE")
             with pytest.raises(Failure, match="a moment without long readers"):
-                release.together(job, target, [staged])
+                published_by(job, target, [staged])
     assert world.rows("SELECT * FROM raw_hr.a") == [(1, 1, None)]
     assert world.run(rule).loaded[0].rows == 2
     world.assert_same("public.a", "raw_hr.a")

@@ -14,9 +14,10 @@ import pytest
 from psycopg import sql
 
 from frame.failure import Failure
-from ingest import catalog, connections, extract, reading, release, run, selection
+from ingest import catalog, connections, extract, reading, run, selection
 from ingest.errors import DatabaseError, RunFailedError, UnknownTableError
 from ingest.job import Job, Scope
+from tests.ingest.world import publish, stage
 
 if TYPE_CHECKING:
     from typing import LiteralString
@@ -231,9 +232,9 @@ def test_autovacuum_leaves_a_table_alone_only_until_it_is_published(world: World
     options = "SELECT reloptions FROM pg_class WHERE relname = 'staff'"
     job = world.job("public.staff")
     with job.warehouse() as target:
-        ([staged], _) = run.stage(job, target, Scope())
+        ([staged], _) = stage(job, target)
         assert world.rows(options) == [(["autovacuum_enabled=false"],)]
-        release.together(job, target, [staged])
+        publish(job, target, [staged])
     assert world.rows(options) == [(None,)]
 
 

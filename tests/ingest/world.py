@@ -12,13 +12,16 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from ingest import connections, contract, run
+from ingest import connections, contract, release, run
 from ingest.job import Job, Scope
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from frame.failure import Failure
+    from ingest.release import Loaded
     from ingest.report import Report
+    from ingest.staging import Staged
     from tests.conftest import PostgresServer
 
 PIPELINE = """\
@@ -173,3 +176,19 @@ def world(pair: tuple[str, str], roles: dict[str, str], tmp_path: Path) -> World
         folder=tmp_path,
         hash_key=secrets.token_hex(16),
     )
+
+
+def stage(
+    job: Job, target: psycopg.Connection[Any], scope: Scope | None = None
+) -> tuple[list[Staged], dict[str, Failure]]:
+    """Do what a run does up to staging."""
+    run.prepare(job, target)
+    return run.stage(job, target, scope or Scope())
+
+
+def publish(job: Job, target: psycopg.Connection[Any], tables: list[Staged]) -> list[Loaded]:
+    """Publish staged tables in one transaction. Raises Failure."""
+    (result,) = release.groups(job, target, [tables])
+    if isinstance(result, dict):
+        raise next(iter(result.values()))
+    return result

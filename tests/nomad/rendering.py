@@ -135,9 +135,14 @@ def row(job_id: str) -> Job:
         for name, volume in (group["Volumes"] or {}).items():
             assert volume["Type"] == "host"
             sources[name] = (volume["Source"], volume["ReadOnly"])
+    several = len(groups(job_id)) > 1
     return Job(
         rendered(job_id)["Type"],
-        {task["Name"]: _task(task, sources) for task in tasks(job_id)},
+        {
+            f"{group['Name']}/{task['Name']}" if several else task["Name"]: _task(task, sources)
+            for group in groups(job_id)
+            for task in group["Tasks"]
+        },
         ports,
     )
 

@@ -43,7 +43,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Job:
-    """A job's type, its tasks and its ports: label to (port of the host, port of the task)."""
+    """A job's type, its tasks and its ports: label to (port of the host, port of the task).
+
+    A task of a job with several groups is called GROUP/TASK.
+    """
 
     type: str
     tasks: dict[str, Task]
@@ -247,17 +250,24 @@ TABLE: dict[str, Job] = {
     "airflow-triggerer": Job(
         "service",
         {
-            "wait-for-migration": _wait_for_migration("airflow-triggerer", "triggerer"),
-            "triggerer": Task(
-                "airflow_image",
-                AIRFLOW,
-                role="airflow-triggerer",
-                secrets={"airflow/database/triggerer", "airflow/fernet"},
-                identities={"runs"},
-                volumes={"airflow-trigger-logs": "/var/log/airflow"},
-                cap_add=FOR_CHILDREN,
-                launcher=STRANGERS_CHILDREN,
-            ),
+            f"triggerer-{bundle}/{name}": task
+            for bundle, identities in (("pipelines", {"runs"}), ("analysts", set[str]()))
+            for name, task in (
+                ("wait-for-migration", _wait_for_migration("airflow-triggerer", "triggerer")),
+                (
+                    "triggerer",
+                    Task(
+                        "airflow_image",
+                        AIRFLOW,
+                        role="airflow-triggerer",
+                        secrets={"airflow/database/triggerer", "airflow/fernet"},
+                        identities=identities,
+                        volumes={"airflow-trigger-logs": "/var/log/airflow"},
+                        cap_add=FOR_CHILDREN,
+                        launcher=STRANGERS_CHILDREN,
+                    ),
+                ),
+            )
         },
         {"health": (None, 8974)},
     ),

@@ -42,10 +42,11 @@ executor = PatientCeleryExecutor(parallelism=32)
 executor.start()
 for line in sys.stdin:
     match line.split():
-        case ["queue", name]:
+        case ["queue", name, *queue]:
             ti = TaskInstance(
                 id=uuid.uuid4(), dag_version_id=uuid.uuid4(), task_id=name, dag_id="d", run_id="r",
-                try_number=1, map_index=-1, pool_slots=1, queue="analysts", priority_weight=1)
+                try_number=1, map_index=-1, pool_slots=1, queue=(queue or ["analysts"])[0],
+                priority_weight=1)
             work = ExecuteTask(ti=ti, dag_rel_path="none.py", token="", log_path=None,
                 bundle_info=BundleInfo(name="none"))
             executor.queued_tasks[work.ti.key] = work
@@ -208,6 +209,18 @@ def test_a_task_waits_for_a_broker_that_is_away_and_ends(servers: Servers) -> No
         said = log.read_text()
         assert "NOPERM" not in said
         assert said.count("received") == 2
+
+
+def test_a_queue_that_nobody_serves_fails_its_task_and_holds_up_no_other(servers: Servers) -> None:
+    with ExitStack() as stack:
+        for name in ("broker", "results"):
+            stack.enter_context(servers.running(name))
+        one = stack.enter_context(scheduler(servers))
+        for words in ("lost elsewhere", "first", "lost_too elsewhere", "second"):
+            one.tell(f"queue {words}")
+        assert one.tell("beat") == (
+            0, {"lost": "failed", "first": "queued", "lost_too": "failed", "second": "queued"}
+        )  # fmt: skip
 
 
 def _brief(seconds: int) -> dict[str, Any]:
