@@ -264,7 +264,7 @@ def triggered(postgres: PostgresServer) -> Iterator[Triggered]:
             processes[bundle] = airflow.start(output, *words)
             stack.callback(processes[bundle].wait, 30)
             stack.callback(processes[bundle].kill)
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 240
         while time.monotonic() < deadline:
             states = {dag_id: state for dag_id, (state, _, _) in rows(uri).items()}
             waiting = {dag_id for dag_id, state in states.items() if state == "deferred"}

@@ -98,8 +98,8 @@ def running(home: Path) -> Iterator[Cluster]:
         until(removed)
 
 
-def until(found: Callable[[], Any], seconds: float = 30) -> Any:
-    """Return the first true value of ``found``."""
+def until(found: Callable[[], Any], seconds: float = 120) -> Any:
+    """Return the first true value of ``found``; the limit is for a machine with other work."""
     deadline = time.monotonic() + seconds
     while not (value := found()):
         assert time.monotonic() < deadline, "it never happened"

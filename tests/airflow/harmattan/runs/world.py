@@ -164,7 +164,7 @@ class World:
         )
         return state, tries
 
-    def ended(self, run_id: str, seconds: float = 45) -> tuple[str, int]:
+    def ended(self, run_id: str, seconds: float = 120) -> tuple[str, int]:
         """Return the state and tries of the run's task, when its DAG run has ended."""
         query = "SELECT 1 FROM dag_run WHERE run_id = %s AND state IN ('success', 'failed')"
         until(lambda: self.rows(query, run_id), seconds)
@@ -237,6 +237,7 @@ def running(home: Path, cluster: Cluster, metadata: str) -> Iterator[World]:
             assert world.wait() == "READY"
             world.start("scheduler", "-m", "airflow", "scheduler", "--skip-serve-logs")
             world.start_triggerer()
+            until((home / "heartbeat").exists)  # from here on its runs' time counts
             yield world
         finally:
             stdin = world.processes["driver"].stdin
