@@ -61,20 +61,19 @@ class Access:
     @cached_property
     def nomad(self) -> Nomad:
         """A client of Nomad with the platform team's token."""
-        return cluster.connect(
-            self.values["NOMAD_ADDR"],
-            self.values["NOMAD_TOKEN"],
-            ca_file=os.environ.get("NOMAD_CACERT"),
-        )
+        return self._nomad()
 
     @cached_property
     def runs(self) -> Nomad:
         """The same, which asks for the jobs that Airflow may launch."""
+        return self._nomad(self.values.get(RUNS) or RUNS_NAMESPACE)
+
+    def _nomad(self, namespace: str | None = None) -> Nomad:
         return cluster.connect(
             self.values["NOMAD_ADDR"],
             self.values["NOMAD_TOKEN"],
             ca_file=os.environ.get("NOMAD_CACERT"),
-            namespace=self.values.get(RUNS) or RUNS_NAMESPACE,
+            namespace=namespace,
         )
 
     @cached_property

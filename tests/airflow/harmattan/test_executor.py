@@ -8,7 +8,6 @@ import os
 import re
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from redis.exceptions import NoPermissionError, OutOfMemoryError
 
 from scripts.repository import ROOT
 from tests.airflow.harmattan.running import environment
+from tests.conftest import free_port
 from tests.nomad.rendering import tasks
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.programs
 
-USERS = ("scheduler", "worker-ingest", "worker-analysts")
+USERS = ("scheduler", "worker-analysts")
 # What a scheduler does: one line a command, and an answer to each.
 DRIVER = """
 import sys, uuid
@@ -65,7 +65,7 @@ class Servers:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.passwords = {user: secrets.token_urlsafe(8) for user in USERS}
-        self.ports = {"broker": _free_port(), "results": _free_port()}
+        self.ports = {"broker": free_port(), "results": free_port()}
 
     @contextmanager
     def running(self, name: str) -> Iterator[None]:
@@ -114,12 +114,6 @@ class Servers:
             "PYTHONPATH": str(ROOT / "airflow"),
             **more,
         }
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def _wait_for(look: Any, seconds: float = 30) -> None:
@@ -175,7 +169,7 @@ def scheduler(servers: Servers, **more: str) -> Iterator[Scheduler]:
 
 @contextmanager
 def worker(servers: Servers, pool: str = "analysts") -> Iterator[Path]:
-    sign, log = servers.home / "sign", servers.home / f"worker-{_free_port()}.log"
+    sign, log = servers.home / "sign", servers.home / f"worker-{free_port()}.log"
     with (
         log.open("ab") as output,
         subprocess.Popen(
@@ -295,7 +289,7 @@ def test_who_fills_the_results_stops_no_task(servers: Servers) -> None:
 def test_health_asks_both(servers: Servers, tmp_path: Path) -> None:
     """By the command of the job file, as Nomad runs it."""
     (task,) = [each for each in tasks("redis") if each["Name"] == "health"]
-    port = _free_port()
+    port = free_port()
     (tmp_path / "answer").symlink_to(ROOT / "nomad/images/redis/answer.sh")
     addresses = {
         f"NOMAD_ADDR_{name}": f"127.0.0.1:{number}" for name, number in servers.ports.items()
