@@ -2,14 +2,18 @@
 
 The DAG processor, the triggerer and the worker have no HTTP health check of their own, and Nomad's
 services take no command as a check. This small process starts one of them, passes signals on, and
-answers ``GET /health`` with 200 while its last sign of life is fresh, else 503. SIGN says where to
-look for it: ``job:TYPE:FILE`` in Airflow's table of jobs, in the database whose URI FILE holds;
-``file:PATH`` at the file's time.
+answers ``GET /health`` with 200 while its last sign of life is fresh and /tmp has room, else 503.
+SIGN says where to look for it: ``job:TYPE:FILE`` in Airflow's table of jobs, in the database whose
+URI FILE holds; ``file:PATH`` at the file's time.
+
+/tmp counts because strangers may fill it, and every later task or parse would fail of what one left
+there: the start that follows finds it empty.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,6 +28,9 @@ import psycopg2
 
 # A sign comes every 5 s ([scheduler] job_heartbeat_sec, harmattan.worker); six missed are a fault.
 FRESH = 30
+# Not tempfile.gettempdir(), which passes a full one over.
+SCRATCH = Path(os.environ.get("TMPDIR", "/tmp"))  # noqa: S108
+ROOM = 2**20  # bytes without which it is full
 QUERY = """
 SELECT count(*) > 0 FROM job
 WHERE job_type = %s AND state = 'running' AND hostname = %s
@@ -50,6 +57,11 @@ def job_is_fresh(job_type: str, database_uri: Path) -> bool:
         connection.close()
 
 
+def has_room(folder: Path) -> bool:
+    """Tell whether the file system of ``folder`` has a MiB left."""
+    return shutil.disk_usage(folder).free >= ROOM
+
+
 class Health(BaseHTTPRequestHandler):
     """Answers ``GET /health``."""
 
@@ -68,6 +80,8 @@ class Health(BaseHTTPRequestHandler):
             fresh = False
         if self.path != "/health":
             self.send_error(404)
+        elif not has_room(SCRATCH):
+            self.send_error(503, "no room in /tmp")
         elif fresh:
             self.send_response(200)
             self.end_headers()

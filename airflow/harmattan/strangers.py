@@ -36,7 +36,7 @@ def child_environment(parent: Mapping[str, str]) -> dict[str, str]:
     # Airflow wants an engine while it is imported; _fork_main then forbids its use altogether.
     kept["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = "sqlite://"
     kept["_AIRFLOW_PROCESS_CONTEXT"] = "client"
-    kept["HOME"] = "/home/stranger"
+    kept["HOME"] = "/tmp"  # noqa: S108 - the one folder of the container that it may write
     return kept
 
 

@@ -48,6 +48,7 @@ def main() -> None:
     sys.argv = [
         "airflow", "celery", "worker", "--queues", queue, *sys.argv[3:],
         "--without-gossip", "--without-mingle", "--skip-serve-logs",
+        "--pid", str(Heartbeat.path.with_suffix(".pid")),
     ]  # fmt: skip
     airflow()
 

@@ -63,6 +63,17 @@ variable "bundle" {
   }
 }
 
+variable "analysts_network" {
+  type        = string
+  description = "A Docker network of the node for what runs the analysts' code, whose egress the node bounds; Docker's own by default."
+  default     = "bridge"
+
+  validation {
+    condition     = regex_replace(var.analysts_network, "^[a-zA-Z0-9][a-zA-Z0-9_.-]*$", "ok") == "ok" && var.analysts_network != "host"
+    error_message = "Name a network that `docker network ls` shows; host would be no bound at all."
+  }
+}
+
 locals {
   secrets = "${var.vault_mount}/data/${var.environment}"
   bundles = [
@@ -226,14 +237,29 @@ job "airflow-dag-processor" {
         cap_drop     = ["all"]
         cap_add      = ["fowner", "setuid", "setgid", "kill"]
         security_opt = ["no-new-privileges"]
-        # A task that starts processes without end stops itself, and not the node.
-        pids_limit = 512
+        network_mode = var.bundle == "analysts" ? var.analysts_network : "bridge"
+        # A parse that takes processes, disk or descriptors without end stops itself, and not the node.
+        pids_limit      = 512
+        readonly_rootfs = true
+
+        ulimit {
+          nofile = "4096"
+        }
+
+        mount {
+          type   = "tmpfs"
+          target = "/tmp"
+
+          tmpfs_options {
+            size = 268435456 # 256 MiB, in bytes: the bundle's repository
+          }
+        }
       }
 
       resources {
         cpu        = 300 # MHz: its share of a full node, no cap
         memory     = 512 # 160 MB at rest, and the child that imports Airflow itself
-        memory_max = 1024
+        memory_max = 1280
       }
     }
   }

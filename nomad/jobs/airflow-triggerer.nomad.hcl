@@ -73,6 +73,17 @@ variable "runs_namespace" {
   }
 }
 
+variable "analysts_network" {
+  type        = string
+  description = "A Docker network of the node for what runs the analysts' code, whose egress the node bounds; Docker's own by default."
+  default     = "bridge"
+
+  validation {
+    condition     = regex_replace(var.analysts_network, "^[a-zA-Z0-9][a-zA-Z0-9_.-]*$", "ok") == "ok" && var.analysts_network != "host"
+    error_message = "Name a network that `docker network ls` shows; host would be no bound at all."
+  }
+}
+
 locals {
   # What only the pipelines' triggerer has: a connection to Nomad, for the namespace of runs alone
   # (nomad/acl/runs.policy.hcl).
@@ -262,8 +273,23 @@ job "airflow-triggerer" {
           cap_drop     = ["all"]
           cap_add      = ["fowner", "setuid", "setgid", "kill"]
           security_opt = ["no-new-privileges"]
-          # A trigger that starts processes without end stops itself, and not the node.
-          pids_limit = 512
+          network_mode = group.value == "analysts" ? var.analysts_network : "bridge"
+          # A trigger that takes processes, disk or descriptors without end stops itself, and not the node.
+          pids_limit      = 512
+          readonly_rootfs = true
+
+          ulimit {
+            nofile = "4096"
+          }
+
+          mount {
+            type   = "tmpfs"
+            target = "/tmp"
+
+            tmpfs_options {
+              size = 67108864 # 64 MiB, in bytes
+            }
+          }
         }
 
         volume_mount {
@@ -274,7 +300,7 @@ job "airflow-triggerer" {
         resources {
           cpu        = 200 # MHz: its share of a full node, no cap
           memory     = 384 # 270 MB at rest: the triggerer, the one that runs the triggers, the health check
-          memory_max = 768
+          memory_max = 832
         }
       }
     }

@@ -137,6 +137,28 @@ variable "worker_memory" {
   }
 }
 
+variable "worker_scratch" {
+  type        = number
+  description = "MB of /tmp, the one folder that tasks may write; held in memory, and freed with what is removed."
+  default     = 1024
+
+  validation {
+    condition     = var.worker_scratch >= 64
+    error_message = "A worker needs at least 64 MB of /tmp: the analysts' repository is there."
+  }
+}
+
+variable "analysts_network" {
+  type        = string
+  description = "A Docker network of the node for what runs the analysts' code, whose egress the node bounds; Docker's own by default."
+  default     = "bridge"
+
+  validation {
+    condition     = regex_replace(var.analysts_network, "^[a-zA-Z0-9][a-zA-Z0-9_.-]*$", "ok") == "ok" && var.analysts_network != "host"
+    error_message = "Name a network that `docker network ls` shows; host would be no bound at all."
+  }
+}
+
 variable "worker_kill_timeout" {
   type        = string
   description = "How long a stopped worker may finish its tasks; the client's max_kill_timeout caps it."
@@ -329,8 +351,23 @@ job "airflow-worker" {
         cap_drop     = ["all"]
         cap_add      = ["fowner", "setuid", "setgid"]
         security_opt = ["no-new-privileges"]
-        # A task that starts processes without end stops itself, and not the node.
-        pids_limit = 512
+        network_mode = var.analysts_network
+        # A task that takes processes, disk or descriptors without end stops itself, and not the node.
+        pids_limit      = 512
+        readonly_rootfs = true
+
+        ulimit {
+          nofile = "4096"
+        }
+
+        mount {
+          type   = "tmpfs"
+          target = "/tmp"
+
+          tmpfs_options {
+            size = var.worker_scratch * 1048576 # bytes
+          }
+        }
       }
 
       volume_mount {
@@ -339,9 +376,9 @@ job "airflow-worker" {
       }
 
       resources {
-        cpu        = 500                   # MHz: its share of a full node, no cap
-        memory     = var.worker_memory     # 300 MB at rest, and its tasks
-        memory_max = var.worker_memory * 2 # one task that takes more than its share
+        cpu        = 500                                        # MHz: its share of a full node, no cap
+        memory     = var.worker_memory                          # 300 MB at rest, and its tasks
+        memory_max = var.worker_memory * 2 + var.worker_scratch # one task that takes more than its share
       }
     }
   }

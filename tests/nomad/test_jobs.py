@@ -34,6 +34,8 @@ from tests.nomad.rendering import (
 from tests.nomad.table import TABLE
 
 SECOND = 1_000_000_000
+# Those that run what analysts wrote, beside the judge.
+STRANGERS = ["airflow-dag-processor-analysts", "airflow-triggerer", "airflow-worker-analysts"]
 # What Nomad no longer knows or reads, found nowhere in a job, with the version that dropped it.
 # From Nomad's upgrade guide; the notes of 2.0 name no further field of a job.
 DROPPED = {
@@ -95,7 +97,7 @@ def test_tasks_are_containers_without_capabilities_of_their_own(job_id: str) -> 
         assert not {"privileged", "volumes", "devices", "pid_mode", "ipc_mode"} & set(
             task["Config"]
         )
-        assert task["Config"].get("network_mode") in {None, "none"}, task["Name"]
+        assert task["Config"].get("network_mode") in {None, "none", "bridge"}, task["Name"]
 
 
 @pytest.mark.programs
@@ -108,6 +110,32 @@ def test_the_judge_of_strangers_code_is_shut_in() -> None:
     assert 0 < config["pids_limit"] <= 512
     assert judge["Env"] is None
     assert judge["Vault"] is None
+
+
+@for_each(STRANGERS)
+def test_a_container_of_the_analysts_is_bounded(job_id: str) -> None:
+    bounded = [task["Config"] for task in tasks(job_id) if "pids_limit" in task["Config"]]
+    assert bounded
+    for config in bounded:
+        assert config["security_opt"] == ["no-new-privileges"]
+        assert config["readonly_rootfs"] is True
+        assert 0 < config["pids_limit"] <= 512
+        assert int(config["ulimit"][0]["nofile"]) <= 4096
+        (scratch,) = config["mount"]
+        assert (scratch["type"], scratch["target"]) == ("tmpfs", "/tmp")  # noqa: S108
+        assert 0 < scratch["tmpfs_options"][0]["size"] <= 2**30
+
+
+@for_each(STRANGERS)
+def test_the_analysts_network_is_that_of_their_code_alone(job_id: str) -> None:
+    written = output(DEPLOYMENTS[job_id], analysts_network="theirs").stdout
+    inside = [
+        task["Name"]
+        for group in json.loads(written)["Job"]["TaskGroups"]
+        for task in group["Tasks"]
+        if task["Config"].get("network_mode") == "theirs"
+    ]
+    assert len(inside) == 1
 
 
 @for_each(["restore-drill", "restore-drill-now"])

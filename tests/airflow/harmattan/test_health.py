@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from harmattan import health
+from tests.airflow.harmattan.runs.cluster import until
 from tests.conftest import free_port
 
 if TYPE_CHECKING:
@@ -39,15 +40,28 @@ def status(port: int, path: str = "/health") -> int:
 
 @contextmanager
 def running(
-    sign: str, *command: str, code: str = "main()"
+    sign: str, *command: str, code: str = "main()", scratch: Path | None = None
 ) -> Iterator[tuple[int, subprocess.Popen[str]]]:
-    """Run the program as a job does; ``code`` is what starts it."""
+    """Run the program as a job does; ``code`` is what starts it.
+
+    Its folder for temporary files is ``scratch``, a file system of 4 MiB that it alone has.
+    """
     port = free_port()
+    mounted = [
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        'mount -t tmpfs -o size=4m none "$TMPDIR"; exec "$@"',
+        "-",
+    ]
     process = subprocess.Popen(
-        [sys.executable, "-c", f"import sys; from harmattan.health import *\n{code}",
+        [*(mounted if scratch else []), sys.executable, "-c",
+         f"import sys; from harmattan.health import *\n{code}",
          str(port), sign, *command],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={"PATH": os.environ["PATH"], "HARMATTAN_NODE": "10.0.0.1"},
+        env={"PATH": os.environ["PATH"], "HARMATTAN_NODE": "10.0.0.1"}
+        | ({"TMPDIR": str(scratch)} if scratch else {}),
         start_new_session=True,
     )  # fmt: skip
     try:
@@ -155,6 +169,23 @@ def test_http_says_200_while_the_sign_is_fresh_and_503_when_not(tmp_path: Path) 
         assert status(port, "/health/more") == 404
         os.utime(path, (1, 1))
         assert status(port) == 503
+
+
+@pytest.mark.programs
+def test_a_full_folder_for_temporary_files_is_503_until_there_is_room(tmp_path: Path) -> None:
+    beat, scratch, remove = tmp_path / "heartbeat", tmp_path / "scratch", tmp_path / "remove"
+    scratch.mkdir()
+    beat.touch()
+    filled = (
+        f"head -c 4M /dev/zero > {scratch}/left; touch {tmp_path}/filled;"
+        f" until [ -e {remove} ]; do sleep 0.02; done; rm {scratch}/left {remove}; sleep 60"
+    )
+    with running(f"file:{beat}", "sh", "-c", filled, scratch=scratch) as (port, _):
+        assert until((tmp_path / "filled").exists)
+        assert status(port) == 503
+        remove.touch()
+        assert until(lambda: not remove.exists())
+        assert status(port) == 200
 
 
 def test_a_database_that_does_not_answer_is_503_and_its_password_nowhere(tmp_path: Path) -> None:
