@@ -12,6 +12,7 @@ import typer
 
 from bench import (
     clusters,
+    dag_runs,
     dumps,
     footprint,
     full,
@@ -127,6 +128,19 @@ def backup(
     _measure(_BACKUP, only, scale, rounds, results)
 
 
+@app.command("dag-runs")
+def pipeline(*, rounds: Rounds = 3, results: Results = ROOT / "bench" / "results") -> None:
+    """Measure DAG runs of pipelines of 5 and of 100 tables beside their jobs at Nomad alone.
+
+    Asks for the platform of `make up`, and takes away what it made there.
+    """
+    section = dag_runs.measure(rounds)
+    report.show(section)
+    versions = machine.versions(dag_runs.server_version())
+    report.write(results, [section], machine.describe(), versions)
+    console.print(f"written: {results / section.subject}.json and {section.subject}.md")
+
+
 def _measure(
     measures: Measures, only: Sequence[str] | None, scale: float, rounds: int, results: Path
 ) -> None:
@@ -143,7 +157,8 @@ def _measure(
             sections.append(section)
             report.show(section)
             # After each part: an hour's figures are not lost to the last one's failure.
-            report.write(results, sections, machine.describe(), machine.versions(servers))
+            postgresql = str(servers.source.row("SHOW server_version")[0])
+            report.write(results, sections, machine.describe(), machine.versions(postgresql))
     subject = sections[0].subject
     console.print(f"written: {results / subject}.json and {subject}.md")
     needed = [

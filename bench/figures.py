@@ -74,6 +74,7 @@ class Section:
     )
     subject: str = OURS
     counted: Counted = "rows"
+    servers: str = "with its default settings, both servers and all clients"  # of PostgreSQL
 
     def ours(self, figure: Figure) -> bool:
         """Return whether it is of what is under test."""

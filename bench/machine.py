@@ -7,14 +7,11 @@ import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 
 from bench import toolbox
-
-if TYPE_CHECKING:
-    from bench.clusters import Clusters
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,13 +27,13 @@ def describe() -> dict[str, Any]:
     }
 
 
-def versions(clusters: Clusters) -> dict[str, str]:
-    """Return the versions of the engine, PostgreSQL, Python and all tools."""
+def versions(postgresql: str) -> dict[str, str]:
+    """Return the versions of the engine, Python and all tools beside that of PostgreSQL."""
     found = {
         "harmattan": _commit(),
         "python": platform.python_version(),
         "psycopg": version("psycopg"),
-        "postgresql": str(clusters.source.row("SHOW server_version")[0]),
+        "postgresql": postgresql,
     }
     for tool in toolbox.ALL:
         for pin in tool.pins:

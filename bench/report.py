@@ -71,6 +71,7 @@ def _record(section: Section) -> dict[str, Any]:
         "about": section.about,
         "subject": section.subject,
         "counted": section.counted,
+        "servers": section.servers,
         "measured_at": section.measured_at,
         "load": {"before": round(section.load_before, 2), "after": round(section.load_after, 2)},
         "figures": [_figure(section, figure) for figure in section.figures],
@@ -140,8 +141,8 @@ def _markdown(sections: dict[str, dict[str, Any]]) -> str:
         lines += [
             "",
             f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gb']:.0f} GB,"
-            f" {machine['system']}; PostgreSQL {versions['postgresql']} with its default settings,"
-            f" both servers and all clients on this machine; best of"
+            f" {machine['system']}; PostgreSQL {versions['postgresql']} {section['servers']}"
+            f" on this machine; best of"
             f" {max(len(figure['seconds']) for figure in section['figures'])};"
             f" load {section['load']['before']:.1f} before;"
             f" {section['measured_at'][:10]}, {versions['harmattan']}.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -18,6 +19,7 @@ from frame.failure import ExitCode, Failure
 from frame.output import screen
 from frame.progress import step
 from scripts import access, deploy, vault_setup
+from scripts.cluster import NotFound
 from scripts.health.waiting import LASTING, wait
 from scripts.jobs import RUNS_NAMESPACE, Deployment, platform, runs, stand_ins
 from scripts.local import (
@@ -70,7 +72,9 @@ def bring_up(timeout: float) -> None:
     agents.start_nomad()
     with step("set Vault up: a policy and a role for each job"):
         set_up_vault()
-        credentials.write(credentials.stand_ins())
+        changed = credentials.write(credentials.stand_ins())
+        if "local/git" in changed:
+            stop_git()  # it reads its keys when it starts
     # They are used at once, and what is deployed on them lasts only if they do.
     title = "start PostgreSQL, the B2 endpoint and the git remote"
     run_jobs(title, stand_ins(), timeout, lasting=0)
@@ -82,6 +86,15 @@ def bring_up(timeout: float) -> None:
     title = "deploy what Airflow may launch"
     run_jobs(title, list(runs()), timeout, lasting=0, namespace=RUNS_NAMESPACE)
     run_jobs("deploy the platform", list(platform()), timeout)
+
+
+def stop_git() -> None:
+    """Stop the git remote, if it runs: Nomad starts it again."""
+    nomad = agents.nomad_client()
+    with suppress(NotFound):
+        for allocation in nomad.job.get_allocations("local-git"):
+            if allocation["ClientStatus"] == "running":
+                nomad.allocation.stop_allocation(allocation["ID"])
 
 
 def keep_access() -> access.Access:

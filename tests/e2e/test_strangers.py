@@ -69,6 +69,51 @@ def test_a_stranger_changes_nothing_where_nomad_writes(
         assert (done.returncode, json.loads(done.stdout)) == (0, []), done.stderr
 
 
+# What a stranger could fill: the folders of disks and memory that it may write.
+WRITABLE = r"""
+for folder in $(find / -type d -writable -not -path '/proc/*' -not -path '/sys/*' 2>/dev/null); do
+  stat --file-system --format "%T $folder" "$folder"
+done | grep -v '^tmpfs \|^mqueue '
+"""
+FILL = """
+import os
+held, room = [], 0
+try:
+    while True:
+        held.append(open("/dev/null"))
+except OSError as error:
+    print(error.errno, len(held))
+try:
+    with open("/tmp/filled", "wb", buffering=0) as file:
+        while True:
+            room += file.write(bytes(2**20))
+except OSError as error:
+    print(error.errno, room // 2**20)
+"""
+
+
+@pytest.mark.parametrize(("job_id", "task"), TASKS)
+def test_a_stranger_writes_bounded_memory_and_at_most_the_disk_of_logs(
+    platform: Access, job_id: str, task: str
+) -> None:
+    (name, *_) = running(platform, job_id, task)
+    disks = execute(name, TASKS[job_id, task], "sh", "-c", WRITABLE).stdout.splitlines()
+    assert [each for each in disks if "/var/log/airflow" not in each] == []
+    assert bool(disks) == (task == "worker")
+
+
+def test_a_task_that_takes_all_descriptors_and_all_of_tmp_stops_itself(platform: Access) -> None:
+    (name, *_) = running(platform, "airflow-worker-analysts", "worker")
+    try:
+        descriptors, room = execute(name, ANALYST, "python", "-c", FILL).stdout.splitlines()
+    finally:
+        execute(name, ANALYST, "rm", "-f", "/tmp/filled")  # noqa: S108
+    errno, held = map(int, descriptors.split())
+    assert (errno, held < 4096) == (24, True), "EMFILE"
+    errno, mebibytes = map(int, room.split())
+    assert (errno, mebibytes < 1024) == (28, True), "ENOSPC"
+
+
 FORK = """
 import subprocess
 started = []
