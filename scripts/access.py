@@ -13,7 +13,7 @@ import requests
 from backup.settings import Settings
 from frame.failure import Failure, WrongUse
 from scripts import cluster
-from scripts.jobs import RUNS_NAMESPACE
+from scripts.jobs import Namespaces
 from scripts.repository import HOME, read_secret, write_private
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from scripts.cluster import Nomad
 
 KEPT = HOME / "access.json"
+JOBS = "NOMAD_NAMESPACE"
 RUNS = "NOMAD_RUNS_NAMESPACE"
 # What the environment must hold for a platform that is not this machine's; none is a secret but
 # the tokens and the password, which come as variables because that is how these tools take them.
@@ -44,7 +45,8 @@ VARIABLES = [
     *NAMES.items(),
     ("NOMAD_CACERT", "file of the cluster's own CA, if it has one"),
     ("VAULT_CACERT", "the same for Vault"),
-    (RUNS, f"Nomad's namespace of what Airflow may launch (default: {RUNS_NAMESPACE})"),
+    (JOBS, f"Nomad's namespace of the platform's jobs (default: {Namespaces.jobs})"),
+    (RUNS, f"the one of what Airflow may launch (default: {Namespaces.runs})"),
 ]
 
 
@@ -58,17 +60,24 @@ class Access:
     values: Mapping[str, str] = field(repr=False)
     stand_ins: tuple[str, ...] = ()
 
+    @property
+    def namespaces(self) -> Namespaces:
+        """Where its jobs are."""
+        return Namespaces(
+            self.values.get(JOBS) or Namespaces.jobs, self.values.get(RUNS) or Namespaces.runs
+        )
+
     @cached_property
     def nomad(self) -> Nomad:
-        """A client of Nomad with the platform team's token."""
-        return self._nomad()
+        """A client of Nomad with the platform team's token, which asks for the platform's jobs."""
+        return self._nomad(self.namespaces.jobs)
 
     @cached_property
     def runs(self) -> Nomad:
         """The same, which asks for the jobs that Airflow may launch."""
-        return self._nomad(self.values.get(RUNS) or RUNS_NAMESPACE)
+        return self._nomad(self.namespaces.runs)
 
-    def _nomad(self, namespace: str | None = None) -> Nomad:
+    def _nomad(self, namespace: str) -> Nomad:
         return cluster.connect(
             self.values["NOMAD_ADDR"],
             self.values["NOMAD_TOKEN"],

@@ -20,7 +20,7 @@ def connect(
     """Return a client of the Nomad at ``address``, whose certificate is always checked.
 
     ``ca_file`` is the file of the cluster's own CA, where it has one (``NOMAD_CACERT``); without
-    a ``namespace`` the client asks for jobs of Nomad's default one.
+    a ``namespace`` the client asks for what has none, or for jobs of Nomad's default one.
     """
     return Nomad(
         address=address, token=token, verify=ca_file or True, timeout=TIMEOUT, namespace=namespace

@@ -20,7 +20,7 @@ from frame.output import screen
 from frame.progress import step
 from scripts.cluster import connect
 from scripts.health.waiting import LASTING, wait
-from scripts.jobs import JOBS, platform, runs, runs_namespace
+from scripts.jobs import JOBS, namespaces, platform, runs
 from scripts.repository import ROOT
 from scripts.tools import NOMAD, ensure
 from scripts.variables import declared, refuse_unknown
@@ -115,14 +115,16 @@ def main(
         run(deployment, [path.resolve() for path in variables], {})
         console.print(f"[green]✓[/] {job_id}")
     launched = [each.id for each in runs() if each.id in wanted]
+    places = namespaces(variables)
     with step("wait until every job is well") as say:
-        wait(client(), [each for each in wanted if each not in launched], timeout=timeout, say=say)
+        others = [each for each in wanted if each not in launched]
+        wait(client(places.jobs), others, timeout=timeout, say=say)
         # They are well as soon as they are there.
-        wait(client(runs_namespace(variables)), launched, timeout=timeout, lasting=0, say=say)
+        wait(client(places.runs), launched, timeout=timeout, lasting=0, say=say)
 
 
-def client(namespace: str | None = None) -> Nomad:
-    """Return a client of the environment's Nomad."""
+def client(namespace: str) -> Nomad:
+    """Return a client of the environment's Nomad that asks in ``namespace``."""
     return connect(
         os.environ.get("NOMAD_ADDR", "http://127.0.0.1:4646"),
         os.environ.get("NOMAD_TOKEN"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from backup.registry import load_registry
 from backup.settings import REGISTRY
+from frame.failure import WrongUse
 from scripts.repository import ROOT
 from scripts.sources import load_sources
 from scripts.variables import read_variables
@@ -17,7 +18,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 JOBS = ROOT / "nomad/jobs"
-RUNS_NAMESPACE = "runs"  # unless a file of variables says otherwise
+
+
+@dataclass(frozen=True)
+class Namespaces:
+    """Nomad's two namespaces of one environment: of its jobs, and of what Airflow may launch."""
+
+    jobs: str = "default"
+    runs: str = "runs"
+
+    def __post_init__(self) -> None:
+        """Raise WrongUse if they are one: Airflow could stop the platform's own jobs."""
+        if self.jobs == self.runs:
+            raise WrongUse(
+                f"namespace {self.jobs}: expected two, found one for jobs and for runs",
+                "Give what Airflow may launch a namespace of its own: runs_namespace.",
+            )
 
 
 @dataclass(frozen=True)
@@ -84,10 +100,13 @@ def runs() -> Iterator[Deployment]:
         )
 
 
-def runs_namespace(variable_files: Sequence[Path] = ()) -> str:
-    """Return the namespace of :func:`runs`: what the last of the files says that says something."""
-    given = [read_variables(file).get("runs_namespace") for file in variable_files]
-    return next((str(name) for name in reversed(given) if name), RUNS_NAMESPACE)
+def namespaces(variable_files: Sequence[Path]) -> Namespaces:
+    """Return where the jobs go: of each what the last of the files says that says something."""
+    given = {name: value for file in variable_files for name, value in read_variables(file).items()}
+    return Namespaces(
+        str(given.get("namespace", Namespaces.jobs)),
+        str(given.get("runs_namespace", Namespaces.runs)),
+    )
 
 
 def stand_ins() -> list[Deployment]:

@@ -3,11 +3,13 @@
 
 The same program for one machine and for production, where it takes an address and a token and
 creates no secret values. It can be run as often as you like: it writes what vault-policies/ says.
+All that it writes has the environment in its name, so that several share one Vault.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,7 +25,7 @@ from backup.settings import REGISTRY
 from frame.application import Application, definitions, epilog, exit_codes
 from frame.failure import Failure, WrongUse
 from frame.output import screen
-from scripts.jobs import RUNS_NAMESPACE
+from scripts.jobs import Namespaces
 from scripts.repository import ROOT
 from scripts.sources import load_sources
 
@@ -34,28 +36,41 @@ if TYPE_CHECKING:
 console = screen(stderr=True)
 
 POLICIES = ROOT / "vault-policies"
-AUTH_MOUNT = "jwt-nomad"
+LOGIN = "jwt-nomad"  # what the agents of nomad/agents and the variable vault_login name
+# So that a name is one environment's alone: production-backup-superset would be of two.
+ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]*(?<!-backup)(?<!-ingest)")
+# What Nomad renews while the task lives, for its templates. It ends half an hour after its task.
+RENEWED = {"token_period": "30m", "token_explicit_max_ttl": 0}
+# What a task logs in for by itself. It cannot be renewed; the next question logs in again.
+ENDING = {"token_ttl": "5m", "token_explicit_max_ttl": "5m", "token_period": 0}
+# What Nomad's vault block puts into an identity, and the worker's file into one of its own.
+AUDIENCES = {False: "vault.io", True: "connections.vault.io"}
 
 
 @dataclass(frozen=True)
 class Role:
-    """A job's JWT role: which job (and task of it) may log in, and the policy text that it gets.
+    """A JWT role: which job (and task of it) may log in, and the policy text that it gets.
 
-    ``launched``: the job is one that Airflow may launch, in the namespace of those.
+    ``name`` is the role's and the policy's. ``launched``: the job is one that Airflow may launch,
+    in the namespace of those. ``ending``: the task logs in by itself, for minutes.
     """
 
+    name: str
     job: str
     task: str | None
     policy: str
     launched: bool = False
+    ending: bool = False
 
 
-def roles(folder: Path, secrets: str, lists: Mapping[str, list[dict[str, Any]]]) -> Iterator[Role]:
-    """Render the roles that ``folder``/roles.toml declares.
+def roles(
+    folder: Path, mount: str, environment: str, lists: Mapping[str, list[dict[str, Any]]]
+) -> Iterator[Role]:
+    """Render the roles that ``folder``/roles.toml declares for an environment.
 
-    ``secrets`` is the KV mount and prefix as a policy spells it (``secret/data/production``),
-    ``lists`` what :func:`listed` returns.
+    ``mount`` is the KV engine, ``lists`` what :func:`listed` returns.
     """
+    secrets = f"{mount}/data/{environment}"  # as a policy spells it
     render = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False).from_string  # noqa: S701
     for entry in tomllib.loads((folder / "roles.toml").read_text())["role"]:
         each = entry.get("each", [{}])
@@ -63,8 +78,15 @@ def roles(folder: Path, secrets: str, lists: Mapping[str, list[dict[str, Any]]])
             names = {"secrets": secrets, **values}
             job = render(entry["job"]).render(names)
             text = (folder / f"{entry.get('policy', job)}.hcl").read_text()
-            policy = render(text).render(names) + "\n"
-            yield Role(job, entry.get("task"), policy, entry.get("launched", False))
+            purpose = f"-{entry['purpose']}" if "purpose" in entry else ""
+            yield Role(
+                name=f"{environment}-{job}{purpose}",
+                job=job,
+                task=entry.get("task"),
+                policy=render(text).render(names) + "\n",
+                launched=entry.get("launched", False),
+                ending=entry.get("ending", False),
+            )
 
 
 def listed() -> dict[str, list[dict[str, Any]]]:
@@ -87,27 +109,27 @@ def listed() -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def role_settings(role: Role, namespace: str) -> dict[str, Any]:
+def role_settings(role: Role, namespaces: Namespaces) -> dict[str, Any]:
     """Return what Vault's ``auth/<mount>/role/<name>`` takes for ``role``."""
+    namespace = namespaces.runs if role.launched else namespaces.jobs
     claims = {"nomad_namespace": namespace, "nomad_job_id": role.job}
     if role.task:
         claims["nomad_task"] = role.task
     return {
         "role_type": "jwt",
-        "bound_audiences": ["vault.io"],  # what Nomad's vault block puts into an identity
+        "bound_audiences": [AUDIENCES[role.ending]],
         "bound_claims": claims,
-        "user_claim": "/nomad_job_id",
-        "user_claim_json_pointer": True,
+        # With the namespace in it: jobs of one name would be one entity.
+        "user_claim": "sub",
+        "user_claim_json_pointer": False,
         "claim_mappings": {
             "nomad_namespace": "nomad_namespace",
             "nomad_job_id": "nomad_job_id",
             "nomad_task": "nomad_task",
         },
         "token_type": "service",
-        "token_policies": [role.job],
-        # Nomad renews it for as long as the task lives; a stopped task's token ends with it.
-        "token_period": "30m",
-        "token_explicit_max_ttl": 0,
+        "token_policies": [role.name],
+        **(ENDING if role.ending else RENEWED),
     }
 
 
@@ -117,14 +139,21 @@ def set_up(
     mount: str,
     environment: str,
     jwks_url: str,
-    namespace: str = "default",
-    runs_namespace: str = RUNS_NAMESPACE,
+    login: str = LOGIN,
+    namespaces: Namespaces = Namespaces(),  # noqa: B008 - it cannot change
     folders: tuple[Path, ...] = (POLICIES,),
 ) -> list[str]:
     """Write the engine, the login, every policy and every role; return the roles' names.
 
-    Raises :class:`Failure` if ``mount`` is there and is not KV version 2.
+    Raises :class:`WrongUse` for an environment whose names could be another's, :class:`Failure` if
+    ``mount`` is there and is not KV version 2, or ``login`` is another Nomad's.
     """
+    if not ENVIRONMENT.fullmatch(environment):
+        raise WrongUse(
+            f"environment {environment!r}: expected lower-case letters, digits and hyphens, and"
+            " neither -backup nor -ingest at its end",
+            "Choose another name: it begins the names of policies and roles.",
+        )
     engine = client.sys.list_mounted_secrets_engines()["data"].get(f"{mount}/")
     if engine is None:
         client.sys.enable_secrets_engine("kv", path=mount, options={"version": "2"})
@@ -133,19 +162,32 @@ def set_up(
             f"the engine {mount}/ of this Vault is not KV version 2",
             "Name another with --mount, or move this one: vault kv enable-versioning.",
         )
-    if f"{AUTH_MOUNT}/" not in client.sys.list_auth_methods()["data"]:
-        client.sys.enable_auth_method("jwt", path=AUTH_MOUNT)
-    client.auth.jwt.configure(
-        jwks_url=jwks_url, jwt_supported_algs=["RS256", "EdDSA"], path=AUTH_MOUNT
-    )
+    _trust(client, login, jwks_url)
     written = []
     for folder in folders:
-        for role in roles(folder, f"{mount}/data/{environment}", listed()):
-            client.sys.create_or_update_policy(role.job, role.policy)
-            settings = role_settings(role, runs_namespace if role.launched else namespace)
-            client.write_data(f"auth/{AUTH_MOUNT}/role/{role.job}", data=settings)
-            written.append(role.job)
+        for role in roles(folder, mount, environment, listed()):
+            client.sys.create_or_update_policy(role.name, role.policy)
+            settings = role_settings(role, namespaces)
+            client.write_data(f"auth/{login}/role/{role.name}", data=settings)
+            written.append(role.name)
     return written
+
+
+def _trust(client: hvac.Client, login: str, jwks_url: str) -> None:
+    """Have identities believed that the Nomad at ``jwks_url`` signed, by a mount of its own."""
+    if f"{login}/" not in client.sys.list_auth_methods()["data"]:
+        client.sys.enable_auth_method("jwt", path=login)
+    try:
+        trusted = client.auth.jwt.read_config(path=login)["data"]["jwks_url"]
+    except hvac.exceptions.InvalidPath:
+        trusted = ""
+    if trusted not in {"", jwks_url}:
+        raise Failure(
+            f"login {login}: expected the keys of {jwks_url}, found those of {trusted}",
+            "Name a mount of its own with --login for another Nomad. If this one has moved:"
+            f" vault write auth/{login}/config jwks_url={jwks_url}",
+        )
+    client.auth.jwt.configure(jwks_url=jwks_url, jwt_supported_algs=["RS256", "EdDSA"], path=login)
 
 
 app = Application("scripts/vault_setup.py")
@@ -165,10 +207,15 @@ def main(
     mount: Annotated[
         str, typer.Option(help="The KV v2 engine; made if it is not there.")
     ] = "secret",
-    namespace: Annotated[str, typer.Option(help="The Nomad namespace of the jobs.")] = "default",
+    login: Annotated[
+        str, typer.Option(help="The mount of Nomad's tasks' login, one a Nomad.")
+    ] = LOGIN,
+    namespace: Annotated[
+        str, typer.Option(help="The Nomad namespace of the jobs.")
+    ] = Namespaces.jobs,
     runs_namespace: Annotated[
         str, typer.Option(help="The namespace of those that Airflow may launch.")
-    ] = RUNS_NAMESPACE,
+    ] = Namespaces.runs,
 ) -> None:
     """Set Vault up for the platform.
 
@@ -186,8 +233,8 @@ def main(
             mount=mount,
             environment=environment,
             jwks_url=jwks_url,
-            namespace=namespace,
-            runs_namespace=runs_namespace,
+            login=login,
+            namespaces=Namespaces(namespace, runs_namespace),
         )
     except (hvac.exceptions.VaultError, requests.RequestException) as error:
         raise Failure(

@@ -1,9 +1,9 @@
 # The analysts: see what runs and read its logs, nothing else.
-namespace "default" {
+namespace "{{ namespace }}" {
   capabilities = ["list-jobs", "read-job", "read-logs"]
 }
 
 # Their pipelines' runs are there.
-namespace "runs" {
+namespace "{{ runs_namespace }}" {
   capabilities = ["list-jobs", "read-job", "read-logs"]
 }

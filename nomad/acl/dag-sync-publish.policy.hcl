@@ -1,4 +1,4 @@
 # For the task `publish` of the job `dag-sync` alone: it asks Nomad how `judge` ended.
-namespace "default" {
+namespace "{{ namespace }}" {
   capabilities = ["read-job"]
 }

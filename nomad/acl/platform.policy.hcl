@@ -1,11 +1,11 @@
 # The platform team: runs, plans, forces and reads every job; no management of ACLs.
-namespace "default" {
+namespace "{{ namespace }}" {
   policy       = "read"
   capabilities = ["submit-job", "dispatch-job", "scale-job", "alloc-lifecycle", "read-logs"]
 }
 
 # What Airflow may launch: nomad/jobs/ingest.nomad.hcl.
-namespace "runs" {
+namespace "{{ runs_namespace }}" {
   policy       = "read"
   capabilities = ["submit-job", "dispatch-job", "alloc-lifecycle", "read-logs"]
 }

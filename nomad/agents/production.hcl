@@ -38,6 +38,8 @@ tls {
 
 acl {
   enabled = true
+  # Tokens of people end: 90 days. Nomad's own number is a day.
+  token_max_expiration_ttl = "2160h"
 }
 
 # Nomad signs an identity for every task that asks for Vault; Vault checks it against the keys that

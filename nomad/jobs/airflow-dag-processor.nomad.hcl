@@ -12,6 +12,17 @@ variable "datacenters" {
   }
 }
 
+variable "namespace" {
+  type        = string
+  description = "Nomad's namespace of the platform's jobs."
+  default     = "default"
+
+  validation {
+    condition     = regex_replace(var.namespace, "^[a-zA-Z0-9-]{1,128}$", "ok") == "ok"
+    error_message = "A namespace is letters, digits and hyphens."
+  }
+}
+
 variable "environment" {
   type        = string
   description = "The prefix of every path in Vault, such as production."
@@ -88,6 +99,7 @@ locals {
 job "airflow-dag-processor" {
   id          = "airflow-dag-processor-${var.bundle}"
   name        = "airflow-dag-processor-${var.bundle}"
+  namespace   = var.namespace
   datacenters = var.datacenters
   type        = "service"
 
@@ -152,7 +164,7 @@ job "airflow-dag-processor" {
       }
 
       vault {
-        role         = "airflow-dag-processor-${var.bundle}"
+        role         = "${var.environment}-airflow-dag-processor-${var.bundle}"
         env          = false
         disable_file = true
         change_mode  = "noop" # a new token brings the same secrets
@@ -189,7 +201,7 @@ job "airflow-dag-processor" {
       kill_timeout = "30s"
 
       vault {
-        role         = "airflow-dag-processor-${var.bundle}"
+        role         = "${var.environment}-airflow-dag-processor-${var.bundle}"
         env          = false
         disable_file = true
         change_mode  = "noop" # a new token brings the same secrets

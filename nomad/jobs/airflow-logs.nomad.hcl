@@ -14,6 +14,17 @@ variable "datacenters" {
   }
 }
 
+variable "namespace" {
+  type        = string
+  description = "Nomad's namespace of the platform's jobs."
+  default     = "default"
+
+  validation {
+    condition     = regex_replace(var.namespace, "^[a-zA-Z0-9-]{1,128}$", "ok") == "ok"
+    error_message = "A namespace is letters, digits and hyphens."
+  }
+}
+
 variable "environment" {
   type        = string
   description = "The prefix of every path in Vault, such as production."
@@ -67,11 +78,35 @@ variable "log_server_count" {
   }
 }
 
+variable "log_server_port" {
+  type        = number
+  description = "The port of the log servers, the same on every node."
+  default     = 8793
+
+  validation {
+    condition     = var.log_server_port > 0 && var.log_server_port < 65536
+    error_message = "A port is a number from 1 to 65535."
+  }
+}
+
+variable "volume_prefix" {
+  type        = string
+  description = "What the names of host volumes begin with, such as staging-, or none."
+  default     = "none"
+
+  validation {
+    condition     = regex_replace(var.volume_prefix, "^(none|[a-z][a-z0-9-]*-)$", "ok") == "ok"
+    error_message = "A prefix is lower-case letters, digits and hyphens, with a hyphen at its end, or none."
+  }
+}
+
 locals {
+  volumes = var.volume_prefix == "none" ? "" : var.volume_prefix
   secrets = "${var.vault_mount}/data/${var.environment}"
 }
 
 job "airflow-logs" {
+  namespace   = var.namespace
   datacenters = var.datacenters
   type        = "service"
 
@@ -111,21 +146,21 @@ job "airflow-logs" {
 
     network {
       port "http" {
-        static = 8793 # airflow.cfg: Airflow knows one port for all nodes
-        to     = 8793
+        static = var.log_server_port # the web server knows one port for all nodes
+        to     = 8793                # airflow.cfg
       }
     }
 
     # What workers wrote, strangers' tasks among them.
     volume "logs" {
       type   = "host"
-      source = "airflow-logs"
+      source = "${local.volumes}airflow-logs"
     }
 
     # What triggerers wrote, and nobody else can.
     volume "trigger-logs" {
       type   = "host"
-      source = "airflow-trigger-logs"
+      source = "${local.volumes}airflow-trigger-logs"
     }
 
     service {
@@ -150,7 +185,7 @@ job "airflow-logs" {
       user   = "50000:50000"
 
       vault {
-        role         = "airflow-logs"
+        role         = "${var.environment}-airflow-logs"
         env          = false
         disable_file = true
         change_mode  = "noop" # a new token brings the same secrets

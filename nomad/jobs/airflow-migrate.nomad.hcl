@@ -12,6 +12,17 @@ variable "datacenters" {
   }
 }
 
+variable "namespace" {
+  type        = string
+  description = "Nomad's namespace of the platform's jobs."
+  default     = "default"
+
+  validation {
+    condition     = regex_replace(var.namespace, "^[a-zA-Z0-9-]{1,128}$", "ok") == "ok"
+    error_message = "A namespace is letters, digits and hyphens."
+  }
+}
+
 variable "environment" {
   type        = string
   description = "The prefix of every path in Vault, such as production."
@@ -59,6 +70,7 @@ locals {
 }
 
 job "airflow-migrate" {
+  namespace   = var.namespace
   datacenters = var.datacenters
   type        = "batch"
 
@@ -86,7 +98,7 @@ job "airflow-migrate" {
       kill_timeout = "5m" # a migration that is killed half-way needs a person
 
       vault {
-        role         = "airflow-migrate"
+        role         = "${var.environment}-airflow-migrate"
         env          = false
         disable_file = true
         change_mode  = "noop" # a new token brings the same secrets

@@ -11,6 +11,17 @@ variable "datacenters" {
   }
 }
 
+variable "namespace" {
+  type        = string
+  description = "Nomad's namespace of the platform's jobs."
+  default     = "default"
+
+  validation {
+    condition     = regex_replace(var.namespace, "^[a-zA-Z0-9-]{1,128}$", "ok") == "ok"
+    error_message = "A namespace is letters, digits and hyphens."
+  }
+}
+
 variable "environment" {
   type        = string
   description = "The prefix of every path in Vault, such as production."
@@ -88,6 +99,7 @@ locals {
 }
 
 job "airflow-scheduler" {
+  namespace   = var.namespace
   datacenters = var.datacenters
   type        = "service"
 
@@ -154,7 +166,7 @@ job "airflow-scheduler" {
       }
 
       vault {
-        role         = "airflow-scheduler"
+        role         = "${var.environment}-airflow-scheduler"
         env          = false
         disable_file = true
         change_mode  = "noop" # a new token brings the same secrets
@@ -189,7 +201,7 @@ job "airflow-scheduler" {
       kill_timeout = "60s" # it gives its runs up for another scheduler to adopt
 
       vault {
-        role         = "airflow-scheduler"
+        role         = "${var.environment}-airflow-scheduler"
         env          = false
         disable_file = true
         change_mode  = "noop" # a new token brings the same secrets

@@ -11,6 +11,17 @@ variable "datacenters" {
   }
 }
 
+variable "namespace" {
+  type        = string
+  description = "Nomad's namespace of the platform's jobs."
+  default     = "default"
+
+  validation {
+    condition     = regex_replace(var.namespace, "^[a-zA-Z0-9-]{1,128}$", "ok") == "ok"
+    error_message = "A namespace is letters, digits and hyphens."
+  }
+}
+
 variable "environment" {
   type        = string
   description = "The prefix of every path in Vault, such as production."
@@ -84,7 +95,19 @@ variable "analysts_network" {
   }
 }
 
+variable "volume_prefix" {
+  type        = string
+  description = "What the names of host volumes begin with, such as staging-, or none."
+  default     = "none"
+
+  validation {
+    condition     = regex_replace(var.volume_prefix, "^(none|[a-z][a-z0-9-]*-)$", "ok") == "ok"
+    error_message = "A prefix is lower-case letters, digits and hyphens, with a hyphen at its end, or none."
+  }
+}
+
 locals {
+  volumes = var.volume_prefix == "none" ? "" : var.volume_prefix
   # What only the pipelines' triggerer has: a connection to Nomad, for the namespace of runs alone
   # (nomad/acl/runs.policy.hcl).
   launcher = {
@@ -100,6 +123,7 @@ locals {
 }
 
 job "airflow-triggerer" {
+  namespace   = var.namespace
   datacenters = var.datacenters
   type        = "service"
 
@@ -144,7 +168,7 @@ job "airflow-triggerer" {
       # Task logs outlive the allocation; the job airflow-logs serves and grooms them.
       volume "logs" {
         type   = "host"
-        source = "airflow-trigger-logs"
+        source = "${local.volumes}airflow-trigger-logs"
       }
 
       service {
@@ -176,7 +200,7 @@ job "airflow-triggerer" {
         }
 
         vault {
-          role         = "airflow-triggerer"
+          role         = "${var.environment}-airflow-triggerer"
           env          = false
           disable_file = true
           change_mode  = "noop" # a new token brings the same secrets
@@ -213,7 +237,7 @@ job "airflow-triggerer" {
         kill_timeout = "30s" # its triggers are taken up by the next triggerer
 
         vault {
-          role         = "airflow-triggerer"
+          role         = "${var.environment}-airflow-triggerer"
           env          = false
           disable_file = true
           change_mode  = "noop" # a new token brings the same secrets

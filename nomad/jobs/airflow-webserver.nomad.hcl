@@ -11,6 +11,17 @@ variable "datacenters" {
   }
 }
 
+variable "namespace" {
+  type        = string
+  description = "Nomad's namespace of the platform's jobs."
+  default     = "default"
+
+  validation {
+    condition     = regex_replace(var.namespace, "^[a-zA-Z0-9-]{1,128}$", "ok") == "ok"
+    error_message = "A namespace is letters, digits and hyphens."
+  }
+}
+
 variable "environment" {
   type        = string
   description = "The prefix of every path in Vault, such as production."
@@ -74,11 +85,23 @@ variable "webserver_port" {
   }
 }
 
+variable "log_server_port" {
+  type        = number
+  description = "The port of the log servers, the same on every node."
+  default     = 8793
+
+  validation {
+    condition     = var.log_server_port > 0 && var.log_server_port < 65536
+    error_message = "A port is a number from 1 to 65535."
+  }
+}
+
 locals {
   secrets = "${var.vault_mount}/data/${var.environment}"
 }
 
 job "airflow-webserver" {
+  namespace   = var.namespace
   datacenters = var.datacenters
   type        = "service"
 
@@ -147,7 +170,7 @@ job "airflow-webserver" {
       }
 
       vault {
-        role         = "airflow-webserver"
+        role         = "${var.environment}-airflow-webserver"
         env          = false
         disable_file = true
         change_mode  = "noop" # a new token brings the same secrets
@@ -182,7 +205,7 @@ job "airflow-webserver" {
       kill_timeout = "30s" # open requests end
 
       vault {
-        role         = "airflow-webserver"
+        role         = "${var.environment}-airflow-webserver"
         env          = false
         disable_file = true
         change_mode  = "noop" # a new token brings the same secrets
@@ -235,6 +258,9 @@ job "airflow-webserver" {
         AIRFLOW__API__SECRET_KEY_CMD            = "cat /secrets/api_secret_key"
         AIRFLOW__API__BASE_URL                  = var.airflow_url
         AIRFLOW__CORE__PLUGINS_FOLDER           = "/opt/harmattan/plugins" # pages, so nobody else's
+        # Where it asks for the logs of tasks, and of triggers.
+        AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT  = var.log_server_port
+        AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT = var.log_server_port
       }
 
       config {

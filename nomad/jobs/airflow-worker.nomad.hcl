@@ -12,6 +12,17 @@ variable "datacenters" {
   }
 }
 
+variable "namespace" {
+  type        = string
+  description = "Nomad's namespace of the platform's jobs."
+  default     = "default"
+
+  validation {
+    condition     = regex_replace(var.namespace, "^[a-zA-Z0-9-]{1,128}$", "ok") == "ok"
+    error_message = "A namespace is letters, digits and hyphens."
+  }
+}
+
 variable "environment" {
   type        = string
   description = "The prefix of every path in Vault, such as production."
@@ -29,6 +40,17 @@ variable "vault_mount" {
 
   validation {
     condition     = regex_replace(var.vault_mount, "^[a-z][a-z0-9_/-]*[a-z0-9]$", "ok") == "ok"
+    error_message = "A mount is lower-case letters, digits, underscores, hyphens and slashes, such as secret."
+  }
+}
+
+variable "vault_login" {
+  type        = string
+  description = "Vault's mount of the login of this Nomad's tasks, as its agents name it."
+  default     = "jwt-nomad"
+
+  validation {
+    condition     = regex_replace(var.vault_login, "^[a-z][a-z0-9_/-]*[a-z0-9]$", "ok") == "ok"
     error_message = "A mount is lower-case letters, digits, underscores, hyphens and slashes, such as secret."
   }
 }
@@ -170,7 +192,19 @@ variable "worker_kill_timeout" {
   }
 }
 
+variable "volume_prefix" {
+  type        = string
+  description = "What the names of host volumes begin with, such as staging-, or none."
+  default     = "none"
+
+  validation {
+    condition     = regex_replace(var.volume_prefix, "^(none|[a-z][a-z0-9-]*-)$", "ok") == "ok"
+    error_message = "A prefix is lower-case letters, digits and hyphens, with a hyphen at its end, or none."
+  }
+}
+
 locals {
+  volumes = var.volume_prefix == "none" ? "" : var.volume_prefix
   bundles = [{
     name      = "analysts"
     classpath = "airflow.providers.git.bundles.git.GitDagBundle"
@@ -182,6 +216,7 @@ locals {
 job "airflow-worker" {
   id          = "airflow-worker-${var.queue}"
   name        = "airflow-worker-${var.queue}"
+  namespace   = var.namespace
   datacenters = var.datacenters
   type        = "service"
 
@@ -222,7 +257,7 @@ job "airflow-worker" {
     # Task logs outlive the allocation; the job airflow-logs serves and grooms them.
     volume "logs" {
       type   = "host"
-      source = "airflow-logs"
+      source = "${local.volumes}airflow-logs"
     }
 
     service {
@@ -278,16 +313,17 @@ job "airflow-worker" {
       kill_timeout = var.worker_kill_timeout
 
       vault {
-        role         = "airflow-worker-${var.queue}"
+        role         = "${var.environment}-airflow-worker-${var.queue}"
         env          = false
         disable_file = true
         change_mode  = "noop" # a new token brings the same secrets
       }
 
-      # The token that VaultConnections logs in with; Nomad renews the file.
+      # What VaultConnections logs in with; Nomad renews the file. Of an audience of its own: whoever
+      # takes it gets the role of connections with it, and not the one of the templates above.
       identity {
-        name = "vault_default"
-        aud  = ["vault.io"]
+        name = "connections"
+        aud  = ["connections.vault.io"]
         file = true
         ttl  = "1h"
       }
@@ -325,9 +361,9 @@ job "airflow-worker" {
         AIRFLOW__WORKERS__SECRETS_BACKEND_KWARGS = jsonencode({
           url              = var.vault_url
           auth_type        = "jwt"
-          auth_mount_point = "jwt-nomad"
-          jwt_role         = "airflow-worker-${var.queue}"
-          jwt_token_path   = "/secrets/nomad_vault_default.jwt"
+          auth_mount_point = var.vault_login
+          jwt_role         = "${var.environment}-airflow-worker-${var.queue}-connections"
+          jwt_token_path   = "/secrets/nomad_connections.jwt"
           mount_point      = var.vault_mount
           connections_path = "${var.environment}/connections/analysts"
           variables_path   = null

@@ -12,6 +12,17 @@ variable "datacenters" {
   }
 }
 
+variable "namespace" {
+  type        = string
+  description = "Nomad's namespace of the platform's jobs."
+  default     = "default"
+
+  validation {
+    condition     = regex_replace(var.namespace, "^[a-zA-Z0-9-]{1,128}$", "ok") == "ok"
+    error_message = "A namespace is letters, digits and hyphens."
+  }
+}
+
 variable "environment" {
   type        = string
   description = "The prefix of every path in Vault, such as production."
@@ -101,6 +112,7 @@ locals {
 }
 
 job "backup-coverage" {
+  namespace   = var.namespace
   datacenters = var.datacenters
   type        = "batch"
 
@@ -128,7 +140,7 @@ job "backup-coverage" {
       kill_timeout = "5s" # it holds nothing
 
       vault {
-        role         = "backup-coverage"
+        role         = "${var.environment}-backup-coverage"
         env          = false
         disable_file = true
         change_mode  = "noop" # a new token brings the same secrets

@@ -12,6 +12,17 @@ variable "datacenters" {
   }
 }
 
+variable "namespace" {
+  type        = string
+  description = "Nomad's namespace of the platform's jobs."
+  default     = "default"
+
+  validation {
+    condition     = regex_replace(var.namespace, "^[a-zA-Z0-9-]{1,128}$", "ok") == "ok"
+    error_message = "A namespace is letters, digits and hyphens."
+  }
+}
+
 variable "environment" {
   type        = string
   description = "The prefix of every path in Vault, such as production."
@@ -80,6 +91,7 @@ locals {
 }
 
 job "backup-monthly" {
+  namespace   = var.namespace
   datacenters = var.datacenters
   type        = "batch"
 
@@ -109,7 +121,7 @@ job "backup-monthly" {
       kill_timeout = "90s" # cancelling an unfinished copy and all other clean-up is bounded at 30 s
 
       vault {
-        role         = "backup-monthly"
+        role         = "${var.environment}-backup-monthly"
         env          = false
         disable_file = true
         change_mode  = "noop" # a new token brings the same secrets

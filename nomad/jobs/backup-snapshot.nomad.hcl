@@ -13,6 +13,17 @@ variable "datacenters" {
   }
 }
 
+variable "namespace" {
+  type        = string
+  description = "Nomad's namespace of the platform's jobs."
+  default     = "default"
+
+  validation {
+    condition     = regex_replace(var.namespace, "^[a-zA-Z0-9-]{1,128}$", "ok") == "ok"
+    error_message = "A namespace is letters, digits and hyphens."
+  }
+}
+
 variable "environment" {
   type        = string
   description = "The prefix of every path in Vault, such as production."
@@ -123,6 +134,7 @@ locals {
 job "backup-snapshot" {
   id          = "backup-${var.snapshot}"
   name        = "backup-${var.snapshot}"
+  namespace   = var.namespace
   datacenters = var.datacenters
   type        = "batch"
 
@@ -152,7 +164,7 @@ job "backup-snapshot" {
       kill_timeout = "90s" # cancelling the unfinished upload and all other clean-up is bounded at 30 s
 
       vault {
-        role         = "backup-${var.snapshot}"
+        role         = "${var.environment}-backup-${var.snapshot}"
         env          = false
         disable_file = var.snapshot != "vault" # Vault is asked with the token itself
         change_mode  = "noop"                  # a new token brings the same secrets

@@ -13,6 +13,17 @@ variable "datacenters" {
   }
 }
 
+variable "namespace" {
+  type        = string
+  description = "Nomad's namespace of the platform's jobs."
+  default     = "default"
+
+  validation {
+    condition     = regex_replace(var.namespace, "^[a-zA-Z0-9-]{1,128}$", "ok") == "ok"
+    error_message = "A namespace is letters, digits and hyphens."
+  }
+}
+
 variable "environment" {
   type        = string
   description = "The prefix of every path in Vault, such as production."
@@ -146,6 +157,7 @@ locals {
 job "backup" {
   id          = "backup-${var.database}"
   name        = "backup-${var.database}"
+  namespace   = var.namespace
   datacenters = var.datacenters
   type        = "batch"
 
@@ -175,7 +187,7 @@ job "backup" {
       kill_timeout = "90s" # cancelling the unfinished upload and all other clean-up is bounded at 30 s
 
       vault {
-        role         = "backup-${var.database}"
+        role         = "${var.environment}-backup-${var.database}"
         env          = false
         disable_file = true
         change_mode  = "noop" # a new token brings the same secrets

@@ -11,6 +11,17 @@ variable "datacenters" {
   }
 }
 
+variable "namespace" {
+  type        = string
+  description = "Nomad's namespace of the platform's jobs."
+  default     = "default"
+
+  validation {
+    condition     = regex_replace(var.namespace, "^[a-zA-Z0-9-]{1,128}$", "ok") == "ok"
+    error_message = "A namespace is letters, digits and hyphens."
+  }
+}
+
 variable "airflow_image" {
   type        = string
   description = "The Airflow image, pinned by a content tag or a digest."
@@ -32,7 +43,23 @@ variable "dag_mirror_port" {
   }
 }
 
+variable "volume_prefix" {
+  type        = string
+  description = "What the names of host volumes begin with, such as staging-, or none."
+  default     = "none"
+
+  validation {
+    condition     = regex_replace(var.volume_prefix, "^(none|[a-z][a-z0-9-]*-)$", "ok") == "ok"
+    error_message = "A prefix is lower-case letters, digits and hyphens, with a hyphen at its end, or none."
+  }
+}
+
+locals {
+  volumes = var.volume_prefix == "none" ? "" : var.volume_prefix
+}
+
 job "dag-mirror" {
+  namespace   = var.namespace
   datacenters = var.datacenters
   type        = "service"
 
@@ -71,7 +98,7 @@ job "dag-mirror" {
 
     volume "mirror" {
       type   = "host"
-      source = "dag-mirror"
+      source = "${local.volumes}dag-mirror"
     }
 
     service {

@@ -14,6 +14,17 @@ variable "datacenters" {
   }
 }
 
+variable "namespace" {
+  type        = string
+  description = "Nomad's namespace of the platform's jobs."
+  default     = "default"
+
+  validation {
+    condition     = regex_replace(var.namespace, "^[a-zA-Z0-9-]{1,128}$", "ok") == "ok"
+    error_message = "A namespace is letters, digits and hyphens."
+  }
+}
+
 variable "environment" {
   type        = string
   description = "The prefix of every path in Vault, such as production."
@@ -66,11 +77,24 @@ variable "analysts_branch" {
   }
 }
 
+variable "volume_prefix" {
+  type        = string
+  description = "What the names of host volumes begin with, such as staging-, or none."
+  default     = "none"
+
+  validation {
+    condition     = regex_replace(var.volume_prefix, "^(none|[a-z][a-z0-9-]*-)$", "ok") == "ok"
+    error_message = "A prefix is lower-case letters, digits and hyphens, with a hyphen at its end, or none."
+  }
+}
+
 locals {
+  volumes = var.volume_prefix == "none" ? "" : var.volume_prefix
   secrets = "${var.vault_mount}/data/${var.environment}"
 }
 
 job "dag-sync" {
+  namespace   = var.namespace
   datacenters = var.datacenters
   type        = "batch"
 
@@ -94,12 +118,12 @@ job "dag-sync" {
 
     volume "incoming" {
       type   = "host"
-      source = "dag-incoming"
+      source = "${local.volumes}dag-incoming"
     }
 
     volume "mirror" {
       type   = "host"
-      source = "dag-mirror"
+      source = "${local.volumes}dag-mirror"
     }
 
     task "fetch" {
@@ -112,7 +136,7 @@ job "dag-sync" {
       }
 
       vault {
-        role         = "dag-sync"
+        role         = "${var.environment}-dag-sync"
         env          = false
         disable_file = true
         change_mode  = "noop" # a new token brings the same secrets

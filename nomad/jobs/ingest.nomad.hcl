@@ -149,7 +149,7 @@ job "ingest" {
       kill_timeout = "30s" # cancelling what both servers do takes seconds; they undo the rest themselves
 
       vault {
-        role         = "ingest-${var.source}"
+        role         = "${var.environment}-ingest-${var.source}"
         env          = false
         disable_file = true
         change_mode  = "noop" # a new token brings the same secrets

@@ -13,6 +13,17 @@ variable "datacenters" {
   }
 }
 
+variable "namespace" {
+  type        = string
+  description = "Nomad's namespace of the platform's jobs."
+  default     = "default"
+
+  validation {
+    condition     = regex_replace(var.namespace, "^[a-zA-Z0-9-]{1,128}$", "ok") == "ok"
+    error_message = "A namespace is letters, digits and hyphens."
+  }
+}
+
 variable "environment" {
   type        = string
   description = "The prefix of every path in Vault, such as production."
@@ -115,6 +126,7 @@ locals {
 }
 
 job "redis" {
+  namespace   = var.namespace
   datacenters = var.datacenters
   type        = "service"
 
@@ -206,7 +218,7 @@ job "redis" {
         kill_timeout = "10s"
 
         vault {
-          role         = "redis"
+          role         = "${var.environment}-redis"
           env          = false
           disable_file = true
           change_mode  = "noop" # a new token brings the same secrets

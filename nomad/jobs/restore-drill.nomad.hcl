@@ -16,6 +16,17 @@ variable "datacenters" {
   }
 }
 
+variable "namespace" {
+  type        = string
+  description = "Nomad's namespace of the platform's jobs."
+  default     = "default"
+
+  validation {
+    condition     = regex_replace(var.namespace, "^[a-zA-Z0-9-]{1,128}$", "ok") == "ok"
+    error_message = "A namespace is letters, digits and hyphens."
+  }
+}
+
 variable "environment" {
   type        = string
   description = "The prefix of every path in Vault, such as production."
@@ -101,7 +112,19 @@ variable "drill_start" {
   }
 }
 
+variable "volume_prefix" {
+  type        = string
+  description = "What the names of host volumes begin with, such as staging-, or none."
+  default     = "none"
+
+  validation {
+    condition     = regex_replace(var.volume_prefix, "^(none|[a-z][a-z0-9-]*-)$", "ok") == "ok"
+    error_message = "A prefix is lower-case letters, digits and hyphens, with a hyphen at its end, or none."
+  }
+}
+
 locals {
+  volumes = var.volume_prefix == "none" ? "" : var.volume_prefix
   secrets = "${var.vault_mount}/data/${var.environment}"
   id      = var.drill_start == "dispatch" ? "restore-drill-now" : "restore-drill"
 
@@ -112,6 +135,7 @@ locals {
 job "restore-drill" {
   id          = local.id
   name        = local.id
+  namespace   = var.namespace
   datacenters = var.datacenters
   type        = "batch"
 
@@ -156,12 +180,12 @@ job "restore-drill" {
     # emptied on any exit. Each is one user's.
     volume "scratch" {
       type   = "host"
-      source = "backup-scratch"
+      source = "${local.volumes}backup-scratch"
     }
 
     volume "server" {
       type   = "host"
-      source = "scratch-server"
+      source = "${local.volumes}scratch-server"
     }
 
     # Process 1 is the platform's. When a lease ends it kills everything else in the container and
@@ -231,7 +255,7 @@ job "restore-drill" {
       kill_timeout = "45s" # the scratch directory is removed, the report kept: bounded at 30 s
 
       vault {
-        role         = local.id
+        role         = "${var.environment}-${local.id}"
         env          = false
         disable_file = true
         change_mode  = "noop" # a new token brings the same secrets

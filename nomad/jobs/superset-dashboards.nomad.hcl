@@ -12,6 +12,17 @@ variable "datacenters" {
   }
 }
 
+variable "namespace" {
+  type        = string
+  description = "Nomad's namespace of the platform's jobs."
+  default     = "default"
+
+  validation {
+    condition     = regex_replace(var.namespace, "^[a-zA-Z0-9-]{1,128}$", "ok") == "ok"
+    error_message = "A namespace is letters, digits and hyphens."
+  }
+}
+
 variable "environment" {
   type        = string
   description = "The prefix of every path in Vault, such as production."
@@ -58,6 +69,7 @@ locals {
 }
 
 job "superset-dashboards" {
+  namespace   = var.namespace
   datacenters = var.datacenters
   type        = "batch"
 
@@ -85,7 +97,7 @@ job "superset-dashboards" {
       kill_timeout = "30s" # an import is one transaction
 
       vault {
-        role         = "superset-dashboards"
+        role         = "${var.environment}-superset-dashboards"
         env          = false
         disable_file = true
         change_mode  = "noop" # a new token brings the same secrets

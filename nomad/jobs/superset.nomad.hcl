@@ -12,6 +12,17 @@ variable "datacenters" {
   }
 }
 
+variable "namespace" {
+  type        = string
+  description = "Nomad's namespace of the platform's jobs."
+  default     = "default"
+
+  validation {
+    condition     = regex_replace(var.namespace, "^[a-zA-Z0-9-]{1,128}$", "ok") == "ok"
+    error_message = "A namespace is letters, digits and hyphens."
+  }
+}
+
 variable "environment" {
   type        = string
   description = "The prefix of every path in Vault, such as production."
@@ -80,6 +91,7 @@ locals {
 }
 
 job "superset" {
+  namespace   = var.namespace
   datacenters = var.datacenters
   type        = "service"
 
@@ -145,7 +157,7 @@ job "superset" {
       }
 
       vault {
-        role         = "superset"
+        role         = "${var.environment}-superset"
         env          = false
         disable_file = true
         change_mode  = "noop" # a new token brings the same secrets
@@ -184,7 +196,7 @@ job "superset" {
       kill_timeout = "30s" # open requests end
 
       vault {
-        role         = "superset"
+        role         = "${var.environment}-superset"
         env          = false
         disable_file = true
         change_mode  = "noop" # a new token brings the same secrets

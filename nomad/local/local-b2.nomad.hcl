@@ -93,7 +93,7 @@ job "local-b2" {
       kill_timeout = "30s"
 
       vault {
-        role         = "local-b2"
+        role         = "${var.environment}-local-b2"
         env          = false
         disable_file = true
         change_mode  = "noop" # a new token brings the same secrets

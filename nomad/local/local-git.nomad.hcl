@@ -92,7 +92,7 @@ job "local-git" {
       kill_timeout = "30s"
 
       vault {
-        role         = "local-git"
+        role         = "${var.environment}-local-git"
         env          = false
         disable_file = true
         change_mode  = "noop" # a new token brings the same secrets

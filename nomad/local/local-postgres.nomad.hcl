@@ -93,7 +93,7 @@ job "local-postgres" {
       kill_timeout = "30s"
 
       vault {
-        role         = "local-postgres"
+        role         = "${var.environment}-local-postgres"
         env          = false
         disable_file = true
         change_mode  = "noop" # a new token brings the same secrets

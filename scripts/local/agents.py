@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from functools import partial
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import hvac
@@ -11,15 +12,17 @@ import requests
 
 from frame.failure import Failure
 from frame.progress import step
-from scripts import cluster
-from scripts.jobs import RUNS_NAMESPACE
+from scripts import cluster, nomad_setup
+from scripts.cluster import NomadError
+from scripts.jobs import Namespaces
 from scripts.local import processes
-from scripts.local.home import ADDRESS, NOMAD_ADDR, VAULT_ADDR, VOLUMES, kept
-from scripts.repository import HOME, ROOT, SECRETS, read_secret
+from scripts.local.home import ADDRESS, ENVIRONMENT, NOMAD_ADDR, VAULT_ADDR, VOLUMES, kept
+from scripts.repository import HOME, ROOT, SECRETS, read_secret, write_private
 from scripts.shell import run
 from scripts.tools import NOMAD, VAULT, ensure
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from scripts.cluster import Nomad
@@ -38,6 +41,10 @@ HOST_VOLUMES = {
     "local-git": (50002, 0o700),
     "local-postgres": (50002, 0o700),
 }
+
+# As long as the agent allows, and how much of it must be left: more than `make status` warns of.
+TOKEN_TTL = "2160h"  # noqa: S105 - 90 days
+TOKEN_LASTS = timedelta(days=30)
 
 # AWS_CA_BUNDLE kills Nomad's fingerprinter, and nothing else of the operator's shell is needed.
 _ENVIRONMENT = {"HOME": str(HOME), "LANG": "C.UTF-8"}
@@ -74,7 +81,7 @@ def start_vault() -> None:
 
 
 def start_nomad() -> None:
-    """Start the Nomad agent, bootstrap its ACLs the first time, set its namespace and policies."""
+    """Start the Nomad agent, bootstrap its ACLs the first time, set namespaces and policies."""
     data, settings = HOME / "nomad", [ROOT / "nomad/agents/local.hcl", HOME / "volumes.hcl"]
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     settings[1].write_text(_host_volumes())
@@ -82,10 +89,9 @@ def start_nomad() -> None:
     _start("nomad", [ensure(NOMAD), "agent", *words], settings)
     processes.wait_for("nomad", _has_leader)
     client = nomad_client(kept("nomad-bootstrap", _bootstrap))
-    client.namespace.create_namespace(
-        {"Name": RUNS_NAMESPACE, "Description": "what Airflow may launch"}
-    )
-    _set_policies(client)
+    nomad_setup.set_up(client, environment=ENVIRONMENT, namespaces=Namespaces())
+    for name in nomad_setup.PEOPLE:
+        _keep_token(client, name)
     # Only a node that registered can be told anything; its drivers are looked at before that.
     processes.wait_for("nomad", _node_is_ready)
     _node("drain", "-disable", "-self", "-yes")
@@ -142,38 +148,30 @@ def _bootstrap() -> str:
     return str(answer.json()["SecretID"])
 
 
-def _set_policies(client: Nomad) -> None:
-    policies: dict[str, dict[str, Any]] = {
-        "platform": {},
-        "analysts": {},
-        "dag-sync-publish": {
-            "JobACL": {
-                "Namespace": "default",
-                "JobID": "dag-sync",
-                "Group": "dag-sync",
-                "Task": "publish",
-            }
-        },
-        "backup-nomad": {"JobACL": {"Namespace": "default", "JobID": "backup-nomad"}},
-        "runs": {
-            "JobACL": {
-                "Namespace": "default",
-                "JobID": "airflow-triggerer",
-                "Group": "triggerer-pipelines",
-                "Task": "triggerer",
-            }
-        },
-    }
-    for name, attached in policies.items():
-        rules = (ROOT / f"nomad/acl/{name}.policy.hcl").read_text()
-        client.acl.create_policy(name, {"Name": name, "Rules": rules, **attached})
-    for name in ("platform", "analysts"):
-        token = {"Name": name, "Type": "client", "Policies": [name]}
-        kept(f"nomad-{name}", partial(_create_token, client, token))
+def _keep_token(client: Nomad, name: str) -> None:
+    """Have a token of ``name`` in .local/secrets that lasts, a new one if there is none."""
+    file, policy = f"nomad-{name}", nomad_setup.policy_name(ENVIRONMENT, name)
+    before = _token(read_secret(file)) if (SECRETS / f"{file}.json").exists() else None
+    if before and before["Policies"] == [policy] and _lasts(before):
+        return
+    token = {"Name": name, "Type": "client", "Policies": [policy], "ExpirationTTL": TOKEN_TTL}
+    write_private(SECRETS / f"{file}.json", json.dumps(client.acl.create_token(token)["SecretID"]))
+    if before:
+        client.acl.delete_token(before["AccessorID"])
 
 
-def _create_token(client: Nomad, token: dict[str, Any]) -> str:
-    return str(client.acl.create_token(token)["SecretID"])
+def _token(secret: str) -> dict[str, Any] | None:
+    """Return what Nomad knows of a token, ``None`` if it has ended."""
+    try:
+        return nomad_client(secret).acl.get_self_token()  # type: ignore[no-any-return]
+    except NomadError:
+        return None
+
+
+def _lasts(token: Mapping[str, Any]) -> bool:
+    if not (ends := token.get("ExpirationTime")):
+        return False  # of an older release: it has no end
+    return datetime.fromisoformat(ends) - datetime.now(UTC) > TOKEN_LASTS
 
 
 def _host_volumes() -> str:

@@ -21,7 +21,7 @@ from frame.progress import step
 from scripts import access, deploy, vault_setup
 from scripts.cluster import NotFound
 from scripts.health.waiting import LASTING, wait
-from scripts.jobs import RUNS_NAMESPACE, Deployment, platform, runs, stand_ins
+from scripts.jobs import Deployment, Namespaces, platform, runs, stand_ins
 from scripts.local import (
     agents,
     backblaze,
@@ -84,7 +84,7 @@ def bring_up(timeout: float) -> None:
     backblaze.bucket()
     credentials.write(credentials.platform())
     title = "deploy what Airflow may launch"
-    run_jobs(title, list(runs()), timeout, lasting=0, namespace=RUNS_NAMESPACE)
+    run_jobs(title, list(runs()), timeout, lasting=0, namespace=Namespaces.runs)
     run_jobs("deploy the platform", list(platform()), timeout)
 
 
@@ -138,7 +138,7 @@ def run_jobs(
     timeout: float,
     *,
     lasting: float = LASTING,
-    namespace: str | None = None,
+    namespace: str = Namespaces.jobs,
 ) -> None:
     """Run the jobs as the platform team would, and wait until each is well for ``lasting`` s."""
     environment = {"NOMAD_ADDR": NOMAD_ADDR, "NOMAD_TOKEN": kept("nomad-platform")}

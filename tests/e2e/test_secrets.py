@@ -19,7 +19,8 @@ from harmattan.strangers import STRANGER
 from scripts import launches
 from scripts.local.home import ADDRESS, PORTS, VAULT_ADDR, kept
 from scripts.repository import HOME
-from tests.nomad.table import ALL_PATHS, TABLE, reads
+from scripts.vault_setup import LOGIN
+from tests.nomad.table import ALL_PATHS, ROLES, TABLE, reads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -157,18 +158,16 @@ def test_the_table_names_every_secret_of_the_vault(platform: Access) -> None:
 def test_a_workers_identity_logs_in_to_its_own_role_only(platform: Access) -> None:
     allocation = newest_allocation(platform.nomad, "airflow-worker-analysts")
     assert allocation
-    jwt = (secrets_folder(allocation, "worker") / "nomad_vault_default.jwt").read_text()
+    jwt = (secrets_folder(allocation, "worker") / "nomad_connections.jwt").read_text()
     taken = []
-    for role in sorted(
-        {task.role for job in TABLE.values() for task in job.tasks.values() if task.role}
-    ):
+    for role in sorted(ROLES):
         client = hvac.Client(url=VAULT_ADDR, timeout=30)
         try:
-            client.auth.jwt.jwt_login(role, jwt, path="jwt-nomad")
+            client.auth.jwt.jwt_login(f"{PREFIX}-{role}", jwt, path=LOGIN)
         except (hvac.exceptions.InvalidRequest, hvac.exceptions.Forbidden):
             continue
         taken.append(role)
-    assert taken == ["airflow-worker-analysts"]
+    assert taken == ["airflow-worker-analysts-connections"]
 
 
 def test_the_judge_of_strangers_code_has_no_token_and_no_identity(

@@ -25,7 +25,7 @@ TASKS = {
     ("airflow-worker-analysts", "worker"): ANALYST,
 }
 FOLDERS = ("/secrets", "/alloc", "/alloc/logs", "/local")
-IDENTITY = "/secrets/nomad_vault_default.jwt"
+IDENTITY = "/secrets/nomad_connections.jwt"
 # Tries each way to have Nomad write through a link, and prints those that went through.
 ATTACK = """
 import json, os, sys

@@ -21,6 +21,7 @@ from scripts.local.up import VARIABLE_FILES
 from scripts.repository import ROOT
 from scripts.status import backups
 from scripts.tools import NOMAD, ensure
+from scripts.vault_setup import LOGIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +54,7 @@ def state(platform: Access) -> dict[str, Any]:
     """Return all that `make up` could change, but not what goes on by itself every five minutes."""
     vault = agents.vault_client()
     policies = vault.sys.list_policies()["data"]["policies"]
-    roles = vault.list("auth/jwt-nomad/role")["data"]["keys"]
+    roles = vault.list(f"auth/{LOGIN}/role")["data"]["keys"]
     shown = subprocess.check_output(
         ["docker", "ps", "--no-trunc", "--format", "{{.Names}} {{.ID}}"]
     )
@@ -66,7 +67,7 @@ def state(platform: Access) -> dict[str, Any]:
         },
         "secrets": dict(versions_in_vault()),
         "policies": {name: vault.sys.read_policy(name)["data"]["rules"] for name in policies},
-        "roles": {name: vault.read(f"auth/jwt-nomad/role/{name}")["data"] for name in roles},
+        "roles": {name: vault.read(f"auth/{LOGIN}/role/{name}")["data"] for name in roles},
         "containers": {
             name: found for name, found in running.items() if not name.startswith(PERIODIC_TASKS)
         },

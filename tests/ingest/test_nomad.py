@@ -24,7 +24,7 @@ from ingest.release import Loaded
 from ingest.report import Report
 from scripts.cluster import NomadError, connect
 from scripts.health.observing import health
-from scripts.jobs import RUNS_NAMESPACE
+from scripts.jobs import Namespaces
 from tests.conftest import free_port
 from tests.http_server import http_server
 from tests.ingest.killed import settle
@@ -496,8 +496,8 @@ def test_nomad_runs_what_is_dispatched_in_the_namespace_of_runs(
     launches.deliver("name: public.a\n    columns: {hash: [name]}", "public.b")
     launches.connections["hash_key/hr"] = launches.connections["hash_key"]
     with running_client(tmp_path) as default:
-        default.namespace.create_namespace({"Name": RUNS_NAMESPACE})
-        nomad = connect(default.address, None, namespace=RUNS_NAMESPACE)
+        default.namespace.create_namespace({"Name": Namespaces.runs})
+        nomad = connect(default.address, None, namespace=Namespaces.runs)
         job = run_by_nomad(copy.deepcopy(rendered("ingest-hr")), launches)
         nomad.job.register_job("ingest-hr", {"Job": job})
         assert health(nomad, "ingest-hr").well

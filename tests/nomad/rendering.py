@@ -163,15 +163,14 @@ def _task(task: dict[str, Any], sources: dict[str, tuple[str, bool]]) -> Task:
         mounts[source] = mount["Destination"] + (":ro" if read_only else "")
     identities = [*(task["Identities"] or []), *([task["Identity"]] if task["Identity"] else [])]
     launcher = [word for word in config.get("entrypoint", []) if word.startswith("--") and word[2:]]
-    connections = (task["Env"] or {}).get("AIRFLOW__WORKERS__SECRETS_BACKEND_KWARGS")
+    backend = json.loads((task["Env"] or {}).get("AIRFLOW__WORKERS__SECRETS_BACKEND_KWARGS", "{}"))
     return Task(
         image=next((name for name, tag in IMAGES.items() if tag == config["image"]), "unpinned"),
         user=runs_as(task),
-        role=(task["Vault"] or {}).get("Role"),
+        role=_of_local((task["Vault"] or {}).get("Role"), "-"),
         secrets={path for each in templates(task) for path in SECRET.findall(each["EmbeddedTmpl"])},
-        connections=json.loads(connections)["connections_path"].removeprefix("local/")
-        if connections
-        else None,
+        connections=_of_local(backend.get("connections_path"), "/"),
+        login=_of_local(backend.get("jwt_role"), "-"),
         identities={
             each.get("Name") or "default" for each in identities if each["File"] or each["Env"]
         },
@@ -181,6 +180,15 @@ def _task(task: dict[str, Any], sources: dict[str, tuple[str, bool]]) -> Task:
         cap_add=config.get("cap_add", []),
         launcher=[word for word in launcher if not word.startswith("--user=")],
     )
+
+
+def _of_local(name: str | None, separator: str) -> str | None:
+    """Return a name without the environment, which it must have."""
+    if name is None:
+        return None
+    environment = f"local{separator}"
+    assert name.startswith(environment), name
+    return name.removeprefix(environment)
 
 
 @functools.cache

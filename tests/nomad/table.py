@@ -25,11 +25,12 @@ class Task:
     image: str
     # Whom it runs as; one that begins in frame.launcher is root until then.
     user: str
-    # The Vault role, and what its templates read with it.
+    # The Vault role without the environment, and what its templates read with it.
     role: str | None = None
     secrets: set[str] = field(default_factory=set)
-    # Where the task itself reads connections in Vault at run time.
+    # Where the task itself reads connections in Vault at run time, and the role that it logs in to.
     connections: str | None = None
+    login: str | None = None
     # Identities that stand in the task as a file, and whether its token of Vault does.
     identities: set[str] = field(default_factory=set)
     vault_token: bool = False
@@ -283,7 +284,8 @@ TABLE: dict[str, Job] = {
                 role="airflow-worker-analysts",
                 secrets={"redis/worker-analysts"},
                 connections="connections/analysts",
-                identities={"vault_default"},
+                login="airflow-worker-analysts-connections",
+                identities={"connections"},
                 volumes={"airflow-logs": "/var/log/airflow"},
                 cap_add=["fowner", "setuid", "setgid"],
                 network_mode="bridge",
@@ -462,14 +464,19 @@ TABLE: dict[str, Job] = {
 CONNECTIONS = {"connections/analysts": {"warehouse"}}
 
 
-def reads(job_id: str) -> set[str]:
-    """Return every path below the prefix that a job reads, at its start or at run time."""
+TASKS = [task for job in TABLE.values() for task in job.tasks.values()]
+ROLES = {role for task in TASKS for role in (task.role, task.login) if role}
+
+
+def reads(role: str) -> set[str]:
+    """Return every path below the prefix that is read with a role, at a start or at run time."""
     paths: set[str] = set()
-    for task in TABLE[job_id].tasks.values():
-        paths |= task.secrets
-        if task.connections:
+    for task in TASKS:
+        if task.role == role:
+            paths |= task.secrets
+        if task.connections and task.login == role:
             paths |= {f"{task.connections}/{name}" for name in CONNECTIONS[task.connections]}
     return paths
 
 
-ALL_PATHS = sorted(set().union(*(reads(job_id) for job_id in TABLE)))
+ALL_PATHS = sorted(set().union(*map(reads, ROLES)))

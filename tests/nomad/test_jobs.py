@@ -10,7 +10,7 @@ import hcl2
 import pytest
 
 from ingest.nomad import Asked, Place
-from scripts.jobs import RUNS_NAMESPACE
+from scripts.jobs import Namespaces
 from scripts.local.agents import HOST_VOLUMES
 from scripts.local.home import PORTS
 from scripts.repository import ROOT
@@ -163,7 +163,7 @@ def test_the_server_that_runs_what_is_restored_is_shut_in(job_id: str) -> None:
 @for_each(RUNS)
 def test_what_airflow_may_launch_is_shut_in_and_tried_by_airflow_alone(job_id: str) -> None:
     job = rendered(job_id)
-    assert job["Namespace"] == RUNS_NAMESPACE
+    assert job["Namespace"] == Namespaces.runs
     assert job["ParameterizedJob"]["Payload"] == "forbidden"
     (group,) = groups(job_id)
     assert group["RestartPolicy"]["Attempts"] == group["ReschedulePolicy"]["Attempts"] == 0
@@ -187,7 +187,8 @@ def test_a_dispatch_gives_what_the_command_reads_and_nothing_else() -> None:
 
 @platform_job
 def test_a_namespace_of_its_own_has_what_airflow_may_launch_and_nothing_else(job_id: str) -> None:
-    assert (rendered(job_id)["Namespace"] == RUNS_NAMESPACE) == (job_id in RUNS)
+    wanted = Namespaces.runs if job_id in RUNS else Namespaces.jobs
+    assert rendered(job_id)["Namespace"] == wanted
 
 
 @every_job

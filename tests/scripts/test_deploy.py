@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from frame.failure import Failure
+from frame.failure import Failure, WrongUse
 from scripts import deploy, jobs
 from scripts.repository import ROOT
 from scripts.sources import load_sources
@@ -59,14 +59,22 @@ def test_each_source_has_a_job_that_airflow_may_launch() -> None:
     assert not {each.id for each in jobs.runs()} & {each.id for each in jobs.platform()}
 
 
-def test_the_namespace_of_what_airflow_may_launch_is_that_of_the_variables(tmp_path: Path) -> None:
+def test_the_namespaces_are_those_of_the_variables(tmp_path: Path) -> None:
     first, second = tmp_path / "a.hcl", tmp_path / "b.hcl"
     first.write_text('runs_namespace = "a-runs"\n')
-    second.write_text('environment = "b"\n')
-    assert jobs.runs_namespace([LOCAL]) == jobs.RUNS_NAMESPACE
-    assert jobs.runs_namespace([first, second]) == "a-runs"
+    second.write_text('namespace = "b"\n')
+    assert jobs.namespaces([LOCAL]) == jobs.Namespaces("default", "runs")
+    assert jobs.namespaces([first, second]) == jobs.Namespaces("b", "a-runs")
     second.write_text('runs_namespace = "b-runs"\n')
-    assert jobs.runs_namespace([first, second]) == "b-runs"
+    assert jobs.namespaces([first, second]) == jobs.Namespaces("default", "b-runs")
+
+
+def test_one_namespace_for_jobs_and_for_runs_is_refused(tmp_path: Path) -> None:
+    """Who may stop what Airflow launched could stop the platform."""
+    variables = tmp_path / "a.hcl"
+    variables.write_text('runs_namespace = "default"\n')
+    with pytest.raises(WrongUse, match="expected two, found one"):
+        jobs.namespaces([variables])
 
 
 def test_an_unknown_job_is_told_with_those_that_are_there(

@@ -11,10 +11,12 @@ import hvac
 import hvac.exceptions
 import pytest
 
+from frame.failure import Failure, WrongUse
+from scripts.jobs import Namespaces
 from scripts.repository import ROOT
-from scripts.vault_setup import AUTH_MOUNT, POLICIES, listed, roles, set_up
+from scripts.vault_setup import AUDIENCES, LOGIN, POLICIES, listed, roles, set_up
 from tests.conftest import free_port
-from tests.vault_policies.server import running_vault
+from tests.vault_policies.server import issuer, running_vault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,11 +52,11 @@ def command(server: VaultServer, *words: str, **changes: str | None) -> tuple[in
 def state(client: hvac.Client) -> dict[str, Any]:
     """Return everything readable that the program could have changed."""
     policies = client.sys.list_policies()["data"]["keys"]
-    names = client.auth.jwt.list_roles(path=AUTH_MOUNT)["data"]["keys"]
+    names = client.auth.jwt.list_roles(path=LOGIN)["data"]["keys"]
     return {
         "policies": {name: client.sys.read_policy(name)["data"]["rules"] for name in policies},
-        "roles": {name: client.auth.jwt.read_role(name, path=AUTH_MOUNT)["data"] for name in names},
-        "login": client.auth.jwt.read_config(path=AUTH_MOUNT)["data"],
+        "roles": {name: client.auth.jwt.read_role(name, path=LOGIN)["data"] for name in names},
+        "login": client.auth.jwt.read_config(path=LOGIN)["data"],
         "engines": client.sys.list_mounted_secrets_engines()["data"],
         "logins": client.sys.list_auth_methods()["data"],
         "values": _values(client),
@@ -80,9 +82,10 @@ def test_the_production_set_up_is_whole_and_a_second_one_changes_nothing(
     assert code == 0, errors
     assert state(client) == first
 
-    wanted = {role.job: role for role in roles(POLICIES, f"{MOUNT}/data/{ENVIRONMENT}", listed())}
+    wanted = {role.name: role for role in roles(POLICIES, MOUNT, ENVIRONMENT, listed())}
     assert set(first["roles"]) == set(wanted)
-    assert not [name for name in first["roles"] if name.startswith("local-")]
+    assert all(name.startswith(f"{ENVIRONMENT}-") for name in first["roles"])
+    assert not [name for name in first["roles"] if name.startswith(f"{ENVIRONMENT}-local-")]
     for name, role in wanted.items():
         assert first["policies"][name] == role.policy
         assert f"{MOUNT}/data/{ENVIRONMENT}/" in role.policy
@@ -95,47 +98,100 @@ def test_the_production_set_up_is_whole_and_a_second_one_changes_nothing(
 def test_a_role_reads_back_as_it_was_meant(fresh: VaultServer) -> None:
     client = fresh.client()
     set_up(client, mount=MOUNT, environment=ENVIRONMENT, jwks_url=fresh.issuer.jwks_url)
-    fetch = client.auth.jwt.read_role("dag-sync", path=AUTH_MOUNT)["data"]
+    fetch = client.auth.jwt.read_role("production-dag-sync", path=LOGIN)["data"]
     assert fetch["bound_claims"] == {
         "nomad_namespace": "default",
         "nomad_job_id": "dag-sync",
         "nomad_task": "fetch",
     }
-    worker = client.auth.jwt.read_role("airflow-worker-analysts", path=AUTH_MOUNT)["data"]
+    name = "production-airflow-worker-analysts"
     expected = {
         "role_type": "jwt",
         "bound_audiences": ["vault.io"],
-        "bound_claims": {"nomad_namespace": "default", "nomad_job_id": "airflow-worker-analysts"},
+        "bound_claims": {
+            "nomad_namespace": "default",
+            "nomad_job_id": "airflow-worker-analysts",
+            "nomad_task": "worker",
+        },
         "bound_claims_type": "string",
-        "user_claim": "/nomad_job_id",
-        "user_claim_json_pointer": True,
+        "user_claim": "sub",
         "token_type": "service",
-        "token_policies": ["airflow-worker-analysts"],
+        "token_policies": [name],
         "token_period": 1800,
         "token_explicit_max_ttl": 0,
     }
+    worker = client.auth.jwt.read_role(name, path=LOGIN)["data"]
     assert {name: worker[name] for name in expected} == expected
+    expected |= {
+        "bound_audiences": ["connections.vault.io"],
+        "token_policies": [f"{name}-connections"],
+        "token_period": 0,
+        "token_ttl": 300,
+        "token_explicit_max_ttl": 300,
+    }
+    connections = client.auth.jwt.read_role(f"{name}-connections", path=LOGIN)["data"]
+    assert {name: connections[name] for name in expected} == expected
 
 
 def test_a_token_of_a_role_can_be_renewed_for_as_long_as_its_task_lives(
     fresh: VaultServer,
 ) -> None:
     set_up(fresh.client(), mount=MOUNT, environment=ENVIRONMENT, jwks_url=fresh.issuer.jwks_url)
-    client = fresh.login("redis", fresh.issuer.identity("redis", "redis"))
+    client = fresh.login("production-redis", fresh.issuer.identity("redis", "redis"))
     found = client.auth.token.lookup_self()["data"]
     assert (found["period"], found["explicit_max_ttl"], found["renewable"]) == (1800, 0, True)
-    assert set(found["policies"]) == {"default", "redis"}
+    assert set(found["policies"]) == {"default", "production-redis"}
     assert found["meta"]["nomad_job_id"] == "redis"
     assert client.auth.token.renew_self()["auth"]["lease_duration"] == 1800
+
+
+def test_a_token_that_a_task_logged_in_for_ends_in_minutes_whatever_it_does(
+    fresh: VaultServer,
+) -> None:
+    set_up(fresh.client(), mount=MOUNT, environment=ENVIRONMENT, jwks_url=fresh.issuer.jwks_url)
+    job = "airflow-worker-analysts"
+    identity = fresh.issuer.identity(job, "worker", aud=AUDIENCES[True])
+    client = fresh.login(f"production-{job}-connections", identity)
+    found = client.auth.token.lookup_self()["data"]
+    assert (found["explicit_max_ttl"], found.get("period")) == (300, None)
+    assert client.auth.token.renew_self(increment="24h")["auth"]["lease_duration"] <= 300
+    assert set(found["policies"]) == {"default", f"production-{job}-connections"}
 
 
 def test_jobs_in_a_namespace_of_their_own(fresh: VaultServer) -> None:
     set_up(
         fresh.client(), mount=MOUNT, environment=ENVIRONMENT,
-        jwks_url=fresh.issuer.jwks_url, namespace="data",
+        jwks_url=fresh.issuer.jwks_url, namespaces=Namespaces(jobs="data"),
     )  # fmt: skip
     identity = fresh.issuer.identity("redis", "redis", nomad_namespace="data")
-    assert fresh.login("redis", identity).is_authenticated()
+    assert fresh.login("production-redis", identity).is_authenticated()
+
+
+@pytest.mark.parametrize("name", ["Production", "production-backup", "a-ingest", "2nd", ""])
+def test_a_name_that_could_be_another_environments_is_refused(
+    fresh: VaultServer, name: str
+) -> None:
+    """production-backup-superset is the backup of a database, and would be a job of the other."""
+    with pytest.raises(WrongUse, match="expected lower-case letters"):
+        set_up(fresh.client(), mount=MOUNT, environment=name, jwks_url=fresh.issuer.jwks_url)
+
+
+def test_the_login_of_another_nomad_is_left_alone(fresh: VaultServer) -> None:
+    client = fresh.client()
+    set_up(client, mount=MOUNT, environment=ENVIRONMENT, jwks_url=fresh.issuer.jwks_url)
+    before = state(client)
+    with issuer() as other:
+        with pytest.raises(Failure, match=f"found those of {fresh.issuer.jwks_url}") as refused:
+            set_up(client, mount=MOUNT, environment="staging", jwks_url=other.jwks_url)
+        assert "--login" in str(refused.value.hint)
+        assert state(client) == before
+        set_up(client, mount=MOUNT, environment="staging", jwks_url=other.jwks_url, login="other")
+        assert state(client)["login"] == before["login"]
+        identity = other.identity("redis", "redis")
+        answer = client.auth.jwt.jwt_login("staging-redis", identity, path="other")
+        assert "staging-redis" in answer["auth"]["policies"]
+        with pytest.raises(hvac.exceptions.VaultError):
+            fresh.login("production-redis", identity)
 
 
 def assert_one_clear_error(code: int, output: str, errors: str, *, expected: int = 1) -> None:

@@ -25,7 +25,7 @@ import requests
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from scripts.tools import VAULT, ensure
-from scripts.vault_setup import AUTH_MOUNT
+from scripts.vault_setup import LOGIN
 from tests.conftest import free_port
 from tests.http_server import Answer, http_server
 
@@ -83,7 +83,7 @@ class VaultServer:
     def login(self, role: str, identity: str) -> hvac.Client:
         """Log in as a task would; raises :class:`hvac.exceptions.VaultError` when refused."""
         client = self.client("none")
-        answer = client.auth.jwt.jwt_login(role=role, jwt=identity, path=AUTH_MOUNT)
+        answer = client.auth.jwt.jwt_login(role=role, jwt=identity, path=LOGIN)
         client.token = answer["auth"]["client_token"]
         return client
 

@@ -9,11 +9,12 @@ import hvac
 import hvac.exceptions
 import pytest
 
-from scripts.jobs import RUNS_NAMESPACE
+from scripts.jobs import Namespaces
 from scripts.local import backblaze, credentials, home
-from scripts.vault_setup import POLICIES, Role, listed, roles, set_up
+from scripts.vault_setup import AUDIENCES, LOGIN, POLICIES, Role, listed, roles, set_up
 from tests.nomad.rendering import DEPLOYMENTS, RUNS
-from tests.nomad.table import ALL_PATHS, TABLE, reads
+from tests.nomad.table import ALL_PATHS, TABLE, TASKS, reads
+from tests.nomad.table import ROLES as USED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
 
 FOLDERS = (POLICIES, POLICIES / "local")
 PREFIX = "secret/data/local"
-ROLES = {role.job: role for folder in FOLDERS for role in roles(folder, PREFIX, listed())}
+# By the name that the table has, which is without the environment.
+ROLES = {
+    role.name.removeprefix("local-"): role
+    for folder in FOLDERS
+    for role in roles(folder, "secret", "local", listed())
+}
 # What is read of Vault itself, and by which job.
 OF_VAULT_ITSELF = {"backup-vault": "sys/storage/raft/snapshot"}
 PATH = re.compile(r'path "([^"]+)" \{\s*capabilities = \[([^\]]*)\]\s*\}')
@@ -61,16 +67,16 @@ def vault(vault_server: VaultServer) -> Iterator[VaultServer]:
     yield vault_server
 
 
-def log_in(vault: VaultServer, job_id: str) -> hvac.Client:
-    return vault.login(job_id, identity(vault, job_id))
+def log_in(vault: VaultServer, name: str) -> hvac.Client:
+    return vault.login(f"local-{name}", identity(vault, name))
 
 
-def identity(vault: VaultServer, job_id: str, **claims: object) -> str:
-    """Return an identity of the job, in its namespace."""
-    role = ROLES[job_id]
-    namespace = RUNS_NAMESPACE if role.launched else "default"
-    given = {"nomad_namespace": namespace, **claims}
-    return vault.issuer.identity(job_id, role.task or "any", **given)
+def identity(vault: VaultServer, name: str, **claims: object) -> str:
+    """Return an identity of the role's job, in its namespace."""
+    role = ROLES[name]
+    namespace = Namespaces.runs if role.launched else Namespaces.jobs
+    given = {"nomad_namespace": namespace, "aud": AUDIENCES[role.ending], **claims}
+    return vault.issuer.identity(role.job, role.task or "any", **given)
 
 
 @pytest.mark.parametrize(
@@ -93,23 +99,33 @@ def test_the_matcher_reads_vaults_globs(pattern: str, path: str, expected: objec
 
 def test_every_job_with_a_vault_role_has_one_and_no_other_has() -> None:
     used = {
-        task.role: job_id
+        role: job_id
         for job_id, job in TABLE.items()
         for task in job.tasks.values()
-        if task.role
+        for role in (task.role, task.login)
+        if role
     }
-    assert set(used) == set(ROLES)
-    assert all(role == job_id for role, job_id in used.items()), "a role has its job's name"
+    assert set(used) == set(ROLES) == USED
+    assert used == {name: role.job for name, role in ROLES.items()}
+    assert all(name.startswith(job_id) for name, job_id in used.items())
+
+
+def test_a_role_has_one_purpose() -> None:
+    """Templates are rendered with one, a task logs in by itself with another."""
+    assert {task.login for task in TASKS} - {None} == {
+        name for name, role in ROLES.items() if role.ending
+    }
+    assert not {task.role for task in TASKS} & {task.login for task in TASKS} - {None}
 
 
 def test_roles_are_for_jobs_that_are_deployed() -> None:
-    assert set(ROLES) <= set(DEPLOYMENTS)
-    for job_id, role in ROLES.items():
-        assert role.task is None or role.task in TABLE[job_id].tasks
+    for role in ROLES.values():
+        assert role.job in DEPLOYMENTS
+        assert role.task is None or role.task in TABLE[role.job].tasks
 
 
 def test_a_role_of_what_airflow_may_launch_holds_in_its_namespace_alone() -> None:
-    assert {job_id for job_id, role in ROLES.items() if role.launched} == set(RUNS)
+    assert {role.job for role in ROLES.values() if role.launched} == set(RUNS)
 
 
 def test_the_deploy_key_is_for_the_task_that_fetches_only() -> None:
@@ -123,12 +139,12 @@ def test_a_job_with_strangers_in_it_names_the_task_that_has_the_role() -> None:
         assert not judged or ROLES[job_id].task is not None
 
 
-@pytest.mark.parametrize("job_id", sorted(ROLES))
-def test_a_policy_only_reads_and_only_below_its_own_prefix(job_id: str) -> None:
-    paths = policy_paths(ROLES[job_id])
-    assert ROLES[job_id].policy.count("path ") == len(paths) > 0
+@pytest.mark.parametrize("name", sorted(ROLES))
+def test_a_policy_only_reads_and_only_below_its_own_prefix(name: str) -> None:
+    paths = policy_paths(ROLES[name])
+    assert ROLES[name].policy.count("path ") == len(paths) > 0
     for path, capabilities in paths.items():
-        if path == OF_VAULT_ITSELF.get(job_id):
+        if path == OF_VAULT_ITSELF.get(name):
             assert capabilities == ["read"], path
             continue
         assert path.startswith(f"{PREFIX}/"), path
@@ -137,18 +153,18 @@ def test_a_policy_only_reads_and_only_below_its_own_prefix(job_id: str) -> None:
         assert path.removesuffix("*").strip("/").count("/") >= 3, f"{path}: all of an area"
 
 
-@pytest.mark.parametrize("job_id", sorted(ROLES))
-def test_a_policy_has_no_path_that_nothing_reads(job_id: str) -> None:
-    for pattern in policy_paths(ROLES[job_id]):
-        if pattern == OF_VAULT_ITSELF.get(job_id):
+@pytest.mark.parametrize("name", sorted(ROLES))
+def test_a_policy_has_no_path_that_nothing_reads(name: str) -> None:
+    for pattern in policy_paths(ROLES[name]):
+        if pattern == OF_VAULT_ITSELF.get(name):
             continue
-        assert any(matches(pattern, f"{PREFIX}/{path}") for path in reads(job_id)), pattern
+        assert any(matches(pattern, f"{PREFIX}/{path}") for path in reads(name)), pattern
 
 
-@pytest.mark.parametrize("job_id", sorted(ROLES))
-def test_a_job_reads_its_own_secrets_and_no_others(vault: VaultServer, job_id: str) -> None:
+@pytest.mark.parametrize("name", sorted(ROLES))
+def test_a_job_reads_its_own_secrets_and_no_others(vault: VaultServer, name: str) -> None:
     """With an identity like the one that Nomad signs for it, in a real Vault."""
-    client = log_in(vault, job_id)
+    client = log_in(vault, name)
     can = set()
     for path in ALL_PATHS:
         try:
@@ -159,24 +175,24 @@ def test_a_job_reads_its_own_secrets_and_no_others(vault: VaultServer, job_id: s
             continue
         assert answer["data"]["data"] == {"of": path}
         can.add(path)
-    assert can == reads(job_id)
+    assert can == reads(name)
 
 
-@pytest.mark.parametrize("job_id", sorted(ROLES))
-def test_a_job_neither_writes_nor_lists_nor_looks_around(vault: VaultServer, job_id: str) -> None:
-    client = log_in(vault, job_id)
+@pytest.mark.parametrize("name", sorted(ROLES))
+def test_a_job_neither_writes_nor_lists_nor_looks_around(vault: VaultServer, name: str) -> None:
+    client = log_in(vault, name)
     paths = [
-        *[f"secret/data/local/{path}" for path in reads(job_id)],
-        *[f"secret/metadata/local/{path}" for path in reads(job_id)],
-        *[f"secret/delete/local/{path}" for path in reads(job_id)],
+        *[f"secret/data/local/{path}" for path in reads(name)],
+        *[f"secret/metadata/local/{path}" for path in reads(name)],
+        *[f"secret/delete/local/{path}" for path in reads(name)],
         "secret/metadata/", "secret/metadata/local/", "secret/data/production/airflow/fernet",
-        "sys/policies/acl/redis", "sys/mounts", "auth/jwt-nomad/role/redis",
-        f"auth/jwt-nomad/role/{job_id}", "auth/token/create", "sys/storage/raft/snapshot",
+        "sys/policies/acl/local-redis", "sys/mounts", f"auth/{LOGIN}/role/local-redis",
+        f"auth/{LOGIN}/role/local-{name}", "auth/token/create", "sys/storage/raft/snapshot",
     ]  # fmt: skip
     answer = client.adapter.post("/v1/sys/capabilities-self", json={"paths": paths})["data"]
     granted = {path: answer[path] for path in paths if answer[path] != ["deny"]}
-    own = [OF_VAULT_ITSELF[job_id]] if job_id in OF_VAULT_ITSELF else []
-    wanted = [*(f"secret/data/local/{path}" for path in reads(job_id)), *own]
+    own = [OF_VAULT_ITSELF[name]] if name in OF_VAULT_ITSELF else []
+    wanted = [*(f"secret/data/local/{path}" for path in reads(name)), *own]
     assert granted == {path: ["read"] for path in wanted}
 
 
@@ -186,9 +202,18 @@ OTHERS = {
     "another namespace": ("redis", {"nomad_namespace": "analysts"}),
     "an ingest job of another source": ("ingest-hr", {"nomad_job_id": "ingest-records"}),
     "a job of the platform's namespace": ("ingest-hr", {"nomad_namespace": "default"}),
-    "a job of what Airflow may launch": ("redis", {"nomad_namespace": RUNS_NAMESPACE}),
+    "a job of what Airflow may launch": ("redis", {"nomad_namespace": Namespaces.runs}),
     "another audience": ("redis", {"aud": "nomadproject.io"}),
     "an identity that ended": ("redis", {"exp": 1_700_000_000, "nbf": 1_600_000_000}),
+    "what renders the worker's templates": (
+        "airflow-worker-analysts-connections",
+        {"aud": AUDIENCES[False]},
+    ),
+    "what the worker logs in with": ("airflow-worker-analysts", {"aud": AUDIENCES[True]}),
+    "another task of the worker": (
+        "airflow-worker-analysts-connections",
+        {"nomad_task": "wait-for-webserver"},
+    ),
     "the judge of dag-sync": ("dag-sync", {"nomad_task": "judge"}),
     "the publisher of dag-sync": ("dag-sync", {"nomad_task": "publish"}),
 }
@@ -200,14 +225,14 @@ def test_a_role_is_refused_to_others(
 ) -> None:
     shown = identity(vault, role, **claims)
     with pytest.raises((hvac.exceptions.InvalidRequest, hvac.exceptions.Forbidden)):
-        vault.login(role, shown)
+        vault.login(f"local-{role}", shown)
 
 
 def test_an_identity_that_nomad_did_not_sign_is_refused(vault: VaultServer) -> None:
     head, body, signature = vault.issuer.identity("redis", "redis").split(".")
     forged = ".".join([head, body, signature[:-8] + "AAAAAAAA"])
     with pytest.raises((hvac.exceptions.InvalidRequest, hvac.exceptions.Forbidden)):
-        vault.login("redis", forged)
+        vault.login("local-redis", forged)
 
 
 @pytest.mark.programs

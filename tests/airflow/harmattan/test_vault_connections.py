@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scripts.vault_setup import set_up
+from scripts.vault_setup import AUDIENCES, set_up
 from tests.conftest import free_port
 from tests.nomad.rendering import tasks
 
@@ -92,6 +92,7 @@ def from_the_job_file(vault: VaultServer, identity: Path, **changes: Any) -> dic
         **kwargs,
         "url": vault.address,
         "mount_point": MOUNT,
+        "jwt_role": kwargs["jwt_role"].replace("local-", f"{ENVIRONMENT}-"),
         "connections_path": kwargs["connections_path"].replace("local/", f"{ENVIRONMENT}/"),
         "jwt_token_path": str(identity),
         **changes,
@@ -100,8 +101,8 @@ def from_the_job_file(vault: VaultServer, identity: Path, **changes: Any) -> dic
 
 @pytest.fixture(scope="module")
 def identity(vault: VaultServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("secrets") / "nomad_vault_default.jwt"
-    path.write_text(vault.issuer.identity(WORKER, "worker"))
+    path = tmp_path_factory.mktemp("secrets") / "nomad_connections.jwt"
+    path.write_text(vault.issuer.identity(WORKER, "worker", aud=AUDIENCES[True]))
     return path
 
 

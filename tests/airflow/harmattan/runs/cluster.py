@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from scripts.repository import ROOT
+from scripts import nomad_setup
+from scripts.jobs import Namespaces
 from tests.nomad.agent import running_cluster
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def running(home: Path) -> Iterator[Cluster]:
     with running_cluster(home) as server:
         bare = Cluster(server.address, server.token, "")
         bare.api("PUT", "namespace/runs", {"Name": "runs"}).raise_for_status()
-        rules = (ROOT / "nomad/acl/runs.policy.hcl").read_text()
+        rules = nomad_setup.rules("runs", Namespaces())
         bare.api("PUT", "acl/policy/runs", {"Name": "runs", "Rules": rules}).raise_for_status()
         made = bare.api("PUT", "acl/token", {"Type": "client", "Policies": ["runs"]})
         cluster = Cluster(server.address, server.token, made.json()["SecretID"], server)

@@ -10,7 +10,8 @@ import pytest
 
 from harmattan.runs.client import PIECE, Access, Nomad
 from harmattan.runs.errors import LastingError, PassingError
-from scripts.repository import ROOT
+from scripts import nomad_setup
+from scripts.jobs import Namespaces
 from tests.airflow.harmattan.runs.cluster import JOB, SECOND, Cluster, job, until
 from tests.conftest import free_port
 from tests.http_server import Answer, http_server
@@ -196,7 +197,7 @@ def test_the_token_may_do_nothing_else(nomad_agent: Cluster) -> None:
 
 def test_the_policy_is_that_of_one_jobs_identity(nomad_agent: Cluster, tmp_path: Path) -> None:
     """As docs/runbook.md attaches it: an identity that Nomad renews, and no other job's."""
-    rules = (ROOT / "nomad/acl/runs.policy.hcl").read_text()
+    rules = nomad_setup.rules("runs", Namespaces())
     attached = {"Namespace": "default", "JobID": "airflow-triggerer"}
     policy = {"Name": "of-job", "Rules": rules, "JobACL": attached}
     nomad_agent.api("PUT", "acl/policy/of-job", policy).raise_for_status()

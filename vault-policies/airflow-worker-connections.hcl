@@ -1,0 +1,3 @@
+path "{{ secrets }}/connections/analysts/*" {
+  capabilities = ["read"]
+}
