@@ -46,6 +46,18 @@ acl {
   enabled = true
 }
 """
+# As in nomad/agents; LOGIN is the mount of the login.
+_VAULT = """
+vault {
+  enabled               = true
+  address               = "ADDRESS"
+  jwt_auth_backend_path = "LOGIN"
+  default_identity {
+    aud = ["vault.io"]
+    ttl = "1h"
+  }
+}
+"""
 # It starts plain processes, as root.
 _CLIENT = """
 client {
@@ -106,17 +118,18 @@ class Server:
 
 
 @contextmanager
-def running_cluster(home: Path) -> Iterator[Server]:
-    """Run a server that asks for tokens, and a client.
+def running_cluster(home: Path, *, vault: str = "", login: str = "") -> Iterator[Server]:
+    """Run a server that asks for tokens, and a client; tasks log in to the Vault at ``vault``.
 
     They are two agents: a client that comes before the server's keys waits for a quarter minute.
     """
     for name in ("server", "client"):
         (home / name).mkdir()
     ports = _ports()
-    _configure(home / "server", ports, _SERVER + _ACL)
+    both = _ACL + (_VAULT.replace("ADDRESS", vault).replace("LOGIN", login) if vault else "")
+    _configure(home / "server", ports, _SERVER + both)
     joined = _CLIENT.replace("SERVER", f"127.0.0.1:{ports['rpc']}")
-    _configure(home / "client", _ports(), joined + _ACL)
+    _configure(home / "client", _ports(), joined + both)
     server = Server(home / "server", ports, _start(home / "server"))
     try:
         server.token = _bootstrap(server.address)
