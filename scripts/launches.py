@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import requests
@@ -12,7 +12,8 @@ import tenacity
 from frame.failure import Failure
 from scripts.cluster import NomadError
 from scripts.health.allocations import failed_tasks
-from scripts.health.rules import fits_nowhere
+from scripts.health.observing import last_lines
+from scripts.health.placement import fits_nowhere
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 FORCES = 3
 APPEARS = 10  # seconds; a busy server makes the job within one
-SAID = 2000  # bytes of what a failed task wrote last; its error stands at the end
 
 
 @contextmanager
@@ -102,11 +102,7 @@ def _last_words(platform: Access, child: str) -> list[str]:
     lines = []
     for allocation in platform.nomad.job.get_allocations(child):
         for task in failed_tasks([allocation]):
-            with suppress(NomadError, requests.RequestException):
-                said = platform.nomad.client.stream_logs.stream(
-                    allocation["ID"], task, "stderr", offset=SAID, origin="end", plain=True
-                )
-                lines += said.strip().splitlines()
+            lines += last_lines(platform.nomad, allocation["ID"], task)
     return lines
 
 

@@ -45,6 +45,7 @@ BEHAVIOURS = {
     "ingest/test_trouble.py": "what goes wrong on either server",
     "nomad/test_secrets.py": "no secret in any job file",
     "nomad/test_variables.py": "the variables of job files and nomad/vars",
+    "scripts/health/test_faults.py": "ports, disks, programs and nodes, while jobs are waited for",
     "scripts/test_commands.py": "all commands: --help and wrong use",
     "standins/b2_server/test_object_lock.py": "Object Lock, in buckets, files and lifecycle",
     "test_repository.py": "the files around the code",

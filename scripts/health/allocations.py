@@ -78,33 +78,77 @@ def is_healthy(
 def why_unhealthy(
     job: Mapping[str, Any],
     allocation: Mapping[str, Any],
-    results: Mapping[str, Mapping[str, Any]],
+    results: Mapping[str, Mapping[str, Any]] | None,
+    written: Mapping[str, str],
 ) -> str:
-    """Return why an allocation is not healthy: its check's words, or its newest event's."""
+    """Return why an allocation is not healthy: its check's words, or what happened to it.
+
+    ``results`` is ``None`` where its node does not answer for it, ``written`` as for
+    :func:`what_happened`.
+    """
     if allocation["ClientStatus"] == "running":
+        if results is None:
+            return f"node {allocation['NodeName']} does not answer for it"
         for result in results.values():
             if result["Status"] != "success":
                 output = " ".join(str(result["Output"]).split())
                 return f"the check of {result['Service']} says {output or result['Status']}"
         if len(results) < declared_checks(job, allocation["TaskGroup"]):
             return "no result of its checks yet"
-    return newest_event([allocation])
+    return what_happened([allocation], written)
 
 
-def newest_event(allocations: Iterable[Mapping[str, Any]]) -> str:
-    """Return the words of the newest task event that says something; "" if there is none."""
+def what_happened(allocations: Iterable[Mapping[str, Any]], written: Mapping[str, str]) -> str:
+    """Return the cause that the newest allocation that has one gives, and on which node.
+
+    Without a cause it is the newest event of all; "" if there is none. ``written`` is, by an
+    allocation's id, the last line of a task that ended by itself: its exit code says little.
+    """
+    newest_first = sorted(allocations, key=lambda each: int(each["CreateIndex"]), reverse=True)
+    causes = (_cause(each, written.get(str(each["ID"]), "")) for each in newest_first)
+    if cause := next(filter(None, causes), ""):
+        return cause
+    newest_events = filter(None, map(_newest_event, newest_first))
+    event = max(newest_events, key=lambda each: int(each["Time"]), default=None)
+    return _words(event) if event else ""
+
+
+def terminated(allocation: Mapping[str, Any]) -> str | None:
+    """Return the task that ended by itself, if that is the cause of what happened."""
+    event = _newest_event(allocation)
+    if not event or event["Type"] != "Terminated":
+        return None
+    tasks: Mapping[str, Any] = allocation["TaskStates"]
+    return next(task for task, state in tasks.items() if event in (state["Events"] or []))
+
+
+def _cause(allocation: Mapping[str, Any], written: str) -> str:
+    if allocation["ClientStatus"] == "lost":
+        return f"lost with node {allocation['NodeName']}"
+    event = _newest_event(allocation)
+    if event and event["Type"] not in SAYS_NOTHING:
+        words = _words(event)
+    elif allocation["ClientStatus"] == "failed":
+        words = str(allocation["ClientDescription"])  # it never came to its tasks
+    else:
+        return ""
+    said = f", after it wrote: {written}" if written else ""
+    return f"{words}{said} (on node {allocation['NodeName']})"
+
+
+def _newest_event(allocation: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the newest event of an allocation's tasks: of those that say something, if any do."""
     events = [
         event
-        for allocation in allocations
         for state in (allocation["TaskStates"] or {}).values()
         for event in state["Events"] or []
     ]
     telling = [event for event in events if event["Type"] not in SAYS_NOTHING] or events
-    if not telling:
-        return ""
-    event = max(telling, key=lambda each: int(each["Time"]))
-    words = " ".join(str(event["DisplayMessage"] or event["Type"]).split())
-    return DOCKER_ID.sub(r"\1", words)
+    return max(telling, key=lambda each: int(each["Time"]), default=None)
+
+
+def _words(event: Mapping[str, Any]) -> str:
+    return DOCKER_ID.sub(r"\1", " ".join(str(event["DisplayMessage"] or event["Type"]).split()))
 
 
 def failed_tasks(allocations: Iterable[Mapping[str, Any]]) -> list[str]:

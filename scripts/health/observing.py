@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import requests
+
 from scripts.cluster import NomadError, NotFound
-from scripts.health.allocations import declared_checks
+from scripts.health.allocations import declared_checks, terminated
 from scripts.health.rules import Health, Observation, judge, newest_ended
 
 if TYPE_CHECKING:
     from scripts.cluster import Nomad
 
-__all__ = ["Health", "health", "observe"]
+__all__ = ["Health", "health", "last_lines", "observe"]
 
 FORBIDDEN = 403
+SAID = 2000  # bytes of what a task wrote last; its error stands at the end
 
 
 def health(client: Nomad, job_id: str) -> Health:
@@ -32,6 +36,8 @@ def health(client: Nomad, job_id: str) -> Health:
         seen,
         deployment=client.job.get_deployment(job_id),
         evaluations=client.job.get_evaluations(job_id),
+        nodes=client.nodes.get_nodes(),
+        written=_written(client, seen.allocations),
     )
     return judge(job_id, seen, time.time())
 
@@ -59,21 +65,41 @@ def observe(client: Nomad, job_id: str) -> Observation:
 def _checks(
     client: Nomad, job: dict[str, Any], allocations: list[dict[str, Any]]
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    return {
+    results = {
         each["ID"]: _results(client, each["ID"])
         for each in allocations
         if each["ClientStatus"] == "running"
         and each["JobVersion"] == job["Version"]
         and declared_checks(job, each["TaskGroup"])
     }
+    return {each: found for each, found in results.items() if found is not None}
 
 
-def _results(client: Nomad, allocation_id: str) -> dict[str, dict[str, Any]]:
-    """Return the results of an allocation's checks, none if its node does not answer for it."""
+def _results(client: Nomad, allocation_id: str) -> dict[str, dict[str, Any]] | None:
+    """Return the results of an allocation's checks; ``None`` if its node does not answer for it."""
     try:
         answer = client.client.allocation.request(allocation_id, "checks", method="get")
     except NomadError as error:
         if getattr(error.nomad_resp, "status_code", None) == FORBIDDEN:
             raise
-        return {}
+        return None
     return answer.json() or {}
+
+
+def last_lines(client: Nomad, allocation_id: str, task: str) -> list[str]:
+    """Return the lines that a task wrote last as its errors; none if its node has none."""
+    with suppress(NomadError, requests.RequestException):
+        said = client.client.stream_logs.stream(
+            allocation_id, task, "stderr", offset=SAID, origin="end", plain=True
+        )
+        return str(said).strip().splitlines()
+    return []
+
+
+def _written(client: Nomad, allocations: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the last line of the newest task that ended by itself, by its allocation."""
+    for allocation in sorted(allocations, key=lambda each: -int(each["CreateIndex"])):
+        if task := terminated(allocation):
+            lines = last_lines(client, allocation["ID"], task)
+            return {allocation["ID"]: lines[-1]} if lines else {}
+    return {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from scripts.health.allocations import (
@@ -11,9 +10,10 @@ from scripts.health.allocations import (
     failed_tasks,
     is_healthy,
     newest,
-    newest_event,
+    what_happened,
     why_unhealthy,
 )
+from scripts.health.placement import may_run, no_node
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -46,13 +46,16 @@ class Observation:
     job: dict[str, Any] | None
     # Of a periodic job: of its newest launch that ended.
     allocations: list[dict[str, Any]] = field(default_factory=list)
-    # By allocation's id, then by check's id.
+    # By allocation's id, then by check's id; nothing of an allocation whose node does not answer.
     checks: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
-    # Of a system job: all nodes, and how many allocations found no room on a node that fits.
-    nodes: list[dict[str, Any]] = field(default_factory=list)
+    # Of a system job: how many allocations found no room on a node that fits.
     queued: int = 0
+    # All nodes: of a system job, and of one that is not well.
+    nodes: list[dict[str, Any]] = field(default_factory=list)
     deployment: dict[str, Any] | None = None
     evaluations: list[dict[str, Any]] = field(default_factory=list)
+    # By allocation's id: the last line of a task that ended by itself.
+    written: dict[str, str] = field(default_factory=dict)
 
 
 def judge(job_id: str, seen: Observation, now: float) -> Health:
@@ -84,7 +87,8 @@ def _launched(job_id: str, job: Mapping[str, Any], seen: Observation) -> Health:
     failed = [task for task in failed_tasks(latest) if task != "judge"]
     if failed:
         state = f"last launch failed in {', '.join(failed)}"
-        return Health(job_id, state, well=False, deployed=True, reason=newest_event(latest))
+        reason = what_happened(latest, seen.written)
+        return Health(job_id, state, well=False, deployed=True, reason=reason)
     return Health(job_id, f"periodic {job['Periodic']['Specs'][0]}", well=True)
 
 
@@ -93,16 +97,18 @@ def _batch(job_id: str, job: Mapping[str, Any], seen: Observation) -> Health:
     current = _of_this_version(job, seen)
     latest = newest(current, lambda each: each["Name"]).values()
     states = {each["ClientStatus"] for each in latest}
+    happened = what_happened(current, seen.written)
     if states == {"complete"}:
         return Health(job_id, "complete", well=True)
     if not states - ALIVE - {"complete"}:
-        reason = newest_event(current) or _no_node(seen.evaluations)
+        reason = happened or no_node(job, seen.evaluations, seen.nodes)
         return Health(job_id, "running" if states else "waiting", well=False, reason=reason)
     tried_again = job["Status"] != "dead" or any(
         (group.get("ReschedulePolicy") or {}).get("Unlimited") for group in job["TaskGroups"]
     )
     state = "failed, to be tried again" if tried_again else "failed"
-    reason = newest_event(current)
+    reasons = (happened, no_node(job, seen.evaluations, seen.nodes))
+    reason = "; ".join(filter(None, reasons))
     return Health(job_id, state, well=False, failed=not tried_again, reason=reason)
 
 
@@ -113,7 +119,7 @@ def _long_running(job_id: str, job: Mapping[str, Any], seen: Observation, now: f
         wanted = max(1, len(places) + seen.queued)
     else:
         wanted = sum(group["Count"] for group in job["TaskGroups"])
-    sick = [each for each in places if not is_healthy(job, each, _results(seen, each), now)]
+    sick = [each for each in places if not is_healthy(job, each, _results(seen, each) or {}, now)]
     healthy = len(places) - len(sick)
     state = f"{healthy}/{wanted} healthy"
     if healthy == wanted:
@@ -140,7 +146,7 @@ def _places_of_system(job: Mapping[str, Any], seen: Observation) -> Iterator[dic
     the ones that may run it now. An older allocation of the same node is history; one of an older
     version counts, as not healthy, while it still runs and so waits to be replaced.
     """
-    usable = {node["ID"] for node in seen.nodes if _may_run(job, node)}
+    usable = {node["ID"] for node in seen.nodes if may_run(job, node)}
     for allocation in newest(
         seen.allocations, lambda each: (each["NodeID"], each["TaskGroup"])
     ).values():
@@ -152,54 +158,26 @@ def _places_of_system(job: Mapping[str, Any], seen: Observation) -> Iterator[dic
             yield {**allocation, "ClientStatus": "pending"}
 
 
-def _may_run(job: Mapping[str, Any], node: Mapping[str, Any]) -> bool:
-    pool = job.get("NodePool") or "default"
-    return (
-        node["Status"] == "ready"
-        and node["SchedulingEligibility"] == "eligible"
-        and not node["Drain"]
-        and pool in {"all", node.get("NodePool") or "default"}
-        and any(fnmatchcase(node["Datacenter"], each) for each in job["Datacenters"])
-    )
-
-
 def _of_this_version(job: Mapping[str, Any], seen: Observation) -> list[dict[str, Any]]:
     return [each for each in seen.allocations if each["JobVersion"] == job["Version"]]
 
 
-def _results(seen: Observation, allocation: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    return seen.checks.get(str(allocation["ID"]), {})
+def _results(seen: Observation, allocation: Mapping[str, Any]) -> dict[str, dict[str, Any]] | None:
+    return seen.checks.get(str(allocation["ID"]))
 
 
 def _why(
     job: Mapping[str, Any], seen: Observation, sick: list[dict[str, Any]], *, missing: bool
 ) -> str:
-    reasons = [why_unhealthy(job, each, _results(seen, each)) for each in sick]
-    # One that has just been placed says nothing yet: what ended its predecessor does.
+    reasons = [why_unhealthy(job, each, _results(seen, each), seen.written) for each in sick]
+    # One that has just been placed, or waits for it, says nothing yet: how the last ended does.
     if all(each["ClientStatus"] == "pending" for each in sick):
-        reasons.append(newest_event(_of_this_version(job, seen)))
+        ended = [
+            each
+            for each in _of_this_version(job, seen)
+            if each["ClientStatus"] in {"failed", "lost"}
+        ]
+        reasons.append(what_happened(ended, seen.written))
     if missing:
-        reasons.append(_no_node(seen.evaluations) or "not placed")
+        reasons.append(no_node(job, seen.evaluations, seen.nodes) or "not placed")
     return "; ".join(dict.fromkeys(reason for reason in reasons if reason))
-
-
-def fits_nowhere(evaluations: Iterable[Mapping[str, Any]]) -> str:
-    """Return why no node may run what was evaluated last; "" if one may, full as it may be."""
-    latest = max(evaluations, key=lambda each: int(each["ModifyIndex"]), default=None)
-    refused = ((latest or {}).get("FailedTGAllocs") or {}).values()
-    ruled_out = [each for each in refused if 0 < each["NodesEvaluated"] == each["NodesFiltered"]]
-    return _no_node([latest]) if latest and ruled_out else ""
-
-
-def _no_node(evaluations: Iterable[Mapping[str, Any]]) -> str:
-    """Return why Nomad's newest evaluation found no node, "" if it did."""
-    latest = max(evaluations, key=lambda each: int(each["ModifyIndex"]), default=None)
-    refusals = {
-        f"{why} ({nodes})": None
-        for failed in ((latest or {}).get("FailedTGAllocs") or {}).values()
-        for kind in ("ConstraintFiltered", "DimensionExhausted")
-        for why, nodes in (failed[kind] or {}).items()
-    }
-    if not (latest or {}).get("FailedTGAllocs"):
-        return ""
-    return "no node for it: " + (", ".join(refusals) or "none is ready and eligible")

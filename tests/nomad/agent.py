@@ -7,6 +7,7 @@ import subprocess
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -16,11 +17,10 @@ from scripts.tools import NOMAD, ensure
 from tests.conftest import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping
 
 _AGENT = """
-name      = "test"
+name      = "{name}"
 bind_addr = "127.0.0.1"
 data_dir  = "{home}/data"
 ports {{
@@ -39,6 +39,15 @@ _SERVER = """
 server {
   enabled          = true
   bootstrap_expect = 1
+}
+"""
+# It takes a client for dead after a second or two, where a cluster takes a quarter of a minute.
+_QUICK = """
+server {
+  enabled          = true
+  bootstrap_expect = 1
+  min_heartbeat_ttl = "1s"
+  heartbeat_grace   = "1s"
 }
 """
 _ACL = """
@@ -144,6 +153,78 @@ def running_cluster(home: Path, *, vault: str = "", login: str = "") -> Iterator
         server.process.wait(30)
 
 
+@dataclass
+class Node:
+    """A client that is a machine of its own: its tasks and mounts end with it.
+
+    With a ``disk``, its data are on one of so many MB, which is empty whenever it starts.
+    """
+
+    home: Path
+    disk: int | None = None
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def data(self) -> Path:
+        """The folder of its data, as others see it."""
+        assert self.process is not None
+        pid = self.process.pid
+        child = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0]
+        return Path(f"/proc/{child}/root{self.home}/data")
+
+    def start(self) -> None:
+        """Start it; with the data of its life before, if it keeps any."""
+        (self.home / "data").mkdir(exist_ok=True)
+        mount = f"mount -t tmpfs -o size={self.disk}m disk {self.home}/data"
+        mount = mount if self.disk else "true"
+        agent = f"exec {ensure(NOMAD)} agent -config={self.home}/agent.hcl"
+        with (self.home / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+                 "sh", "-c", f"{mount} && {agent}"],
+                env={"PATH": os.environ["PATH"], "HOME": str(self.home)},
+                stdout=log, stderr=log, cwd=self.home,
+            )  # fmt: skip
+
+    def die(self) -> None:
+        """Lose it at once, with all that runs on it."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(30)
+            self.process = None
+
+
+@contextmanager
+def running_nodes(
+    home: Path, disks: Mapping[str, int | None]
+) -> Iterator[tuple[Nomad, dict[str, Node]]]:
+    """Run a server and the named nodes, each with its disk.
+
+    It yields the server's API when all nodes are ready.
+    """
+    ports = _ports()
+    (home / "server").mkdir()
+    _configure(home / "server", ports, _QUICK)
+    server = _start(home / "server")
+    nodes = {name: Node(home / name, disk) for name, disk in disks.items()}
+    address = f"http://127.0.0.1:{ports['http']}"
+    try:
+        _asked("GET", f"{address}/.well-known/jwks.json", "")
+        for name, node in nodes.items():
+            node.home.mkdir()
+            joined = _CLIENT.replace("SERVER", f"127.0.0.1:{ports['rpc']}")
+            _configure(node.home, _ports(), joined, name)
+            node.start()
+        client = connect(address, None)
+        _until(lambda: _ready(client) == set(disks), 60)
+        yield client, nodes
+    finally:
+        for node in nodes.values():
+            node.die()
+        server.terminate()
+        server.wait(30)
+
+
 def _bootstrap(address: str) -> str:
     """Return the first token of a server, when it has a leader and keys."""
     answer = _asked("POST", f"{address}/v1/acl/bootstrap", "")
@@ -169,8 +250,8 @@ def _ports() -> dict[str, int]:
     return {name: free_port() for name in ("http", "rpc", "serf")}
 
 
-def _configure(home: Path, ports: dict[str, int], more: str) -> None:
-    (home / "agent.hcl").write_text(_AGENT.format(home=home, **ports) + more)
+def _configure(home: Path, ports: dict[str, int], more: str, name: str = "test") -> None:
+    (home / "agent.hcl").write_text(_AGENT.format(home=home, name=name, **ports) + more)
 
 
 def _start(home: Path) -> subprocess.Popen[bytes]:
@@ -187,18 +268,19 @@ def running_client(home: Path) -> Iterator[Nomad]:
     """Run a server with a client in it and yield its API as soon as a job can run."""
     with running_agent(home, client=True) as address:
         nomad = connect(address, None)
-
-        def is_ready() -> bool:
-            try:
-                return any(node["Status"] == "ready" for node in nomad.nodes.get_nodes())
-            except NomadError:
-                return False
-
-        _until(is_ready, 60)
+        _until(lambda: _ready(nomad), 60)
         try:
             yield nomad
         finally:
             _remove_all(nomad, home / "data/alloc")
+
+
+def _ready(nomad: Nomad) -> set[str]:
+    """Return the names of the nodes on which a job can run."""
+    try:
+        return {each["Name"] for each in nomad.nodes.get_nodes() if each["Status"] == "ready"}
+    except NomadError:
+        return set()
 
 
 def _remove_all(nomad: Nomad, folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,6 +19,7 @@ from scripts.repository import ROOT
 from tests.conftest import free_port
 from tests.nomad.agent import running_client
 from tests.nomad.rendering import image_variables
+from tests.scripts.health.running import AGAIN, FOREVER, ONCE, run, tcp_check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,18 +27,6 @@ if TYPE_CHECKING:
 
     from scripts.cluster import Nomad
     from scripts.health.rules import Health
-
-SECOND = 1_000_000_000
-ONCE = {"Attempts": 0, "Mode": "fail", "Interval": 5 * SECOND, "Delay": SECOND}
-AGAIN = {"Attempts": 100, "Mode": "delay", "Interval": 600 * SECOND, "Delay": 2 * SECOND}
-NEVER_ELSEWHERE = {"Attempts": 0, "Unlimited": False}
-FOREVER = {
-    "Attempts": 0,
-    "Unlimited": True,
-    "DelayFunction": "exponential",
-    "Delay": 5 * SECOND,
-    "MaxDelay": 10 * SECOND,
-}
 
 
 @pytest.fixture(scope="module")
@@ -58,31 +47,6 @@ def becomes(client: Nomad, job_id: str, wanted: Callable[[Health], bool]) -> Hea
             return last
         time.sleep(0.2)
     pytest.fail(f"the last that was seen: {last}")
-
-
-def run(client: Nomad, job_id: str, script: str, kind: str = "service", **group: Any) -> None:
-    """Run a job of one task, which is ``script``, with what ``group`` says otherwise."""
-    task = {
-        "Name": "task", "Driver": "raw_exec", "KillTimeout": SECOND,
-        "Config": {"command": "/bin/sh", "args": ["-c", script]},
-        "Resources": {"CPU": 20, "MemoryMB": 16},
-        **group.pop("task", {}),
-    }  # fmt: skip
-    made = {
-        "Name": "group", "Count": 1, "Tasks": [task], "RestartPolicy": ONCE,
-        **({} if kind == "system" else {"ReschedulePolicy": NEVER_ELSEWHERE}), **group,
-    }  # fmt: skip
-    update = {"MinHealthyTime": 0, "HealthyDeadline": 5 * SECOND, "ProgressDeadline": 3600 * SECOND}
-    job = {"ID": job_id, "Name": job_id, "Type": kind, "Datacenters": ["*"], "TaskGroups": [made]}
-    client.job.register_job(job_id, {"Job": job | ({"Update": update} if kind != "batch" else {})})
-
-
-def tcp_check(port: int) -> dict[str, Any]:
-    """Return a service with a check, and its port, as a group names them."""
-    check = {"Type": "tcp", "Name": "port", "Interval": SECOND, "Timeout": SECOND}
-    service = {"Name": "checked", "Provider": "nomad", "PortLabel": "port", "Checks": [check]}
-    ports = [{"Label": "port", "Value": port}]
-    return {"Services": [service], "Networks": [{"Mode": "host", "ReservedPorts": ports}]}
 
 
 def test_an_old_failure_of_a_system_job_is_history(nomad_agent: Nomad, tmp_path: Path) -> None:
@@ -176,23 +140,6 @@ def test_the_error_names_every_job_that_is_not_well_and_why(nomad_agent: Nomad) 
     assert lines[2].strip() == "unknown is absent"
 
 
-def test_what_a_driver_failed_comes_back_by_itself(nomad_agent: Nomad, tmp_path: Path) -> None:
-    """And is waited for meanwhile: the first allocation is dead for good, and that is history."""
-    program = tmp_path / "program"
-    run(
-        nomad_agent,
-        "back",
-        "",
-        ReschedulePolicy=FOREVER,
-        task={"Config": {"command": str(program)}},
-    )
-    becomes(nomad_agent, "back", lambda each: str(program) in each.reason)
-    program.write_text("#!/bin/sh\nexec sleep 600\n")
-    program.chmod(0o755)
-    wait(nomad_agent, ["back"], timeout=60, lasting=2)
-    assert health(nomad_agent, "back").state == "1/1 healthy"
-
-
 def test_a_drivers_error_of_a_batch_job_that_is_tried_again_is_not_its_end(
     nomad_agent: Nomad,
 ) -> None:
@@ -223,7 +170,7 @@ def test_a_launch_that_failed_is_not_waited_for_and_its_words_are_read(nomad_age
         launches.finish(platform, launches.force(platform, "monthly"), timeout=30)
     found = becomes(nomad_agent, "monthly", lambda each: not each.well)
     assert found.state == "last launch failed in task"
-    assert found.reason == "Exit Code: 5"
+    assert found.reason == "Exit Code: 5, after it wrote: the mirror is away (on node test)"
     wait(nomad_agent, ["monthly"], timeout=1, lasting=0)
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from scripts.health.rules import Observation, fits_nowhere, judge, newest_ended
+from scripts.health.allocations import terminated
+from scripts.health.rules import Observation, judge, newest_ended
 
 NOW = 1_800_000_000.0
 SECOND = 1_000_000_000
@@ -45,14 +46,15 @@ def allocation(
     return {
         "ID": f"{name}-{made}", "Name": f"job.group[{name}]", "TaskGroup": "group", "NodeID": name,
         "JobVersion": 1, "DesiredStatus": "run", "ClientStatus": status, "CreateIndex": made,
+        "NodeName": f"node-{name}", "ClientDescription": "Failed tasks",
         "TaskStates": {"task": task}, **more,
     }  # fmt: skip
 
 
 def node(name: str, **more: Any) -> dict[str, Any]:
     return {
-        "ID": name, "Status": "ready", "SchedulingEligibility": "eligible", "Drain": False,
-        "Datacenter": "dc1", "NodePool": "default", **more,
+        "ID": name, "Name": f"node-{name}", "Status": "ready", "Drain": False,
+        "SchedulingEligibility": "eligible", "Datacenter": "dc1", "NodePool": "default", **more,
     }  # fmt: skip
 
 
@@ -122,35 +124,12 @@ def test_a_node_that_may_not_run_it_is_not_counted(away: dict[str, Any], status:
     assert judge("logs", observed, NOW).state == "1/1 healthy"
 
 
-@pytest.mark.parametrize(
-    ("filtered", "exhausted", "evaluated", "reason"),
-    [
-        ({"missing host volume": 2}, None, 2, "no node for it: missing host volume (2)"),
-        ({"missing host volume": 1}, {"memory": 1}, 2, ""),  # room may come
-        (None, {"memory": 1}, 1, ""),
-        (None, None, 0, ""),  # nodes may come
-    ],
-)
-def test_what_no_node_may_run_is_told_from_what_waits_for_room(
-    filtered: dict[str, int] | None, exhausted: dict[str, int] | None, evaluated: int, reason: str
-) -> None:
-    group = {
-        "ConstraintFiltered": filtered,
-        "DimensionExhausted": exhausted,
-        "NodesEvaluated": evaluated,
-        "NodesFiltered": sum((filtered or {}).values()),
-    }
-    refused = {"FailedTGAllocs": {"group": group}, "ModifyIndex": 7}
-    placed = {"FailedTGAllocs": None, "ModifyIndex": 6}
-    assert fits_nowhere([refused, placed]) == reason
-    assert fits_nowhere([refused, placed | {"ModifyIndex": 8}]) == ""
-
-
 def test_a_node_without_room_is_wanted_too() -> None:
     full = {
         "FailedTGAllocs": {
             "group": {"ConstraintFiltered": None, "DimensionExhausted": {"memory": 1}}
         },
+        "Status": "complete",
         "ModifyIndex": 7,
     }
     observed = seen(
@@ -158,12 +137,13 @@ def test_a_node_without_room_is_wanted_too() -> None:
     )  # fmt: skip
     found = judge("logs", observed, NOW)
     assert (found.state, found.well) == ("1/2 healthy", False)
-    assert found.reason == "no node for it: memory (1)"
+    assert found.reason == "no node for it: memory exhausted (1)"
 
 
 @pytest.mark.parametrize(
     ("results", "well", "reason"),
     [
+        (None, False, "node node-a does not answer for it"),
         ({}, False, "no result of its checks yet"),
         ({"1": result()}, False, "no result of its checks yet"),
         ({"1": result(), "2": result("pending")}, False, "the check of redis says pending"),
@@ -176,9 +156,10 @@ def test_a_node_without_room_is_wanted_too() -> None:
     ],
 )
 def test_every_check_that_is_declared_must_have_passed(
-    results: dict[str, Any], well: object, reason: str
+    results: dict[str, Any] | None, well: object, reason: str
 ) -> None:
-    observed = seen(job(checks=2), allocation(), checks={"a-1": results})
+    checks = {} if results is None else {"a-1": results}
+    observed = seen(job(checks=2), allocation(), checks=checks)
     found = judge("redis", observed, NOW)
     assert (found.well, found.reason) == (well, reason)
 
@@ -220,7 +201,7 @@ def test_a_service_is_judged_by_each_instances_newest_allocation(
 
 def test_the_drivers_own_words_are_the_reason() -> None:
     found = judge("redis", seen(job(), allocation(status="failed")), NOW)
-    assert found.reason == f"Failed to start container {'5' * 12}: {PORT_TAKEN}"
+    assert found.reason == f"Failed to start container {'5' * 12}: {PORT_TAKEN} (on node node-a)"
     assert str(found) == f"redis is 0/1 healthy: {found.reason}"
 
 
@@ -228,6 +209,30 @@ def test_one_that_was_just_placed_again_has_its_predecessors_reason() -> None:
     again = allocation(status="pending", made=2, events=[event("Received", "by client", 9)])
     before = allocation(status="failed", DesiredStatus="stop")
     assert PORT_TAKEN in judge("redis", seen(job(), before, again), NOW).reason
+
+
+def test_one_that_never_came_to_its_tasks_has_its_nodes_words() -> None:
+    full = allocation(status="failed", events=[], ClientDescription="no space left on device")
+    reason = judge("redis", seen(job(), full), NOW).reason
+    assert reason == "no space left on device (on node node-a)"
+
+
+def test_a_dead_node_is_the_reason_and_not_what_happened_on_it_before() -> None:
+    failed = allocation(status="failed", DesiredStatus="stop")
+    lost = allocation(status="lost", made=2, DesiredStatus="stop")
+    assert judge("redis", seen(job(), failed, lost), NOW).reason == (
+        "lost with node node-a; not placed"
+    )
+
+
+def test_an_exit_code_comes_with_the_last_line() -> None:
+    ended = [event("Terminated", "Exit Code: 3", 1), event("Restarting", "in 15s", 2)]
+    one = allocation(status="pending", events=ended)
+    written = {"a-1": "the database is away"}
+    reason = judge("redis", seen(job(), one, written=written), NOW).reason
+    assert reason == "Exit Code: 3, after it wrote: the database is away (on node node-a)"
+    assert terminated(one) == "task"
+    assert terminated(allocation(status="failed")) is None
 
 
 @pytest.mark.parametrize(

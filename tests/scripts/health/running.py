@@ -1,0 +1,48 @@
+"""Jobs of plain processes on a real Nomad."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scripts.cluster import Nomad
+
+SECOND = 1_000_000_000
+ONCE = {"Attempts": 0, "Mode": "fail", "Interval": 5 * SECOND, "Delay": SECOND}
+AGAIN = {"Attempts": 100, "Mode": "delay", "Interval": 600 * SECOND, "Delay": 2 * SECOND}
+NEVER_ELSEWHERE = {"Attempts": 0, "Unlimited": False}
+FOREVER = {
+    "Attempts": 0,
+    "Unlimited": True,
+    "DelayFunction": "exponential",
+    "Delay": 5 * SECOND,
+    "MaxDelay": 10 * SECOND,
+}
+
+
+def run(client: Nomad, job_id: str, script: str, kind: str = "service", **group: Any) -> None:
+    """Run a job of one task, which is ``script``, with what ``group`` says otherwise."""
+    # As small as can be: nodes of tests have small disks.
+    task = {
+        "LogConfig": {"MaxFiles": 1, "MaxFileSizeMB": 1},
+        "Name": "task", "Driver": "raw_exec", "KillTimeout": SECOND,
+        "Config": {"command": "/bin/sh", "args": ["-c", script]},
+        "Resources": {"CPU": 20, "MemoryMB": 16},
+        **group.pop("task", {}),
+    }  # fmt: skip
+    made = {
+        "Name": "group", "Count": 1, "EphemeralDisk": {"SizeMB": 10},
+        "Tasks": [task], "RestartPolicy": ONCE,
+        **({} if kind == "system" else {"ReschedulePolicy": NEVER_ELSEWHERE}), **group,
+    }  # fmt: skip
+    update = {"MinHealthyTime": 0, "HealthyDeadline": 5 * SECOND, "ProgressDeadline": 3600 * SECOND}
+    job = {"ID": job_id, "Name": job_id, "Type": kind, "Datacenters": ["*"], "TaskGroups": [made]}
+    client.job.register_job(job_id, {"Job": job | ({"Update": update} if kind != "batch" else {})})
+
+
+def tcp_check(port: int) -> dict[str, Any]:
+    """Return a service with a check, and its port, as a group names them."""
+    check = {"Type": "tcp", "Name": "port", "Interval": SECOND, "Timeout": SECOND}
+    service = {"Name": "checked", "Provider": "nomad", "PortLabel": "port", "Checks": [check]}
+    ports = [{"Label": "port", "Value": port}]
+    return {"Services": [service], "Networks": [{"Mode": "host", "ReservedPorts": ports}]}
