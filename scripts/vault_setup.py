@@ -39,7 +39,9 @@ POLICIES = ROOT / "vault-policies"
 LOGIN = "jwt-nomad"  # what the agents of nomad/agents and the variable vault_login name
 # So that a name is one environment's alone: production-backup-superset would be of two.
 ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]*(?<!-backup)(?<!-ingest)")
-# What Nomad renews while the task lives, for its templates. It ends half an hour after its task.
+# What Nomad renews while the task lives, for its templates, in a folder that no task sees. It ends
+# half an hour after its task. With an end before that Nomad would log in again in the middle of a
+# task, and stop it if that one login is refused (client/allocrunner/taskrunner/vault_hook.go).
 RENEWED = {"token_period": "30m", "token_explicit_max_ttl": 0}
 # What a task logs in for by itself. It cannot be renewed; the next question logs in again.
 ENDING = {"token_ttl": "5m", "token_explicit_max_ttl": "5m", "token_period": 0}
@@ -52,7 +54,8 @@ class Role:
     """A JWT role: which job (and task of it) may log in, and the policy text that it gets.
 
     ``name`` is the role's and the policy's. ``launched``: the job is one that Airflow may launch,
-    in the namespace of those. ``ending``: the task logs in by itself, for minutes.
+    in the namespace of those. ``ending``: the task logs in by itself, for minutes. ``longest``:
+    how long a token that Nomad renews lives at most, where the task has it in a file.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Role:
     policy: str
     launched: bool = False
     ending: bool = False
+    longest: str | None = None
 
 
 def roles(
@@ -86,6 +90,7 @@ def roles(
                 policy=render(text).render(names) + "\n",
                 launched=entry.get("launched", False),
                 ending=entry.get("ending", False),
+                longest=entry.get("longest"),
             )
 
 
@@ -130,6 +135,7 @@ def role_settings(role: Role, namespaces: Namespaces) -> dict[str, Any]:
         "token_type": "service",
         "token_policies": [role.name],
         **(ENDING if role.ending else RENEWED),
+        **({"token_explicit_max_ttl": role.longest} if role.longest else {}),
     }
 
 

@@ -43,6 +43,7 @@ BEHAVIOURS = {
     "ingest/test_school.py": "the school's databases through a week",
     "ingest/test_torture.py": "every type of column and every value",
     "ingest/test_trouble.py": "what goes wrong on either server",
+    "nomad/test_environments.py": "two environments on one Nomad and one Vault",
     "nomad/test_secrets.py": "no secret in any job file",
     "nomad/test_variables.py": "the variables of job files and nomad/vars",
     "scripts/health/test_faults.py": "ports, disks, programs and nodes, while jobs are waited for",
@@ -50,6 +51,7 @@ BEHAVIOURS = {
     "standins/b2_server/test_object_lock.py": "Object Lock, in buckets, files and lifecycle",
     "test_repository.py": "the files around the code",
     "test_tree.py": "the tests themselves",
+    "vault_policies/test_environments.py": "two environments in one Vault, role by role",
     "vault_policies/test_policies.py": "all policies, beside what the job files read",
 }
 FILES = sorted(

@@ -19,11 +19,10 @@ if TYPE_CHECKING:
 
     from scripts.access import Access
 
-POLICY = "airflow-worker-analysts"
-# What the worker still needs to stand: its own password of Redis. A denial by name, as an operator
-# would write it, because a policy that merely lacks the path is refused by the same rule.
+POLICY = f"{ENVIRONMENT}-airflow-worker-analysts-connections"
+# A denial by name, as an operator would write it, because a policy that merely lacks the path is
+# refused by the same rule.
 DENIES_CONNECTIONS = f"""
-path "{credentials.MOUNT}/data/{ENVIRONMENT}/redis/worker-analysts" {{ capabilities = ["read"] }}
 path "{credentials.MOUNT}/data/{ENVIRONMENT}/connections/*" {{ capabilities = ["deny"] }}
 """
 UNDEFINED = "conn_id `warehouse` isn't defined"

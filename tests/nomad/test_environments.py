@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from dataclasses import dataclass
@@ -14,11 +13,11 @@ import hvac.exceptions
 import pytest
 
 from scripts import deploy, nomad_setup, vault_setup
-from scripts.cluster import Nomad, NotFound, connect
-from scripts.jobs import Namespaces, namespaces, platform, runs
+from scripts.cluster import Nomad, connect
+from scripts.jobs import namespaces, platform, runs
 from scripts.repository import ROOT
 from tests.nomad.agent import Server, running_cluster
-from tests.nomad.rendering import DEPLOYMENTS, PLATFORM, image_variables, rendered
+from tests.nomad.rendering import PLATFORM, image_variables, rendered
 from tests.vault_policies.server import VaultServer, running_vault
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ STAGING = ROOT / "nomad/vars/staging.hcl"
 LOGIN = "jwt-school"
 MOUNT = "secret"
 # The jobs' own: what a task of theirs reads with each role.
-SECRET = "redis/worker-analysts"  # noqa: S105
+SECRET = "redis/worker-analysts"  # noqa: S105 - a path
 CONNECTION = "connections/analysts/warehouse"
 WORKER = "airflow-worker-analysts"
 
@@ -86,7 +85,9 @@ class World:
                 for each in names
                 if each.startswith(f"{name}-")
             },
-            "namespaces": [nomad.namespace.get_namespace(each) for each in (places.jobs, places.runs)],
+            "namespaces": [
+                nomad.namespace.get_namespace(each) for each in (places.jobs, places.runs)
+            ],
             "Nomad's policies": [
                 nomad.acl.get_policy(nomad_setup.policy_name(name, each))
                 for each in (*nomad_setup.PEOPLE, *nomad_setup.TASKS)
@@ -134,7 +135,7 @@ def worker(variables: Path, role_of: Path) -> dict[str, Any]:
 
     It has what the job file's task has of Vault: a template, and an identity of its own.
     """
-    name, other = environment(variables), environment(role_of)
+    other = environment(role_of)
     (declared,) = [
         each
         for group in rendered(WORKER, variables)["TaskGroups"]
@@ -155,7 +156,7 @@ def worker(variables: Path, role_of: Path) -> dict[str, Any]:
     }  # fmt: skip
     never = {"Attempts": 0, "Mode": "fail"}
     return {"Job": {
-        "ID": WORKER, "Name": WORKER, "Type": "batch", "Datacenters": ["*"],
+        "ID": WORKER, "Name": WORKER, "Type": "service", "Datacenters": ["*"],
         "Namespace": namespaces([variables]).jobs,
         "TaskGroups": [{
             "Name": "worker", "Tasks": [task], "RestartPolicy": never,
@@ -164,17 +165,111 @@ def worker(variables: Path, role_of: Path) -> dict[str, Any]:
     }}  # fmt: skip
 
 
-def started(world: World, variables: Path, role_of: Path) -> dict[str, Any]:
-    """Run the worker's job in an environment's namespace, and return its allocation in the end."""
-    nomad = world.nomad(variables)
-    with contextlib.suppress(NotFound):
+@pytest.fixture
+def start(world: World) -> Iterator[Callable[..., dict[str, Any]]]:
+    """Run the worker's job in an environment's namespace; return its allocation in the end."""
+    used = []
+
+    def started(variables: Path, role_of: Path) -> dict[str, Any]:
+        nomad = world.nomad(variables)
+        used.append(nomad)
+        nomad.job.register_job(WORKER, worker(variables, role_of))
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            for each in nomad.job.get_allocations(WORKER):
+                if each["ClientStatus"] in {"running", "failed"}:
+                    return each  # type: ignore[no-any-return]
+            time.sleep(0.2)
+        raise TimeoutError(json.dumps(nomad.job.get_evaluations(WORKER)))
+
+    yield started
+    for nomad in used:
         nomad.job.deregister_job(WORKER, purge=True)
-    nomad.job.register_job(WORKER, worker(variables, role_of))
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        for each in nomad.job.get_allocations(WORKER):
-            if each["JobVersion"] == 0 and each["ClientStatus"] in {"running", "failed"}:
-                if each["DesiredStatus"] == "run" or each["ClientStatus"] == "failed":
-                    return each
-        time.sleep(0.2)
-    raise TimeoutError(json.dumps(nomad.job.get_evaluations(WORKER)))
+    used[0].system.initiate_garbage_collection()
+
+
+def folder(world: World, allocation: dict[str, Any]) -> Path:
+    """Return where Nomad keeps the task of an allocation."""
+    return world.server.home.with_name("client") / "data/alloc" / allocation["ID"] / "worker"
+
+
+def test_a_task_reads_its_own_environments_secrets_and_none_of_the_others(
+    world: World, start: Callable[..., dict[str, Any]]
+) -> None:
+    """With identities that Nomad signed, for jobs of one id in two namespaces."""
+    tokens = {}
+    for variables, other in ((PRODUCTION, STAGING), (STAGING, PRODUCTION)):
+        own, others = environment(variables), environment(other)
+        task = folder(world, start(variables, role_of=variables))
+        assert (task / "secrets/read").read_text() == own
+        tokens[own] = (task / "private/vault_token").read_text()
+        identity = (task / "secrets/nomad_connections.jwt").read_text()
+        client = world.vault.client("none")
+        answer = client.auth.jwt.jwt_login(f"{own}-{WORKER}-connections", identity, path=LOGIN)
+        assert answer["auth"]["lease_duration"] == 300
+        for role in (f"{own}-{WORKER}", f"{others}-{WORKER}", f"{others}-{WORKER}-connections"):
+            with pytest.raises(hvac.exceptions.VaultError):
+                client.auth.jwt.jwt_login(role, identity, path=LOGIN)
+        client.token = answer["auth"]["client_token"]
+        assert read(client, f"{own}/{CONNECTION}") == {"of": own}
+        for path in (f"{own}/{SECRET}", f"{others}/{SECRET}", f"{others}/{CONNECTION}"):
+            with pytest.raises(hvac.exceptions.Forbidden):
+                read(client, path)
+    production, staging = (
+        world.vault.client(token).auth.token.lookup_self()["data"] for token in tokens.values()
+    )
+    assert production["entity_id"] != staging["entity_id"], "Vault would take them for one"
+
+
+def read(client: hvac.Client, path: str) -> Any:
+    answer = client.secrets.kv.v2.read_secret_version(
+        path, mount_point=MOUNT, raise_on_deleted_version=True
+    )
+    return answer["data"]["data"]
+
+
+def test_a_job_that_names_the_others_role_does_not_start(
+    start: Callable[..., dict[str, Any]],
+) -> None:
+    allocation = start(STAGING, role_of=PRODUCTION)
+    events = allocation["TaskStates"]["worker"]["Events"]
+    assert allocation["ClientStatus"] == "failed"
+    assert "claim" in " ".join(each["DisplayMessage"] for each in events)
+
+
+def test_two_environments_hold_nothing_in_common() -> None:
+    """What a node or a cluster has once, and each must have of its own."""
+
+    def held(variables: Path) -> set[tuple[Any, ...]]:
+        things: set[tuple[Any, ...]] = set()
+        for job_id in PLATFORM:
+            job = rendered(job_id, variables)
+            things.add(("job", job["Namespace"], job_id))
+            for group in job["TaskGroups"]:
+                for network in group["Networks"] or []:
+                    things |= {("port", port["Value"]) for port in network["ReservedPorts"] or []}
+                things |= {
+                    ("volume", volume["Source"]) for volume in (group["Volumes"] or {}).values()
+                }
+                for task in group["Tasks"]:
+                    if bucket := (task["Env"] or {}).get("BACKUP_BUCKET"):
+                        things.add(("folder", bucket, task["Env"]["BACKUP_PREFIX"]))
+                    if task["Vault"]:
+                        things.add(("role", task["Vault"]["Role"]))
+        return things
+
+    assert held(PRODUCTION) & held(STAGING) == set()
+
+
+@pytest.mark.parametrize("variables", [PRODUCTION, STAGING], ids=environment)
+def test_the_web_server_asks_for_logs_where_the_log_server_is(variables: Path) -> None:
+    (group,) = rendered("airflow-logs", variables)["TaskGroups"]
+    (port,) = group["Networks"][0]["ReservedPorts"]
+    env = {
+        name: value
+        for group in rendered("airflow-webserver", variables)["TaskGroups"]
+        for task in group["Tasks"]
+        for name, value in (task["Env"] or {}).items()
+    }
+    for who in ("WORKER", "TRIGGER"):
+        assert env[f"AIRFLOW__LOGGING__{who}_LOG_SERVER_PORT"] == str(port["Value"])
