@@ -91,7 +91,7 @@ def start_nomad() -> None:
     client = nomad_client(kept("nomad-bootstrap", _bootstrap))
     nomad_setup.set_up(client, environment=ENVIRONMENT, namespaces=Namespaces())
     for name in nomad_setup.PEOPLE:
-        _keep_token(client, name)
+        keep_token(client, name)
     # Only a node that registered can be told anything; its drivers are looked at before that.
     processes.wait_for("nomad", _node_is_ready)
     _node("drain", "-disable", "-self", "-yes")
@@ -148,7 +148,7 @@ def _bootstrap() -> str:
     return str(answer.json()["SecretID"])
 
 
-def _keep_token(client: Nomad, name: str) -> None:
+def keep_token(client: Nomad, name: str) -> None:
     """Have a token of ``name`` in .local/secrets that lasts, a new one if there is none."""
     file, policy = f"nomad-{name}", nomad_setup.policy_name(ENVIRONMENT, name)
     before = _token(read_secret(file)) if (SECRETS / f"{file}.json").exists() else None

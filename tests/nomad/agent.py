@@ -52,7 +52,8 @@ server {
 """
 _ACL = """
 acl {
-  enabled = true
+  enabled                  = true
+  token_max_expiration_ttl = "2160h"
 }
 """
 # As in nomad/agents; LOGIN is the mount of the login.
@@ -124,6 +125,20 @@ class Server:
         self.process.wait(30)
         self.process = _start(self.home)
         _asked("GET", f"{self.address}/v1/acl/tokens", self.token)
+
+
+@contextmanager
+def running_server(home: Path) -> Iterator[Server]:
+    """Run a server that asks for tokens, without a client: what is registered waits."""
+    ports = _ports()
+    _configure(home, ports, _SERVER + _ACL)
+    server = Server(home, ports, _start(home))
+    try:
+        server.token = _bootstrap(server.address)
+        yield server
+    finally:
+        server.process.terminate()
+        server.process.wait(30)
 
 
 @contextmanager
