@@ -116,9 +116,10 @@ def test_a_program_that_is_missing(cluster: Cluster, tmp_path: Path) -> None:
 def test_a_disk_that_is_full(cluster: Cluster) -> None:
     client, nodes = cluster
     rest = nodes["small"].data / "rest"
-    with pytest.raises(OSError, match="No space left"), rest.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(1 << 16))
+    for size in (1 << 16, 1):  # to the last byte: a task's files are small
+        with pytest.raises(OSError, match="No space left"), rest.open("ab", buffering=0) as file:
+            while True:
+                file.write(bytes(size))
     run(client, "full", "exec sleep 600", ReschedulePolicy=FOREVER, Constraints=[on("small")])
     ends_well(client, "full", rest.unlink, "no space left on device (on node small)")
 
