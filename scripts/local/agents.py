@@ -14,20 +14,28 @@ from frame.failure import Failure
 from frame.progress import step
 from scripts import cluster, nomad_setup
 from scripts.cluster import NomadError
-from scripts.jobs import Namespaces
 from scripts.local import processes
-from scripts.local.home import ADDRESS, ENVIRONMENT, NOMAD_ADDR, VAULT_ADDR, VOLUMES, kept
+from scripts.local.home import (
+    ADDRESS,
+    LOCAL,
+    NOMAD_ADDR,
+    VAULT_ADDR,
+    VOLUMES,
+    Environment,
+    kept,
+)
 from scripts.repository import HOME, ROOT, SECRETS, read_secret, write_private
 from scripts.shell import run
 from scripts.tools import NOMAD, VAULT, ensure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from scripts.cluster import Nomad
 
-# The host volumes that the jobs name: the image's user that owns each, and its mode.
+# The host volumes that the jobs name: the image's user that owns each, and its mode. Those of the
+# stand-ins are there once, whatever environments use them.
 HOST_VOLUMES = {
     # Workers' own, and triggerers', which no task writes.
     "airflow-logs": (50008, 0o755),
@@ -41,6 +49,8 @@ HOST_VOLUMES = {
     "local-git": (50002, 0o700),
     "local-postgres": (50002, 0o700),
 }
+
+STAND_INS = "local-"
 
 # As long as the agent allows, and how much of it must be left: more than `make status` warns of.
 TOKEN_TTL = "2160h"  # noqa: S105 - 90 days
@@ -80,18 +90,22 @@ def start_vault() -> None:
     processes.wait_for("vault", lambda: _answers(f"{VAULT_ADDR}/v1/sys/health"))
 
 
-def start_nomad() -> None:
-    """Start the Nomad agent, bootstrap its ACLs the first time, set namespaces and policies."""
+def start_nomad(*beside: Environment) -> None:
+    """Start the Nomad agent, bootstrap its ACLs the first time, set namespaces and policies.
+
+    It gets the host volumes of this machine's environment, and of those ``beside`` it.
+    """
     data, settings = HOME / "nomad", [ROOT / "nomad/agents/local.hcl", HOME / "volumes.hcl"]
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    settings[1].write_text(_host_volumes())
+    settings[1].write_text(_host_volumes((LOCAL, *beside)))
     words = [*(f"-config={file}" for file in settings), f"-data-dir={data}"]
     _start("nomad", [ensure(NOMAD), "agent", *words], settings)
     processes.wait_for("nomad", _has_leader)
     client = nomad_client(kept("nomad-bootstrap", _bootstrap))
-    nomad_setup.set_up(client, environment=ENVIRONMENT, namespaces=Namespaces())
-    for name in nomad_setup.PEOPLE:
-        keep_token(client, name)
+    for environment in (LOCAL, *beside):
+        nomad_setup.set_up(client, environment=environment.name, namespaces=environment.namespaces)
+        for name in nomad_setup.PEOPLE:
+            keep_token(client, name, environment)
     # Only a node that registered can be told anything; its drivers are looked at before that.
     processes.wait_for("nomad", _node_is_ready)
     _node("drain", "-disable", "-self", "-yes")
@@ -148,9 +162,10 @@ def _bootstrap() -> str:
     return str(answer.json()["SecretID"])
 
 
-def keep_token(client: Nomad, name: str) -> None:
+def keep_token(client: Nomad, name: str, environment: Environment = LOCAL) -> None:
     """Have a token of ``name`` in .local/secrets that lasts, a new one if there is none."""
-    file, policy = f"nomad-{name}", nomad_setup.policy_name(ENVIRONMENT, name)
+    file = f"{environment.prefix}nomad-{name}"
+    policy = nomad_setup.policy_name(environment.name, name)
     before = _token(read_secret(file)) if (SECRETS / f"{file}.json").exists() else None
     if before and before["Policies"] == [policy] and _lasts(before):
         return
@@ -174,9 +189,15 @@ def _lasts(token: Mapping[str, Any]) -> bool:
     return datetime.fromisoformat(ends) - datetime.now(UTC) > TOKEN_LASTS
 
 
-def _host_volumes() -> str:
+def _host_volumes(environments: Iterable[Environment]) -> str:
     blocks = []
-    for name, (user, mode) in HOST_VOLUMES.items():
+    volumes = {
+        f"{each.prefix}{name}": rights
+        for each in environments
+        for name, rights in HOST_VOLUMES.items()
+        if each == LOCAL or not name.startswith(STAND_INS)
+    }
+    for name, (user, mode) in volumes.items():
         path = VOLUMES / name
         path.mkdir(parents=True, exist_ok=True)
         path.chmod(mode)

@@ -29,7 +29,7 @@ from backup.settings import REGISTRY
 from scripts.local import databases
 from scripts.local.agents import vault_client
 from scripts.local.backblaze import bucket_keys
-from scripts.local.home import ADDRESS, ENVIRONMENT, PORTS, kept
+from scripts.local.home import ADDRESS, LOCAL, PORTS, Environment, kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,43 +115,57 @@ def stand_ins() -> dict[str, dict[str, Any]]:
 
 def platform() -> dict[str, dict[str, Any]]:
     """Return what the jobs of nomad/jobs read, by path; the stand-ins run already."""
+    return {**services(LOCAL), **_backups()}
+
+
+def services(environment: Environment) -> dict[str, dict[str, Any]]:
+    """Return what all jobs of an environment read but those that make and prove backups."""
+    own = environment.kept
+
+    def uri(name: str) -> str:
+        return databases.role(name, environment.databases).uri
+
     values: dict[str, dict[str, Any]] = {
-        "airflow/fernet": {"key": kept("airflow-fernet", _fernet_key)},
-        "airflow/jwt": {"secret": kept("airflow-jwt", lambda: secrets.token_urlsafe(64))},
-        "airflow/api": {"secret_key": kept("airflow-api", lambda: secrets.token_urlsafe(64))},
-        "airflow/admin": {"username": "admin", "password": kept("airflow-admin")},
-        "airflow/database/migrate": {"uri": _sqlalchemy(databases.owner("airflow"))},
-        "superset/secret-key": {"key": kept("superset-key", lambda: secrets.token_urlsafe(48))},
-        "superset/admin": {"username": "admin", "password": kept("superset-admin")},
+        "airflow/fernet": {"key": own("airflow-fernet", _fernet_key)},
+        "airflow/jwt": {"secret": own("airflow-jwt", lambda: secrets.token_urlsafe(64))},
+        "airflow/api": {"secret_key": own("airflow-api", lambda: secrets.token_urlsafe(64))},
+        "airflow/admin": {"username": "admin", "password": own("airflow-admin")},
+        "airflow/database/migrate": {"uri": _sqlalchemy(uri("airflow_migrate"))},
+        "superset/secret-key": {"key": own("superset-key", lambda: secrets.token_urlsafe(48))},
+        "superset/admin": {"username": "admin", "password": own("superset-admin")},
         # Nobody's identity provider on one machine: people have passwords of Superset's own.
         "superset/oidc": {"issuer": "", "client_id": "", "client_secret": ""},
-        "superset/database/migrate": {"uri": databases.owner("superset").uri},
-        "superset/warehouse": {"uri": databases.role("bi").uri},
-        "connections/ingest/warehouse": {"conn_uri": databases.role("warehouse_loader").uri},
-        "connections/ingest/warehouse_checks": {"conn_uri": databases.role("warehouse_checks").uri},
-        "connections/analysts/warehouse": {"conn_uri": databases.role("warehouse_analyst").uri},
-        "backup/recipients": {"armor": gpg_key("recovery")["public"] + gpg_key("drill")["public"]},
-        "backup/drill-key": {"armor": gpg_key("drill")["private"]},
-        "backup/manifest-recipient": {"armor": gpg_key("manifests")["public"]},
-        "backup/manifest-key": {"armor": gpg_key("manifests")["private"]},
+        "superset/database/migrate": {"uri": uri("superset_migrate")},
+        "superset/warehouse": {"uri": uri("bi")},
+        "connections/ingest/warehouse": {"conn_uri": uri("warehouse_loader")},
+        "connections/ingest/warehouse_checks": {"conn_uri": uri("warehouse_checks")},
+        "connections/analysts/warehouse": {"conn_uri": uri("warehouse_analyst")},
         "delivery/remote": {
             "deploy_key": ssh_key("deploy").private,
             "known_hosts": f"[{ADDRESS}]:{GIT_PORT} {ssh_key('host').public}\n",
         },
     }
     for job in databases.AIRFLOW_JOBS:
-        role = databases.role(f"airflow_{job.replace('-', '_')}")
-        values[f"airflow/database/{job}"] = {"uri": _sqlalchemy(role)}
+        role = f"airflow_{job.replace('-', '_')}"
+        values[f"airflow/database/{job}"] = {"uri": _sqlalchemy(uri(role))}
     for job in databases.SUPERSET_JOBS:
-        values[f"superset/database/{job}"] = {"uri": databases.role(f"superset_{job}").uri}
+        values[f"superset/database/{job}"] = {"uri": uri(f"superset_{job}")}
     for user in ("scheduler", "worker-analysts"):
-        values[f"redis/{user}"] = {"password": kept(f"redis-{user}")}
+        values[f"redis/{user}"] = {"password": own(f"redis-{user}")}
     for source in databases.SOURCES:
-        values[f"connections/ingest/{source}"] = {
-            "conn_uri": databases.role(f"{source}_ingest").uri
-        }
-        key = kept(f"ingest-hash-key-{source}", lambda: secrets.token_hex(32))
+        values[f"connections/ingest/{source}"] = {"conn_uri": uri(f"{source}_ingest")}
+        key = own(f"ingest-hash-key-{source}", lambda: secrets.token_hex(32))
         values[f"connections/ingest/hash_key/{source}"] = {"conn_uri": f"generic://:{key}@hash"}
+    return values
+
+
+def _backups() -> dict[str, dict[str, Any]]:
+    values: dict[str, dict[str, Any]] = {
+        "backup/recipients": {"armor": gpg_key("recovery")["public"] + gpg_key("drill")["public"]},
+        "backup/drill-key": {"armor": gpg_key("drill")["private"]},
+        "backup/manifest-recipient": {"armor": gpg_key("manifests")["public"]},
+        "backup/manifest-key": {"armor": gpg_key("manifests")["private"]},
+    }
     for database in databases.DATABASES:
         values[f"backup/databases/{database}"] = {"uri": databases.role(f"{database}_backup").uri}
     values["backup/servers/postgres"] = {"uri": databases.role("observer").uri}
@@ -182,16 +196,16 @@ def recovery_fingerprint() -> str:
     return str(key["fingerprint"])
 
 
-def _sqlalchemy(role: databases.Role) -> str:
-    return role.uri.replace("postgresql:", "postgresql+psycopg2:", 1)
+def _sqlalchemy(uri: str) -> str:
+    return uri.replace("postgresql:", "postgresql+psycopg2:", 1)
 
 
-def write(values: dict[str, dict[str, Any]]) -> list[str]:
+def write(values: dict[str, dict[str, Any]], environment: Environment = LOCAL) -> list[str]:
     """Put ``values`` into the local Vault; return the paths that were new or had changed."""
     kv = vault_client().secrets.kv.v2
     changed = []
     for name, value in values.items():
-        path = f"{ENVIRONMENT}/{name}"
+        path = f"{environment.name}/{name}"
         try:
             answer = kv.read_secret_version(path, mount_point=MOUNT, raise_on_deleted_version=True)
             if answer["data"]["data"] == json.loads(json.dumps(value)):

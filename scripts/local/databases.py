@@ -56,8 +56,8 @@ GRANT marts_builder TO {role};
 CREATE SCHEMA IF NOT EXISTS marts_build AUTHORIZATION marts_builder;
 ALTER SCHEMA marts_build OWNER TO marts_builder;
 -- The loads make the analysts' views again on what they publish, as the analysts: nobody else may.
-ALTER ROLE warehouse_loader NOINHERIT;
-GRANT {role} TO warehouse_loader;
+ALTER ROLE {loader} NOINHERIT;
+GRANT {role} TO {loader};
 """
 # Who looks at dashboards: the marts and nothing else, for a short time each. New ones as well, if
 # the analysts' role makes them.
@@ -67,7 +67,7 @@ GRANT SELECT ON ALL TABLES IN SCHEMA marts TO {role};
 -- A mart brings its rights along from where it was built, a schema that this role cannot enter.
 ALTER DEFAULT PRIVILEGES FOR ROLE marts_builder IN SCHEMA marts_build
   GRANT SELECT ON TABLES TO {role};
-ALTER DEFAULT PRIVILEGES FOR ROLE warehouse_analyst IN SCHEMA marts
+ALTER DEFAULT PRIVILEGES FOR ROLE {analyst} IN SCHEMA marts
   GRANT SELECT ON TABLES TO {role};
 ALTER ROLE {role} CONNECTION LIMIT 10;
 ALTER ROLE {role} SET search_path = marts;
@@ -94,32 +94,40 @@ class Role:
         return f"postgresql://{self.name}:{password}@{ADDRESS}:{PORT}/{self.database}"
 
 
-def owner(database: str) -> Role:
+def owner(database: str, prefix: str = "") -> Role:
     """Return the role that owns ``database``: of Airflow's and Superset's, what migrates it."""
-    return Role(f"{database}_{'migrate' if database in MIGRATED else 'owner'}", database)
+    suffix = "migrate" if database in MIGRATED else "owner"
+    return Role(f"{prefix}{database}_{suffix}", f"{prefix}{database}")
 
 
-def roles() -> Iterator[Role]:
-    """Yield every role of the local server."""
+def roles(prefix: str = "") -> Iterator[Role]:
+    """Yield every role of the environment whose names begin with ``prefix``."""
     for database in DATABASES:
-        yield owner(database)
-        yield Role(f"{database}_backup", database, BACK_UP)
+        yield owner(database, prefix)
+    yield Role(f"{prefix}observer", "postgres")
+    for name, database, grants in _grants():
+        yield Role(f"{prefix}{name}", f"{prefix}{database}", grants)
+
+
+def _grants() -> Iterator[tuple[str, str, str]]:
+    """Yield each role that owns nothing, its database and what makes it."""
+    for database in DATABASES:
+        yield f"{database}_backup", database, BACK_UP
     for source in SOURCES:
-        yield Role(f"{source}_ingest", source, READ)
+        yield f"{source}_ingest", source, READ
     for job in AIRFLOW_JOBS:
-        yield Role(f"airflow_{job.replace('-', '_')}", "airflow", READ_AND_WRITE)
+        yield f"airflow_{job.replace('-', '_')}", "airflow", READ_AND_WRITE
     for job in SUPERSET_JOBS:
-        yield Role(f"superset_{job}", "superset", READ_AND_WRITE)
-    yield Role("observer", "postgres")
-    yield Role("warehouse_loader", "warehouse", LOAD)
-    yield Role("warehouse_checks", "warehouse", CHECK)
-    yield Role("warehouse_analyst", "warehouse", ANALYSE)
-    yield Role("bi", "warehouse", LOOK)
+        yield f"superset_{job}", "superset", READ_AND_WRITE
+    yield "warehouse_loader", "warehouse", LOAD
+    yield "warehouse_checks", "warehouse", CHECK
+    yield "warehouse_analyst", "warehouse", ANALYSE
+    yield "bi", "warehouse", LOOK
 
 
-def role(name: str) -> Role:
-    """Return the role called ``name``."""
-    return next(found for found in roles() if found.name == name)
+def role(name: str, prefix: str = "") -> Role:
+    """Return the role called ``name`` in the environment of ``prefix``."""
+    return next(found for found in roles(prefix) if found.name == f"{prefix}{name}")
 
 
 def superuser(database: str) -> str:
@@ -127,15 +135,15 @@ def superuser(database: str) -> str:
     return f"postgresql://postgres:{kept('postgres')}@{ADDRESS}:{PORT}/{database}"
 
 
-def create() -> None:
-    """Create what is missing of the databases, roles and grants; can be repeated."""
+def create(prefix: str = "") -> None:
+    """Create what is missing of an environment's databases, roles and grants; can be repeated."""
     with psycopg.connect(superuser("postgres"), autocommit=True, connect_timeout=10) as connection:
         there = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles")}
         if "warehouse_readers" not in there:
             connection.execute("CREATE ROLE warehouse_readers NOLOGIN")
         if "marts_builder" not in there:
             connection.execute("CREATE ROLE marts_builder NOLOGIN IN ROLE warehouse_readers")
-        for wanted in roles():
+        for wanted in roles(prefix):
             verb = "ALTER" if wanted.name in there else "CREATE"
             connection.execute(
                 sql.SQL(verb + " ROLE {} LOGIN PASSWORD {}").format(
@@ -143,30 +151,33 @@ def create() -> None:
                 )
             )
         found = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
-        for database in DATABASES:
+        owners = {f"{prefix}{name}": owner(name, prefix).name for name in DATABASES}
+        for database, its_owner in owners.items():
             if database not in found:
                 connection.execute(
                     sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0").format(
-                        sql.Identifier(database), sql.Identifier(owner(database).name)
+                        sql.Identifier(database), sql.Identifier(its_owner)
                     )
                 )
             connection.execute(
                 sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database))
             )
-    for wanted in roles():
+    for wanted in roles(prefix):
         with psycopg.connect(superuser(wanted.database), connect_timeout=10) as connection:
             connection.execute(
                 sql.SQL(CONNECT + wanted.grants)
                 .format(
                     database=sql.Identifier(wanted.database),
                     role=sql.Identifier(wanted.name),
-                    owner=sql.Identifier(owner(wanted.database).name),
+                    owner=sql.Identifier(owners.get(wanted.database, "postgres")),
+                    loader=sql.Identifier(f"{prefix}warehouse_loader"),
+                    analyst=sql.Identifier(f"{prefix}warehouse_analyst"),
                 )
             )  # fmt: skip
 
 
-def fill(scale: float = 1.0, seed: int = 7) -> None:
-    """Load the school's data into the three sources, unless it is there.
+def fill(scale: float = 1.0, seed: int = 7, prefix: str = "") -> None:
+    """Load the school's data into the three sources of an environment, unless it is there.
 
     What an older edition of the generator loaded is replaced; the default privileges that
     ``create`` sets give the jobs the same grants on the new tables.
@@ -174,6 +185,6 @@ def fill(scale: float = 1.0, seed: int = 7) -> None:
     from standins.school.load import Mark, load
 
     for source in SOURCES:
-        with psycopg.connect(owner(source).uri, connect_timeout=10) as connection:
+        with psycopg.connect(owner(source, prefix).uri, connect_timeout=10) as connection:
             outdated = Mark(source, scale, seed).replaces(Mark.read(connection.cursor()))
             load(connection, source, scale=scale, seed=seed, replace=outdated)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import secrets
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from scripts.jobs import Namespaces
 from scripts.repository import HOME, ROOT, SECRETS, write_private
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PID_FILES = HOME / "run"
 VOLUMES = HOME / "volumes"
@@ -14,7 +19,32 @@ IMAGE_VARIABLES = HOME / "images.hcl"
 KEY_VARIABLES = HOME / "keys.hcl"
 VARIABLES = ROOT / "nomad/vars/local.hcl"
 
-ENVIRONMENT = "local"
+
+@dataclass(frozen=True)
+class Environment:
+    """One environment on this machine: `make up` has one, and a test a second beside it.
+
+    ``prefix`` begins the names of its host volumes and secrets and, with an underscore, of its
+    databases and their roles: what it shares a server with the other for.
+    """
+
+    name: str
+    namespaces: Namespaces
+    variables: Path
+    prefix: str = ""
+
+    @property
+    def databases(self) -> str:
+        """What the names of its databases and roles begin with."""
+        return self.prefix.replace("-", "_")
+
+    def kept(self, name: str, make: Any = None) -> Any:
+        """Return a secret of its own, as :func:`kept`."""
+        return kept(f"{self.prefix}{name}", make)
+
+
+LOCAL = Environment("local", Namespaces(), VARIABLES)
+ENVIRONMENT = LOCAL.name
 # The address of Docker's default bridge: every container and this host reach each other there,
 # and nothing outside this host does.
 ADDRESS = "172.17.0.1"

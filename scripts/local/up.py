@@ -21,7 +21,7 @@ from frame.progress import step
 from scripts import access, deploy, vault_setup
 from scripts.cluster import NotFound
 from scripts.health.waiting import LASTING, wait
-from scripts.jobs import Deployment, Namespaces, platform, runs, stand_ins
+from scripts.jobs import Deployment, platform, runs, stand_ins
 from scripts.local import (
     agents,
     backblaze,
@@ -37,9 +37,11 @@ from scripts.local.home import (
     ENVIRONMENT,
     IMAGE_VARIABLES,
     KEY_VARIABLES,
+    LOCAL,
     NOMAD_ADDR,
     VARIABLES,
     VAULT_ADDR,
+    Environment,
     kept,
 )
 from scripts.repository import SECRETS, write_private
@@ -84,7 +86,7 @@ def bring_up(timeout: float) -> None:
     backblaze.bucket()
     credentials.write(credentials.platform())
     title = "deploy what Airflow may launch"
-    run_jobs(title, list(runs()), timeout, lasting=0, namespace=Namespaces.runs)
+    run_jobs(title, list(runs()), timeout, lasting=0, launched=True)
     run_jobs("deploy the platform", list(platform()), timeout)
 
 
@@ -97,20 +99,29 @@ def stop_git() -> None:
                 nomad.allocation.stop_allocation(allocation["ID"])
 
 
+def addresses(environment: Environment) -> dict[str, str]:
+    """Return where an environment's Airflow, its mirror, and its jobs in Nomad are."""
+    variables = read_variables(environment.variables)
+    return {
+        "NOMAD_ADDR": NOMAD_ADDR,
+        access.JOBS: environment.namespaces.jobs,
+        access.RUNS: environment.namespaces.runs,
+        "VAULT_ADDR": VAULT_ADDR,
+        "AIRFLOW_URL": variables["airflow_url"],
+        "AIRFLOW_USERNAME": "admin",
+        "DAG_MIRROR_URL": variables["dag_mirror_url"],
+    }
+
+
 def keep_access() -> access.Access:
     """Keep how the operators' commands reach this machine's platform, and return it."""
-    variables = read_variables(VARIABLES)
     secrets = SECRETS / "backups"
     write_private(secrets / B2_KEY, json.dumps(kept(backblaze.key_file("drill"))))
     write_private(secrets / SIGNERS, json.dumps(credentials.signers()))
     write_private(secrets / MANIFEST_KEY, credentials.gpg_key("manifests")["private"])
     return access.keep(
         {
-            "NOMAD_ADDR": NOMAD_ADDR,
-            "VAULT_ADDR": VAULT_ADDR,
-            "AIRFLOW_URL": variables["airflow_url"],
-            "AIRFLOW_USERNAME": "admin",
-            "DAG_MIRROR_URL": variables["dag_mirror_url"],
+            **addresses(LOCAL),
             "BACKUP_SECRETS_DIR": str(secrets),
             "BACKUP_B2_REALM": backblaze.REALM,
             "BACKUP_BUCKET": backblaze.BUCKET,
@@ -121,14 +132,16 @@ def keep_access() -> access.Access:
     )
 
 
-def set_up_vault() -> None:
-    """Write the policies and roles of every job, the stand-ins' too."""
+def set_up_vault(environment: Environment = LOCAL) -> None:
+    """Write the policies and roles of every job, and of the stand-ins, which are there once."""
+    policies = vault_setup.POLICIES
     vault_setup.set_up(
         agents.vault_client(),
         mount=credentials.MOUNT,
-        environment=ENVIRONMENT,
+        environment=environment.name,
         jwks_url=f"{NOMAD_ADDR}/.well-known/jwks.json",
-        folders=(vault_setup.POLICIES, vault_setup.POLICIES / "local"),
+        namespaces=environment.namespaces,
+        folders=(policies, policies / "local") if environment == LOCAL else (policies,),
     )
 
 
@@ -138,15 +151,21 @@ def run_jobs(
     timeout: float,
     *,
     lasting: float = LASTING,
-    namespace: str = Namespaces.jobs,
+    launched: bool = False,
+    environment: Environment = LOCAL,
 ) -> None:
-    """Run the jobs as the platform team would, and wait until each is well for ``lasting`` s."""
-    environment = {"NOMAD_ADDR": NOMAD_ADDR, "NOMAD_TOKEN": kept("nomad-platform")}
+    """Run the jobs as the platform team would, and wait until each is well for ``lasting`` s.
+
+    ``launched``: they are what Airflow may launch.
+    """
+    token = environment.kept("nomad-platform")
+    files = (environment.variables, *VARIABLE_FILES[1:])
     with step(title) as say:
         for deployment in deployments:
-            deploy.run(deployment, VARIABLE_FILES, environment)
+            deploy.run(deployment, files, {"NOMAD_ADDR": NOMAD_ADDR, "NOMAD_TOKEN": token})
         job_ids = [each.id for each in deployments]
-        client = agents.nomad_client(namespace=namespace)
+        places = environment.namespaces
+        client = agents.nomad_client(token, places.runs if launched else places.jobs)
         wait(client, job_ids, timeout=timeout, lasting=lasting, say=say)
 
 

@@ -61,9 +61,12 @@ def make_warehouse(server: PostgresServer, name: str, bi: str, analyst: str) -> 
                 "GRANT marts_builder TO {0}; GRANT {0} TO CURRENT_USER"
             ).format(sql.Identifier(analyst))
         )
-        grants = (databases.CONNECT + databases.LOOK).replace("warehouse_analyst", analyst)
         connection.execute(
-            sql.SQL(grants).format(role=sql.Identifier(bi), database=sql.Identifier(name))
+            sql.SQL(databases.CONNECT + databases.LOOK).format(
+                role=sql.Identifier(bi),
+                database=sql.Identifier(name),
+                analyst=sql.Identifier(analyst),
+            )
         )
         connection.execute("SET ROLE marts_builder")
         connection.execute(

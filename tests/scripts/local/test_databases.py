@@ -162,3 +162,21 @@ def test_a_source_of_an_older_edition_is_replaced_and_its_jobs_keep_their_grants
     assert count("hr_backup", "leave_entitlements") > 0
     # What this edition loaded is left alone, whatever has changed in it since.
     assert count("records_ingest", "results") == 0
+
+
+@pytest.mark.usefixtures("server")
+def test_a_second_environment_on_the_same_server_has_its_own_databases_and_roles() -> None:
+    databases.create("second_")
+    first, second = (list(databases.roles(prefix)) for prefix in ("", "second_"))
+    assert not {role.name for role in first} & {role.name for role in second}
+    for own, other in ((first, second), (second, first)):
+        for role in own:
+            with psycopg.connect(role.uri) as connection:
+                for beyond in {each.database for each in other} - {role.database, "postgres"}:
+                    asked = "SELECT has_database_privilege(%s, 'CONNECT')"
+                    assert connection.execute(asked, (beyond,)).fetchone() == (False,), role.name
+    loader = databases.role("warehouse_loader", "second_")
+    with psycopg.connect(loader.uri) as connection:
+        member = "SELECT pg_has_role(%s, 'MEMBER'), pg_has_role(%s, 'MEMBER')"
+        names = ("second_warehouse_analyst", "warehouse_analyst")
+        assert connection.execute(member, names).fetchone() == (True, False)
