@@ -191,7 +191,7 @@ def _trust(client: hvac.Client, login: str, jwks_url: str) -> None:
         raise Failure(
             f"login {login}: expected the keys of {jwks_url}, found those of {trusted}",
             "Name a mount of its own with --login for another Nomad. If this one has moved:"
-            f" vault write auth/{login}/config jwks_url={jwks_url}",
+            f" vault write auth/{login}/config jwks_url={jwks_url}, and run this again.",
         )
     client.auth.jwt.configure(jwks_url=jwks_url, jwt_supported_algs=["RS256", "EdDSA"], path=login)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -192,6 +193,34 @@ def test_the_login_of_another_nomad_is_left_alone(fresh: VaultServer) -> None:
         assert "staging-redis" in answer["auth"]["policies"]
         with pytest.raises(hvac.exceptions.VaultError):
             fresh.login("production-redis", identity)
+
+
+RIGHTS = re.compile(r'```hcl\n(path "sys/mounts".*?)```', re.DOTALL)
+
+
+@pytest.mark.parametrize("name", ["*", "production-*"])
+def test_the_rights_of_the_runbook_are_enough_and_keep_to_one_environment(
+    fresh: VaultServer, name: str
+) -> None:
+    (text,) = RIGHTS.findall((ROOT / "docs/runbook.md").read_text())
+    text = text.replace('policy/*"', f'policy/{name}"').replace('role/*"', f'role/{name}"')
+    text = text.replace("jwt-nomad", "jwt-rights").replace("mounts/secret", "mounts/rights")
+    root = fresh.client()
+    root.sys.create_or_update_policy("set-up", text)
+    made = root.auth.token.create(policies=["set-up"], no_default_policy=True)
+    client = fresh.client(made["auth"]["client_token"])
+
+    def run(environment: str) -> None:
+        set_up(
+            client, mount="rights", environment=environment, jwks_url=fresh.issuer.jwks_url,
+            login="jwt-rights",
+        )  # fmt: skip
+
+    run("production")
+    run("production")
+    if name != "*":
+        with pytest.raises(hvac.exceptions.Forbidden):
+            run("staging")
 
 
 def assert_one_clear_error(code: int, output: str, errors: str, *, expected: int = 1) -> None:
