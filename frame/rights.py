@@ -11,16 +11,16 @@ _WRITERS = """
 SELECT DISTINCT format('%%I', table_name), format('%%I', grantee)
 FROM information_schema.role_table_grants
 WHERE table_schema = 'public' AND table_name = ANY(%s) AND privilege_type <> 'SELECT'
-  AND grantee NOT IN (current_user, %s)
+  AND grantee <> current_user AND grantee::text <> ALL(%s)
 """
 
 
-def guard(cursor: Any, tables: Collection[str], writer: str) -> Iterator[str]:
-    """Let nobody but the role ``writer`` and the owner write ``tables``; yield what was revoked.
+def guard(cursor: Any, tables: Collection[str], *writers: str) -> Iterator[str]:
+    """Let nobody but the roles ``writers`` and the owner write ``tables``; yield what was revoked.
 
     ``cursor`` is of psycopg, 2 or 3, and of the tables' owner. Raises its errors.
     """
-    cursor.execute(_WRITERS, (list(tables), writer))
+    cursor.execute(_WRITERS, (list(tables), list(writers)))
     for table, role in cursor.fetchall():
         cursor.execute(f"REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON {table} FROM {role}")
         yield f"{role} may no longer write {table}"

@@ -63,6 +63,7 @@ def platform() -> Iterator[Deployment]:
     yield job("airflow-triggerer")
     yield job("airflow-worker", "-analysts")
     yield job("dag-sync")
+    yield job("airflow-clean")
     yield job("superset-migrate")
     yield job("superset")
     yield job("superset-dashboards")

@@ -17,6 +17,7 @@ import psycopg2
 import tenacity
 
 from frame import rights
+from harmattan import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,7 @@ LOCK_TIMEOUT = 30 * 60 * 1000
 # How long a database that does not answer is waited for, in seconds: the cluster may come back in
 # any order, and a server that recovers from a crash takes minutes.
 DATABASE_TIMEOUT = 30 * 60
+PAGE = "docs/runbook.md#a-secret-in-airflows-own-database"
 # Who writes these becomes administrator, or lends tasks a connection that is not from Vault.
 GUARDED = (
     "ab_user", "ab_role", "ab_user_role", "ab_permission_view_role",
@@ -70,14 +72,37 @@ def _connect(uri: str) -> Any:
     return connection
 
 
-def guard(uri: str, webserver: str) -> None:
+def guard(uri: str, webserver: str, cleaner: str) -> None:
     """Let nobody but the role ``webserver`` and the owner write accounts, roles and connections.
 
-    Every job's role may write the rows of every other table; those of new tables too.
+    Every job's role may write the rows of every other table; those of new tables too. But the role
+    ``cleaner`` deletes old rows, of the tables where they gather, and writes none.
     """
     with closing(_connect(uri)) as connection, connection.cursor() as cursor:
-        for said in rights.guard(cursor, GUARDED, webserver):
+        print(clean.allow(cursor, cleaner), flush=True)
+        for said in rights.guard(cursor, GUARDED, webserver, cleaner):
             print(said, flush=True)
+
+
+def warn_of_secrets(uri: str) -> None:
+    """Name each connection and secret variable that stands in Airflow's database.
+
+    Every task may read them there, whosever they are.
+    """
+    from airflow._shared.secrets_masker import should_hide_value_for_key
+
+    with closing(_connect(uri)) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT 'connection', conn_id FROM connection"
+            " UNION ALL SELECT 'variable', key FROM variable ORDER BY 1, 2"
+        )
+        for kind, name in cursor.fetchall():
+            if kind == "connection" or should_hide_value_for_key(name):
+                print(
+                    f"warning: the {kind} {name} stands in Airflow's own database, where every task"
+                    f" may read it: move it to Vault ({PAGE})",
+                    flush=True,
+                )
 
 
 def migrate() -> None:
@@ -111,7 +136,8 @@ def main() -> None:
     uri = conf.get_mandatory_value("database", "sql_alchemy_conn")
     with only_one(uri):
         migrate()
-        guard(uri, os.environ["HARMATTAN_WEBSERVER_ROLE"])
+        guard(uri, os.environ["HARMATTAN_WEBSERVER_ROLE"], os.environ["HARMATTAN_CLEAN_ROLE"])
+        warn_of_secrets(uri)
         admin = json.loads(Path(os.environ["HARMATTAN_ADMIN_FILE"]).read_text())
         accounts.set_up(username=admin["username"], password=admin["password"])
 

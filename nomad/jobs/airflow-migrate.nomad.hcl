@@ -65,6 +65,17 @@ variable "webserver_database_role" {
   }
 }
 
+variable "clean_database_role" {
+  type        = string
+  description = "The role of airflow-clean in Airflow's database, the one that may delete old rows."
+  default     = "airflow_clean"
+
+  validation {
+    condition     = regex_replace(var.clean_database_role, "^[A-Za-z_][A-Za-z0-9_-]{0,62}$", "ok") == "ok"
+    error_message = "A role is letters, digits, underscores and hyphens."
+  }
+}
+
 locals {
   secrets = "${var.vault_mount}/data/${var.environment}"
 }
@@ -139,6 +150,7 @@ job "airflow-migrate" {
         AIRFLOW__CORE__FERNET_KEY_CMD           = "cat /secrets/fernet_key"
         HARMATTAN_ADMIN_FILE                    = "/secrets/admin.json"
         HARMATTAN_WEBSERVER_ROLE                = var.webserver_database_role
+        HARMATTAN_CLEAN_ROLE                    = var.clean_database_role
       }
 
       config {

@@ -131,6 +131,7 @@ def services(environment: Environment) -> dict[str, dict[str, Any]]:
         "airflow/api": {"secret_key": own("airflow-api", lambda: secrets.token_urlsafe(64))},
         "airflow/admin": {"username": "admin", "password": own("airflow-admin")},
         "airflow/database/migrate": {"uri": _sqlalchemy(uri("airflow_migrate"))},
+        "airflow/database/clean": {"uri": _sqlalchemy(uri("airflow_clean"))},
         "superset/secret-key": {"key": own("superset-key", lambda: secrets.token_urlsafe(48))},
         "superset/admin": {"username": "admin", "password": own("superset-admin")},
         # Nobody's identity provider on one machine: people have passwords of Superset's own.

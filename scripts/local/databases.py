@@ -41,6 +41,12 @@ ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA public
 ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA public
   GRANT USAGE, SELECT ON SEQUENCES TO {role};
 """
+# Which rows it may delete the migration says (harmattan.clean). `airflow db clean` puts them into a
+# table before, which PostgreSQL makes in the schema of the role's own name.
+CLEAN = """
+GRANT USAGE ON SCHEMA public TO {role};
+CREATE SCHEMA IF NOT EXISTS {role} AUTHORIZATION {role};
+"""
 # What pg_dump needs and no more: it reads everything and writes nothing.
 BACK_UP = "GRANT pg_read_all_data TO {role};"
 # Queries of pipeline files: a login of their own, so that no other role's rights are near.
@@ -117,6 +123,7 @@ def _grants() -> Iterator[tuple[str, str, str]]:
         yield f"{source}_ingest", source, READ
     for job in AIRFLOW_JOBS:
         yield f"airflow_{job.replace('-', '_')}", "airflow", READ_AND_WRITE
+    yield "airflow_clean", "airflow", CLEAN
     for job in SUPERSET_JOBS:
         yield f"superset_{job}", "superset", READ_AND_WRITE
     yield "warehouse_loader", "warehouse", LOAD

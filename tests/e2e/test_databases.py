@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 DDL = "CREATE TABLE public.e2e (id int)"
 COUNT_USERS = "SELECT count(*) FROM ab_user"
 TOUCH_RUNS = "UPDATE dag_run SET state = state WHERE false"
+DELETE_RUNS = "DELETE FROM dag_run WHERE false"
 TOUCH_USERS = "UPDATE ab_user SET active = true WHERE false"
 TOUCH_CONNECTIONS = "DELETE FROM connection WHERE false"
 ADD_STAFF = "UPDATE employees SET id = id WHERE false"
@@ -36,6 +37,10 @@ TABLE = {
     "airflow_scheduler": ([TOUCH_RUNS], [DDL, TOUCH_USERS, TOUCH_CONNECTIONS, TEMPORARY]),
     "airflow_dag_processor": ([TOUCH_RUNS], [DDL, TOUCH_USERS, TOUCH_CONNECTIONS, TEMPORARY]),
     "airflow_triggerer": ([TOUCH_RUNS], [DDL, TOUCH_USERS, TOUCH_CONNECTIONS, TEMPORARY]),
+    "airflow_clean": (
+        [DELETE_RUNS, "DELETE FROM session WHERE false"],
+        [DDL, COUNT_USERS, TOUCH_RUNS, TOUCH_USERS, TOUCH_CONNECTIONS, TEMPORARY],
+    ),
     "airflow_backup": ([COUNT_USERS], [DDL, TOUCH_RUNS, TEMPORARY]),
     "hr_ingest": ([COUNT_STAFF], [DDL, ADD_STAFF, TEMPORARY]),
     "hr_backup": ([COUNT_STAFF], [DDL, ADD_STAFF, TEMPORARY]),

@@ -190,6 +190,14 @@ TABLE: dict[str, Job] = {
             )
         },
     ),
+    "airflow-clean": Job(
+        "batch",
+        {
+            "clean": Task(
+                "airflow_image", AIRFLOW, role="airflow-clean", secrets={"airflow/database/clean"}
+            )
+        },
+    ),
     "airflow-logs": Job(
         "service",
         {

@@ -152,7 +152,7 @@ def roles(database: str) -> Iterator[tuple[str, str]]:
 
 def test_accounts_are_the_web_servers_alone_to_write(database: str, roles: tuple[str, str]) -> None:
     for _ in range(2):
-        migrate.guard(database, roles[0])
+        migrate.guard(database, roles[0], "not-there")
     with psycopg.connect(database) as connection:
         rights = connection.execute(
             "SELECT role, tables, array_agg(right_ ORDER BY right_)"

@@ -1,0 +1,3 @@
+path "{{ secrets }}/airflow/database/clean" {
+  capabilities = ["read"]
+}
