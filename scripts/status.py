@@ -1,5 +1,5 @@
 #!.venv/bin/python
-"""Show how everything is: jobs, Airflow, DAGs, marts, the DAG gate, backups, the last drill."""
+"""Show how everything is: jobs, Airflow, DAGs, marts, the gate, backups, drills, secrets."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from scripts.health.observing import health
 from scripts.jobs import platform as platform_jobs
 from scripts.jobs import runs as platform_runs
 from scripts.limits import limits
+from scripts.own_secrets import secrets
 from scripts.row import Row
 from scripts.schedules import overdue
 
@@ -63,6 +64,7 @@ PAGES = {
     "backups": "docs/runbook.md#see-what-is-covered",
     "drill": "docs/runbook.md#hold-a-drill",
     "limits": "docs/runbook.md#what-comes-to-an-end",
+    "secrets": "docs/runbook.md#a-secret-in-airflows-own-database",
 }
 WATCH = 5  # seconds between two looks
 PAGE = 100  # DAGs an answer of Airflow's API; it gives no more
@@ -103,6 +105,7 @@ def gather(platform: Access) -> Status:
         "backups": backups,
         "drill": drill,
         "limits": limits,
+        "secrets": secrets,
     }
     found = {name: ask(part, platform) for name, part in parts.items()}
     return Status(

@@ -54,6 +54,9 @@ PLATFORM = [
         )
         for resource in (p.RESOURCE_POOL, p.RESOURCE_VARIABLE, p.RESOURCE_BACKFILL)
     ],
+    # Their names, which `make status` shows, and their end: they belong into Vault.
+    (p.ACTION_CAN_READ, p.RESOURCE_CONNECTION),
+    (p.ACTION_CAN_DELETE, p.RESOURCE_CONNECTION),
     (p.ACTION_CAN_DELETE, p.RESOURCE_DAG),
     (p.ACTION_CAN_DELETE, p.RESOURCE_DAG_RUN),
     (p.ACTION_CAN_READ, p.RESOURCE_AUDIT_LOG),

@@ -36,6 +36,7 @@ SECTIONS = [
     "backups",
     "drill",
     "limits",
+    "secrets",
 ]
 
 

@@ -24,13 +24,19 @@ if TYPE_CHECKING:
 
 __all__ = ["models", "platform"]
 
-# airflow-logs has several tasks, and none of them takes part in a run.
+# airflow-logs has several tasks, and none of them takes part in a run; airflow-clean runs by night.
 SERVICES = [
     each.id
     for each in jobs.platform()
     if each.id.startswith(("airflow-", "redis", "dag-mirror", "superset"))
     and each.id
-    not in {"airflow-migrate", "airflow-logs", "superset-migrate", "superset-dashboards"}
+    not in {
+        "airflow-migrate",
+        "airflow-clean",
+        "airflow-logs",
+        "superset-migrate",
+        "superset-dashboards",
+    }
 ]
 
 
