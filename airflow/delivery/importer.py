@@ -1,4 +1,4 @@
-"""Imports and serialises every DAG file: ``python -I -m delivery.importer TREE SECONDS [UID]``.
+"""Imports and serialises DAG files: ``python -I -m delivery.importer TREE SECONDS QUEUES [UID]``.
 
 Strangers' code runs here, so this runs in the sandbox. It prints one JSON object a line:
 ``{"importing": file}`` before each file, ``{"finding": {file, message, trace}}``, and at the very
@@ -7,6 +7,8 @@ end ``{"complete": {"files": n, "dags": n}}``. Without that last line nothing is
 Each file is imported in a process of its own, forked when Airflow is loaded, as the DAG processor
 does: a file that crashes, hangs or leaves something behind in ``sys.modules`` speaks for itself
 only. A file can therefore lie about its own soundness, never about another's.
+
+QUEUES are those that a worker serves, with commas; if it is empty, a task may name any.
 
 With UID, and only if it runs as that user, everything else of that user is killed after each file:
 a fork bomb takes no process from the next one.
@@ -29,7 +31,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from delivery.verdict import Finding, parse_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 RESERVED = "ingest_"
 """DAG ids that begin so belong to the pipelines' bundle."""
@@ -42,7 +44,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _GRACE = 5.0
 
 
-def main(tree: Path, file_seconds: float, alone_as: int = 0) -> None:
+def main(tree: Path, file_seconds: float, queues: list[str], alone_as: int = 0) -> None:
     """Examine every DAG file of ``tree``; findings go to the real stdout."""
     results = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what Airflow and strangers print is noise
@@ -50,7 +52,7 @@ def main(tree: Path, file_seconds: float, alone_as: int = 0) -> None:
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    files, examine = _airflow(tree)
+    files, examine = _airflow(tree, queues)
     owner: dict[str, str] = {}
     for path in files:
         name = Path(path).relative_to(tree).as_posix()
@@ -70,7 +72,7 @@ def main(tree: Path, file_seconds: float, alone_as: int = 0) -> None:
     _say(results, {"complete": {"files": len(files), "dags": len(owner)}})
 
 
-def _airflow(tree: Path) -> tuple[list[str], Callable[[str], dict[str, Any]]]:
+def _airflow(tree: Path, queues: list[str]) -> tuple[list[str], Callable[[str], dict[str, Any]]]:
     """Load Airflow; return the DAG files as it finds them and what examines one."""
     from airflow.dag_processing.dagbag import BundleDagBag
     from airflow.dag_processing.importers import get_importer_registry
@@ -87,6 +89,7 @@ def _airflow(tree: Path) -> tuple[list[str], Callable[[str], dict[str, Any]]]:
             if dag.access_control:
                 problem = f"DAG {dag.dag_id!r}: access_control is for the platform team to grant"
                 findings.append(vars(Finding.of("", problem)))
+            findings += [vars(Finding.of("", problem)) for problem in _unserved(dag, queues)]
             try:
                 # There and back, as it goes into the database and out: import alone misses a
                 # timetable that no plugin registers.
@@ -101,6 +104,16 @@ def _airflow(tree: Path) -> tuple[list[str], Callable[[str], dict[str, Any]]]:
         return {"ids": ids, "findings": findings}
 
     return sorted(get_importer_registry().list_dag_files(str(tree), safe_mode=True)), examine
+
+
+def _unserved(dag: Any, queues: list[str]) -> Iterator[str]:
+    """Yield what is wrong with each task that would wait for a worker which there is not."""
+    for task in dag.tasks if queues else []:
+        if task.queue not in queues:
+            yield (
+                f"DAG {dag.dag_id!r}: task {task.task_id!r} asks for the queue {task.queue!r},"
+                f" which no worker serves: there are {', '.join(queues)}"
+            )
 
 
 def _headline(lines: list[str]) -> str:
@@ -194,4 +207,9 @@ def _say(results: TextIO, value: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), float(sys.argv[2]), *map(int, sys.argv[3:4]))
+    main(
+        Path(sys.argv[1]),
+        float(sys.argv[2]),
+        [name for name in sys.argv[3].split(",") if name],
+        *map(int, sys.argv[4:5]),
+    )

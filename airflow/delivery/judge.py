@@ -162,7 +162,8 @@ def _dags(
     with sandbox.scratch() as scratch:
         ended = sandbox.run(
             [str(settings.python), "-I", "-B", "-m", "delivery.importer", str(root),
-             str(settings.file_seconds), *([str(settings.uid)] if sandbox.user else [])],
+             str(settings.file_seconds), settings.queues or "",
+             *([str(settings.uid)] if sandbox.user else [])],
             folder=scratch,
             environ=_environment(scratch) | _airflow(scratch, environ, settings.file_seconds),
         )  # fmt: skip

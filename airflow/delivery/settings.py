@@ -50,6 +50,9 @@ Folder = Annotated[
 AllocationId = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}", "an allocation id")]
 TaskName = Annotated[str, _matching(r"[A-Za-z0-9_-]{1,128}", "a Nomad task name")]
 IpAddress = Annotated[str, _matching(r"[0-9A-Fa-f.:]+", "an IP address")]
+Queues = Annotated[
+    str, _matching(r"[a-z0-9]+(,[a-z0-9]+)*", "queues with a comma between two of them")
+]
 Address = Annotated[
     str, _matching(r"(https?://[^\s/]+/?|unix:///\S+)", "http(s)://host:port or unix:///path")
 ]
@@ -134,6 +137,11 @@ class JudgeSettings(AllocSettings, RunSettings):
     )
     dags: Folder = Field(
         default="", alias="DELIVERY_DAGS", description="folder of the DAG files, if not all of it"
+    )
+    queues: Queues | None = Field(
+        default=None,
+        alias="DELIVERY_QUEUES",
+        description="queues that workers serve; without it a task may name any",
     )
     uid: Positive = Field(
         default=50009, alias="DELIVERY_STRANGER_UID", description="user of strangers' code"

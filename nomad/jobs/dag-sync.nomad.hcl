@@ -88,6 +88,17 @@ variable "volume_prefix" {
   }
 }
 
+variable "worker_queues" {
+  type        = list(string)
+  description = "The queues of the pools of workers: a job airflow-worker-<queue> each."
+  default     = ["analysts"]
+
+  validation {
+    condition     = contains(var.worker_queues, "analysts")
+    error_message = "The queue analysts is every task's that names none."
+  }
+}
+
 locals {
   volumes = var.volume_prefix == "none" ? "" : var.volume_prefix
   secrets = "${var.vault_mount}/data/${var.environment}"
@@ -200,6 +211,10 @@ job "dag-sync" {
       driver       = "docker"
       user         = "root"
       kill_timeout = "10s"
+
+      env {
+        DELIVERY_QUEUES = join(",", var.worker_queues)
+      }
 
       config {
         image        = var.airflow_image

@@ -51,3 +51,15 @@ def test_a_missing_value_is_named() -> None:
 def test_only_addresses_of_nomad_are_taken(value: str) -> None:
     with pytest.raises(WrongUse, match="NOMAD_ADDR"):
         PublishSettings.from_environment(BASE | {"NOMAD_ADDR": value})
+
+
+@pytest.mark.parametrize("value", ["analysts", "analysts,heavy2"])
+def test_queues_are_names_with_commas(value: str) -> None:
+    environ = {"NOMAD_ALLOC_ID": "a", "DELIVERY_QUEUES": value}
+    assert JudgeSettings.from_environment(environ).queues == value
+
+
+@pytest.mark.parametrize("value", ["Heavy", "analysts, heavy", "analysts,", "--help"])
+def test_queues_that_cannot_be_are_named(value: str) -> None:
+    with pytest.raises(WrongUse, match="DELIVERY_QUEUES is wrong: expected queues"):
+        JudgeSettings.from_environment({"NOMAD_ALLOC_ID": "a", "DELIVERY_QUEUES": value})
