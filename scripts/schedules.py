@@ -23,8 +23,7 @@ def overdue(schedule: str | None, run: Mapping[str, Any], now: datetime) -> str:
     """
     if not schedule or not croniter.is_valid(schedule):
         return ""
-    ticks = croniter(schedule, now)
-    oldest = [ticks.get_prev(datetime) for _ in range(INTERVALS)][-1]
+    oldest = oldest_due(schedule, now)
     begun = _time(run.get("start_date"))
     if run["state"] in {"queued", "running"} and begun and begun < oldest:
         return f"{run['state']} for {human_age((now - begun).total_seconds())}"
@@ -32,6 +31,13 @@ def overdue(schedule: str | None, run: Mapping[str, Any], now: datetime) -> str:
     if due and due < oldest:
         return f"no run for {human_age((now - due).total_seconds())}"
     return ""
+
+
+def oldest_due(schedule: str, now: datetime) -> datetime:
+    """Return when, by a cron schedule, the oldest run was due that is not two intervals late."""
+    ticks = croniter(schedule, now)
+    due: list[datetime] = [ticks.get_prev(datetime) for _ in range(INTERVALS)]
+    return due[-1]
 
 
 def _time(text: str | None) -> datetime | None:

@@ -11,7 +11,14 @@ import requests
 
 from scripts.cluster import NomadError, NotFound
 from scripts.health.allocations import declared_checks, terminated
-from scripts.health.rules import Health, Observation, judge, newest_ended
+from scripts.health.rules import (
+    Health,
+    Observation,
+    judge,
+    launched_at,
+    newest_ended,
+    oldest_unended,
+)
 
 if TYPE_CHECKING:
     from scripts.cluster import Nomad
@@ -49,8 +56,14 @@ def observe(client: Nomad, job_id: str) -> Observation:
     except NotFound:
         return Observation(None)
     if job.get("Periodic"):
-        launch = newest_ended(client.jobs.get_jobs(prefix=f"{job_id}/periodic-"))
-        return Observation(job, client.job.get_allocations(launch) if launch else [])
+        launches = client.jobs.get_jobs(prefix=f"{job_id}/periodic-")
+        ended, unended = newest_ended(launches), oldest_unended(launches)
+        return Observation(
+            job,
+            client.job.get_allocations(ended) if ended else [],
+            unended=launched_at(unended) if unended else None,
+            unended_allocations=client.job.get_allocations(unended) if unended else [],
+        )
     if job.get("ParameterizedJob"):
         return Observation(job)
     allocations = client.job.get_allocations(job_id)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from backup.proof.report import human_age
 from scripts.health.allocations import (
     ALIVE,
     failed_tasks,
@@ -14,6 +16,7 @@ from scripts.health.allocations import (
     why_unhealthy,
 )
 from scripts.health.placement import may_run, no_node
+from scripts.schedules import oldest_due
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -56,6 +59,10 @@ class Observation:
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     # By allocation's id: the last line of a task that ended by itself.
     written: dict[str, str] = field(default_factory=dict)
+    # Of a periodic job: when its oldest launch began that has not ended, in seconds since 1970, and
+    # the allocations of that one.
+    unended: float | None = None
+    unended_allocations: list[dict[str, Any]] = field(default_factory=list)
 
 
 def judge(job_id: str, seen: Observation, now: float) -> Health:
@@ -66,7 +73,7 @@ def judge(job_id: str, seen: Observation, now: float) -> Health:
     if job["Stop"]:
         return Health(job_id, "stopped", well=False)
     if job.get("Periodic"):
-        return _launched(job_id, job, seen)
+        return _launched(job_id, job, seen, now)
     if job.get("ParameterizedJob"):  # how a dispatch ends is for whoever does it
         return Health(job_id, "on demand", well=True)
     if job["Type"] in {"batch", "sysbatch"}:
@@ -77,11 +84,31 @@ def judge(job_id: str, seen: Observation, now: float) -> Health:
 def newest_ended(launches: Iterable[dict[str, Any]]) -> str | None:
     """Return the id of the newest launch of a periodic job that ended, ``None`` if none did."""
     ended = [str(each["ID"]) for each in launches if each["Status"] == "dead"]
-    return max(ended, key=lambda launch: int(launch.rpartition("-")[2]), default=None)
+    return max(ended, key=launched_at, default=None)
 
 
-def _launched(job_id: str, job: Mapping[str, Any], seen: Observation) -> Health:
-    """Judge by the newest launch that ended; a job that has none yet is well."""
+def oldest_unended(launches: Iterable[dict[str, Any]]) -> str | None:
+    """Return the id of the oldest launch of a periodic job that did not end, ``None`` if none."""
+    unended = [str(each["ID"]) for each in launches if each["Status"] != "dead"]
+    return min(unended, key=launched_at, default=None)
+
+
+def launched_at(launch: str) -> int:
+    """Return when a launch of a periodic job began, in seconds since 1970: its id ends with it."""
+    return int(launch.rpartition("-")[2])
+
+
+def _launched(job_id: str, job: Mapping[str, Any], seen: Observation, now: float) -> Health:
+    """Judge by the newest launch that ended; a job that has none yet is well.
+
+    One that has not ended when two others were due holds them up: jobs do not overlap.
+    """
+    schedule = job["Periodic"]["Specs"][0]
+    due = oldest_due(schedule, datetime.fromtimestamp(now, UTC)).timestamp()
+    if seen.unended is not None and seen.unended < due:
+        state = f"a launch has not ended for {human_age(now - seen.unended)}"
+        reason = what_happened(seen.unended_allocations, seen.written)
+        return Health(job_id, state, well=False, deployed=True, reason=reason)
     latest = newest(seen.allocations, lambda each: each["Name"]).values()
     # The judge of dag-sync fails when it says no, which is the analysts' to mend.
     failed = [task for task in failed_tasks(latest) if task != "judge"]
@@ -89,7 +116,7 @@ def _launched(job_id: str, job: Mapping[str, Any], seen: Observation) -> Health:
         state = f"last launch failed in {', '.join(failed)}"
         reason = what_happened(latest, seen.written)
         return Health(job_id, state, well=False, deployed=True, reason=reason)
-    return Health(job_id, f"periodic {job['Periodic']['Specs'][0]}", well=True)
+    return Health(job_id, f"periodic {schedule}", well=True)
 
 
 def _batch(job_id: str, job: Mapping[str, Any], seen: Observation) -> Health:

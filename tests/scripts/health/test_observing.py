@@ -13,7 +13,8 @@ from frame.failure import Failure
 from scripts import deploy, jobs, launches
 from scripts.access import Access
 from scripts.cluster import connect
-from scripts.health.observing import health
+from scripts.health.observing import health, observe
+from scripts.health.rules import judge
 from scripts.health.waiting import wait
 from scripts.repository import ROOT
 from tests.conftest import free_port
@@ -172,6 +173,20 @@ def test_a_launch_that_failed_is_not_waited_for_and_its_words_are_read(nomad_age
     assert found.state == "last launch failed in task"
     assert found.reason == "Exit Code: 5, after it wrote: the mirror is away (on node test)"
     wait(nomad_agent, ["monthly"], timeout=1, lasting=0)
+
+
+def test_a_launch_that_does_not_end_is_seen(nomad_agent: Nomad) -> None:
+    config = {"Config": {"command": "/bin/sh", "args": ["-c", "exec sleep 600"]}}
+    task = {"Name": "task", "Driver": "raw_exec", "Resources": {"CPU": 20, "MemoryMB": 16}}
+    group = {"Name": "group", "Tasks": [task | config], "RestartPolicy": ONCE}
+    periodic = {"Enabled": True, "SpecType": "cron", "Specs": ["0 0 * * *"]}
+    job = {"ID": "nightly", "Type": "batch", "Datacenters": ["*"], "TaskGroups": [group]}
+    nomad_agent.job.register_job("nightly", {"Job": job | {"Periodic": periodic}})
+    launches.force(Access({"NOMAD_ADDR": nomad_agent.address, "NOMAD_TOKEN": ""}), "nightly")
+    seen = observe(nomad_agent, "nightly")
+    assert judge("nightly", seen, time.time()).well
+    later = judge("nightly", seen, time.time() + 49 * 3600)
+    assert later.state == "a launch has not ended for 2 d"
 
 
 def test_a_nomad_that_is_away_is_one_clear_error() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from scripts.health.allocations import terminated
-from scripts.health.rules import Observation, judge, newest_ended
+from scripts.health.rules import Observation, judge, newest_ended, oldest_unended
 
 NOW = 1_800_000_000.0
 SECOND = 1_000_000_000
@@ -308,6 +308,30 @@ def test_a_periodic_job_is_as_well_as_its_last_launch(
 
 
 @pytest.mark.parametrize(
+    ("hours", "schedule", "well"),
+    [
+        (1, "40 3 * * *", True),
+        (23, "40 3 * * *", True),
+        (49, "40 3 * * *", False),
+        (1, "*/5 * * * *", False),
+    ],
+)
+def test_a_launch_that_has_not_ended_when_two_others_were_due_is_not_well(
+    hours: float, schedule: str, well: object
+) -> None:
+    now = datetime(2027, 1, 15, 3, 41, tzinfo=UTC).timestamp()
+    periodic = job("batch", Periodic={"Specs": [schedule]})
+    missing = allocation("a", "pending", events=[event("Template", "Missing: vault.read(x)")])
+    observed = seen(periodic, unended=now - hours * 3600, unended_allocations=[missing])
+    found = judge("airflow-clean", observed, now)
+    assert found.well is well
+    if not well:
+        assert "a launch has not ended for" in found.state
+        assert found.reason == "Missing: vault.read(x) (on node node-a)"
+        assert found.deployed
+
+
+@pytest.mark.parametrize(
     ("launches", "newest"),
     [
         ({}, None),
@@ -318,6 +342,17 @@ def test_a_periodic_job_is_as_well_as_its_last_launch(
 )
 def test_the_newest_launch_that_ended_counts(launches: dict[str, str], newest: str | None) -> None:
     assert newest_ended({"ID": id_, "Status": each} for id_, each in launches.items()) == newest
+
+
+def test_the_oldest_launch_that_did_not_end_counts() -> None:
+    states = {
+        "sync/periodic-10": "running",
+        "sync/periodic-9": "pending",
+        "sync/periodic-8": "dead",
+    }
+    launches = [{"ID": id_, "Status": each} for id_, each in states.items()]
+    assert oldest_unended(launches) == "sync/periodic-9"
+    assert oldest_unended(launches[2:]) is None
 
 
 def test_a_job_that_is_not_there_or_stopped_or_waits_for_a_dispatch() -> None:
