@@ -140,12 +140,12 @@ def deliver(overwrite: Overwrite = None) -> None:
     if not settings.mirror:
         raise WrongUse("DASHBOARDS_MIRROR is not set", "Set it in the job's env block.")
     migration.wait(settings, migration.image_version())
-    commit = mirror.live(settings.mirror)
+    commit = mirror.live(settings.mirror, settings.git_config)
     with record.opened(settings.read_metadata_uri(), patience=PATIENCE) as known:
         if known.get(LIVE) == commit and not overwrite:
             out.print(f"{commit[:12]} is delivered already")
             return
-        tree = mirror.fetch(settings.mirror, commit)
+        tree = mirror.fetch(settings.mirror, commit, settings.git_config)
         assets = importing.sound(tree)
         if assets:
             _bring_in(assets, known, overwrite or ())

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, LiteralString
 
 import psycopg
-import tenacity
 
+from frame import database
 from frame.failure import Failure
 
 if TYPE_CHECKING:
@@ -74,28 +74,9 @@ class Record:
 def opened(uri: str, *, patience: float = DATABASE_TIMEOUT) -> Iterator[Record]:
     """Yield the record of the database at ``uri``, each statement a transaction of its own.
 
-    A database that lets nobody in is asked again for ``patience`` seconds.
+    A database that lets nobody in is asked again for ``patience`` seconds. Raises Failure.
     """
-    trying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(psycopg.OperationalError),
-        stop=tenacity.stop_after_delay(patience),
-        wait=tenacity.wait_exponential(max=15),
-        before_sleep=lambda _: print("Superset's database does not let this in yet", flush=True),
-        reraise=True,
-    )
-    try:
-        connection = trying(
-            psycopg.connect,
-            uri.replace("postgresql+psycopg2:", "postgresql:"),
-            autocommit=True,
-            connect_timeout=10,
-            application_name="dashboards",
-        )
-    except psycopg.OperationalError as error:
-        said = str(error).strip().splitlines()[-1]
-        raise Failure(
-            f"Superset's database lets nobody in: {said}",
-            "See that the server runs, and that its role and password are those in Vault.",
-        ) from None
-    with connection:
+    with database.opened(
+        uri, name="Superset's database", purpose="dashboards", patience=patience
+    ) as connection:
         yield Record(connection)

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from frame.failure import WrongUse
 from frame.settings import Settings as Plain
+from frame.trust import rooted
 
 # Both are what a URI of PostgreSQL may begin with; SQLAlchemy wants its driver named.
 _DRIVER = "postgresql+psycopg2:"
@@ -42,6 +43,15 @@ class Settings(Plain):
     mirror: str = Field(
         default="", description="The DAG mirror's URL, such as git://mirror.example.org:9418"
     )
+    git_config: Path | None = Field(
+        default=None, description="A file of git's configuration that logs in at the mirror"
+    )
+    proxy_addresses: str = Field(
+        default="127.0.0.1",
+        alias="FORWARDED_ALLOW_IPS",
+        description="Proxies whose word on who asks, and how, is believed: addresses or networks, "
+        "with commas",
+    )
     plain_http: bool = Field(
         default=False, description="1 where no proxy with TLS stands before it: one machine"
     )
@@ -52,7 +62,7 @@ class Settings(Plain):
 
     def read_metadata_uri(self) -> str:
         """Return the URI of Superset's database, as SQLAlchemy takes it."""
-        return _with_driver(_read(self.metadata_uri_file, "DASHBOARDS_METADATA_URI_FILE"))
+        return rooted(_with_driver(_read(self.metadata_uri_file, "DASHBOARDS_METADATA_URI_FILE")))
 
     def read_secret_key(self) -> str:
         """Return the key that signs cookies and encrypts what the database keeps."""

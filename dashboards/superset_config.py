@@ -6,16 +6,19 @@ Superset loads it by `SUPERSET_CONFIG_PATH`; :mod:`dashboards.settings` names th
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flask_appbuilder.const import AUTH_DB, AUTH_OAUTH
 from superset import config as defaults
 from superset.key_value.types import JsonKeyValueCodec
 
+from dashboards.proxy import KnownProxies
 from dashboards.roles import BY_GROUP
 from dashboards.settings import Settings
 from dashboards.statements import refusal
 from dashboards.warehouse import with_password
+from frame.trust import rooted_parameters
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.url import URL
@@ -76,8 +79,8 @@ SESSION_COOKIE_SECURE = _secure
 SESSION_COOKIE_SAMESITE = "Lax"
 PERMANENT_SESSION_LIFETIME = 12 * 3600  # seconds: a working day
 WTF_CSRF_ENABLED = True
-# Behind a proxy with TLS that says who asks; on one machine nothing stands before the port.
-ENABLE_PROXY_FIX = _secure
+# A proxy with TLS says who asks, and for which name; others may say what they like.
+ADDITIONAL_MIDDLEWARE = [partial(KnownProxies, addresses=_settings.proxy_addresses)]
 ENABLE_CORS = False
 TALISMAN_ENABLED = True
 TALISMAN_CONFIG = {
@@ -193,6 +196,7 @@ def DB_CONNECTION_MUTATOR(  # noqa: N802
 ) -> tuple[URL, dict[str, Any]]:
     """Add the password of the warehouse's reader to a connection to exactly that database.
 
-    So the password is in no database, and a new one counts with the next connection.
+    So the password is in no database, and a new one counts with the next connection. The
+    authorities that are trusted stand in another file in each container.
     """
-    return with_password(uri, _warehouse), params
+    return with_password(uri, _warehouse).set(query=rooted_parameters(uri.query)), params

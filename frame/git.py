@@ -1,7 +1,8 @@
 """The one place that starts git: a hardened environment, time bounds and size bounds.
 
 Nothing that a repository, a user or the machine configures takes part: no hooks, no filters, no
-replace refs, no credential helpers, and no transport but the one a caller names.
+replace refs, no credential helpers, and no transport but the one a caller names. Only a reader may
+be given a file that logs it in.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from frame.failure import Failure
+from frame.trust import BUNDLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -166,16 +168,30 @@ def init_bare(path: Path) -> Git:
     return Git(path)
 
 
+def reader(url: str, repository: Path | None = None, *, config: Path | None = None) -> Git:
+    """Return the git that reads from ``url``, trusting the authorities of :mod:`frame.trust`.
+
+    ``config`` is a file of git's own form; what it says of the URL, such as a header that logs in,
+    is in no argument and no variable.
+    """
+    environ = {"GIT_SSL_CAINFO": os.environ[BUNDLE]} if BUNDLE in os.environ else {}
+    if config is not None:
+        environ["GIT_CONFIG_GLOBAL"] = str(config)
+    return Git(repository, protocol=urlsplit(url).scheme, environ=environ)
+
+
 @contextmanager
-def fetched(url: str, wanted: str, *, seconds: float, most: int) -> Iterator[tuple[Git, str]]:
+def fetched(
+    url: str, wanted: str, *, seconds: float, most: int, config: Path | None = None
+) -> Iterator[tuple[Git, str]]:
     """Fetch one commit, without its history, into a repository of its own for a while.
 
-    ``wanted`` is a full ref or an object id; ``seconds`` and ``most``, in bytes, bound what comes.
-    Yield the repository and the commit's id. Raises GitError.
+    ``wanted`` is a full ref or an object id; ``seconds`` and ``most``, in bytes, bound what comes;
+    ``config`` is that of :func:`reader`. Yield the repository and the commit's id. Raises GitError.
     """
     with tempfile.TemporaryDirectory() as folder:
         init_bare(Path(folder))
-        git = Git(Path(folder), protocol=urlsplit(url).scheme)
+        git = reader(url, Path(folder), config=config)
         words = ("fetch", "--quiet", "--depth=1", "--no-tags", "--", url, f"{wanted}:{_FETCHED}")
         git.run(*words, seconds=seconds, most=most)
         yield git, git.text("rev-parse", "--verify", f"{_FETCHED}^{{commit}}")

@@ -4,7 +4,7 @@ The first process of every task that runs strangers' code, root in its container
 FOWNER. Nomad leaves a task's folders open to every user and writes into them as root of the node,
 through links too: one who puts a link in the place of a file there has any file of the node
 overwritten. So this shuts them to the strangers' user before it runs, gives its own rights up and
-becomes COMMAND.
+becomes COMMAND. Like frame.trust, in whose place it stands, it adds the cluster's authorities.
 
 It is done by an access control list that names the user. Modes and owners would not last: when
 Nomad's agent starts again it gives its folders mode 777 and the user nobody once more, and what an
@@ -22,6 +22,7 @@ import struct
 import sys
 from pathlib import Path
 
+from frame import trust
 from frame.failure import Failure
 
 SETPRIV = "/usr/bin/setpriv"
@@ -95,6 +96,7 @@ def main() -> None:
     try:
         for folder in FOLDERS:
             shut(folder, given.stranger, may_pass=folder in given.passed)
+        trust.add(os.environ)
     except Failure as failure:
         sys.exit(f"{failure.message}\nHINT: {failure.hint}")
     if given.user is not None:

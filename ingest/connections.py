@@ -16,7 +16,8 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from ingest import refusal
+from frame import refusal
+from frame.trust import rooted_parameters
 from ingest.errors import DatabaseError, UnknownConnectionError, from_postgres
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def postgres(entry: Entry) -> Address:
         raise _malformed(entry.id, "a parameter that libpq does not know") from None
     except UnicodeEncodeError:
         raise _malformed(entry.id, "bytes that are no UTF-8") from None
-    return Address(entry.id, found)
+    return Address(entry.id, rooted_parameters(found))
 
 
 def webhook(entry: Entry) -> Webhook:

@@ -121,6 +121,9 @@ class Place(Settings):
 
     source: str = Field(min_length=1, description="connection id of the source that the job is for")
     mirror: str = Field(pattern=r"^\w+://\S+$", description="URL of the DAG mirror")
+    git_config: Path | None = Field(
+        default=None, description="file of git's configuration that logs in at the mirror"
+    )
     connections: Path = Field(description="file of the connections, as JSON")
     timeout: Duration = Field(description="the longest that a run may take, such as 12h")
 
@@ -218,7 +221,7 @@ def _bounded(work: Job, limit: timedelta, log_url: str) -> Iterator[None]:
 
 def _pipeline(place: Place, asked: Asked) -> Pipeline:
     """Return the pipeline of the mirror's commit, which reads the job's source. Raises Failure."""
-    found = _read(place.mirror, asked)
+    found = _read(place, asked)
     if found.source != place.source:
         raise WrongUse(
             f"pipeline {asked.pipeline}: expected the source {place.source}, which this job may"
@@ -228,12 +231,14 @@ def _pipeline(place: Place, asked: Asked) -> Pipeline:
     return found
 
 
-def _read(mirror: str, asked: Asked) -> Pipeline:
+def _read(place: Place, asked: Asked) -> Pipeline:
     path = f"pipelines/{asked.pipeline}.yaml"
     wanted = asked.commit or LIVE
-    url = f"{mirror}/pipelines.git"
+    url = f"{place.mirror}/pipelines.git"
     try:
-        with fetched(url, wanted, seconds=_FETCH_SECONDS, most=_FETCH_BYTES) as (git, commit):
+        with fetched(
+            url, wanted, seconds=_FETCH_SECONDS, most=_FETCH_BYTES, config=place.git_config
+        ) as (git, commit):
             if not git.run("ls-tree", "-z", commit, "--", path):
                 raise WrongUse(
                     f"pipeline {asked.pipeline}: expected {path} in commit {commit[:12]} of the"

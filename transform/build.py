@@ -67,6 +67,7 @@ class Database:
             "MODELS_USER": "user",
             "MODELS_DATABASE": "dbname",
             "MODELS_SSLMODE": "sslmode",
+            "MODELS_SSLROOTCERT": "sslrootcert",
         }
         given = {
             variable: str(self.parameters[name])
@@ -196,6 +197,7 @@ def _profile() -> dict[str, Any]:
         "dbname": "{{ env_var('MODELS_DATABASE') }}",
         "schema": "{{ env_var('MODELS_SCHEMA') }}",
         "sslmode": "{{ env_var('MODELS_SSLMODE', 'prefer') }}",
+        "sslrootcert": "{{ env_var('MODELS_SSLROOTCERT', '') }}",
         "role": BUILDER,
         "application_name": APPLICATION,
         "search_path": "pg_catalog",

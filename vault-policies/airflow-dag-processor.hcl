@@ -5,3 +5,7 @@ path "{{ secrets }}/airflow/database/dag-processor" {
 path "{{ secrets }}/airflow/fernet" {
   capabilities = ["read"]
 }
+
+path "{{ secrets }}/delivery/mirror" {
+  capabilities = ["read"]
+}

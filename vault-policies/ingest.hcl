@@ -3,3 +3,7 @@ path "{{ secrets }}/{{ path }}" {
   capabilities = ["read"]
 }
 # {% endfor %}
+
+path "{{ secrets }}/delivery/mirror" {
+  capabilities = ["read"]
+}

@@ -9,3 +9,7 @@ path "{{ secrets }}/superset/secret-key" {
 path "{{ secrets }}/superset/warehouse" {
   capabilities = ["read"]
 }
+
+path "{{ secrets }}/delivery/mirror" {
+  capabilities = ["read"]
+}

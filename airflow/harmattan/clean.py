@@ -89,9 +89,9 @@ def cleaned_tables(cursor: Any) -> list[str]:
 def allow(cursor: Any, role: str) -> str:
     """Give ``role`` the rights that cleaning takes and no others; return what to say of it.
 
-    ``cursor`` is of psycopg2 and of the tables' owner.
+    ``cursor`` is of the tables' owner.
     """
-    from psycopg2 import sql
+    from psycopg import sql
 
     cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,))
     if not cursor.rowcount:

@@ -10,11 +10,12 @@ import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-import psycopg2
+import psycopg
 import tenacity
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from sqlalchemy.orm.exc import StaleDataError
 
+from frame.database import libpq
 from frame.failure import Failure
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def main() -> None:
     uri = conf.get_mandatory_value("database", "sql_alchemy_conn")
     keys = conf.get_mandatory_value("core", "fernet_key").split(",")
     try:
-        count = renew(uri.replace("postgresql+psycopg2:", "postgresql:"), keys)
+        count = renew(uri, keys)
     except Failure as failure:
         sys.exit(f"{failure.message}\nHINT: {failure.hint}")
     print(f"{count} values are encrypted with the first key, and it reads each of them", flush=True)
@@ -86,8 +87,7 @@ def renew(uri: str, keys: Sequence[str]) -> int:
     Raises :class:`Failure` for values that none of ``keys`` reads, before anything is changed, and
     for those that the first one does not read at the end.
     """
-    with closing(psycopg2.connect(uri, connect_timeout=10)) as connection:
-        connection.autocommit = True
+    with closing(psycopg.connect(libpq(uri), connect_timeout=10, autocommit=True)) as connection:
         if lost := unread(connection, keys)[1]:
             raise Failure(
                 f"no key of the secret reads: {', '.join(lost)}",

@@ -26,6 +26,8 @@ from typing import ClassVar
 
 import psycopg2
 
+from frame.database import libpq
+
 # A sign comes every 5 s ([scheduler] job_heartbeat_sec, harmattan.worker); six missed are a fault.
 FRESH = 30
 # Not tempfile.gettempdir(), which passes a full one over.
@@ -45,7 +47,7 @@ def file_is_fresh(path: Path) -> bool:
 
 def job_is_fresh(job_type: str, database_uri: Path) -> bool:
     """Tell whether a job of ``job_type`` on this host wrote its heartbeat in the last 30 s."""
-    uri = database_uri.read_text().replace("postgresql+psycopg2:", "postgresql:")
+    uri = libpq(database_uri.read_text())
     hostname = os.environ.get("HARMATTAN_NODE") or socket.getfqdn()
     connection = psycopg2.connect(uri, connect_timeout=3)
     try:

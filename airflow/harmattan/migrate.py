@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psycopg2
-import tenacity
-
-from frame import rights
+from frame import database, rights
+from frame.failure import Failure
 from harmattan import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import psycopg
 
 # Any number that no other program uses on Airflow's database ("harm" in ASCII).
 LOCK = 0x6861726D
@@ -47,29 +48,17 @@ def only_one(uri: str) -> Iterator[None]:
     connection = _connect(uri)
     try:
         with connection.cursor() as cursor:
-            cursor.execute("SET lock_timeout = %s", (LOCK_TIMEOUT,))
+            cursor.execute(f"SET lock_timeout = {LOCK_TIMEOUT}")
             cursor.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
         yield
     finally:
         connection.close()
 
 
-def _connect(uri: str) -> Any:
-    trying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(psycopg2.OperationalError),
-        stop=tenacity.stop_after_delay(DATABASE_TIMEOUT),
-        wait=tenacity.wait_exponential(max=15),
-        before_sleep=lambda _: print("the database does not let this in yet", flush=True),
-        reraise=True,
+def _connect(uri: str) -> psycopg.Connection[tuple[Any, ...]]:
+    return database.opened(
+        uri, name="Airflow's database", purpose="harmattan.migrate", patience=DATABASE_TIMEOUT
     )
-    connection = trying(
-        psycopg2.connect,
-        uri.replace("postgresql+psycopg2:", "postgresql:"),
-        connect_timeout=10,
-        application_name="harmattan.migrate",
-    )
-    connection.autocommit = True
-    return connection
 
 
 def guard(uri: str, webserver: str, cleaner: str) -> None:
@@ -134,12 +123,15 @@ def main() -> None:
     from harmattan import accounts
 
     uri = conf.get_mandatory_value("database", "sql_alchemy_conn")
-    with only_one(uri):
-        migrate()
-        guard(uri, os.environ["HARMATTAN_WEBSERVER_ROLE"], os.environ["HARMATTAN_CLEAN_ROLE"])
-        warn_of_secrets(uri)
-        admin = json.loads(Path(os.environ["HARMATTAN_ADMIN_FILE"]).read_text())
-        accounts.set_up(username=admin["username"], password=admin["password"])
+    try:
+        with only_one(uri):
+            migrate()
+            guard(uri, os.environ["HARMATTAN_WEBSERVER_ROLE"], os.environ["HARMATTAN_CLEAN_ROLE"])
+            warn_of_secrets(uri)
+            admin = json.loads(Path(os.environ["HARMATTAN_ADMIN_FILE"]).read_text())
+            accounts.set_up(username=admin["username"], password=admin["password"])
+    except Failure as failure:
+        sys.exit(str(failure))
 
 
 if __name__ == "__main__":

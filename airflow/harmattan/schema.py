@@ -17,7 +17,8 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from frame.failure import without_passwords
+from frame import database
+from frame.failure import Failure
 
 # A first migration takes a minute; one of a large installation may take ten.
 LIMIT = 900.0  # seconds
@@ -50,10 +51,13 @@ def newest(folder: Path) -> set[str]:
     return revisions["revision"] - revisions["down_revision"]
 
 
-def found(uri: str) -> dict[str, set[str]]:
-    """Return what the database is at, by table. Raises psycopg.Error; no table is no schema."""
-    with psycopg.connect(
-        uri, connect_timeout=10, application_name="harmattan.schema"
+def found(uri: str, patience: float) -> dict[str, set[str]]:
+    """Return what the database is at, by table, waiting up to ``patience`` s for it to let this in.
+
+    Raises Failure, and psycopg.Error; no table is no schema.
+    """
+    with database.opened(
+        uri, name="Airflow's database", purpose="harmattan.schema", patience=patience
     ) as connection:
         return {
             table: {row[0] for row in connection.execute(_VERSIONS.format(sql.Identifier(table)))}
@@ -63,15 +67,17 @@ def found(uri: str) -> dict[str, set[str]]:
 
 def main() -> None:
     """Exit 0 once the database is at this image's schema, 1 with a clear error if it is not."""
-    uri = Path(sys.argv[1]).read_text().strip().replace("postgresql+psycopg2:", "postgresql:")
+    uri = Path(sys.argv[1]).read_text()
     expected, deadline = wanted(), time.monotonic() + LIMIT
     while True:
         try:
-            there, said = found(uri), ""
+            there, said = found(uri, deadline - time.monotonic()), ""
         except psycopg.errors.UndefinedTable:
             there, said = {}, "it was never migrated"
         except psycopg.Error as error:
-            there, said = {}, without_passwords(str(error).strip().splitlines()[-1])
+            there, said = {}, f"it answers {error.sqlstate or type(error).__name__}"
+        except Failure as failure:
+            sys.exit(str(failure))
         if there == expected:
             return
         if time.monotonic() > deadline:

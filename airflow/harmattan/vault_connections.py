@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import hvac.exceptions
 from airflow.providers.hashicorp.secrets.vault import VaultBackend
 from airflow.sdk.exceptions import AirflowSecretsBackendAccessDenied
+
+from frame.trust import rooted, rooted_parameters
 
 
 class VaultConnections(VaultBackend):
@@ -22,7 +26,7 @@ class VaultConnections(VaultBackend):
         """
         paths = ", ".join(f"{self.mount_point}/{path}/{conn_id}" for path in self.connections_path)
         try:
-            return super().get_conn_value(conn_id, team_name)
+            found = super().get_conn_value(conn_id, team_name)
         except (hvac.exceptions.VaultError, OSError) as error:
             # requests' errors are OSErrors, and so is an identity's file that cannot be read. The
             # provider wraps a refusal after its second login (_internal_client/vault_client.py).
@@ -36,3 +40,18 @@ class VaultConnections(VaultBackend):
                 f"{type(error).__name__}. HINT: The connection may well be defined; the task can "
                 "be run again when the platform team has Vault back."
             ) from None
+        return found and _rooted(found)
+
+
+def _rooted(connection: str) -> str:
+    """Return a connection, a URI or Airflow's JSON, whose PostgreSQL finds whom it is to trust."""
+    if connection.startswith("postgres"):
+        return rooted(connection)
+    if not connection.startswith("{"):
+        return connection
+    parts = json.loads(connection)
+    extra = parts.get("extra") or {}
+    extra = json.loads(extra) if isinstance(extra, str) else extra
+    if parts.get("conn_type") not in {"postgres", "postgresql"} or not isinstance(extra, dict):
+        return connection
+    return json.dumps({**parts, "extra": rooted_parameters(extra)})

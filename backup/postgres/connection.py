@@ -15,6 +15,7 @@ from backup.postgres import names
 from backup.settings import DATABASE_URI
 from backup.waits import waiting_for
 from frame.failure import Failure, WrongUse
+from frame.trust import rooted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -61,6 +62,10 @@ class PostgresUri:
 
     uri: str = field(repr=False)
     origin: str
+
+    def __post_init__(self) -> None:
+        """Name the authorities that are trusted, if the URI wants certificates checked by them."""
+        object.__setattr__(self, "uri", rooted(self.uri))
 
     def options(self) -> Iterator[tuple[str, str | None, str]]:
         """Yield keyword, environment variable and value of each option that the URI sets."""

@@ -85,6 +85,28 @@ variable "analysts_network" {
   }
 }
 
+variable "ca_certificates" {
+  type        = list(string)
+  description = "The cluster's own certificate authorities, each in PEM: trusted besides the public ones."
+  default     = []
+
+  validation {
+    condition     = length([for pem in var.ca_certificates : pem if regex_replace(pem, "(?s)^\\s*-----BEGIN CERTIFICATE-----.*-----END CERTIFICATE-----\\s*$", "ok") != "ok"]) == 0
+    error_message = "An authority is a certificate in PEM, as its file has it."
+  }
+}
+
+variable "dag_mirror_login" {
+  type        = bool
+  description = "Whether the mirror asks for a login: the user and token in Vault at delivery/mirror."
+  default     = false
+
+  validation {
+    condition     = var.dag_mirror_login == true || var.dag_mirror_login == false
+    error_message = "It is true or false."
+  }
+}
+
 locals {
   secrets = "${var.vault_mount}/data/${var.environment}"
   bundles = [
@@ -102,6 +124,10 @@ job "airflow-dag-processor" {
   namespace   = var.namespace
   datacenters = var.datacenters
   type        = "service"
+
+  meta {
+    ca_certificates = join("\n", var.ca_certificates) # frame.trust reads it in every task
+  }
 
   update {
     max_parallel      = 1
@@ -227,11 +253,27 @@ job "airflow-dag-processor" {
         change_mode          = "restart"
       }
 
+      # git's configuration, with the header that logs in at the mirror and nowhere else.
+      dynamic "template" {
+        for_each = var.dag_mirror_login ? [var.dag_mirror_url] : []
+
+        content {
+          destination          = "${NOMAD_SECRETS_DIR}/git_config"
+          data                 = "[http \"${template.value}/\"]\nextraHeader = Authorization: Basic {{ with secret \"${local.secrets}/delivery/mirror\" }}{{ printf \"%s:%s\" .Data.data.username .Data.data.token | base64Encode }}{{ end }}\n"
+          uid                  = 50000
+          gid                  = 50000
+          perms                = "0400"
+          error_on_missing_key = true
+          change_mode          = "noop"
+        }
+      }
+
       env {
         AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD         = "cat /secrets/database_uri"
         AIRFLOW__CORE__FERNET_KEY_CMD                   = "cat /secrets/fernet_key"
         AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST  = jsonencode(local.bundles)
         AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH = "/tmp/bundles"
+        GIT_CONFIG_GLOBAL                               = var.dag_mirror_login ? "/secrets/git_config" : "/dev/null"
       }
 
       config {

@@ -94,14 +94,43 @@ variable "redis_results_address" {
   }
 }
 
+variable "ca_certificates" {
+  type        = list(string)
+  description = "The cluster's own certificate authorities, each in PEM: trusted besides the public ones."
+  default     = []
+
+  validation {
+    condition     = length([for pem in var.ca_certificates : pem if regex_replace(pem, "(?s)^\\s*-----BEGIN CERTIFICATE-----.*-----END CERTIFICATE-----\\s*$", "ok") != "ok"]) == 0
+    error_message = "An authority is a certificate in PEM, as its file has it."
+  }
+}
+
+variable "redis_tls" {
+  type        = bool
+  description = "Whether Redis speaks TLS, with the certificate and key in Vault at redis/tls."
+  default     = false
+
+  validation {
+    condition     = var.redis_tls == true || var.redis_tls == false
+    error_message = "It is true or false."
+  }
+}
+
 locals {
   secrets = "${var.vault_mount}/data/${var.environment}"
+
+  redis         = var.redis_tls ? "rediss" : "redis"
+  redis_options = var.redis_tls ? "?ssl_cert_reqs=required" : ""
 }
 
 job "airflow-scheduler" {
   namespace   = var.namespace
   datacenters = var.datacenters
   type        = "service"
+
+  meta {
+    ca_certificates = join("\n", var.ca_certificates) # frame.trust reads it in every task
+  }
 
   update {
     max_parallel      = 1
@@ -239,7 +268,7 @@ job "airflow-scheduler" {
 
       template {
         destination          = "${NOMAD_SECRETS_DIR}/broker_url"
-        data                 = "redis://scheduler:{{ with secret \"${local.secrets}/redis/scheduler\" }}{{ .Data.data.password | urlquery }}{{ end }}@{{ with nomadService \"redis\" }}{{ with index . 0 }}{{ .Address }}:{{ .Port }}{{ end }}{{ else }}${var.redis_address}{{ end }}/0"
+        data                 = "${local.redis}://scheduler:{{ with secret \"${local.secrets}/redis/scheduler\" }}{{ .Data.data.password | urlquery }}{{ end }}@{{ with nomadService \"redis\" }}{{ with index . 0 }}{{ .Address }}:{{ .Port }}{{ end }}{{ else }}${var.redis_address}{{ end }}/0${local.redis_options}"
         uid                  = 50000
         gid                  = 50000
         perms                = "0400"
@@ -249,7 +278,7 @@ job "airflow-scheduler" {
 
       template {
         destination          = "${NOMAD_SECRETS_DIR}/results_url"
-        data                 = "redis://scheduler:{{ with secret \"${local.secrets}/redis/scheduler\" }}{{ .Data.data.password | urlquery }}{{ end }}@{{ with nomadService \"redis-results\" }}{{ with index . 0 }}{{ .Address }}:{{ .Port }}{{ end }}{{ else }}${var.redis_results_address}{{ end }}/0"
+        data                 = "${local.redis}://scheduler:{{ with secret \"${local.secrets}/redis/scheduler\" }}{{ .Data.data.password | urlquery }}{{ end }}@{{ with nomadService \"redis-results\" }}{{ with index . 0 }}{{ .Address }}:{{ .Port }}{{ end }}{{ else }}${var.redis_results_address}{{ end }}/0${local.redis_options}"
         uid                  = 50000
         gid                  = 50000
         perms                = "0400"

@@ -106,6 +106,17 @@ variable "volume_prefix" {
   }
 }
 
+variable "ca_certificates" {
+  type        = list(string)
+  description = "The cluster's own certificate authorities, each in PEM: trusted besides the public ones."
+  default     = []
+
+  validation {
+    condition     = length([for pem in var.ca_certificates : pem if regex_replace(pem, "(?s)^\\s*-----BEGIN CERTIFICATE-----.*-----END CERTIFICATE-----\\s*$", "ok") != "ok"]) == 0
+    error_message = "An authority is a certificate in PEM, as its file has it."
+  }
+}
+
 locals {
   volumes = var.volume_prefix == "none" ? "" : var.volume_prefix
   # What only the pipelines' triggerer has: a connection to Nomad, for the namespace of runs alone
@@ -126,6 +137,10 @@ job "airflow-triggerer" {
   namespace   = var.namespace
   datacenters = var.datacenters
   type        = "service"
+
+  meta {
+    ca_certificates = join("\n", var.ca_certificates) # frame.trust reads it in every task
+  }
 
   update {
     max_parallel      = 1

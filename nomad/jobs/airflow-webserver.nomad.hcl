@@ -96,6 +96,28 @@ variable "log_server_port" {
   }
 }
 
+variable "ca_certificates" {
+  type        = list(string)
+  description = "The cluster's own certificate authorities, each in PEM: trusted besides the public ones."
+  default     = []
+
+  validation {
+    condition     = length([for pem in var.ca_certificates : pem if regex_replace(pem, "(?s)^\\s*-----BEGIN CERTIFICATE-----.*-----END CERTIFICATE-----\\s*$", "ok") != "ok"]) == 0
+    error_message = "An authority is a certificate in PEM, as its file has it."
+  }
+}
+
+variable "proxy_addresses" {
+  type        = string
+  description = "Whose word on how people came here is believed: proxies' addresses or networks, with commas."
+  default     = "127.0.0.1"
+
+  validation {
+    condition     = regex_replace(var.proxy_addresses, "^[0-9a-fA-F.:]+(/[0-9]+)?(,[0-9a-fA-F.:]+(/[0-9]+)?)*$", "ok") == "ok"
+    error_message = "Addresses and networks stand with commas between them, such as 10.0.0.2,10.1.0.0/24."
+  }
+}
+
 locals {
   secrets = "${var.vault_mount}/data/${var.environment}"
 }
@@ -104,6 +126,10 @@ job "airflow-webserver" {
   namespace   = var.namespace
   datacenters = var.datacenters
   type        = "service"
+
+  meta {
+    ca_certificates = join("\n", var.ca_certificates) # frame.trust reads it in every task
+  }
 
   update {
     max_parallel      = 1
@@ -257,6 +283,7 @@ job "airflow-webserver" {
         AIRFLOW__API_AUTH__JWT_SECRET_CMD       = "cat /secrets/jwt_secret"
         AIRFLOW__API__SECRET_KEY_CMD            = "cat /secrets/api_secret_key"
         AIRFLOW__API__BASE_URL                  = var.airflow_url
+        FORWARDED_ALLOW_IPS                     = var.proxy_addresses
         AIRFLOW__CORE__PLUGINS_FOLDER           = "/opt/harmattan/plugins" # pages, so nobody else's
         # Where it asks for the logs of tasks, and of triggers.
         AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT  = var.log_server_port

@@ -203,6 +203,39 @@ variable "volume_prefix" {
   }
 }
 
+variable "ca_certificates" {
+  type        = list(string)
+  description = "The cluster's own certificate authorities, each in PEM: trusted besides the public ones."
+  default     = []
+
+  validation {
+    condition     = length([for pem in var.ca_certificates : pem if regex_replace(pem, "(?s)^\\s*-----BEGIN CERTIFICATE-----.*-----END CERTIFICATE-----\\s*$", "ok") != "ok"]) == 0
+    error_message = "An authority is a certificate in PEM, as its file has it."
+  }
+}
+
+variable "redis_tls" {
+  type        = bool
+  description = "Whether Redis speaks TLS, with the certificate and key in Vault at redis/tls."
+  default     = false
+
+  validation {
+    condition     = var.redis_tls == true || var.redis_tls == false
+    error_message = "It is true or false."
+  }
+}
+
+variable "dag_mirror_login" {
+  type        = bool
+  description = "Whether the mirror asks for a login: the user and token in Vault at delivery/mirror."
+  default     = false
+
+  validation {
+    condition     = var.dag_mirror_login == true || var.dag_mirror_login == false
+    error_message = "It is true or false."
+  }
+}
+
 locals {
   volumes = var.volume_prefix == "none" ? "" : var.volume_prefix
   bundles = [{
@@ -211,6 +244,9 @@ locals {
     kwargs    = { repo_url = "${var.dag_mirror_url}/analysts.git", tracking_ref = "live", refresh_interval = 30 }
   }]
   secrets = "${var.vault_mount}/data/${var.environment}"
+
+  redis         = var.redis_tls ? "rediss" : "redis"
+  redis_options = var.redis_tls ? "?ssl_cert_reqs=required" : ""
 }
 
 job "airflow-worker" {
@@ -219,6 +255,10 @@ job "airflow-worker" {
   namespace   = var.namespace
   datacenters = var.datacenters
   type        = "service"
+
+  meta {
+    ca_certificates = join("\n", var.ca_certificates) # frame.trust reads it in every task
+  }
 
   update {
     max_parallel      = 1
@@ -330,7 +370,7 @@ job "airflow-worker" {
 
       template {
         destination          = "${NOMAD_SECRETS_DIR}/broker_url"
-        data                 = "redis://worker-${var.queue}:{{ with secret \"${local.secrets}/redis/worker-${var.queue}\" }}{{ .Data.data.password | urlquery }}{{ end }}@{{ with nomadService \"redis\" }}{{ with index . 0 }}{{ .Address }}:{{ .Port }}{{ end }}{{ else }}${var.redis_address}{{ end }}/0"
+        data                 = "${local.redis}://worker-${var.queue}:{{ with secret \"${local.secrets}/redis/worker-${var.queue}\" }}{{ .Data.data.password | urlquery }}{{ end }}@{{ with nomadService \"redis\" }}{{ with index . 0 }}{{ .Address }}:{{ .Port }}{{ end }}{{ else }}${var.redis_address}{{ end }}/0${local.redis_options}"
         uid                  = 50008
         gid                  = 50008
         perms                = "0400"
@@ -340,12 +380,27 @@ job "airflow-worker" {
 
       template {
         destination          = "${NOMAD_SECRETS_DIR}/results_url"
-        data                 = "redis://worker-${var.queue}:{{ with secret \"${local.secrets}/redis/worker-${var.queue}\" }}{{ .Data.data.password | urlquery }}{{ end }}@{{ with nomadService \"redis-results\" }}{{ with index . 0 }}{{ .Address }}:{{ .Port }}{{ end }}{{ else }}${var.redis_results_address}{{ end }}/0"
+        data                 = "${local.redis}://worker-${var.queue}:{{ with secret \"${local.secrets}/redis/worker-${var.queue}\" }}{{ .Data.data.password | urlquery }}{{ end }}@{{ with nomadService \"redis-results\" }}{{ with index . 0 }}{{ .Address }}:{{ .Port }}{{ end }}{{ else }}${var.redis_results_address}{{ end }}/0${local.redis_options}"
         uid                  = 50008
         gid                  = 50008
         perms                = "0400"
         error_on_missing_key = true
         change_mode          = "restart"
+      }
+
+      # git's configuration, with the header that logs in at the mirror and nowhere else.
+      dynamic "template" {
+        for_each = var.dag_mirror_login ? [var.dag_mirror_url] : []
+
+        content {
+          destination          = "${NOMAD_SECRETS_DIR}/git_config"
+          data                 = "[http \"${template.value}/\"]\nextraHeader = Authorization: Basic {{ with secret \"${local.secrets}/delivery/mirror\" }}{{ printf \"%s:%s\" .Data.data.username .Data.data.token | base64Encode }}{{ end }}\n"
+          uid                  = 50008
+          gid                  = 50008
+          perms                = "0400"
+          error_on_missing_key = true
+          change_mode          = "noop"
+        }
       }
 
       env {
@@ -354,6 +409,7 @@ job "airflow-worker" {
         AIRFLOW__CORE__EXECUTION_API_SERVER_URL         = "${var.airflow_url}/execution/"
         AIRFLOW__API__BASE_URL                          = var.airflow_url # links in alerts
         AIRFLOW__CORE__HOSTNAME_CALLABLE                = "harmattan.address.node"
+        GIT_CONFIG_GLOBAL                               = var.dag_mirror_login ? "/secrets/git_config" : "/dev/null"
         HARMATTAN_NODE                                  = "${attr.unique.network.ip-address}"
         AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST  = jsonencode(local.bundles)
         AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH = "/tmp/bundles"

@@ -99,6 +99,28 @@ variable "redis_results_port" {
   }
 }
 
+variable "ca_certificates" {
+  type        = list(string)
+  description = "The cluster's own certificate authorities, each in PEM: trusted besides the public ones."
+  default     = []
+
+  validation {
+    condition     = length([for pem in var.ca_certificates : pem if regex_replace(pem, "(?s)^\\s*-----BEGIN CERTIFICATE-----.*-----END CERTIFICATE-----\\s*$", "ok") != "ok"]) == 0
+    error_message = "An authority is a certificate in PEM, as its file has it."
+  }
+}
+
+variable "redis_tls" {
+  type        = bool
+  description = "Whether Redis speaks TLS, with the certificate and key in Vault at redis/tls."
+  default     = false
+
+  validation {
+    condition     = var.redis_tls == true || var.redis_tls == false
+    error_message = "It is true or false."
+  }
+}
+
 # Two servers, because a full one refuses whoever writes: workers write results and the scheduler
 # writes tasks, so neither can fill what the other needs. Keys and commands are those that Celery 5.6
 # with kombu 5.7 was seen to use; a test runs tasks through them and tries what must be refused.
@@ -123,6 +145,12 @@ locals {
   )
 
   servers = { broker = local.broker, results = local.results }
+
+  # By port 0 nobody gets in without TLS. Who connects logs in by password: no certificates of clients.
+  tls = [
+    "--port", "0", "--tls-port", "6379", "--tls-auth-clients", "no",
+    "--tls-cert-file", "/secrets/certificate.pem", "--tls-key-file", "/secrets/key.pem",
+  ]
 }
 
 job "redis" {
@@ -235,10 +263,24 @@ job "redis" {
           change_mode          = "restart"
         }
 
+        dynamic "template" {
+          for_each = var.redis_tls ? ["certificate", "key"] : []
+
+          content {
+            destination          = "${NOMAD_SECRETS_DIR}/${template.value}.pem"
+            data                 = "{{ with secret \"${local.secrets}/redis/tls\" }}{{ .Data.data.${template.value} }}{{ end }}"
+            uid                  = 50003
+            gid                  = 50003
+            perms                = "0400"
+            error_on_missing_key = true
+            change_mode          = "restart"
+          }
+        }
+
         config {
           image      = var.redis_image
           force_pull = false
-          args = [
+          args = concat([
             "redis-server",
             "--aclfile", "/secrets/users.acl",
             "--bind", "0.0.0.0", "--protected-mode", "no",
@@ -246,7 +288,7 @@ job "redis" {
             # One that is full must refuse, not forget: a lost message is a task that waits.
             "--maxmemory", "${floor(var.redis_memory * 0.75)}mb", "--maxmemory-policy", "noeviction",
             "--maxmemory-clients", "20%", # what clients leave unread counts, and ends with them
-          ]
+          ], var.redis_tls ? local.tls : [])
           ports           = [task.key]
           cap_drop        = ["all"]
           readonly_rootfs = true
@@ -266,6 +308,20 @@ job "redis" {
       lifecycle {
         hook    = "poststart"
         sidecar = true
+      }
+
+      dynamic "template" {
+        for_each = var.redis_tls ? [join("\n", var.ca_certificates)] : []
+
+        content {
+          destination = "${NOMAD_TASK_DIR}/ca.pem"
+          data        = template.value
+          change_mode = "noop"
+        }
+      }
+
+      env {
+        TLS = var.redis_tls ? "--tls --cacert /local/ca.pem" : ""
       }
 
       config {

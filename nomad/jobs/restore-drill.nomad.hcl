@@ -123,6 +123,17 @@ variable "volume_prefix" {
   }
 }
 
+variable "ca_certificates" {
+  type        = list(string)
+  description = "The cluster's own certificate authorities, each in PEM: trusted besides the public ones."
+  default     = []
+
+  validation {
+    condition     = length([for pem in var.ca_certificates : pem if regex_replace(pem, "(?s)^\\s*-----BEGIN CERTIFICATE-----.*-----END CERTIFICATE-----\\s*$", "ok") != "ok"]) == 0
+    error_message = "An authority is a certificate in PEM, as its file has it."
+  }
+}
+
 locals {
   volumes = var.volume_prefix == "none" ? "" : var.volume_prefix
   secrets = "${var.vault_mount}/data/${var.environment}"
@@ -160,8 +171,9 @@ job "restore-drill" {
 
   # What a dispatch may say otherwise: which databases, and the time of the newest backups to take.
   meta {
-    databases = ""
-    at        = ""
+    databases       = ""
+    at              = ""
+    ca_certificates = join("\n", var.ca_certificates) # frame.trust reads it in every task
   }
 
   group "restore-drill" {

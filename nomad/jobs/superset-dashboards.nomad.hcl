@@ -64,6 +64,28 @@ variable "dag_mirror_url" {
   }
 }
 
+variable "ca_certificates" {
+  type        = list(string)
+  description = "The cluster's own certificate authorities, each in PEM: trusted besides the public ones."
+  default     = []
+
+  validation {
+    condition     = length([for pem in var.ca_certificates : pem if regex_replace(pem, "(?s)^\\s*-----BEGIN CERTIFICATE-----.*-----END CERTIFICATE-----\\s*$", "ok") != "ok"]) == 0
+    error_message = "An authority is a certificate in PEM, as its file has it."
+  }
+}
+
+variable "dag_mirror_login" {
+  type        = bool
+  description = "Whether the mirror asks for a login: the user and token in Vault at delivery/mirror."
+  default     = false
+
+  validation {
+    condition     = var.dag_mirror_login == true || var.dag_mirror_login == false
+    error_message = "It is true or false."
+  }
+}
+
 locals {
   secrets = "${var.vault_mount}/data/${var.environment}"
 }
@@ -72,6 +94,10 @@ job "superset-dashboards" {
   namespace   = var.namespace
   datacenters = var.datacenters
   type        = "batch"
+
+  meta {
+    ca_certificates = join("\n", var.ca_certificates) # frame.trust reads it in every task
+  }
 
   periodic {
     crons            = ["*/5 * * * *"]
@@ -133,11 +159,27 @@ job "superset-dashboards" {
         change_mode          = "noop"
       }
 
+      # git's configuration, with the header that logs in at the mirror and nowhere else.
+      dynamic "template" {
+        for_each = var.dag_mirror_login ? [var.dag_mirror_url] : []
+
+        content {
+          destination          = "${NOMAD_SECRETS_DIR}/git_config"
+          data                 = "[http \"${template.value}/\"]\nextraHeader = Authorization: Basic {{ with secret \"${local.secrets}/delivery/mirror\" }}{{ printf \"%s:%s\" .Data.data.username .Data.data.token | base64Encode }}{{ end }}\n"
+          uid                  = 50005
+          gid                  = 50005
+          perms                = "0400"
+          error_on_missing_key = true
+          change_mode          = "noop"
+        }
+      }
+
       env {
         DASHBOARDS_METADATA_URI_FILE  = "/secrets/metadata_uri"
         DASHBOARDS_SECRET_KEY_FILE    = "/secrets/secret_key"
         DASHBOARDS_WAREHOUSE_URI_FILE = "/secrets/warehouse_uri"
         DASHBOARDS_MIRROR             = var.dag_mirror_url
+        DASHBOARDS_GIT_CONFIG         = var.dag_mirror_login ? "/secrets/git_config" : ""
       }
 
       config {

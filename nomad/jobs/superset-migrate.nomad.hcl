@@ -66,6 +66,17 @@ variable "superset_database_role" {
   }
 }
 
+variable "ca_certificates" {
+  type        = list(string)
+  description = "The cluster's own certificate authorities, each in PEM: trusted besides the public ones."
+  default     = []
+
+  validation {
+    condition     = length([for pem in var.ca_certificates : pem if regex_replace(pem, "(?s)^\\s*-----BEGIN CERTIFICATE-----.*-----END CERTIFICATE-----\\s*$", "ok") != "ok"]) == 0
+    error_message = "An authority is a certificate in PEM, as its file has it."
+  }
+}
+
 locals {
   secrets = "${var.vault_mount}/data/${var.environment}"
 }
@@ -74,6 +85,10 @@ job "superset-migrate" {
   namespace   = var.namespace
   datacenters = var.datacenters
   type        = "batch"
+
+  meta {
+    ca_certificates = join("\n", var.ca_certificates) # frame.trust reads it in every task
+  }
 
   group "migrate" {
     restart {

@@ -86,6 +86,28 @@ variable "dag_mirror_url" {
   }
 }
 
+variable "ca_certificates" {
+  type        = list(string)
+  description = "The cluster's own certificate authorities, each in PEM: trusted besides the public ones."
+  default     = []
+
+  validation {
+    condition     = length([for pem in var.ca_certificates : pem if regex_replace(pem, "(?s)^\\s*-----BEGIN CERTIFICATE-----.*-----END CERTIFICATE-----\\s*$", "ok") != "ok"]) == 0
+    error_message = "An authority is a certificate in PEM, as its file has it."
+  }
+}
+
+variable "proxy_addresses" {
+  type        = string
+  description = "Whose word on how people came here is believed: proxies' addresses or networks, with commas."
+  default     = "127.0.0.1"
+
+  validation {
+    condition     = regex_replace(var.proxy_addresses, "^[0-9a-fA-F.:]+(/[0-9]+)?(,[0-9a-fA-F.:]+(/[0-9]+)?)*$", "ok") == "ok"
+    error_message = "Addresses and networks stand with commas between them, such as 10.0.0.2,10.1.0.0/24."
+  }
+}
+
 locals {
   secrets = "${var.vault_mount}/data/${var.environment}"
 }
@@ -94,6 +116,10 @@ job "superset" {
   namespace   = var.namespace
   datacenters = var.datacenters
   type        = "service"
+
+  meta {
+    ca_certificates = join("\n", var.ca_certificates) # frame.trust reads it in every task
+  }
 
   update {
     max_parallel      = 1
@@ -249,6 +275,7 @@ job "superset" {
         DASHBOARDS_OIDC_FILE          = "/secrets/oidc.json"
         DASHBOARDS_MIRROR             = var.dag_mirror_url
         DASHBOARDS_PLAIN_HTTP         = var.superset_plain_http
+        FORWARDED_ALLOW_IPS           = var.proxy_addresses
       }
 
       config {

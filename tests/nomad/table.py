@@ -468,6 +468,19 @@ TABLE: dict[str, Job] = {
     ),
 }
 
+# What is read with a role only where a variable says so, below the prefix.
+_MIRROR = {"delivery/mirror"}
+BY_VARIABLE: dict[str, set[str]] = {
+    "redis": {"redis/tls"},
+    "airflow-dag-processor-pipelines": _MIRROR,
+    "airflow-dag-processor-analysts": _MIRROR,
+    "airflow-worker-analysts": _MIRROR,
+    "superset-dashboards": _MIRROR,
+    "ingest-hr": _MIRROR,
+    "ingest-records": _MIRROR,
+    "ingest-service_desk": _MIRROR,
+}
+
 # What workers' tasks ask for at run time, by the path that the job file names.
 CONNECTIONS = {"connections/analysts": {"warehouse"}}
 
@@ -478,7 +491,7 @@ ROLES = {role for task in TASKS for role in (task.role, task.login) if role}
 
 def reads(role: str) -> set[str]:
     """Return every path below the prefix that is read with a role, at a start or at run time."""
-    paths: set[str] = set()
+    paths = set(BY_VARIABLE.get(role, ()))
     for task in TASKS:
         if task.role == role:
             paths |= task.secrets

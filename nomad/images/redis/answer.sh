@@ -7,7 +7,8 @@ read -r _ # the request; what it asks for is the same either way
 answer=OK
 # shellcheck disable=SC2154 # Nomad sets them
 for server in "$NOMAD_ADDR_broker" "$NOMAD_ADDR_results"; do
-  said=$(timeout 3 redis-cli --no-auth-warning --user health --pass none \
+  # shellcheck disable=SC2086 # options of redis-cli, or none
+  said=$(timeout 3 redis-cli ${TLS:-} --no-auth-warning --user health --pass none \
     -h "${server%:*}" -p "${server##*:}" ping 2>&1)
   [ "$said" = PONG ] || answer="$server: $said"
 done

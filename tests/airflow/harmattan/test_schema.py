@@ -80,5 +80,5 @@ def test_in_vain_it_says_what_is_there_and_what_to_look_at(
     assert "alembic_version older, alembic_version_fab" in said
     assert "HINT: Look at the job airflow-migrate" in said
     _, said = waiting(tmp_path, f"{database}_gone", 0).communicate(timeout=30)
-    assert "does not exist" in said
+    assert "a database that the server does not have" in said
     assert postgres.password not in said

@@ -10,7 +10,9 @@ import ctypes
 import re
 import selectors
 import socket
+import ssl
 import sys
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -18,24 +20,27 @@ import psycopg
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
-from ingest.causes import cause
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from psycopg.pq.abc import PGconn
 
 _LIMIT = 10.0  # seconds for another try
-# By the beginnings of SQLSTATEs; the first that fits.
+# By the beginnings of SQLSTATEs, the first that fits, and whether another try may do.
 _REFUSALS = (
-    ("28P01", "a user or a password that the server refuses"),
-    ("28", "a server that does not let this user in from here (pg_hba.conf), or no such role"),
-    ("3D000", "a database that the server does not have"),
-    ("42501", "a role that may not connect to the database"),
-    ("53300", "a server without room for another connection"),
-    ("55000", "a database that takes no connections"),
-    ("57P", "a server that starts, stops or recovers"),
-    ("08", "a pooler that knows no such user or database, or has no server"),
+    ("28P01", "a user or a password that the server refuses", False),
+    (
+        "28",
+        "a server that does not let this user in from here (pg_hba.conf), or no such role",
+        False,
+    ),
+    ("3D000", "a database that the server does not have", False),
+    ("42501", "a role that may not connect to the database", False),
+    ("53300", "a server without room for another connection", True),
+    ("55000", "a database that takes no connections", False),
+    ("57P04", "a database that was dropped", False),
+    ("57P", "a server that starts, stops or recovers", True),
+    ("08", "a pooler that knows no such user or database, or has no server", True),
 )
 _NO_ADDRESS = "a host whose name has no address"
 _NO_PARAMETER = "a parameter that libpq does not take", False
@@ -50,6 +55,14 @@ _NETWORK = (
 )
 _UNTRUSTED = ", or a certificate that is not trusted"
 _SSL_ONLY = (b"require", b"verify-ca", b"verify-full")
+_NO_ROOT = "a certificate to check, and no file of the authorities to trust (sslrootcert)", False
+# By OpenSSL's codes of why a certificate is not good.
+_CERTIFICATES = {
+    9: "a certificate that is not valid yet",
+    10: "a certificate that has expired",
+    62: "a certificate for other names than the host's",
+    64: "a certificate for other addresses than the host's",
+}
 _SSL_REQUEST = b"\0\0\0\x08\x04\xd2\x16\x2f"  # the protocol's: 8 bytes, code 80877103
 _SQLSTATE = re.compile(r":  ([0-9A-Z]{5})$", re.MULTILINE)
 _PQERRORS_SQLSTATE = 3
@@ -75,8 +88,10 @@ def why(error: Exception, parameters: Mapping[str, Any]) -> tuple[str, bool]:
     if error.pgconn.needs_password:
         return "no password where the server wants one", False
     if state := _sqlstate(parameters):
-        words = (words for beginning, words in _REFUSALS if state.startswith(beginning))
-        return next(words, f"a server that refuses it (SQLSTATE {state})"), cause(state).transient
+        verdicts = (
+            (words, transient) for start, words, transient in _REFUSALS if state.startswith(start)
+        )
+        return next(verdicts, (f"a server that refuses it (SQLSTATE {state})", False))
     return _by_socket(error.pgconn)
 
 
@@ -105,19 +120,47 @@ def _sqlstate(parameters: Mapping[str, Any]) -> str:
 
 def _by_socket(connection: PGconn) -> tuple[str, bool]:
     """Return what is in the way to where ``connection`` went last."""
+    options = {option.keyword: option.val for option in connection.info}
     try:
         with _dial(connection) as wire:
             wire.sendall(_SSL_REQUEST)
             answer = wire.recv(1)
+            if answer == b"S" and (fault := _certificate(wire, connection.host.decode(), options)):
+                return fault
     except (OSError, ValueError) as error:
         return next(verdict for kinds, verdict in _NETWORK if isinstance(error, kinds))
     if not answer:
         return _CLOSED
     if answer not in b"SN":
         return "something else than PostgreSQL", False
-    if {option.keyword: option.val for option in connection.info}[b"sslmode"] in _SSL_ONLY:
+    if options[b"sslmode"] in _SSL_ONLY:
         return f"no agreement about SSL{_UNTRUSTED if answer == b'S' else ''}", False
     return "a server that is not what the connection's parameters want", True
+
+
+def _certificate(
+    wire: socket.socket, host: str, options: Mapping[bytes, bytes | None]
+) -> tuple[str, bool] | None:
+    """Return what is wrong with the certificate of the server at the other end; None if nothing."""
+    mode = options[b"sslmode"] or b""
+    if not mode.startswith(b"verify-"):
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = mode == b"verify-full"
+    root = (options[b"sslrootcert"] or b"").decode() or Path.home() / ".postgresql/root.crt"
+    try:
+        if root == "system":
+            context.load_default_certs()
+        else:
+            context.load_verify_locations(root)
+    except (OSError, ValueError):
+        return _NO_ROOT
+    try:
+        context.wrap_socket(wire, server_hostname=host).close()
+    except ssl.SSLCertVerificationError as error:
+        untrusted = "a certificate of an authority that is not trusted"
+        return _CERTIFICATES.get(error.verify_code, untrusted), False
+    return None
 
 
 def _dial(connection: PGconn) -> socket.socket:
