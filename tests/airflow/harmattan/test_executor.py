@@ -20,10 +20,12 @@ import redis
 import requests
 from redis.exceptions import NoPermissionError, OutOfMemoryError
 
+from frame import trust
 from scripts.repository import ROOT
 from tests.airflow.harmattan.running import environment
 from tests.conftest import free_port
-from tests.nomad.rendering import tasks
+from tests.nomad.rendering import DEPLOYMENTS, output, tasks
+from tests.tls import PUBLIC, Authority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.programs
 
+TRUSTING = [sys.executable, "-m", "frame.trust", sys.executable]
 USERS = ("scheduler", "worker-analysts")
 # What a scheduler does: one line a command, and an answer to each.
 DRIVER = """
@@ -62,14 +65,16 @@ for line in sys.stdin:
 class Servers:
     """The servers of the job redis, on ports of their own, with one password a user."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, authority: Authority | None = None) -> None:
         self.home = home
+        self.authority = authority
         self.passwords = {user: secrets.token_urlsafe(8) for user in USERS}
         self.ports = {"broker": free_port(), "results": free_port()}
 
     @contextmanager
     def running(self, name: str) -> Iterator[None]:
-        (task,) = [each for each in tasks("redis") if each["Name"] == name]
+        servers = _tasks("redis", tls=bool(self.authority))
+        (task,) = [each for each in servers if each["Name"] == name]
         rights = task["Templates"][0]["EmbeddedTmpl"]
         for user, password in self.passwords.items():
             rights = re.sub(
@@ -78,9 +83,14 @@ class Servers:
         file = self.home / f"{name}.acl"
         file.write_text(rights)
         program, *options = task["Config"]["args"]
+        if self.authority:
+            certificate, key = self.authority.issue(self.home)
+            options[options.index("--tls-cert-file") + 1] = str(certificate)
+            options[options.index("--tls-key-file") + 1] = str(key)
+        port = "--tls-port" if self.authority else "--port"
         options[options.index("--aclfile") + 1] = str(file)
         options[options.index("--bind") + 1] = "127.0.0.1"
-        command = [program, *options, "--port", str(self.ports[name])]
+        command = [program, *options, port, str(self.ports[name])]
         with (
             (self.home / f"{name}.log").open("ab") as log,
             subprocess.Popen(command, stdout=log) as server,
@@ -97,10 +107,23 @@ class Servers:
             self.ports[server],
             username=user,
             password=self.passwords.get(user, "none"),
+            ssl=bool(self.authority),
+            ssl_ca_data=self.authority and self.authority.pem,
         )
 
     def url(self, user: str, server: str) -> str:
-        return f"redis://{user}:{self.passwords[user]}@127.0.0.1:{self.ports[server]}/0"
+        """Return the URL as the template of the user's job has it."""
+        job = "airflow-scheduler" if user == "scheduler" else "airflow-worker-analysts"
+        name = "broker_url" if server == "broker" else "results_url"
+        (text,) = [
+            each["EmbeddedTmpl"]
+            for task in _tasks(job, tls=bool(self.authority))
+            for each in task["Templates"] or []
+            if each["DestPath"].endswith(name)
+        ]
+        scheme, _, rest = text.partition("://")
+        options = rest.rpartition("{{ end }}")[2]
+        return f"{scheme}://{user}:{self.passwords[user]}@127.0.0.1:{self.ports[server]}{options}"
 
     def settings(self, user: str, **more: str) -> dict[str, str]:
         return {
@@ -111,9 +134,20 @@ class Servers:
             "AIRFLOW__CELERY__BROKER_URL": self.url(user, "broker"),
             "AIRFLOW__CELERY__RESULT_BACKEND": self.url(user, "results"),
             "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "1",
-            "PYTHONPATH": str(ROOT / "airflow"),
+            "PYTHONPATH": f"{ROOT}/airflow:{ROOT}",
+            "SSL_CERT_FILE": PUBLIC,
+            "TMPDIR": str(self.home),
+            trust.OWN: self.authority.pem if self.authority else "",
             **more,
         }
+
+
+def _tasks(job_id: str, *, tls: bool) -> list[dict[str, Any]]:
+    if not tls:
+        return tasks(job_id)
+    done = output(DEPLOYMENTS[job_id], redis_tls="true")
+    groups = json.loads(done.stdout)["Job"]["TaskGroups"]
+    return [task for group in groups for task in group["Tasks"]]
 
 
 def _wait_for(look: Any, seconds: float = 30) -> None:
@@ -156,7 +190,7 @@ def scheduler(servers: Servers, **more: str) -> Iterator[Scheduler]:
     with (
         (servers.home / "scheduler.log").open("ab") as log,
         subprocess.Popen(
-            [sys.executable, "-c", DRIVER],
+            [*TRUSTING, "-c", DRIVER],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, stderr=log,
             env=servers.settings("scheduler", **more),
         ) as process,
@@ -173,7 +207,7 @@ def worker(servers: Servers, pool: str = "analysts") -> Iterator[Path]:
     with (
         log.open("ab") as output,
         subprocess.Popen(
-            [sys.executable, "-m", "harmattan.worker", str(sign), pool, "--concurrency", "1"],
+            [*TRUSTING, "-m", "harmattan.worker", str(sign), pool, "--concurrency", "1"],
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
             env=servers.settings(f"worker-{pool}"),
         ) as process,
@@ -203,6 +237,27 @@ def test_a_task_waits_for_a_broker_that_is_away_and_ends(servers: Servers) -> No
         said = log.read_text()
         assert "NOPERM" not in said
         assert said.count("received") == 2
+
+
+def test_with_tls_a_task_goes_there_and_back_and_nobody_connects_without(
+    tmp_path: Path,
+) -> None:
+    servers = Servers(tmp_path, Authority())
+    with ExitStack() as stack:
+        for name in ("broker", "results"):
+            stack.enter_context(servers.running(name))
+        one = stack.enter_context(scheduler(servers))
+        log = stack.enter_context(worker(servers))
+        one.tell("queue first")
+        assert one.tell("beat")[0] == 0
+        _wait_for(lambda: set(one.tell("beat")[1].values()) == {"failed"})
+        assert log.read_text().count("received") == 1
+        for name, port in servers.ports.items():
+            assert servers.as_user("health", name).ping()
+            for otherwise in ({}, {"ssl": True, "ssl_ca_data": Authority().pem}):
+                stranger = redis.Redis("127.0.0.1", port, username="health", **otherwise)
+                with pytest.raises(redis.ConnectionError):
+                    stranger.ping()
 
 
 def test_a_queue_that_nobody_serves_fails_its_task_and_holds_up_no_other(servers: Servers) -> None:
@@ -286,9 +341,16 @@ def test_who_fills_the_results_stops_no_task(servers: Servers) -> None:
         assert servers.as_user("scheduler", "broker").lpush("analysts", "x") == 1
 
 
-def test_health_asks_both(servers: Servers, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tls", [False, True])
+def test_health_asks_both(servers: Servers, tmp_path: Path, tls: bool) -> None:
     """By the command of the job file, as Nomad runs it."""
-    (task,) = [each for each in tasks("redis") if each["Name"] == "health"]
+    (task,) = [each for each in _tasks("redis", tls=tls) if each["Name"] == "health"]
+    options = task["Env"]["TLS"]
+    if tls:
+        servers = Servers(tmp_path, Authority())
+        assert servers.authority
+        (tmp_path / "ca.pem").write_text(servers.authority.pem)
+        options = options.replace("/local", str(tmp_path))
     port = free_port()
     (tmp_path / "answer").symlink_to(ROOT / "nomad/images/redis/answer.sh")
     addresses = {
@@ -296,7 +358,7 @@ def test_health_asks_both(servers: Servers, tmp_path: Path) -> None:
     }
     command = [word.replace("LISTEN:8379", f"LISTEN:{port}") for word in task["Config"]["args"]]
     path = f"{tmp_path}:{os.environ['PATH']}"
-    with subprocess.Popen(command, env={"PATH": path, **addresses}) as serving:
+    with subprocess.Popen(command, env={"PATH": path, "TLS": options, **addresses}) as serving:
 
         def ask() -> int:
             return requests.get(f"http://127.0.0.1:{port}/", timeout=20).status_code
