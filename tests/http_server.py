@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from ssl import SSLContext
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,10 @@ class _Unix(socketserver.ThreadingUnixStreamServer):
 
 @contextmanager
 def http_server(
-    *answers: Answer, port: int = 0, socket: Path | None = None
+    *answers: Answer,
+    port: int = 0,
+    socket: Path | None = None,
+    tls: SSLContext | None = None,
 ) -> Iterator[HttpServer]:
     """Serve on ``port`` of 127.0.0.1 (0: a free one), or on a Unix socket; without answers 200."""
     served = HttpServer(*answers)
@@ -110,6 +114,8 @@ def http_server(
             pass
 
     with _Unix(str(socket), Handler) if socket else _Tcp(("127.0.0.1", port), Handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         served.port = 0 if socket else int(server.server_address[1])
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()

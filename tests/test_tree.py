@@ -17,6 +17,7 @@ TESTS = ROOT / "tests"
 WHOLE = ("e2e", "soak")
 BEHAVIOURS = {
     "airflow/analysts_template/test_template.py": "a repository that starts from the template",
+    "airflow/config/test_bundles.py": "bundles of DAGs, as the job files set them",
     "airflow/config/test_options.py": "airflow.cfg, and what the job files set beside it",
     "backup/test_damage.py": "damage, as verify, restore and drill find it",
     "backup/test_globals.py": "a server's roles, from the dump to another server",

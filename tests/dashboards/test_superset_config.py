@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 import requests
+
+from tests.conftest import free_port
+from tests.dashboards.service import started
 
 if TYPE_CHECKING:
     from tests.dashboards.service import Service
@@ -34,6 +38,17 @@ def test_a_cookie_is_for_the_server_alone(superset: Service) -> None:
     assert cookies
     for cookie in cookies:
         assert "HttpOnly" in cookie, cookie
+
+
+def test_behind_a_proxy_a_cookie_is_for_https_alone(superset: Service) -> None:
+    behind = replace(superset, port=free_port())
+    said = {"X-Forwarded-Proto": "https"}
+    with started(behind, DASHBOARDS_PLAIN_HTTP="", FORWARDED_ALLOW_IPS="127.0.0.1"):
+        answer = requests.get(f"{behind.url}/login/", headers=said, timeout=60)
+    cookies = answer.raw.headers.getlist("Set-Cookie")
+    assert cookies
+    for cookie in cookies:
+        assert "Secure" in cookie, cookie
 
 
 def test_a_request_that_another_site_forged_is_refused(superset: Service) -> None:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from frame import trust
 from frame.failure import Failure
 from frame.launcher import command_line, shut
 from scripts.repository import ROOT
+from tests.tls import PUBLIC, Authority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +95,7 @@ def python() -> str:
 
 
 def launch(
-    folders: list[Path], *words: str, container: list[str] = CONTAINER
+    folders: list[Path], *words: str, container: list[str] = CONTAINER, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the launcher as a container does, with ``folders`` in the place of its own."""
     logs = folders[1] / "logs"
@@ -105,7 +107,7 @@ def launch(
     )
     return subprocess.run(
         [*container, python(), "-c", code, *words],
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", **environment},
         capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
 
@@ -184,6 +186,22 @@ def test_others_than_the_stranger_keep_what_they_had(folders: list[Path]) -> Non
     launch(folders, f"--stranger={STRANGER}", "true")
     tried = attack(folders, SERVICE)
     assert {each["list"] for each in tried.values()} == {"done"}
+
+
+def test_it_adds_the_clusters_authorities_and_no_stranger_changes_them(
+    folders: list[Path],
+) -> None:
+    place = folders[0].parent / "tmp"
+    place.mkdir()
+    place.chmod(0o1777)
+    words = (f"--stranger={STRANGER}", f"--user={STRANGER}:{SERVICE}", f"--pass={folders[0]}")
+    show = "import os; f = os.environ['SSL_CERT_FILE']; print(f, os.access(f, os.R_OK), end='')"
+    own = {"TMPDIR": str(place), "SSL_CERT_FILE": PUBLIC, trust.OWN: Authority().pem}
+    done = launch(folders, *words, python(), "-c", f"{show}; open(f, 'w')", **own)
+    (file,) = place.iterdir()
+    assert done.stdout == f"{file} True"
+    assert "PermissionError" in done.stderr
+    assert file.read_text().endswith(f"{own[trust.OWN].strip()}\n")
 
 
 LOOK = """

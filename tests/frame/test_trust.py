@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from frame import trust
 from frame.failure import Failure
+from tests.http_server import http_server
 from tests.tls import PUBLIC, Authority, secure_postgres
 
 if TYPE_CHECKING:
@@ -83,6 +85,26 @@ def test_public_authorities_are_still_trusted(authority: Authority, tmp_path: Pa
     }
     assert file.read_text() == f"{Path(PUBLIC).read_text()}\n{authority.pem.strip()}\n"
     assert file.stat().st_mode & 0o777 == 0o644
+
+
+EACH = """
+import sys, urllib.request
+import httpx, hvac, requests
+url = sys.argv[1]
+print(urllib.request.urlopen(url).status, requests.get(url).status_code, httpx.get(url).status_code)
+print(hvac.Client(url).adapter.get("/v1/sys/health").status_code)
+"""
+
+
+@pytest.mark.programs
+def test_every_library_that_calls_a_server_finds_them(authority: Authority, tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue(tmp_path))
+    with http_server(tls=context) as server:
+        ask = (sys.executable, "-c", EACH, f"https://{server.address}")
+        done = become(*ask, TMPDIR=str(tmp_path), **{trust.OWN: authority.pem})
+        assert done.stdout.split() == ["200"] * 4, done.stderr[-2000:]
+        assert become(*ask).returncode == 1
 
 
 def test_without_the_variable_nothing_is_made() -> None:

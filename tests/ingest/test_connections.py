@@ -60,6 +60,15 @@ def test_extra_holds_libpqs_parameters(extra: object, monkeypatch: pytest.Monkey
     assert address.parameters == {"sslmode": "require"}
 
 
+def test_a_server_is_verified_by_the_authorities_that_are_trusted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/etc/all.pem")
+    monkeypatch.setenv("AIRFLOW_CONN_HR", "postgresql://db/hr?sslmode=verify-full")
+    address = connections.postgres(connections.from_environment("hr"))
+    assert address.parameters["sslrootcert"] == "/etc/all.pem"
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [

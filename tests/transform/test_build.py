@@ -179,6 +179,13 @@ def test_a_password_of_any_form_reaches_libpq_and_no_environment(sound: Built) -
     assert {each["status"] for each in sound.results["results"]} == {"success", "pass"}
 
 
+def test_dbt_verifies_the_server_by_the_same_authorities() -> None:
+    given = {"host": "db", "sslmode": "verify-full", "sslrootcert": "/etc/all.pem"}
+    environment = Database(given).environment("marts_build")
+    assert environment["MODELS_SSLMODE"] == "verify-full"
+    assert environment["MODELS_SSLROOTCERT"] == "/etc/all.pem"
+
+
 @pytest.mark.parametrize("project", ["sound", "unsound"])
 def test_no_password_is_in_anything_that_it_says_or_writes(
     request: pytest.FixtureRequest, project: str

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import pytest
 
 from scripts.vault_setup import AUDIENCES, set_up
 from tests.conftest import free_port
 from tests.nomad.rendering import tasks
+from tests.tls import PUBLIC
 
 if TYPE_CHECKING:
     import subprocess
@@ -73,6 +75,12 @@ def vault(vault_server: VaultServer) -> VaultServer:
             "host": "db.test",
             "login": "me",
         },
+        "connections/analysts/verified": {"conn_uri": f"{URI}?sslmode=verify-full"},
+        "connections/analysts/verified_by_parts": {
+            "conn_type": "postgres",
+            "host": "db.test",
+            "extra": '{"sslmode": "verify-ca"}',
+        },
         "connections/ingest/warehouse": {"conn_uri": URI},
     }.items():
         client.secrets.kv.v2.create_or_update_secret(
@@ -119,6 +127,8 @@ def found(
     cases = {
         "found": ("hr", {}),
         "by parts": ("by_parts", {}),
+        "verified": ("verified", {}),
+        "verified by parts": ("verified_by_parts", {}),
         "absent": ("nothing", {}),
         "of the loads": ("warehouse", {"connections_path": f"{ENVIRONMENT}/connections/ingest"}),
         "of another environment": ("hr", {"connections_path": "production/connections/analysts"}),
@@ -140,6 +150,7 @@ def found(
         PROGRAM,
         str(file),
         AIRFLOW__WORKERS__SECRETS_BACKEND="harmattan.vault_connections.VaultConnections",
+        SSL_CERT_FILE=PUBLIC,
     )
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("FOUND ")]
@@ -157,6 +168,18 @@ def test_a_connection_that_is_there_is_read(found: dict[str, Any]) -> None:
     # Airflow spells PostgreSQL's scheme in its own way.
     assert found["found"]["task"]["answer"] == URI.replace("postgresql:", "postgres:")
     assert json.loads(found["by parts"]["backend"]["answer"])["host"] == "db.test"
+
+
+def test_one_that_wants_the_server_verified_knows_by_which_authorities(
+    found: dict[str, Any],
+) -> None:
+    for case in ("verified", "verified by parts"):
+        assert found[case]["pipeline"]["answer"]["sslrootcert"] == PUBLIC
+        assert PUBLIC in unquote(found[case]["task"]["answer"])
+    assert found["verified"]["backend"]["answer"] == (
+        f"{URI}?sslmode=verify-full&sslrootcert={PUBLIC}"
+    )
+    assert "sslrootcert" not in str(found["found"])
 
 
 def test_one_that_is_not_there_is_left_to_the_next_backend(found: dict[str, Any]) -> None:
