@@ -32,8 +32,20 @@ redis_results_address = "node-1.example.org:6380"
 redis_memory          = 256
 
 # The node that has the host volume dag-mirror. Fixed, and not discovered (docs/decisions/0004), and
-# without TLS: a name of the cluster's own network.
-dag_mirror_url = "git://node-1.example.org:9418"
+# without TLS: a name of the cluster's own network. A copy on a server of your own may have https and
+# a login (docs/runbook.md, "TLS").
+dag_mirror_url   = "git://node-1.example.org:9418"
+dag_mirror_login = false
+
+# Whose X-Forwarded-For and X-Forwarded-Proto are believed: the proxies, as the nodes see them.
+proxy_addresses = "10.0.0.2"
+
+# The cluster's own authorities, each as its file has it, if the certificates of your servers are not
+# from a public one: <<-PEM … PEM. They are trusted besides the public ones.
+ca_certificates = []
+
+# With true Redis wants a certificate and its key in Vault at redis/tls.
+redis_tls = false
 
 # Where workers read connections at task run time; certificates as their image trusts them.
 vault_url = "https://vault.example.org:8200"

@@ -9,6 +9,7 @@ from typing import Any
 import hcl2
 import pytest
 
+from frame.trust import OWN
 from ingest.nomad import Asked, Place
 from scripts.jobs import Namespaces
 from scripts.local.agents import HOST_VOLUMES
@@ -32,6 +33,7 @@ from tests.nomad.rendering import (
     tasks,
 )
 from tests.nomad.table import TABLE
+from tests.tls import Authority
 
 SECOND = 1_000_000_000
 # Those that run what analysts wrote, beside the judge.
@@ -287,6 +289,22 @@ def test_a_further_pool_has_a_queue_and_a_redis_user_and_the_analysts_connection
 def _env(job_id: str, name: str) -> dict[str, str]:
     (env,) = [task["Env"] for task in tasks(job_id) if task["Name"] == name]
     return env  # type: ignore[no-any-return]
+
+
+# What connects with nothing by TLS: a server of logs, one of git, and what fetches by ssh.
+SPEAKS_NO_TLS = {"airflow-logs", "dag-mirror", "dag-sync"}
+
+
+@platform_job
+def test_every_task_gets_the_clusters_own_authorities(job_id: str) -> None:
+    """Of its job's meta, by which frame.trust calls them."""
+    authorities = [Authority().pem, Authority().pem]
+    done = output(DEPLOYMENTS[job_id], ca_certificates=json.dumps(authorities))
+    job = json.loads(done.stdout)["Job"]
+    if job_id in SPEAKS_NO_TLS or job_id == "redis":
+        assert not job["Meta"]
+        return
+    assert (job["Meta"] or {})[OWN.removeprefix("NOMAD_META_")] == "\n".join(authorities)
 
 
 @every_job

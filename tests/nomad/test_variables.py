@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ PINNED = "The image must be pinned by a tag other than latest, or by a digest."
 ENVIRONMENT = "The environment must be lower-case letters, digits and hyphens."
 ADDRESS = "An address is a URL without a slash at its end."
 PORT = "A port is a number from 1 to 65535."
+PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 NAME = "A database's name is lower-case letters, digits and underscores."
 # One job a variable: the declarations are the same in every file, as a test below holds.
 REFUSED = [
@@ -58,6 +60,9 @@ REFUSED = [
     ("airflow-webserver", "webserver_port", "70000", PORT),
     ("superset", "superset_port", "0", PORT),
     ("superset", "dag_mirror_url", "git://mirror/", ADDRESS),
+    ("superset", "proxy_addresses", "*", "Addresses and networks stand with commas"),
+    ("airflow-webserver", "proxy_addresses", "proxy.example.org", "Addresses and networks"),
+    ("airflow-migrate", "ca_certificates", '["/etc/ssl/ca.pem"]', "An authority is a certificate"),
     ("airflow-webserver", "airflow_url", "https://airflow.example.org/", ADDRESS),
     ("airflow-webserver", "airflow_url", "airflow.example.org", ADDRESS),
     ("airflow-webserver", "webserver_count", "0", "At least one"),
@@ -99,6 +104,10 @@ ACCEPTED = [
     ("redis", "redis_port", "65535"),
     ("airflow-webserver", "airflow_url", "https://airflow.example.org"),
     ("airflow-webserver", "airflow_url", "https://example.org/airflow"),
+    ("airflow-webserver", "proxy_addresses", "10.0.0.2,10.1.0.0/24,fd00::1"),
+    ("airflow-migrate", "ca_certificates", json.dumps([PEM, PEM.strip()])),
+    ("redis", "redis_tls", "true"),
+    ("ingest-hr", "dag_mirror_login", "true"),
     ("airflow-worker-analysts", "redis_address", "redis.service.example.org:6379"),
     ("dag-sync", "analysts_remote", "ssh://git@git.example.org/analytics/dags.git"),
     ("backup-hr", "b2_realm", "production"),

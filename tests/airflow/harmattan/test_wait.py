@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import sys
 import time
 from threading import Event, Thread
@@ -11,9 +12,11 @@ import pytest
 from harmattan import wait
 from tests.conftest import free_port
 from tests.http_server import Answer, http_server
+from tests.tls import Authority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.http_server import HttpServer
 
@@ -72,7 +75,8 @@ def test_nothing_there_is_a_clear_error_after_the_limit(monkeypatch: pytest.Monk
     assert 0.9 < time.monotonic() - started < 20
     # sys.exit with a text prints it and ends with 1.
     text = str(ended.value.code)
-    assert text.startswith(f"http://127.0.0.1:{port}/health did not answer within 1 s\nHINT: ")
+    assert text.startswith(f"http://127.0.0.1:{port}/health did not answer within 1 s: ")
+    assert "Connection refused\nHINT: " in text
 
 
 @pytest.mark.usefixtures("quick")
@@ -98,7 +102,7 @@ def test_something_that_speaks_no_http_is_no_answer(words: bytes) -> None:
 
         thread = Thread(target=talk)
         thread.start()
-        assert wait.answers(f"http://127.0.0.1:{listener.getsockname()[1]}/") is False
+        assert wait.fault(f"http://127.0.0.1:{listener.getsockname()[1]}/")[0]
         thread.join(5)
 
 
@@ -106,8 +110,27 @@ def test_something_that_speaks_no_http_is_no_answer(words: bytes) -> None:
 def test_a_service_that_takes_the_question_and_says_nothing_is_given_five_seconds() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         started = time.monotonic()
-        assert wait.answers(f"http://127.0.0.1:{listener.getsockname()[1]}/") is False
+        assert wait.fault(f"http://127.0.0.1:{listener.getsockname()[1]}/")[0]
         assert 4 < time.monotonic() - started < 30
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_certificate_that_is_not_trusted_is_told_at_once_and_given_up_sooner(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(wait, "LIMIT", 60.0)
+    monkeypatch.setattr(wait, "LASTING", 0.3)
+    authority, own = Authority(), tmp_path / "own.pem"
+    own.write_text(authority.pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue(tmp_path))
+    with http_server(tls=context) as served:
+        monkeypatch.setattr(sys, "argv", ["wait", f"https://127.0.0.1:{served.port}/health"])
+        with pytest.raises(SystemExit, match="its certificate is not trusted"):
+            wait.main()
+        assert capsys.readouterr().out.count("its certificate is not trusted") == 1
+        monkeypatch.setenv("SSL_CERT_FILE", str(own))
+        wait.main()
 
 
 def test_ten_minutes_are_the_limit() -> None:
