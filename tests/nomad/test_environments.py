@@ -96,6 +96,7 @@ class World:
                 (job["Namespace"], job["ID"]): job["JobModifyIndex"]
                 for place in (places.jobs, places.runs)
                 for job in nomad.jobs.get_jobs(namespace=place)
+                if "/periodic-" not in job["ID"]  # a launch by the clock
             },
         }
 
