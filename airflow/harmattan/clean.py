@@ -162,8 +162,7 @@ def _at_this_images_schema() -> None:
     from airflow.configuration import conf
 
     uri = conf.get_mandatory_value("database", "sql_alchemy_conn")
-    there = schema.found(uri.replace("postgresql+psycopg2:", "postgresql:"))
-    if there != schema.wanted():
+    if schema.found(uri, LIMIT) != schema.wanted():
         raise Failure(
             "Airflow's database has another schema than this image",
             "Run airflow-migrate of the same image; this job's next launch then does its work.",
