@@ -130,7 +130,7 @@ def backup(
 
 @app.command("dag-runs")
 def pipeline(*, rounds: Rounds = 3, results: Results = ROOT / "bench" / "results") -> None:
-    """Measure DAG runs of pipelines of 5 and of 100 tables beside their jobs at Nomad alone.
+    """Measure DAG runs of 5 and of 100 tables beside their jobs alone.
 
     Asks for the platform of `make up`, and takes away what it made there.
     """

@@ -23,7 +23,9 @@ LOOK = 2.0  # seconds between two looks: each asks Nomad some fifty things
 # at most 5: all of them have answered again in this time. A task that ended is away for at least
 # as long before it is started again, so it is seen to be.
 LASTING = 15.0
-BRIEF = 100  # characters of each reason while it is waited for; the error has all of it
+# Characters of a long reason while it is waited for; the error has all of it. What failed stands at
+# its beginning, and the cause at the end of a chain of errors.
+BEGINNING, END = 70, 100
 
 
 @dataclass
@@ -88,10 +90,12 @@ def _unwell(client: Nomad, job_ids: Sequence[str]) -> list[Health]:
 def _waited_for(unwell: Sequence[Health], jobs: int) -> str:
     if not unwell:
         return f"all {jobs} jobs are well; that it lasts is looked at"
-    states = [f"    {replace(each, reason=_end(each.reason))}" for each in unwell]
+    states = [f"    {replace(each, reason=brief(each.reason))}" for each in unwell]
     return "\n".join([f"{len(unwell)} of {jobs} jobs are not well:", *states])
 
 
-def _end(reason: str) -> str:
-    """Return the end of a long reason, which is where the cause stands in a chain of errors."""
-    return reason if len(reason) <= BRIEF else "…" + reason[-BRIEF:]
+def brief(reason: str) -> str:
+    """Return both ends of a reason that is long."""
+    if len(reason) <= BEGINNING + END:
+        return reason
+    return f"{reason[:BEGINNING]}…{reason[-END:]}"

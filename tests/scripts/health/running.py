@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from scripts.health.observing import health
+from scripts.health.waiting import wait
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scripts.cluster import Nomad
 
 SECOND = 1_000_000_000
@@ -46,3 +53,31 @@ def tcp_check(port: int) -> dict[str, Any]:
     service = {"Name": "checked", "Provider": "nomad", "PortLabel": "port", "Checks": [check]}
     ports = [{"Label": "port", "Value": port}]
     return {"Services": [service], "Networks": [{"Mode": "host", "ReservedPorts": ports}]}
+
+
+def until(done: Callable[[], object], what: Callable[[], object], *, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.2)
+
+
+def ends_well(
+    client: Nomad, job_id: str, mend: Callable[[], object], *causes: str, seconds: float = 30
+) -> None:
+    """Wait for a job as `deploy` does: the causes are told, and after ``mend`` it is well."""
+    told: list[str] = []
+
+    def named() -> bool:
+        return any(job_id in each and all(cause in each for cause in causes) for each in told)
+
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(
+            wait, client, [job_id], timeout=2 * seconds, lasting=1, say=told.append
+        )
+        try:
+            until(named, lambda: told[-1:], seconds=seconds)
+        finally:
+            mend()
+        waiting.result()
+    assert health(client, job_id).well

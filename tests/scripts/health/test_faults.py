@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,10 +15,10 @@ from scripts.health.observing import health
 from scripts.health.waiting import wait
 from tests.conftest import free_port
 from tests.nomad.agent import running_nodes
-from tests.scripts.health.running import AGAIN, FOREVER, run, tcp_check
+from tests.scripts.health.running import AGAIN, FOREVER, ends_well, run, tcp_check, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from scripts.cluster import Nomad
@@ -42,30 +40,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 def on(node: str) -> dict[str, Any]:
     return {"LTarget": "${node.unique.name}", "RTarget": node, "Operand": "="}
-
-
-def until(done: Callable[[], object], what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not done():
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.2)
-
-
-def ends_well(client: Nomad, job_id: str, mend: Callable[[], object], *causes: str) -> None:
-    """Wait for a job as `deploy` does: the causes are told, and after ``mend`` it is well."""
-    told: list[str] = []
-
-    def named() -> bool:
-        return any(job_id in each and all(cause in each for cause in causes) for each in told)
-
-    with ThreadPoolExecutor() as pool:
-        waiting = pool.submit(wait, client, [job_id], timeout=60, lasting=1, say=told.append)
-        try:
-            until(named, lambda: told[-1:])
-        finally:
-            mend()
-        waiting.result()
-    assert health(client, job_id).well
 
 
 def serve(port: int) -> str:
