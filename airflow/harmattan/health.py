@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import time
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -81,14 +82,22 @@ class Health(BaseHTTPRequestHandler):
             self.log_error("%s", type(error).__name__)
             fresh = False
         if self.path != "/health":
-            self.send_error(404)
+            self._answer(404, "there is /health alone")
         elif not has_room(SCRATCH):
-            self.send_error(503, "no room in /tmp")
+            self._answer(503, f"no room in {SCRATCH}")
         elif fresh:
-            self.send_response(200)
-            self.end_headers()
+            self._answer(200, "well")
         else:
-            self.send_error(503, "no sign of life in the last 30 seconds")
+            self._answer(503, f"no sign of life in the last {FRESH} seconds")
+
+    def _answer(self, code: int, text: str) -> None:
+        """Answer in a few words: Nomad keeps them, and `status` shows them."""
+        if code != HTTPStatus.OK:
+            self.log_error("%s", text)
+        self.send_response(code)
+        self.send_header("Content-Type", "text/plain")
+        self.end_headers()
+        self.wfile.write(text.encode())
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Say nothing of each check."""
