@@ -63,6 +63,7 @@ def variables() -> dict[str, Any]:
         "runs_namespace": SECOND.namespaces.runs,
         "volume_prefix": SECOND.prefix,
         "webserver_database_role": f"{SECOND.databases}airflow_webserver",
+        "clean_database_role": f"{SECOND.databases}airflow_clean",
         **PORTS,
         "airflow_url": f"http://{ADDRESS}:{PORTS['webserver_port']}",
         "dag_mirror_url": f"git://{ADDRESS}:{PORTS['dag_mirror_port']}",
