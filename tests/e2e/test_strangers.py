@@ -83,6 +83,7 @@ try:
         held.append(open("/dev/null"))
 except OSError as error:
     print(error.errno, len(held))
+held.clear()
 try:
     with open("/tmp/filled", "wb", buffering=0) as file:
         while True:

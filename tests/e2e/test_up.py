@@ -257,10 +257,13 @@ def test_airflow_has_the_roles_platform_and_analyst(platform: Access) -> None:
 
 def test_a_member_of_the_platform_team_has_pools_and_no_accounts(platform: Access) -> None:
     with account(platform, "Platform") as member:
-        for path in ("/api/v2/pools", "/api/v2/variables", "/api/v2/dags"):
+        for path in ("/api/v2/pools", "/api/v2/variables", "/api/v2/dags", "/api/v2/connections"):
             assert member.status("GET", path) == requests.codes.ok
-        for path in ("/auth/fab/v1/users", "/auth/fab/v1/roles", "/api/v2/connections"):
+        for path in ("/auth/fab/v1/users", "/auth/fab/v1/roles"):
             assert member.status("GET", path) == requests.codes.forbidden
+        # It sees and deletes what an administrator put there, and puts nothing there itself.
+        lent = {"connection_id": "e2e", "conn_type": "http"}
+        assert member.status("POST", "/api/v2/connections", lent) == requests.codes.forbidden
 
 
 def test_an_analyst_reads_dags_and_triggers_a_run(analyst: Account) -> None:
