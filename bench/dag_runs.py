@@ -34,8 +34,8 @@ _ABOUT = (
 _PIPELINE = """\
 source: hr
 schema: {name}
+schedule: "0 2 1 1 *"
 owner: bench
-load: full
 tables:
   - name: {name}.*
 """
