@@ -409,7 +409,7 @@ job "airflow-worker" {
         AIRFLOW__CORE__EXECUTION_API_SERVER_URL         = "${var.airflow_url}/execution/"
         AIRFLOW__API__BASE_URL                          = var.airflow_url # links in alerts
         AIRFLOW__CORE__HOSTNAME_CALLABLE                = "harmattan.address.node"
-        GIT_CONFIG_GLOBAL                               = var.dag_mirror_login ? "/secrets/git_config" : "/home/analyst/.gitconfig"
+        GIT_CONFIG_GLOBAL                               = var.dag_mirror_login ? "/secrets/git_config" : "/dev/null"
         HARMATTAN_NODE                                  = "${attr.unique.network.ip-address}"
         AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST  = jsonencode(local.bundles)
         AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH = "/tmp/bundles"
