@@ -142,6 +142,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             "AIRFLOW__API__SECRET_KEY": secrets.token_urlsafe(32),
             "AIRFLOW__API__BASE_URL": f"https://127.0.0.1:{port}",
             "HARMATTAN_WEBSERVER_ROLE": "postgres",
+            "HARMATTAN_CLEAN_ROLE": "nobody",
             "HARMATTAN_ADMIN_FILE": str(home / "admin.json"),
             "FORWARDED_ALLOW_IPS": PROXY,
         }  # fmt: skip
