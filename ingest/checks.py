@@ -251,7 +251,7 @@ def _candidate(connection: psycopg.Connection[Any], staged: Staged) -> Iterator[
     if load.replaces and not deletes.of(plan).columns:
         yield staging_table(plan)
         return
-    view = sql.Identifier(plan.target.staging, names.suffixed(plan.target.name, "~candidate"))
+    view = sql.Identifier(plan.target.staging, names.helper(plan.target.name, "candidate"))
     query = load.candidate(plan, plan.target.names)
     if staged.keys:
         query = sql.SQL("SELECT * FROM ({}) c WHERE EXISTS (SELECT FROM {} k WHERE {})").format(

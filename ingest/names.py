@@ -90,6 +90,16 @@ def suffixed(name: str, suffix: str) -> str:
     return name.encode()[: MAX_BYTES - len(mark.encode())].decode(errors="ignore") + mark
 
 
+def helper(name: str, purpose: str) -> str:
+    """Return the name of what stands in staging beside the table ``name``, for ``purpose``.
+
+    With a digest: a source may well have a table ``staff~keys``, and what helps to load the table
+    staff is dropped and made without a question.
+    """
+    digest = hashlib.sha256(f"{purpose} {name}".encode()).hexdigest()[:16]
+    return suffixed(name, f"~{purpose}_{digest}")
+
+
 def check_length(name: str, limit: int = MAX_BYTES) -> None:
     """Raise ValueError if ``name`` is not text of at most ``limit`` bytes in UTF-8."""
     try:

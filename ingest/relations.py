@@ -37,7 +37,7 @@ def staging_keys(plan: TablePlan) -> sql.Identifier:
 
 def keys_name(plan: TablePlan) -> str:
     """Return the name, without its schema, of the staging table for the source's keys."""
-    return names.suffixed(plan.target.name, "~keys")
+    return names.helper(plan.target.name, "keys")
 
 
 def listed(columns: Iterable[str], relation: str = "") -> sql.Composed:

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from frame.failure import Failure
-from ingest import run
+from ingest import names, run
 from ingest.errors import RunFailedError
 from ingest.job import Job, Scope
 from tests.ingest.world import publish, stage
@@ -82,13 +82,27 @@ def test_columns_that_somebody_added_to_a_published_table_do_not_go(world: World
     assert world.run().loaded[0].rows == 2
 
 
-@pytest.mark.parametrize("name", ["staff", '"staff~keys"'])
+@pytest.mark.parametrize("name", ["staff", names.helper("staff", "keys")])
 def test_a_table_that_somebody_made_in_staging_stays(world: World, name: str) -> None:
     world.at_source(*STAFF)
     world.run()
-    at_warehouse(world, f"CREATE TABLE raw_hr_staging.{name} ()")
+    at_warehouse(world, f'CREATE TABLE raw_hr_staging."{name}" ()')
     with pytest.raises(RunFailedError, match=r"table raw_hr_staging\..*: expected nothing of that"):
         world.run()
+
+
+@pytest.mark.parametrize("name", ["staff~keys", "staff~candidate"])
+def test_a_table_that_is_called_as_a_helper_of_another_was_called_arrives(
+    world: World, name: str
+) -> None:
+    world.at_source(*STAFF, f'CREATE TABLE "{name}" AS SELECT n FROM generate_series(1, 100000) n')
+    for _ in range(2):
+        done = world.run(
+            "name: public.staff\n    load: incremental", f"name: 'public.\"{name}\"'",
+            head="limits: {jobs: 1}\n",
+        )  # fmt: skip
+        assert len(done.loaded) == 2
+    assert world.rows(f'SELECT count(*) FROM raw_hr."{name}"') == [(100000,)]
 
 
 def clean(job: Job) -> object:
