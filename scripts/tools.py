@@ -26,21 +26,21 @@ class Tool:
     """A program of the toolchain; ``minimum`` is the oldest version that the job files run on."""
 
     name: str
-    minimum: tuple[int, int]
+    minimum: tuple[int, int, int]
     package: str
     tags: str = ""
 
 
-NOMAD = Tool("nomad", (1, 11), "github.com/hashicorp/nomad")
+NOMAD = Tool("nomad", (1, 11, 3), "github.com/hashicorp/nomad")
 # `minimal` leaves out the secret engines and auth methods that the platform does not use.
-VAULT = Tool("vault", (1, 20), "github.com/hashicorp/vault", tags="minimal")
+VAULT = Tool("vault", (1, 20, 0), "github.com/hashicorp/vault", tags="minimal")
 TOOLCHAIN = (NOMAD, VAULT)
 
 
-def new_enough(version_line: str, minimum: tuple[int, int]) -> bool:
+def new_enough(version_line: str, minimum: tuple[int, int, int]) -> bool:
     """Tell whether ``nomad version``'s or ``vault version``'s answer is ``minimum`` or newer."""
-    found = re.search(r"v(\d+)\.(\d+)\.", version_line)
-    return found is not None and (int(found[1]), int(found[2])) >= minimum
+    found = re.search(r"v(\d+)\.(\d+)\.(\d+)", version_line)
+    return found is not None and tuple(map(int, found.groups())) >= minimum
 
 
 def find(tool: Tool) -> Path | None:
@@ -73,7 +73,7 @@ def ensure(tool: Tool) -> Path:
     if found := find(tool):
         return found
     raise Failure(
-        f"the {tool.name} that was built does not say a version of {tool.minimum} or newer",
+        f"the {tool.name} that was built does not say {'.'.join(map(str, tool.minimum))} or newer",
         f"Remove .tools/{tool.name} and run the same command again.",
     )
 

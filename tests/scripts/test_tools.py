@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("Nomad v1.11.0", True),
+        ("Nomad v1.11.2", False),
         ("Nomad v1.11.3\nBuildDate 2026-03-11\n", True),
         ("Nomad v1.12.0-beta.1", True),
         ("Nomad v2.0.5", True),
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     ],
 )
 def test_a_version_is_compared_by_its_numbers(line: str, expected: object) -> None:
-    assert tools.new_enough(line, (1, 11)) is expected
+    assert tools.new_enough(line, (1, 11, 3)) is expected
 
 
 def program(folder: Path, version: str) -> Path:
@@ -54,7 +54,7 @@ def test_a_tool_that_is_nowhere_is_not_found(places: tuple[Path, Path]) -> None:
 
 
 def test_a_tool_on_path_is_used_when_it_is_new_enough(places: tuple[Path, Path]) -> None:
-    path = program(places[1], "1.11.0")
+    path = program(places[1], "1.11.3")
     assert tools.find(tools.NOMAD) == path
 
 
@@ -68,6 +68,6 @@ def test_an_old_tool_on_path_gives_way_to_the_one_that_was_built(
 
 
 def test_ensure_builds_nothing_that_is_there(places: tuple[Path, Path]) -> None:
-    path = program(places[1], "1.11.0")
+    path = program(places[1], "1.11.3")
     assert tools.ensure(tools.NOMAD) == path
     assert not places[0].exists()
