@@ -7,21 +7,20 @@ new key alone, after: this ends well only when the old one can go.
 from __future__ import annotations
 
 import sys
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-import psycopg
 import tenacity
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from sqlalchemy.orm.exc import StaleDataError
 
-from frame.database import libpq
+from frame import database
 from frame.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TRIES = 5
+PATIENCE = 60.0  # seconds for a database that lets nobody in
 # What is encrypted, by what people call it. The models with `rotate_fernet_key`.
 ENCRYPTED = """
 SELECT 'password of the connection ' || conn_id, password FROM connection
@@ -87,7 +86,9 @@ def renew(uri: str, keys: Sequence[str]) -> int:
     Raises :class:`Failure` for values that none of ``keys`` reads, before anything is changed, and
     for those that the first one does not read at the end.
     """
-    with closing(psycopg.connect(libpq(uri), connect_timeout=10, autocommit=True)) as connection:
+    with database.opened(
+        uri, name="Airflow's database", purpose="harmattan.fernet", patience=PATIENCE
+    ) as connection:
         if lost := unread(connection, keys)[1]:
             raise Failure(
                 f"no key of the secret reads: {', '.join(lost)}",
