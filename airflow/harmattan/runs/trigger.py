@@ -156,7 +156,7 @@ class NomadJobTrigger(BaseTrigger):
 
     async def _begin(self, nomad: Nomad) -> tuple[str, bool]:
         """Return the run of this try, and whether it is new; no run of earlier tries is left."""
-        if left := await self._stop_all(nomad, seconds=_STOPPING, except_of=self._try.key):
+        if left := await self._stop_runs(nomad, own=False, seconds=_STOPPING):
             raise PassingError(
                 f"{self._what}: expected the runs of earlier tries to end when they were stopped,"
                 f" found {', '.join(left)}",
@@ -166,24 +166,27 @@ class NomadJobTrigger(BaseTrigger):
         return await nomad.dispatch(self.job, meta, key=self._try.key, prefix=self._try.prefix)
 
     async def _stop(self, *, seconds: float) -> None:
-        """Stop what runs of this task, and wait up to ``seconds`` until it has ended."""
+        """Stop this try's run, and wait up to ``seconds`` until it has ended.
+
+        A task that was cleared may have its next try's run already: that is none of this one's.
+        """
         try:
             async with self._nomad() as nomad:
-                left = await self._stop_all(nomad, seconds=seconds)
+                left = await self._stop_runs(nomad, own=True, seconds=seconds)
         except Failure as failure:  # the task's next try stops it
             self.log.error("%s\nHINT: %s", failure.message, failure.hint)
         else:
             if left and seconds:
                 self.log.warning("%s has been stopped and has not ended yet", ", ".join(left))
 
-    async def _stop_all(self, nomad: Nomad, *, seconds: float, except_of: str = "") -> list[str]:
-        """Stop this task's runs, but that of a token, and wait until they end; return the rest."""
+    async def _stop_runs(self, nomad: Nomad, *, own: bool, seconds: float) -> list[str]:
+        """Stop this try's run, or those of the task's other tries; return what has not ended."""
         until, told = time.monotonic() + seconds, set[str]()
         while True:
             left = []
             for child in await nomad.unfinished(self.job, self._try.prefix):
                 job = await nomad.job(child) or {}
-                if except_of and job.get("DispatchIdempotencyToken") == except_of:
+                if (job.get("DispatchIdempotencyToken") == self._try.key) != own:
                     continue
                 left.append(child)
                 if child not in told:

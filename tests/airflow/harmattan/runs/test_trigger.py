@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.airflow.harmattan.runs.cluster import until
+from harmattan.runs.trigger import NomadJobTrigger, Try
+from tests.airflow.harmattan.runs.cluster import JOB, until
+from tests.airflow.harmattan.runs.test_client import work
+from tests.airflow.harmattan.runs.test_operator import connection
 
 if TYPE_CHECKING:
+    from harmattan.runs.client import Nomad
     from tests.airflow.harmattan.runs.world import World
 
 SUMMARY = {"rows": {"staff": 3}, "assets": {"raw.staff": {"rows": 3, "run": "x"}}}
@@ -166,6 +172,25 @@ def test_clearing_a_task_stops_its_run_and_makes_another(
     first, second = airflow.children(runs["cleared"])
     assert stopped(airflow, first["ID"])
     until(lambda: stopped(airflow, second["ID"]))
+
+
+def test_a_try_that_is_stopped_leaves_the_next_ones_run_alone(
+    airflow: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow may stop the one while the other has begun: both look for the task's runs."""
+    monkeypatch.setenv("AIRFLOW_CONN_NOMAD_RUNS", connection(airflow.cluster))
+    tries = [Try("dag", "run", "task", -1, number, f"id {number}") for number in (1, 2)]
+
+    async def begin(nomad: Nomad) -> list[str]:
+        meta = {"script": "sleep 60", "name": "none of Airflow's"}
+        return [(await nomad.dispatch(JOB, meta, key=t.key, prefix=t.prefix))[0] for t in tries]
+
+    ours, next_ones = work(airflow.cluster, begin)
+    asyncio.run(NomadJobTrigger(JOB, {}, "nomad_runs", asdict(tries[0])).on_kill())
+    assert stopped(airflow, ours)
+    assert not stopped(airflow, next_ones)
+    asyncio.run(NomadJobTrigger(JOB, {}, "nomad_runs", asdict(tries[1])).on_kill())
+    assert stopped(airflow, next_ones)
 
 
 def test_a_task_whose_time_is_over_stops_its_run(airflow: World, runs: dict[str, str]) -> None:
