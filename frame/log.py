@@ -32,6 +32,11 @@ def configure() -> None:
         logger.handlers = [logging.NullHandler()]  # without one, `logging` has a last resort
 
 
+def prepare() -> None:
+    """Load what the first line needs, a tenth of a second, when there is time for it."""
+    _formatter(as_json=wants_json())
+
+
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     """Return structlog's logger ``name``: an event and its facts, by the handlers of `logging`.
 

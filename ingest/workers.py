@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import psycopg
 
 from frame.failure import Failure
+from frame.log import prepare as prepare_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -124,6 +125,7 @@ class Shared:
         with ThreadPoolExecutor(len(workers), thread_name_prefix="ingest") as pool:
             running = [pool.submit(self._work, mine) for mine in workers]
             try:
+                prepare_log()  # this thread has nothing else to do
                 for done in wait(running, return_when=FIRST_EXCEPTION).done:
                     done.result()
             except BaseException:  # a signal, too, must not wait for hours of COPY
