@@ -19,6 +19,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from backup.settings import NOMAD_TOKEN, VAULT_TOKEN, Settings
+from frame import certificate
 from frame.failure import Failure
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def stream_snapshot(settings: Settings, what: str, sink: IO[bytes]) -> None:
                 )
             check_snapshot(what, _Copied(answer.raw, sink))
     except requests.RequestException as error:
-        raise Failure(
+        raise certificate.failure(f"{what} at {address}", error) or Failure(
             f"{what} at {address} does not answer: {type(error).__name__}",
             hint="Look whether it is up, and reachable from here.",
         ) from error

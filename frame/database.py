@@ -45,15 +45,16 @@ def opened(
         try:
             return psycopg.connect(**parameters, autocommit=True)
         except (psycopg.Error, ValueError) as error:
-            cause, passes = refusal.why(error, parameters)
+            cause = refusal.why(error, parameters)
         now = time.monotonic()
-        lasting_since = float("inf") if passes else min(lasting_since, now)
+        lasting_since = float("inf") if cause.passes else min(lasting_since, now)
         if now - began >= patience or now - lasting_since >= LASTING:
             raise Failure(
-                f"{name}: expected a connection, found {cause}",
-                "See that the server runs, and that host, role, password and certificates are those"
-                " of the URI in Vault.",
+                f"{name}: expected a connection, found {cause.words}",
+                cause.hint
+                or "See that the server runs, and that host, role and password are those of the URI"
+                " in Vault.",
             )
-        print(f"{name}: {cause}; it is asked again", flush=True)
+        print(f"{name}: {cause.words}; it is asked again", flush=True)
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)

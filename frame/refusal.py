@@ -14,11 +14,13 @@ import ssl
 import sys
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
+
+from frame import certificate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +28,16 @@ if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn
 
 _LIMIT = 10.0  # seconds for another try
+
+
+class Cause(NamedTuple):
+    """Why a connection failed; whether another try may do; the way out, if there is a known one."""
+
+    words: str
+    passes: bool
+    hint: str = ""
+
+
 # By the beginnings of SQLSTATEs, the first that fits, and whether another try may do.
 _REFUSALS = (
     ("28P01", "a user or a password that the server refuses", False),
@@ -43,26 +55,24 @@ _REFUSALS = (
     ("08", "a pooler that knows no such user or database, or has no server", True),
 )
 _NO_ADDRESS = "a host whose name has no address"
-_NO_PARAMETER = "a parameter that libpq does not take", False
-_SILENT = "no answer in time", True
-_CLOSED = "a server that closed the connection", True
+_NO_PARAMETER = Cause("a parameter that libpq does not take", False)
+_SILENT = Cause("no answer in time", True)
+_CLOSED = Cause("a server that closed the connection", True)
 _NETWORK = (
     (ValueError, _NO_PARAMETER),
-    ((ConnectionRefusedError, FileNotFoundError), ("nothing that listens there", True)),
+    ((ConnectionRefusedError, FileNotFoundError), Cause("nothing that listens there", True)),
     (TimeoutError, _SILENT),
     (ConnectionError, _CLOSED),
-    (OSError, ("no way to the host", True)),
+    (OSError, Cause("no way to the host", True)),
 )
 _UNTRUSTED = ", or a certificate that is not trusted"
 _SSL_ONLY = (b"require", b"verify-ca", b"verify-full")
-_NO_ROOT = "a certificate to check, and no file of the authorities to trust (sslrootcert)", False
-# By OpenSSL's codes of why a certificate is not good.
-_CERTIFICATES = {
-    9: "a certificate that is not valid yet",
-    10: "a certificate that has expired",
-    62: "a certificate for other names than the host's",
-    64: "a certificate for other addresses than the host's",
-}
+_NO_ROOT = Cause(
+    "a certificate to check, and no file of the authorities to trust (sslrootcert)",
+    False,
+    "Let sslrootcert be a file that this program may read, or leave it out: then the authorities"
+    " in the file that SSL_CERT_FILE names are trusted.",
+)
 _SSL_REQUEST = b"\0\0\0\x08\x04\xd2\x16\x2f"  # the protocol's: 8 bytes, code 80877103
 _SQLSTATE = re.compile(r":  ([0-9A-Z]{5})$", re.MULTILINE)
 _PQERRORS_SQLSTATE = 3
@@ -72,8 +82,8 @@ _AWAITED = {
 }
 
 
-def why(error: Exception, parameters: Mapping[str, Any]) -> tuple[str, bool]:
-    """Return why psycopg.connect failed with ``parameters``, and whether another try may do.
+def why(error: Exception, parameters: Mapping[str, Any]) -> Cause:
+    """Return why psycopg.connect failed with ``parameters``.
 
     No part of them is in it: where a password was not written as a URI wants it, a piece of it
     stands for the host.
@@ -82,16 +92,16 @@ def why(error: Exception, parameters: Mapping[str, Any]) -> tuple[str, bool]:
         return _SILENT
     if not isinstance(error, psycopg.OperationalError):
         # Python's own encoding of a host's name raises ValueError.
-        return _NO_PARAMETER if isinstance(error, psycopg.Error) else (_NO_ADDRESS, False)
+        return _NO_PARAMETER if isinstance(error, psycopg.Error) else Cause(_NO_ADDRESS, False)
     if error.pgconn is None:  # psycopg itself resolves names
-        return _NO_ADDRESS, True
+        return Cause(_NO_ADDRESS, True)
     if error.pgconn.needs_password:
-        return "no password where the server wants one", False
+        return Cause("no password where the server wants one", False)
     if state := _sqlstate(parameters):
-        verdicts = (
-            (words, transient) for start, words, transient in _REFUSALS if state.startswith(start)
+        causes = (
+            Cause(words, passes) for start, words, passes in _REFUSALS if state.startswith(start)
         )
-        return next(verdicts, (f"a server that refuses it (SQLSTATE {state})", False))
+        return next(causes, Cause(f"a server that refuses it (SQLSTATE {state})", False))
     return _by_socket(error.pgconn)
 
 
@@ -118,7 +128,7 @@ def _sqlstate(parameters: Mapping[str, Any]) -> str:
         connection.finish()
 
 
-def _by_socket(connection: PGconn) -> tuple[str, bool]:
+def _by_socket(connection: PGconn) -> Cause:
     """Return what is in the way to where ``connection`` went last."""
     options = {option.keyword: option.val for option in connection.info}
     try:
@@ -128,19 +138,19 @@ def _by_socket(connection: PGconn) -> tuple[str, bool]:
             if answer == b"S" and (fault := _certificate(wire, connection.host.decode(), options)):
                 return fault
     except (OSError, ValueError) as error:
-        return next(verdict for kinds, verdict in _NETWORK if isinstance(error, kinds))
+        return next(cause for kinds, cause in _NETWORK if isinstance(error, kinds))
     if not answer:
         return _CLOSED
     if answer not in b"SN":
-        return "something else than PostgreSQL", False
+        return Cause("something else than PostgreSQL", False)
     if options[b"sslmode"] in _SSL_ONLY:
-        return f"no agreement about SSL{_UNTRUSTED if answer == b'S' else ''}", False
-    return "a server that is not what the connection's parameters want", True
+        return Cause(f"no agreement about SSL{_UNTRUSTED if answer == b'S' else ''}", False)
+    return Cause("a server that is not what the connection's parameters want", True)
 
 
 def _certificate(
     wire: socket.socket, host: str, options: Mapping[bytes, bytes | None]
-) -> tuple[str, bool] | None:
+) -> Cause | None:
     """Return what is wrong with the certificate of the server at the other end; None if nothing."""
     mode = options[b"sslmode"] or b""
     if not mode.startswith(b"verify-"):
@@ -158,8 +168,8 @@ def _certificate(
     try:
         context.wrap_socket(wire, server_hostname=host).close()
     except ssl.SSLCertVerificationError as error:
-        untrusted = "a certificate of an authority that is not trusted"
-        return _CERTIFICATES.get(error.verify_code, untrusted), False
+        if fault := certificate.fault(error):
+            return Cause(fault.words, False, fault.hint)
     return None
 
 

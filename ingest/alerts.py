@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import tenacity
 
+from frame import certificate
 from frame.failure import Failure
 from ingest import connections, mails
 
@@ -67,9 +68,10 @@ def _mail(job: Job, reason: str, log_url: str) -> None:
         log.warning("mail not sent: %s", error)
     except OSError as error:  # what the server said may repeat a login
         log.warning(
-            "mail not sent by connection %s: expected the server to take it, found %s",
+            "mail not sent by connection %s: %s",
             mails.CONNECTION,
-            type(error).__name__,
+            certificate.failure("mail server", error)
+            or f"expected the server to take it, found {type(error).__name__}",
         )
 
 
@@ -114,7 +116,10 @@ def _post(hook: Webhook, body: Mapping[str, str | None]) -> None:
         ) as answer:
             status = answer.status_code
     except httpx.TransportError as error:
-        raise _Again(f"expected an answer, found {type(error).__name__}") from None
+        raise (
+            certificate.failure("webhook", error)
+            or _Again(f"expected an answer, found {type(error).__name__}")
+        ) from None
     except httpx.InvalidURL:
         raise _Undelivered("expected a URL, found something else") from None
     if httpx.codes.is_success(status):

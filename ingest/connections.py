@@ -295,12 +295,13 @@ def _connect(address: Address, side: str, purpose: str) -> psycopg.Connection[An
     try:
         connection = psycopg.connect(**parameters, autocommit=True)
     except (psycopg.Error, ValueError) as error:  # the latter from the name of a host
-        cause, transient = refusal.why(error, parameters)
+        cause = refusal.why(error, parameters)
         raise DatabaseError(
-            f"{side}: expected a connection, found {cause}",
-            hint=f"Check that the server is up and what connection {address.id} holds; in a URI,"
+            f"{side}: expected a connection, found {cause.words}",
+            hint=cause.hint
+            or f"Check that the server is up and what connection {address.id} holds; in a URI,"
             " a password's @ : / ? # % and spaces are written as %40 and so on.",
-            transient=transient,
+            transient=cause.passes,
         ) from None
     version = connection.info.server_version // 10_000
     if version < _OLDEST:

@@ -26,6 +26,7 @@ from requests.exceptions import RequestException
 from tenacity.stop import stop_base
 
 from backup.waits import waiting_for
+from frame import certificate
 from frame.log import get_logger
 
 if TYPE_CHECKING:
@@ -50,7 +51,6 @@ TRANSIENT = (
 # ended here goes on there, so the next try needs an address and a token of its own, which it has.
 DAMAGED_ON_ITS_WAY = "sha1"
 ENDED_HERE_ALONE = "upload using auth token"
-NOT_TRANSIENT = "CERTIFICATE_VERIFY_FAILED"
 
 T = TypeVar("T")
 
@@ -69,7 +69,7 @@ def is_transient(error: BaseException) -> bool:
         return DAMAGED_ON_ITS_WAY in words.lower()
     if isinstance(error, ValueError):  # a URL that is none
         return False
-    return isinstance(error, TRANSIENT) and NOT_TRANSIENT not in words
+    return isinstance(error, TRANSIENT) and not certificate.fault(error)
 
 
 def _wait(state: RetryCallState) -> float:

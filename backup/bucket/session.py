@@ -27,6 +27,7 @@ from requests.exceptions import RequestException
 
 from backup.deadline import left
 from backup.waits import waiting_for
+from frame import certificate
 from frame.failure import Failure
 
 if TYPE_CHECKING:
@@ -143,4 +144,4 @@ def translated(doing: str) -> Iterator[None]:
     try:
         yield
     except (B2Error, RequestException) as error:
-        raise _b2_error(doing, error) from error
+        raise certificate.failure(doing, error) or _b2_error(doing, error) from error

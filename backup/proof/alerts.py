@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 
 from backup.deadline import clean_up, left
 from backup.settings import ALERTS, read_json
+from frame import certificate
 from frame.failure import Failure, Stopped
 from frame.log import get_logger
 
@@ -98,6 +99,8 @@ class _Again(_Undelivered):
 def _tell(what: str, method: str, url: str, body: dict[str, Any] | None) -> None:
     try:
         _send(method, url, body)
+    except Failure as failure:
+        log.warning(f"{what} not delivered", why=failure.message, hint=failure.hint)
     except _Undelivered as error:
         log.warning(f"{what} not delivered", why=str(error))
 
@@ -112,7 +115,7 @@ def _send(method: str, url: str, body: dict[str, Any] | None) -> None:
     try:
         answer = requests.request(method, url, json=body, timeout=min(TIMEOUT, left() + 1))
     except (requests.ConnectionError, requests.Timeout) as error:
-        raise _Again(type(error).__name__) from None
+        raise certificate.failure("server", error) or _Again(type(error).__name__) from None
     except requests.RequestException as error:  # a URL that is none, say
         raise _Undelivered(type(error).__name__) from None
     if not answer.ok:
