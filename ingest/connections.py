@@ -298,7 +298,7 @@ def _connect(address: Address, side: str, purpose: str) -> psycopg.Connection[An
         cause = refusal.why(error, parameters)
         raise DatabaseError(
             f"{side}: expected a connection, found {cause.words}",
-            hint=cause.hint
+            hint=(cause.hint and f"{cause.hint} It is the server of connection {address.id}.")
             or f"Check that the server is up and what connection {address.id} holds; in a URI,"
             " a password's @ : / ? # % and spaces are written as %40 and so on.",
             transient=cause.passes,

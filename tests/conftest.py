@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from xdist.remote import Producer
 
-pytest_plugins = ["tests.programs", "tests.ingest.world"]
+pytest_plugins = ["tests.programs", "tests.ingest.world", "tests.tls"]
 
 PG_ROOT = Path("/usr/lib/postgresql")
 PG_BIN = PG_ROOT / "15/bin"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import ssl
+import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from frame import trust
 from tests.conftest import started_server
 
 if TYPE_CHECKING:
@@ -76,6 +80,52 @@ class Authority:
         private.touch(mode=0o600)
         private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return certificate, private
+
+    def context(self, folder: Path) -> ssl.SSLContext:
+        """Return what a server on 127.0.0.1 needs; its files go into ``folder``."""
+        made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        made.load_cert_chain(*self.issue(folder))
+        return made
+
+
+@dataclass(frozen=True)
+class Peer:
+    """How a client calls a server with a certificate of ``authority`` for 127.0.0.1.
+
+    ``host`` is the name that it uses, ``fault`` what is then wrong, empty for nothing.
+    """
+
+    host: str
+    fault: str
+
+
+PEERS = {
+    "trusted": Peer("127.0.0.1", ""),
+    "untrusted": Peer("127.0.0.1", "a certificate of an authority that is not trusted"),
+    "another name": Peer("localhost", "a certificate for other names than the host's"),
+}
+
+
+@pytest.fixture(scope="session")
+def authority() -> Authority:
+    """A school's own authority, which nothing trusts unless it is told to."""
+    return Authority()
+
+
+@pytest.fixture(params=PEERS)
+def peer(
+    request: pytest.FixtureRequest,
+    authority: Authority,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Peer:
+    """Each way to meet such a server; this process trusts what the images' first process would."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in (trust.BUNDLE, "REQUESTS_CA_BUNDLE", "GIT_SSL_CAINFO"):
+        monkeypatch.setenv(name, PUBLIC)
+    monkeypatch.setenv(trust.OWN, "" if request.param == "untrusted" else authority.pem)
+    trust.add(os.environ)
+    return PEERS[request.param]
 
 
 def present(server: PostgresServer, certificate: Path, key: Path) -> None:

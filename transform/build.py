@@ -181,7 +181,8 @@ class Project:
         except (OSError, ValueError):
             raise BuildError(
                 f"the dbt project {self.folder.name}: expected {name}, found none",
-                "Its log says why dbt ended before: a model or a file that it cannot read.",
+                "Its log says why dbt ended before: a model or a file that it cannot read, or a"
+                " warehouse that it cannot log in to.",
             ) from None
         return found
 

@@ -155,7 +155,9 @@ class PostgresUri:
         except psycopg.OperationalError as error:
             raise Failure(
                 f"no connection to database {database}: {one_line(error)}",
-                hint="Look whether the server is up, reachable from here and knows the role.",
+                hint="Look whether the server is up, reachable from here and knows the role; with"
+                " sslmode=verify-full, also whether its certificate is for this host, and its"
+                " authority in ca_certificates.",
             ) from error
         try:
             connection.execute(SEARCH_PATH)

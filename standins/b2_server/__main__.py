@@ -41,6 +41,10 @@ def serve(
     token_lifetime: Annotated[
         int, typer.Option(min=1, help="Seconds until an account token expires, by the clock.")
     ] = 24 * 3600,
+    certificate: Annotated[
+        Path | None, typer.Option(help="PEM file; the server then speaks https.")
+    ] = None,
+    private_key: Annotated[Path | None, typer.Option(help="PEM file of its key.")] = None,
 ) -> None:
     """Serve Backblaze B2's native API v4 for tests, from a directory.
 
@@ -76,11 +80,13 @@ def serve(
         build(Service(data, master, options)),
         host=host, port=port, http=AbortableProtocol, lifespan="off", ws="none",
         log_level="warning", access_log=False, server_header=False, date_header=False,
+        ssl_certfile=certificate, ssl_keyfile=private_key,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS, timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )  # fmt: skip
     listening = config.bind_socket()
     listening.listen(config.backlog)
-    typer.echo(f"listening on http://{host}:{listening.getsockname()[1]}")
+    scheme = "https" if config.is_ssl else "http"
+    typer.echo(f"listening on {scheme}://{host}:{listening.getsockname()[1]}")
     uvicorn.Server(config).run(sockets=[listening])
 
 

@@ -10,18 +10,14 @@ import pytest
 from frame import database, trust
 from frame.failure import Failure
 from tests.conftest import free_port
-from tests.tls import PUBLIC, Authority, present, secure_postgres
+from tests.tls import PUBLIC, present, secure_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from tests.conftest import PostgresServer
-
-
-@pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority()
+    from tests.tls import Authority
 
 
 @pytest.fixture(scope="module")

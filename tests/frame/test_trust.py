@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -16,12 +15,13 @@ import pytest
 from frame import trust
 from frame.failure import Failure
 from tests.http_server import http_server
-from tests.tls import PUBLIC, Authority, secure_postgres
+from tests.tls import PUBLIC, secure_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import PostgresServer
+    from tests.tls import Authority
 
 URI = "postgresql://role:sslmode=verify-full@db.example.org/app"
 ASK = """
@@ -36,11 +36,6 @@ for mode in ("disable", "prefer", "require", "verify-ca", "verify-full"):
         found[mode] = "refused"
 print(json.dumps(found))
 """
-
-
-@pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority()
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +93,7 @@ print(hvac.Client(url).adapter.get("/v1/sys/health").status_code)
 
 @pytest.mark.programs
 def test_every_library_that_calls_a_server_finds_them(authority: Authority, tmp_path: Path) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*authority.issue(tmp_path))
-    with http_server(tls=context) as server:
+    with http_server(tls=authority.context(tmp_path)) as server:
         ask = (sys.executable, "-c", EACH, f"https://{server.address}")
         done = become(*ask, TMPDIR=str(tmp_path), **{trust.OWN: authority.pem})
         assert done.stdout.split() == ["200"] * 4, done.stderr[-2000:]

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import socketserver
-import threading
-from contextlib import contextmanager
-from email import message_from_bytes, policy
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,58 +11,10 @@ from ingest import alerts, contract, mails
 from ingest.connections import Entry
 from ingest.errors import UnknownConnectionError
 from ingest.job import Job
+from tests.mail_server import mail_server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from email.message import EmailMessage
     from pathlib import Path
-
-
-class Mail(socketserver.StreamRequestHandler):
-    """As much of SMTP (RFC 5321, RFC 4954) as a client needs to hand over a mail."""
-
-    server: MailServer
-
-    def handle(self) -> None:
-        self._say("220 ready")
-        while line := self.rfile.readline().decode().strip():
-            verb = line.upper().split()[0]
-            if verb == "EHLO":
-                self._say("250-school.example", "250 AUTH PLAIN")
-            elif verb == "AUTH":
-                _, login, password = base64.b64decode(line.split()[2]).decode().split("\0")
-                self.server.logins.append((login, password))
-                self._say("235 welcome")
-            elif verb == "DATA":
-                self._say("354 go on")
-                lines = iter(self.rfile.readline, b".\r\n")
-                mail = message_from_bytes(b"".join(lines), policy=policy.default)
-                self.server.mails.append(mail)
-                self._say("250 taken")
-            else:
-                self._say("221 bye" if verb == "QUIT" else "250 fine")
-
-    def _say(self, *lines: str) -> None:
-        self.wfile.write("".join(f"{line}\r\n" for line in lines).encode())
-
-
-class MailServer(socketserver.ThreadingTCPServer):
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Mail)
-        self.mails: list[EmailMessage] = []
-        self.logins: list[tuple[str, str]] = []
-
-
-@contextmanager
-def mail_server() -> Iterator[MailServer]:
-    with MailServer() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def job(folder: Path, entry: Entry, to: str = "ama@school.example, kofi@school.example") -> Job:
@@ -81,8 +28,9 @@ def job(folder: Path, entry: Entry, to: str = "ama@school.example, kofi@school.e
 
 def test_a_failed_run_is_mailed_to_who_asked_for_it(tmp_path: Path) -> None:
     with mail_server() as server:
-        port = server.server_address[1]
-        uri = f"smtp://harmattan:s%40y@127.0.0.1:{port}/?from_email=a%40school.example&tls=off"
+        uri = (
+            f"smtp://harmattan:s%40y@127.0.0.1:{server.port}/?from_email=a%40school.example&tls=off"
+        )
         work = job(tmp_path, Entry("smtp_default", "smtp", uri))
         alerts.failed(
             work, Failure("table raw_hr.a: none", "Look."), None, step="audit", log_url="http://l/1"
@@ -142,7 +90,7 @@ def test_a_mail_that_is_not_taken_fails_nothing_and_says_no_secret(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with mail_server() as server:  # which offers no STARTTLS
-        uri = f"smtp://u:s3cret@127.0.0.1:{server.server_address[1]}/?from_email=a@b"
+        uri = f"smtp://u:s3cret@127.0.0.1:{server.port}/?from_email=a@b"
         alerts.failed(job(tmp_path, Entry("m", "smtp", uri)), Failure("x", "y"), None, step="audit")
         assert (server.mails, server.logins) == ([], [])
     assert "mail not sent by connection smtp_default" in caplog.text

@@ -121,9 +121,8 @@ def as_role(uri: str, role: str, password: str) -> str:
     return f"postgresql://{role}:{password}@{parts.hostname}:{parts.port}{parts.path}"
 
 
-@pytest.fixture(scope="session")
-def roles(postgres: PostgresServer) -> dict[str, str]:
-    """The roles of the whole server, and the password of those that log in."""
+def make_roles(postgres: PostgresServer) -> dict[str, str]:
+    """Make the roles of a whole server; return the password of each that logs in."""
     password = secrets.token_hex(8)
     with psycopg.connect(postgres.uri(), autocommit=True) as connection:
         there = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles").fetchall()}
@@ -139,6 +138,12 @@ def roles(postgres: PostgresServer) -> dict[str, str]:
         connection.execute("ALTER ROLE ingest_loader NOINHERIT")
         connection.execute("GRANT warehouse_readers TO ingest_checks")
     return dict.fromkeys(("ingest_reader", "ingest_loader", "ingest_checks"), password)
+
+
+@pytest.fixture(scope="session")
+def roles(postgres: PostgresServer) -> dict[str, str]:
+    """The roles of the whole server, and the password of those that log in."""
+    return make_roles(postgres)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from ingest import connections
 from scripts.repository import ROOT
+from tests.tls import PEERS, secure_postgres
 from tests.transform.conftest import make_small
 from transform.build import APPLICATION, Database, build, clear, document
 from transform.errors import BuildError
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import PostgresServer
+    from tests.tls import Authority, Peer
     from tests.transform.conftest import Small
 
 pytestmark = pytest.mark.programs
@@ -179,11 +182,31 @@ def test_a_password_of_any_form_reaches_libpq_and_no_environment(sound: Built) -
     assert {each["status"] for each in sound.results["results"]} == {"success", "pass"}
 
 
-def test_dbt_verifies_the_server_by_the_same_authorities() -> None:
-    given = {"host": "db", "sslmode": "verify-full", "sslrootcert": "/etc/all.pem"}
-    environment = Database(given).environment("marts_build")
-    assert environment["MODELS_SSLMODE"] == "verify-full"
-    assert environment["MODELS_SSLROOTCERT"] == "/etc/all.pem"
+@pytest.fixture(scope="module")
+def secure(
+    authority: Authority, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PostgresServer]:
+    with secure_postgres(tmp_path_factory.mktemp("tls"), authority) as server:
+        yield server
+
+
+def test_dbt_verifies_the_server_by_the_same_authorities(
+    peer: Peer, secure: PostgresServer, tmp_path: Path
+) -> None:
+    small = make_small(tmp_path, secure.create_database())
+    uri = f"{small.uri.replace('127.0.0.1', peer.host)}?sslmode=verify-full"
+    entry = connections.Entry("warehouse", "postgresql", uri)
+    small.database = Database(connections.postgres(entry).parameters)
+    lines: list[str] = []
+    words = ["debug", "--connection"]  # as a build connects, without reading the models
+    code = small.project.run(words, small.database, "marts_build", say=lines.append)
+    said = {
+        PEERS["trusted"]: "OK connection ok",
+        PEERS["untrusted"]: "certificate verify failed",
+        PEERS["another name"]: 'does not match host name "localhost"',
+    }[peer]
+    assert said in "\n".join(lines)
+    assert code == (1 if peer.fault else 0)
 
 
 @pytest.mark.parametrize("project", ["sound", "unsound"])
