@@ -210,7 +210,7 @@ def test_the_coverage_finds_a_database_that_nobody_registered(platform: Access) 
     finish(platform, force(platform, "backup-coverage"), timeout=120)
 
 
-def runbook(home: Path, name: str) -> str:
+def runbook(home: Path, name: str, target: str) -> str:
     """Return the runbook's own commands that restore ``name`` on one machine, as one script."""
     text = (ROOT / "docs/runbook.md").read_text().partition("## Restore a database")[2]
     secrets_block, _, program, _, choose = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)[:5]
@@ -219,9 +219,8 @@ def runbook(home: Path, name: str) -> str:
     script = "\n".join(
         ["set -eu", 'export PATH="$PWD/.tools:$PATH"', begin, local, program, restore]
     )
-    target = databases.superuser(name)
     return (
-        re.sub(r"TARGET=\S+", f"TARGET={target}", script)
+        re.sub(r"TARGET=\S+", f"TARGET={databases.superuser(target)}", script)
         .replace("/srv/restore", str(home / "restore"))
         .replace("backup restore hr ", f"backup restore {name} ")
     )
@@ -237,7 +236,7 @@ def test_a_database_that_was_deleted_comes_back_by_the_runbooks_commands(
     with psycopg.connect(databases.superuser("postgres"), autocommit=True) as connection:
         connection.execute("DROP DATABASE service_desk WITH (FORCE)")
     done = subprocess.run(
-        ["bash"], input=runbook(home, name), cwd=ROOT, capture_output=True, text=True,
+        ["bash"], input=runbook(home, name, name), cwd=ROOT, capture_output=True, text=True,
         timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
