@@ -25,6 +25,7 @@ BEHAVIOURS = {
     "backup/test_hostile_superuser.py": "a superuser of a source, whose backup is drilled",
     "backup/test_restore.py": "`backup restore`, from the command to the rows",
     "backup/test_kills.py": "a run that is killed at any moment",
+    "backup/test_rotation.py": "the GPG keys, as the runbook rotates them",
     "backup/test_versions.py": "servers of every version in support, small ones, and standbys",
     "backup/test_restore_by_hand.py": "docs/restore-by-hand.md, command by command",
     "backup/test_migrations.py": "backups beside migrations, from the lock to the restore",
