@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from airflow.sdk.bases.xcom import BaseXCom
+from airflow.sdk.exceptions import AirflowRuntimeError
 from airflow.sdk.execution_time.xcom import XCom
+from pydantic import BaseModel, ConfigDict, Field
 
 from harmattan.runs import verdict
 from harmattan.runs.errors import PassingError
@@ -24,41 +27,89 @@ if TYPE_CHECKING:
 LOOK = 1.0
 # Seconds after which a run without an allocation says why.
 PLACING = 10.0
+# Bytes of a log that Nomad can be asked to pass over, and streams of one run's allocations: bounds
+# of what is believed of an earlier triggerer.
+LARGEST = 2**62
+MOST_STREAMS = 1000
 # Pieces of a log that are read before the job is asked again whether it has ended.
 _PIECES = 8
 STREAMS = ("stdout", "stderr")
+log = logging.getLogger(__name__)
+
 # What every task goes through.
 _USUAL = {"Received", "Task Setup", "Started", "Terminated", "Killed", "Downloading Artifacts"}
 
 
-@dataclass
+class _Text(BaseXCom):
+    """XComs as they are stored: Airflow's own reading makes objects of classes that they name."""
+
+    @staticmethod
+    def deserialize_value(result: Any) -> Any:
+        """Return the value's plain JSON."""
+        return result.value
+
+
+class _Kept(BaseModel):
+    """What :class:`Progress` keeps: ``taken`` counts bytes, by allocation and stream.
+
+    Any task may write any XCom, so this may be anybody's.
+    """
+
+    model_config = ConfigDict(strict=True)
+
+    of: str = Field(alias="try")
+    taken: dict[str, Annotated[int, Field(ge=0, le=LARGEST)]] = Field(max_length=MOST_STREAMS)
+
+
+def read_kept(value: object, try_id: str) -> dict[str, int]:
+    """Return the bytes that are taken of each stream, as far as ``value`` is what that try kept."""
+    try:
+        kept = _Kept.model_validate(value)
+    except ValueError:
+        return {}
+    return kept.taken if kept.of == try_id else {}
+
+
 class Progress:
     """How far the log of one try is read, kept where the next triggerer finds it.
 
-    ``taken`` has the bytes of each stream of each allocation.
+    What is kept decides which lines are shown, and nothing else: where it cannot be read or
+    written, or is not ours, lines are shown twice.
     """
 
-    of: Try
-    taken: dict[str, int] = field(default_factory=dict)
-    _kept: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def _key(self) -> dict[str, Any]:
+    def __init__(self, of: Try) -> None:
+        self._id = of.id
         names = ("dag_id", "task_id", "run_id", "map_index")
-        return {"key": "log_read", **{name: getattr(self.of, name) for name in names}}
+        self._key = {"key": "log_read", **{name: getattr(of, name) for name in names}}
+        self._taken: dict[str, int] = {}
+        self._earlier: dict[str, int] = {}
+        self._kept: dict[str, int] = {}
+
+    def __getitem__(self, name: str) -> int:
+        """Return how many bytes of a stream are read; from then on it is among what is kept."""
+        return self._taken.setdefault(name, self._earlier.get(name, 0))
+
+    def __setitem__(self, name: str, taken: int) -> None:
+        """Note that so many bytes of a stream are read."""
+        self._taken[name] = taken
 
     async def load(self) -> None:
         """Take up what an earlier triggerer kept of this try, if one did."""
-        kept = await XCom.aget_one(**self._key)
-        if isinstance(kept, dict) and kept.get("try") == self.of.id:
-            self.taken = {name: int(count) for name, count in kept["taken"].items()}
-            self._kept = dict(self.taken)
+        try:
+            self._earlier = read_kept(await _Text.aget_one(**self._key), self._id)
+        except AirflowRuntimeError as error:
+            log.warning("how far the log is read cannot be read now: %s", error.error.error.value)
 
     async def keep(self) -> None:
         """Keep it, if it has grown."""
-        if self.taken != self._kept:
-            await XCom.aset(**self._key, value={"try": self.of.id, "taken": self.taken})
-            self._kept = dict(self.taken)
+        if self._taken == self._kept:
+            return
+        try:
+            await XCom.aset(**self._key, value={"try": self._id, "taken": self._taken})
+        except AirflowRuntimeError as error:  # the next look keeps more
+            log.warning("how far the log is read cannot be kept now: %s", error.error.error.value)
+        else:
+            self._kept = dict(self._taken)
 
 
 class Follower:
@@ -108,13 +159,13 @@ class Follower:
             return
         for stream in STREAMS:
             name = f"{allocation['ID']}/{stream}"
-            lines = self._lines.setdefault(name, Lines(self._progress.taken.get(name, 0)))
+            lines = self._lines.setdefault(name, Lines(self._progress[name]))
             for _ in range(pieces) if pieces else count():
                 piece = await self._log_of(allocation["ID"], task, stream, lines.offset)
                 if not piece:
                     break
                 self._show(lines.feed(piece))
-                self._progress.taken[name] = lines.taken
+                self._progress[name] = lines.taken
 
     def _report_events(self, allocation: dict[str, Any], task: str) -> None:
         events = verdict.state_of(allocation, task).get("Events") or ()

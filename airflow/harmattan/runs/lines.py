@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 # Bytes of a line that are shown, and of a summary that is believed.
 LONGEST = 16 * 1024
+# Objects and lists within one another that a summary may have.
+DEEPEST = 32
+_UNSTORED = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass
@@ -55,21 +60,30 @@ def summary(tail: bytes) -> dict[str, Any] | None:
     for line in reversed(tail.split(b"\n")):
         if line.lstrip()[:1] == b"{" and len(line) <= LONGEST:
             try:
-                value = json.loads(line, parse_constant=_no_number, object_pairs_hook=_plain)
+                value = json.loads(line)
             except (ValueError, RecursionError):
                 continue
-            if isinstance(value, dict):
+            if isinstance(value, dict) and _is_plain(value):
                 return value
     return None
 
 
-def _plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse the keys by which Airflow would make objects of data."""
-    if any(name.startswith("__") for name, _ in pairs):
-        raise ValueError(pairs)
-    return dict(pairs)
+def _is_plain(value: Any, depth: int = DEEPEST) -> bool:
+    """Return whether Airflow can carry the value to its database, and makes no object of it.
 
-
-def _no_number(name: str) -> NoReturn:
-    """Refuse NaN and Infinity, which no database takes as JSON."""
-    raise ValueError(name)
+    What the messages between its processes, or jsonb, do not take would end the triggerer.
+    """
+    match value:
+        case dict():
+            names = all(_is_plain(name) and not name.startswith("__") for name in value)
+            return names and depth > 0 and all(_is_plain(e, depth - 1) for e in value.values())
+        case list():
+            return depth > 0 and all(_is_plain(each, depth - 1) for each in value)
+        case str():
+            return _UNSTORED.search(value) is None
+        case bool() | None:
+            return True
+        case int():
+            return -(2**63) <= value < 2**63
+        case _:
+            return math.isfinite(value)

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
+import msgspec
+import psycopg
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from harmattan.runs.end import End
 from harmattan.runs.lines import LONGEST, Lines, summary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import PostgresServer
 
 
 def read(pieces: list[bytes], taken: int = 0) -> tuple[list[str], Lines]:
@@ -82,7 +91,49 @@ def test_the_last_line_that_is_an_object_is_the_summary(tail: bytes, found: obje
     assert summary(tail) == found
 
 
-@given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=9), max_size=4))
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=9)
+INTEGERS = st.integers(-(2**63), 2**63 - 1)
+
+
+@given(st.dictionaries(TEXTS, INTEGERS | TEXTS, max_size=4))
 def test_every_object_that_a_program_prints_is_read(value: dict[str, object]) -> None:
     expected = None if any(name.startswith("__") for name in value) else value
     assert summary(b"begins here\n" + json.dumps(value).encode() + b"\n") == expected
+
+
+PARTS = st.recursive(
+    st.sampled_from(["null", "true", "1e999", "-1e999", "NaN", "1.5", "9" * 400, '"\\ud800"'])
+    | st.integers().map(str)
+    | st.text(max_size=5).map(json.dumps)
+    | st.integers(0, 1500).map(lambda depth: "[" * depth + "]" * depth),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda parts: f"[{','.join(parts)}]")
+        | st.dictionaries(st.text(max_size=3).map(json.dumps), inner, max_size=3).map(
+            lambda parts: "{" + ",".join(f"{name}:{part}" for name, part in parts.items()) + "}"
+        )
+    ),
+    max_leaves=6,
+)
+
+
+@pytest.fixture(scope="module")
+def server(postgres: PostgresServer) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(postgres.uri(), autocommit=True) as connection:
+        yield connection
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(part=PARTS)
+@example(part='"\\u0000"')
+@example(part='{"\\u0000": 1}')
+@example(part='"\\\\u0000"')
+@example(part="[" * 600 + "]" * 600)
+def test_what_is_believed_goes_all_the_way_to_the_database(
+    server: psycopg.Connection[Any], part: str
+) -> None:
+    """Whatever a job prints: what could not be carried there would end the triggerer each time."""
+    end = End("done", summary=summary(f'{{"part": {part}}}'.encode()))
+    sent = msgspec.msgpack.decode(msgspec.msgpack.encode(end.data()))
+    assert End.read(sent) == end
+    query = "SELECT %s::jsonb IS NOT NULL"
+    assert server.execute(query, [json.dumps(end.summary)]).fetchone() == (True,)

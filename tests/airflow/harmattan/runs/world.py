@@ -136,6 +136,11 @@ class World:
         with psycopg.connect(self.metadata) as connection:
             return connection.execute(query, parameters or None).fetchall()
 
+    def change(self, statement: str, *parameters: object) -> None:
+        """Change the metadata database behind Airflow's back."""
+        with psycopg.connect(self.metadata) as connection:
+            connection.execute(statement, parameters)
+
     def wait(self) -> Any:
         """Return the driver's next answer."""
         line = self.answers.readline()
