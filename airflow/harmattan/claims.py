@@ -16,6 +16,14 @@ PIPELINES = "pipelines"
 RESERVED = "ingest_"
 
 
+def is_pipelines(dag_id: str) -> bool:
+    """Return whether a DAG of this id is a pipeline's, and no other task's or trigger's to write.
+
+    Its task runs in the pipelines' triggerer, which writes what it keeps by itself.
+    """
+    return dag_id.startswith(RESERVED)
+
+
 def refused(
     bundle: str, claimed: Iterable[str], holders: Mapping[str, str | None]
 ) -> dict[str, str]:
@@ -27,7 +35,7 @@ def refused(
         return {}
     faults = {}
     for dag_id in claimed:
-        holder = PIPELINES if dag_id.startswith(RESERVED) else holders.get(dag_id) or bundle
+        holder = PIPELINES if is_pipelines(dag_id) else holders.get(dag_id) or bundle
         if holder != bundle:
             faults[dag_id] = (
                 f"DAG id {dag_id!r}: expected an id that is free, found one that belongs to the "

@@ -20,11 +20,13 @@ from airflow.models.crypto import get_fernet
 from airflow.models.dag import DagModel
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.trigger import Trigger
+from airflow.sdk.exceptions import ErrorType
+from airflow.sdk.execution_time.comms import DeleteXCom, ErrorResponse, SetXCom
 from airflow.utils.session import create_session
 from cryptography.fernet import InvalidToken
 from sqlalchemy import case, exists, select, update
 
-from harmattan.claims import PIPELINES
+from harmattan.claims import PIPELINES, is_pipelines
 from harmattan.runs.ending import EndsTasks
 from harmattan.runs.pace import quicken
 from harmattan.strangers import fork_strangers
@@ -109,6 +111,8 @@ class BundleTriggers(TriggerRunnerSupervisor):
     def _handle_request(self, msg: Any, log: Any, req_id: int) -> None:
         """Take events and failures of the triggers that the child was told to run, and no others'.
 
+        Nor does it write the XComs of pipelines, unless they are ours.
+
         A stranger in the child speaks on its socket as well as Airflow does.
         """
         if isinstance(msg, triggerer_job_runner.messages.TriggerStateChanges):
@@ -119,7 +123,15 @@ class BundleTriggers(TriggerRunnerSupervisor):
             self.ended = (*self.ended, *(msg.finished or ()))
             msg.finished = [] if self._has_lines() else list(self.ended)
             self.ended = () if msg.finished else self.ended
+        elif isinstance(msg, (SetXCom, DeleteXCom)) and not self._may_write(msg.dag_id):
+            detail = {"message": f"XComs of {msg.dag_id} are written by the pipelines' triggerer"}
+            error = ErrorResponse(error=ErrorType.PERMISSION_DENIED, detail=detail)
+            self.send_msg(None, request_id=req_id, error=error)
+            return
         super()._handle_request(msg, log, req_id)
+
+    def _may_write(self, dag_id: str) -> bool:
+        return PIPELINES in (self.queues or ()) or not is_pipelines(dag_id)
 
     def _service_subprocess(self, max_wait_time: float, *rest: Any, **more: Any) -> int | None:
         """Read what the child has written, up to PIECES of it, between two looks at the database.

@@ -122,7 +122,16 @@ class Forge(Trigger):
             await task_runner.SUPERVISOR_COMMS.asend(messages.TriggerStateChanges(
                 events=[TriggerEventEntry(other, forged, None)], failures=[(other, None)],
                 finished=None))
-        yield TriggerEvent("sent")
+        from airflow.sdk.execution_time.xcom import XCom
+        written = []
+        for dag_id in ("ingest_hr", "forge"):
+            where = {"dag_id": dag_id, "run_id": "r", "task_id": "t", "map_index": -1}
+            try:
+                await XCom.aset(key="log_read", value={"by": "a stranger"}, **where)
+                written.append("written")
+            except Exception as error:
+                written.append(str(error))
+        yield TriggerEvent(written)
 
 class Wait(Trigger):
     async def run(self):
@@ -201,6 +210,7 @@ class Triggered:
 
     tasks: dict[str, tuple[str, str, Any]]
     processes: dict[str, int]
+    xcoms: set[tuple[str, str]]  # their DAGs and keys
     hosts: dict[str, str]  # where the log of a DAG's task is asked for
     touched: dict[str, int]  # the users that files belong to
     output: str
@@ -215,6 +225,11 @@ def rows(uri: str) -> dict[str, tuple[str, str, Any]]:
                 "SELECT dag_id, state, next_method, next_kwargs FROM task_instance"
             )
         }
+
+
+def xcoms(uri: str) -> set[tuple[str, str]]:
+    with psycopg.connect(uri) as connection:
+        return set(connection.execute("SELECT dag_id, key FROM xcom").fetchall())
 
 
 def hosts(uri: str) -> dict[str, str]:
@@ -280,7 +295,7 @@ def triggered(postgres: PostgresServer) -> Iterator[Triggered]:
         assert all(beats.values()), beats
         pids = {bundle: process.pid for bundle, process in processes.items()}
         touched = {name: path.stat().st_uid for name, path in made.items()}
-        yield Triggered(found, pids, hosts(uri), touched, shown, airflow.secrets)
+        yield Triggered(found, pids, xcoms(uri), hosts(uri), touched, shown, airflow.secrets)
         children = [each for pid in pids.values() for each in psutil.Process(pid).children()]
         assert {each.uids().real for each in children} == {STRANGER}
         stack.close()
@@ -349,10 +364,18 @@ def test_pipelines_have_a_triggerer_of_their_own_whatever_a_stranger_asks_for(
 
 
 def test_an_event_of_anothers_trigger_is_not_believed(triggered: Triggered) -> None:
-    assert triggered.tasks["forge"][2]["event"] == "sent"
+    assert len(triggered.tasks["forge"][2]["event"]) == 2, "both were sent"
     state, method, kwargs = triggered.tasks["ingest_hr"]
     assert (state, method) == ("scheduled", "execute_complete")
     assert kwargs["event"] != "forged"
+
+
+def test_a_strangers_trigger_writes_no_xcom_of_a_pipelines_run(triggered: Triggered) -> None:
+    refused, own = triggered.tasks["forge"][2]["event"]
+    assert refused.startswith("PERMISSION_DENIED")
+    assert "XComs of ingest_hr are written by the pipelines' triggerer" in refused
+    assert own == "written"
+    assert triggered.xcoms == {("forge", "log_read")}
 
 
 def test_arguments_of_a_lost_key_fail_their_own_task_alone(triggered: Triggered) -> None:
