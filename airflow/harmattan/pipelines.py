@@ -36,15 +36,16 @@ _PATIENT: dict[str, Any] = {
 _TIMEOUT = timedelta(hours=4)
 
 # What a run is asked for, as templates; what is empty is not sent (ingest.nomad says what each is).
-# A backfill loads again what the schedule's run of its date has loaded.
-_META = {
+# A backfill loads again what the schedule's run of its date has loaded. A triggerer knows `retries`
+# and no `max_tries`: of a task that was cleared after its tries, each further one is the last.
+META = {
     "run_id": "{{ run_id }}",
     "tables": "{{ params.tables | join(',') }}",
     "full_refresh": "{{ 'true' if params.full_refresh else '' }}",
     "interval_start": "{{ params.since or '' }}",
     "interval_end": "{{ params.until or"
     " (dag_run.logical_date.isoformat() if dag_run.run_type == 'backfill' else '') }}",
-    "tries_left": "{{ ti.max_tries - ti.try_number + 1 }}",
+    "tries_left": "{{ [task.retries - ti.try_number + 1, 0] | max }}",
     "log_url": "{{ ti.log_url }}",
 }
 
@@ -81,7 +82,7 @@ def _dag(pipeline: Pipeline, name: str) -> DAG:
         NomadJobOperator(
             task_id="load",
             job=f"ingest-{pipeline.source}",
-            meta={"pipeline": name, **_META},
+            meta={"pipeline": name, **META},
             outlets=_assets(pipeline),
             execution_timeout=_TIMEOUT + pipeline.publish.wait,
             doc_md=f"Runs Nomad's job `ingest-{pipeline.source}`; its log has a line a table.",

@@ -49,7 +49,7 @@ def meta(task, params, kind, try_number):
     context = {
         "run_id": "a run's", "params": values,
         "dag_run": SimpleNamespace(run_type=kind, logical_date=datetime(2026, 3, 1, 2, tzinfo=UTC)),
-        "ti": SimpleNamespace(max_tries=3, try_number=try_number, log_url="http://airflow/log"),
+        "ti": SimpleNamespace(try_number=try_number, log_url="http://airflow/log"), "task": task,
     }
     return task.render_template(task.meta, context, SandboxedEnvironment())
 

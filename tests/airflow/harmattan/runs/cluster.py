@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
+from harmattan.pipelines import META
 from scripts import nomad_setup
 from scripts.jobs import Namespaces
 from tests.nomad.agent import running_cluster
@@ -40,7 +41,7 @@ def job(job_id: str = JOB, **group: Any) -> dict[str, Any]:
         "ID": job_id, "Name": job_id, "Type": "batch", "Datacenters": ["*"],
         "TaskGroups": [made], "Namespace": "runs",
         "ParameterizedJob": {
-            "Payload": "forbidden", "MetaRequired": ["script"], "MetaOptional": ["name"],
+            "Payload": "forbidden", "MetaRequired": ["script"], "MetaOptional": ["name", *META],
         },
     }  # fmt: skip
 

@@ -136,7 +136,7 @@ def test_what_a_job_waits_for_is_said(nomad_agent: Cluster) -> None:
     ("name", "meta", "found"),
     [
         ("nowhere", {"script": "x"}, "job nowhere: expected it in Nomad's namespace runs, found"),
-        (JOB, {}, "expected meta script and maybe name, found none (script are wrong)"),
+        (JOB, {}, "found none (script are wrong)"),
         (JOB, {"script": "x", "b": "x"}, "found b, script (b are wrong)"),
     ],
     ids=["no such job", "meta that lacks", "meta too much"],

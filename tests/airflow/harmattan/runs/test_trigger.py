@@ -141,6 +141,14 @@ def test_only_what_may_pass_is_tried_again(
     assert any(said in event["event"] for event in airflow.lines(runs[name]))
 
 
+def test_a_run_knows_how_often_it_is_tried_again(airflow: World, runs: dict[str, str]) -> None:
+    """Its templates mean in a triggerer what they mean in a worker."""
+    first, second = (each["Meta"] for each in airflow.children(runs["passing"]))
+    assert (first["tries_left"], second["tries_left"]) == ("1", "0")
+    assert first["run_id"] == second["run_id"] == runs["passing"]
+    assert second["log_url"].startswith("http") and "try_number=2" in second["log_url"]
+
+
 def test_a_job_that_is_not_there_fails_at_once(airflow: World, runs: dict[str, str]) -> None:
     assert airflow.state(runs["no such job"]) == ("failed", 1)
     said = "job nowhere: expected it in Nomad's namespace runs, found none\nHINT: "

@@ -28,14 +28,18 @@ DAGS = """
 from datetime import timedelta
 from airflow.sdk import DAG, Asset, Param
 from airflow.providers.standard.operators.empty import EmptyOperator
+from harmattan.pipelines import META
 from harmattan.runs.operator import NomadJobOperator
+
+# As a pipeline's.
+FORM = {"tables": Param([], type="array"), "full_refresh": False, "since": None, "until": None}
 
 def run(dag_id, job="script", **arguments):
     with DAG(dag_id, schedule=None, catchup=False,
-             params={"script": Param("", type="string"), "name": ""}):
+             params={"script": Param("", type="string"), **FORM}):
         NomadJobOperator(
             task_id="run", job=job, retry_delay=timedelta(seconds=1),
-            meta={"script": "{{ params.script }}", "name": "{{ run_id }}/{{ params.name }}"},
+            meta={**META, "script": "{{ params.script }}", "name": "{{ run_id }}/"},
             outlets=[Asset("raw.staff"), Asset("raw.pay")], **arguments,
         )
 
