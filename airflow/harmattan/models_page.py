@@ -17,9 +17,10 @@ from airflow.api_fastapi.core_api.security import requires_access_dag
 from airflow.configuration import conf
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
-from airflow.utils.log.file_task_handler import _fetch_logs_from_service
 from fastapi import Depends, FastAPI, HTTPException, Response
 from sqlalchemy import select
+
+from harmattan.log_fetch import fetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -72,7 +73,7 @@ def _newest(runs: Iterable[tuple[str, str]], name: str) -> bytes | None:
     for run_id, hostname in runs:
         path = f"dag_id={DAG}/run_id={run_id}/artefacts/{name}"
         try:
-            answer = _fetch_logs_from_service(f"http://{hostname}:{port}/log/{quote(path)}", path)
+            answer = fetch(f"http://{hostname}:{port}/log/{quote(path)}", path)
             if answer.ok:
                 return _bounded(answer)
         except requests.RequestException:
