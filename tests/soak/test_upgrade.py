@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -23,7 +23,7 @@ from tests.e2e.rounds import START_SECONDS, ended, trigger
 from tests.e2e.test_backups import home, runbook
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from scripts.access import Access
 
@@ -66,7 +66,7 @@ def downgrade() -> None:
 def deployed(platform: Access, files: Sequence[Path]) -> None:
     """Do what the runbook's step 3 does: migrate, then the rest."""
     environment = {name: platform.values[name] for name in ("NOMAD_ADDR", "NOMAD_TOKEN")}
-    first, rest = [jobs.job("airflow-migrate")], jobs.platform()
+    first, rest = [jobs.job("airflow-migrate")], list(jobs.platform())
     for each in (first, rest):
         for deployment in each:
             deploy.run(deployment, files, environment)
@@ -74,10 +74,13 @@ def deployed(platform: Access, files: Sequence[Path]) -> None:
     platform.__dict__.pop("_airflow_token", None)
 
 
-def image(platform: Access, job_id: str) -> str:
+def main_image(job: Mapping[str, Any]) -> str:
     """Return the image of a job's main task."""
-    groups = platform.nomad.job.get_job(job_id)["TaskGroups"]
-    return str(groups[0]["Tasks"][-1]["Config"]["image"])
+    return str(job["TaskGroups"][0]["Tasks"][-1]["Config"]["image"])
+
+
+def image(platform: Access, job_id: str) -> str:
+    return main_image(platform.nomad.job.get_job(job_id))
 
 
 def works(platform: Access) -> None:
@@ -106,8 +109,9 @@ def test_an_upgrade_with_another_schema_and_back_by_the_backup(
     runs = platform.airflow("dags/~/dagRuns")["total_entries"]
 
     # One job by Nomad's own history.
-    version = platform.nomad.job.get_job("airflow-webserver")["Version"]
-    shell(f"nomad job revert airflow-webserver {version - 1}")
+    versions = platform.nomad.job.get_versions("airflow-webserver")["Versions"]
+    older = next(each for each in versions if not each["Stop"] and main_image(each) == before)
+    shell(f"nomad job revert airflow-webserver {older['Version']}")
     wait(platform.nomad, ["airflow-webserver"], timeout=START_SECONDS)
     assert image(platform, "airflow-webserver") == before
 
