@@ -126,7 +126,7 @@ def all_logs(platform: Access, allocation: dict[str, Any]) -> str:
 def kill(platform: Access, job: str) -> None:
     """Kill the main processes of a job while a pipeline runs; all comes back, and the run succeeds.
 
-    There is one run of it at Nomad, whatever was killed.
+    There is one run of it at Nomad for each try: of the mirror's loss the first one fails.
     """
     run = trigger(platform, "ingest_records")
     wait_until(
@@ -157,7 +157,8 @@ def kill(platform: Access, job: str) -> None:
     wait_until(restarted, f"{job} to be started again", 60)
     deploy.wait(platform.nomad, [each.id for each in jobs.platform()], timeout=START_SECONDS)
     assert ended(platform, run) == "success"
-    assert len(launched(platform, run.rpartition("/")[2])) == 1
+    tries = platform.airflow(f"{run}/taskInstances/load")["try_number"]
+    assert len(launched(platform, run.rpartition("/")[2])) == tries <= 2
 
 
 def launched(platform: Access, run_id: str) -> list[str]:
