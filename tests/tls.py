@@ -147,7 +147,9 @@ def present(server: PostgresServer, certificate: Path, key: Path) -> None:
 
 @contextmanager
 def secure_postgres(folder: Path, authority: Authority) -> Iterator[PostgresServer]:
-    """Run a PostgreSQL server with a certificate of ``authority``."""
+    """Run a PostgreSQL server with a certificate of ``authority``, whose log has each login."""
     with started_server() as server:
+        with psycopg.connect(server.uri(), autocommit=True) as admin:
+            admin.execute("ALTER SYSTEM SET log_connections = on")  # `present` reloads
         present(server, *authority.issue(folder))
         yield server

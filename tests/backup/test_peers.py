@@ -8,7 +8,6 @@ import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
 
 from backup.bucket.store import open_store
@@ -39,9 +38,6 @@ def postgres(
     authority: Authority, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[PostgresServer]:
     with secure_postgres(tmp_path_factory.mktemp("tls"), authority) as server:
-        with psycopg.connect(server.uri(), autocommit=True) as admin:
-            admin.execute("ALTER SYSTEM SET log_connections = on")
-            admin.execute("SELECT pg_reload_conf()")
         yield server
 
 

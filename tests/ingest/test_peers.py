@@ -6,7 +6,6 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
 
 from frame.failure import Failure
@@ -32,9 +31,6 @@ def postgres(
     authority: Authority, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[PostgresServer]:
     with secure_postgres(tmp_path_factory.mktemp("tls"), authority) as server:
-        with psycopg.connect(server.uri(), autocommit=True) as admin:
-            admin.execute("ALTER SYSTEM SET log_connections = on")
-            admin.execute("SELECT pg_reload_conf()")
         yield server
 
 
