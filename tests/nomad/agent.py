@@ -68,13 +68,15 @@ vault {
   }
 }
 """
-# It starts plain processes, as root.
+# It starts plain processes, as root. A disk that a test has filled stays full: otherwise the client
+# would remove dead allocations to make room.
 _CLIENT = """
 client {
-  enabled           = true
-  servers           = ["SERVER"]
-  network_interface = "lo"
-  cpu_total_compute = 10000
+  enabled                 = true
+  servers                 = ["SERVER"]
+  network_interface       = "lo"
+  cpu_total_compute       = 10000
+  gc_disk_usage_threshold = 100
   options = {
     "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean,consul,cni"
     "driver.allowlist"     = "raw_exec"
