@@ -8,6 +8,7 @@ differs between environments comes from one variables file (nomad/vars).
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +21,7 @@ from frame.output import screen
 from frame.progress import step
 from scripts.cluster import connect
 from scripts.health.waiting import LASTING, wait
-from scripts.jobs import JOBS, namespaces, platform, runs
+from scripts.jobs import JOBS, namespaces, platform, runs, stand_ins
 from scripts.repository import ROOT
 from scripts.tools import NOMAD, ensure
 from scripts.variables import declared, refuse_unknown
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 
 console = screen(stderr=True)
+
+# What Nomad's command says of an address that does not answer and of a token without the right.
+NOT_THE_FILE = re.compile(r"Error submitting job: Put |Permission denied|ACL token not found")
 
 
 def run(
@@ -60,6 +64,8 @@ def run(
         hint = f"Mend {deployment.file.relative_to(ROOT)} or its variables and deploy again."
         if "cannot update job from type" in done.stderr:
             hint = f"Remove the old job and deploy again: nomad job stop -purge {deployment.id}"
+        elif NOT_THE_FILE.search(done.stderr):
+            hint = "Check NOMAD_ADDR, NOMAD_CACERT, and the rights of NOMAD_TOKEN."
         raise Failure(f"Nomad refused {deployment.id}:\n" + "\n".join(said), hint)
 
 
@@ -110,7 +116,9 @@ def main(
             f"there is no job {', '.join(sorted(unknown))}",
             "The jobs are: " + ", ".join(each.id for each in known),
         )
-    refuse_unknown(variables, declared(JOBS.glob("*.hcl")))
+    # One machine's file of images serves the stand-ins, too.
+    files = [*JOBS.glob("*.hcl"), *(each.file for each in stand_ins())]
+    refuse_unknown(variables, declared(files))
     for job_id, deployment in wanted.items():
         run(deployment, [path.resolve() for path in variables], {})
         console.print(f"[green]✓[/] {job_id}")

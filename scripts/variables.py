@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import hcl2
+from lark.exceptions import LarkError
 
 from frame.failure import WrongUse
 
@@ -18,13 +19,17 @@ _DECLARATION = re.compile(r'^variable "([^"]+)"', re.MULTILINE)
 
 
 def read_variables(path: Path) -> dict[str, Any]:
-    """Return the values of a ``.hcl`` variables file by name."""
-    with path.open() as file:
-        return {
-            name: _plain(value)
-            for name, value in hcl2.load(file).items()
-            if not name.startswith("__")
-        }
+    """Return the values of a ``.hcl`` variables file by name. Raises WrongUse if it is none."""
+    try:
+        values = hcl2.loads(path.read_text())
+    except (LarkError, UnicodeDecodeError) as error:
+        # Its first line: the others show the grammar.
+        (said, *_) = str(error).splitlines()
+        raise WrongUse(
+            f"{path}: expected a variables file in HCL: {said.rstrip(' .:')}",
+            'Write each variable on a line of its own, as in nomad/vars: name = "value".',
+        ) from None
+    return {name: _plain(value) for name, value in values.items() if not name.startswith("__")}
 
 
 def declared(job_files: Iterable[Path]) -> set[str]:

@@ -18,19 +18,19 @@ from backup.__main__ import app
 from scripts.repository import ROOT
 from scripts.tools import VAULT, ensure
 from tests.backup.conftest import contents, make_key
+from tests.pages import desk, section
 from tests.vault_policies.server import vault_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.backup.conftest import House, OpenPgpKey
+    from tests.pages import Desk
     from tests.vault_policies.server import VaultServer
 
 __all__ = ["vault_server"]
 
-PAGE = (ROOT / "docs" / "runbook.md").read_text()
-SECTION = PAGE.partition("### GPG keys\n")[2].partition("\n## ")[0]
-BLOCKS = re.findall(r"^```sh\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL)
+BLOCKS = section("GPG keys")
 ENVIRONMENT = "rotation"
 # Secrets of OpenPGP in a job file: the file, its path in Vault, and how it is rendered.
 RENDERED = re.compile(
@@ -50,20 +50,8 @@ class Rotation:
 
     house: House
     vault: VaultServer
-    desk: subprocess.Popen[str]
+    desk: Desk
     made: list[str] = field(default_factory=list)
-
-    def type(self, line: str, *, may_fail: bool = False) -> None:
-        """Type a line, and see that it ends well."""
-        assert self.desk.stdin
-        assert self.desk.stdout
-        self.desk.stdin.write(f'{line}\necho "$?."\n')
-        self.desk.stdin.flush()
-        said = []
-        while not re.fullmatch(r"\d+\.\n", ended := self.desk.stdout.readline()):
-            assert ended, "the shell ended"
-            said.append(ended)
-        assert may_fail or ended == "0.\n", f"{line}\n{''.join(said)}"
 
     def render(self, job: str) -> None:
         """Put the secrets there that the job's file asks for, and no others of keys."""
@@ -126,7 +114,11 @@ class Rotation:
 
 @pytest.fixture
 def rotation(
-    house: House, vault_server: VaultServer, recovery_key: OpenPgpKey, scratch: Path
+    house: House,
+    vault_server: VaultServer,
+    recovery_key: OpenPgpKey,
+    scratch: Path,
+    tmp_path: Path,
 ) -> Iterator[Rotation]:
     usb = scratch / "usb"
     usb.mkdir()
@@ -134,21 +126,17 @@ def rotation(
     registry = house.settings.registry
     registry.write_text(f'recovery_key = "{recovery_key.fingerprint}"\n{registry.read_text()}')
     house.use_key("listFiles", "readFiles", "writeFiles")
-    with subprocess.Popen(
-        ["bash", "-o", "pipefail"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, cwd=scratch,
-        env={
-            "PATH": f"{Path(ensure(VAULT)).parent}:{os.environ['PATH']}", "HOME": str(scratch),
-            "TMPDIR": str(scratch), "VAULT_ADDR": vault_server.address,
-            "VAULT_TOKEN": vault_server.token,
-        },
-    ) as desk:  # fmt: skip
-        try:
-            yield Rotation(house, vault_server, desk)
-        finally:
-            desk.kill()
-            for home in scratch.glob("tmp.*"):
-                subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
+    environment = {
+        "PATH": f"{Path(ensure(VAULT)).parent}:{os.environ['PATH']}", "HOME": str(scratch),
+        "TMPDIR": str(scratch), "VAULT_ADDR": vault_server.address,
+        "VAULT_TOKEN": vault_server.token,
+    }  # fmt: skip
+    try:
+        with desk(scratch, tmp_path, environment) as typing:
+            yield Rotation(house, vault_server, typing)
+    finally:
+        for home in scratch.glob("tmp.*"):
+            subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
 
 
 def lines(scratch: Path) -> list[str]:
@@ -171,7 +159,7 @@ def set_up(rotation: Rotation, scratch: Path) -> None:
     first = next(line for line in typed if "the first: put" in line)
     for line in typed:
         done = line.replace("kv patch", "kv put") if line is first else line
-        rotation.type(done, may_fail="the first time there is none" in line)
+        rotation.desk.type(done, may_fail="the first time there is none" in line)
 
 
 def add_row(house: House) -> None:
@@ -189,7 +177,7 @@ def test_all_keys_are_rotated_line_by_line_and_nothing_fails_in_between(
     rotation.back_up()
     rotation.drill()
     for line in lines(scratch):
-        rotation.type(line)
+        rotation.desk.type(line)
         if "vault kv p" in line:
             add_row(house)
             rotation.back_up()
@@ -239,7 +227,7 @@ def test_the_recovery_key_is_rotated_and_nothing_fails_in_between(
         (scratch / "usb/recovery-public.asc").write_text(public)
         first = BLOCKS[0].count("\n")
         for line in [*lines(scratch)[:first], lines(scratch)[-1]]:
-            rotation.type(line)
+            rotation.desk.type(line)
         rotation.back_up()
 
     recipients(new.public + recovery_key.public)

@@ -34,6 +34,7 @@ from scripts.status import newest_report
 from tests.browser import SCREENSHOTS, launched
 from tests.e2e.contents import contents
 from tests.e2e.rounds import logs, wait_until
+from tests.pages import block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -212,8 +213,8 @@ def test_the_coverage_finds_a_database_that_nobody_registered(platform: Access) 
 
 def runbook(home: Path, name: str, target: str) -> str:
     """Return the runbook's own commands that restore ``name`` on one machine, as one script."""
-    text = (ROOT / "docs/runbook.md").read_text().partition("## Restore a database")[2]
-    secrets_block, _, program, _, choose = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)[:5]
+    secrets_block = block("Restore a database", 0)
+    program, choose = block("Restore a database", 2), block("Restore a database", 4)
     begin, local = secrets_block.split("\n\n")[:2]
     restore = choose.split("\n\n")[1]
     script = "\n".join(

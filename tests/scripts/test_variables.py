@@ -49,3 +49,15 @@ def test_a_variable_that_no_job_declares_is_told_with_the_nearest_name(tmp_path:
         refuse_unknown([file], known)
     said = caught.value.message.splitlines()[1:]
     assert said == [f"  {file}: qqq", f"  {file}: worker_memry (did you mean worker_memory?)"]
+
+
+@pytest.mark.parametrize(
+    "text", [b"environment = \n", b"environment", b"a = [1\n", b'a = "b"c\n', b"a = \xff\n", b"{}"]
+)
+def test_a_file_that_is_not_hcl_is_one_error_that_names_it(tmp_path: Path, text: bytes) -> None:
+    file = tmp_path / "own.hcl"
+    file.write_bytes(text)
+    with pytest.raises(WrongUse) as caught:
+        read_variables(file)
+    assert caught.value.message.startswith(f"{file}: expected a variables file in HCL: ")
+    assert "\n" not in caught.value.message

@@ -21,6 +21,7 @@ from scripts.repository import ROOT, read_secret
 from tests.e2e.conftest import models, platform
 from tests.e2e.rounds import START_SECONDS, ended, trigger
 from tests.e2e.test_backups import home, runbook
+from tests.pages import block, filled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["home", "models", "platform"]
 
 OLDER = "3.2.0"  # the newest version with another schema than this one's
-PAGE = (ROOT / "docs/runbook.md").read_text()
 
 
 def shell(script: str) -> None:
@@ -45,12 +45,6 @@ def shell(script: str) -> None:
         },
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def section(title: str) -> list[str]:
-    """Return the commands of a section of the runbook."""
-    text = PAGE.partition(f"\n{title}\n")[2].partition("\n## ")[0]
-    return re.findall(r"```s(?:h|ql)\n(.*?)```", text, re.DOTALL)
 
 
 def downgrade() -> None:
@@ -97,8 +91,7 @@ def test_an_upgrade_with_another_schema_and_back_by_the_backup(
     subprocess.run(["docker", "tag", before, after], check=True, timeout=60)
     newer = tmp_path / "newer.hcl"
     newer.write_text(f'airflow_image = "{after}"\n')
-    back = section("## Roll back")
-    stop = next(each for each in back if "nomad job stop" in each)
+    stop = block("Roll back", 1)
 
     shell(stop)
     downgrade()
@@ -111,14 +104,17 @@ def test_an_upgrade_with_another_schema_and_back_by_the_backup(
     # One job by Nomad's own history.
     versions = platform.nomad.job.get_versions("airflow-webserver")["Versions"]
     older = next(each for each in versions if not each["Stop"] and main_image(each) == before)
-    shell(f"nomad job revert airflow-webserver {older['Version']}")
+    one = block("Roll back", 0)
+    shell(
+        filled(one, {"revert airflow-webserver 3": f"revert airflow-webserver {older['Version']}"})
+    )
     wait(platform.nomad, ["airflow-webserver"], timeout=START_SECONDS)
     assert image(platform, "airflow-webserver") == before
 
     # All, with the database of before.
     shell(stop)
     shell(runbook(home, "airflow", "airflow_restored"))
-    (swap,) = [each for each in section("## Restore a database") if "RENAME" in each]
+    swap = block("Restore a database", 5)
     with psycopg.connect(databases.superuser("postgres"), autocommit=True) as connection:
         for statement in filter(None, map(str.strip, re.sub(r"\bhr", "airflow", swap).split(";"))):
             connection.execute(statement.encode())
