@@ -102,13 +102,16 @@ def test_what_nomad_refuses_is_told_in_nomads_words() -> None:
 
 @pytest.mark.programs
 def test_a_nomad_that_does_not_answer_is_one_clear_error(
-    command: Callable[..., subprocess.CompletedProcess[str]],
+    command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
+    images = tmp_path / "images.hcl"  # which stand-ins read as well
+    images.write_text('local_image = "harmattan/local:1"\n')
     done = command(
-        "python", "-m", "scripts.deploy", f"--var-file={ROOT}/nomad/vars/production.hcl", "redis",
-        NOMAD_ADDR=f"http://127.0.0.1:{free_port()}",
+        "python", "-m", "scripts.deploy", f"--var-file={ROOT}/nomad/vars/production.hcl",
+        f"--var-file={images}", "redis", NOMAD_ADDR=f"http://127.0.0.1:{free_port()}",
     )  # fmt: skip
     assert done.returncode == 1
+    assert "HINT: Check NOMAD_ADDR" in done.stderr
     assert "connection refused" in done.stderr
     assert done.stderr.count("HINT:") == 1
     assert "Traceback" not in done.stderr

@@ -16,6 +16,7 @@ import sys
 import textwrap
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -24,11 +25,11 @@ import requests
 
 from backup.bucket.catalogue import open_catalogue
 from scripts import jobs, launches, status
-from scripts.access import JOBS, Access
+from scripts.access import JOBS, RUNS, Access
 from scripts.cluster import NomadError
 from scripts.health.waiting import wait
 from scripts.local import agents, backblaze, credentials, databases
-from scripts.local.first_run import Checkout
+from scripts.local.first_run import Checkout, is_parsed
 from scripts.local.home import (
     ADDRESS,
     ENVIRONMENT,
@@ -112,7 +113,8 @@ def is_well(platform: Access) -> None:
 
 def launch(platform: Access, typing: Desk, text: str) -> str:
     """Type ``text`` line by line, wait for what each launched, and return what is shown."""
-    places = (platform, Access({**platform.values, JOBS: platform.namespaces.runs}))
+    names = platform.namespaces
+    places = (platform, Access({**platform.values, JOBS: names.runs, RUNS: names.jobs}))
     said = ""
     for line in text.splitlines():
         before = [launched(place) for place in places]
@@ -475,23 +477,29 @@ def test_a_database_is_restored_at_a_desk(platform: Access, typing: Desk) -> Non
 def test_a_database_is_restored_by_the_image_alone(
     platform: Access, typing: Desk, restoring: Path
 ) -> None:
-    text = filled(block("Restore a database", 3), {IMAGE: image("backup")})
-    typing.type(text.replace("/srv/restore", str(restoring)))
+    in_docker(typing, restoring)
     restored(typing, platform)
 
 
-def at_a_terminal(script: str, at: Path, answers: list[str]) -> None:
-    """Run ``script`` at a terminal of its own, and type an answer at each question for a phrase."""
+def in_docker(typing: Desk, restoring: Path) -> None:
+    """Let ``backup`` at the desk be the image's."""
+    text = filled(block("Restore a database", 3), {IMAGE: image("backup")})
+    typing.type(text.replace("/srv/restore", str(restoring)))
+
+
+def at_a_terminal(script: str, at: Path, answers: Iterator[str]) -> None:
+    """Run ``script`` at a terminal of its own, and answer each question for a passphrase."""
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(at)
         os.execvp("bash", ["bash", "-e", "-c", script])  # noqa: S606 - at that terminal
-    shown = ""
+    shown, unanswered = "", ""
     with suppress(OSError):  # as a terminal ends
         while said := os.read(terminal, 4096).decode():
-            shown += said
-            if said.rstrip(" \b").endswith("passphrase:"):
-                os.write(terminal, f"{answers.pop(0)}\n".encode())
+            shown, unanswered = shown + said, unanswered + said
+            if unanswered.rstrip(" \b").endswith("passphrase:"):
+                os.write(terminal, f"{next(answers)}\n".encode())
+                unanswered = ""
     assert os.waitpid(child, 0)[1] == 0, shown
 
 
@@ -510,7 +518,7 @@ def test_all_is_lost_but_the_recovery_key_with_its_passphrase(
         f"{gpg} --export-secret-keys {fingerprint} > {usb}/plain\n"
     )
     change = f"gpg --homedir {usb}/home --pinentry-mode loopback --change-passphrase {fingerprint}"
-    at_a_terminal(change, usb, [phrase, phrase])
+    at_a_terminal(change, usb, repeat(phrase))
     typing.type(
         f"{gpg} --passphrase {phrase} --armor --export-secret-keys {fingerprint}"
         f" > {usb}/recovery-private.asc; gpgconf --homedir {usb}/home --kill all"
@@ -529,7 +537,9 @@ def test_all_is_lost_but_the_recovery_key_with_its_passphrase(
     secrets_dir = restoring / "secrets"
     (secrets_dir / "drill_key.asc").unlink()
     without = filled(block("Restore a database", 1), {"FINGERPRINT": fingerprint})
-    at_a_terminal(f"export BACKUP_SECRETS_DIR={secrets_dir}\n{without}", usb, [phrase, "", ""])
+    at_a_terminal(
+        f"export BACKUP_SECRETS_DIR={secrets_dir}\n{without}", usb, chain([phrase], repeat(""))
+    )
     typing.type(block("Restore a database", 2))
     restored(typing, platform)
 
@@ -570,7 +580,7 @@ def test_drills_are_held_now(platform: Access, typing: Desk) -> None:
 
 def test_a_drill_is_held_by_hand(platform: Access, typing: Desk, restoring: Path) -> None:
     launched_backup(platform, "hr")
-    typing.type(block("Restore a database", 2))
+    in_docker(typing, restoring)
     text = filled(
         block("Hold a drill", 1), {IMAGE: image("backup"), "/srv/restore": str(restoring)}
     )
@@ -783,3 +793,67 @@ def test_what_analysts_tasks_reach_is_bounded(
         typing.type(f"scripts/deploy.py {files} {' '.join(held)}")
         typing.type("docker network rm analysts")
     is_well(platform)
+
+
+HEAVY = '''"""Wants much memory."""
+
+from datetime import datetime
+
+from airflow.sdk import dag, task
+
+
+@dag("heavy", schedule=None, start_date=datetime(2026, 1, 1))
+def heavy():
+    @task(queue="heavy")
+    def work():
+        print("WORKED")
+
+    work()
+
+
+heavy()
+'''
+
+
+def test_a_pool_of_workers_is_added(platform: Access, typing: Desk, tmp_path: Path) -> None:
+    tree = copied(tmp_path / "copy")
+    roles = tree / "vault-policies/roles.toml"
+    text = roles.read_text()
+    assert text.count(QUEUE) == 2
+    roles.write_text(text.replace(QUEUE, f"{QUEUE}, {QUEUE.replace('analysts', 'heavy')}"))
+    typing.type(f"cd {tree}; export PYTHONPATH={tree}:{tree}/airflow")
+    path = f"{credentials.MOUNT}/{ENVIRONMENT}/redis/worker-heavy"
+    typing.type(f"vault kv put {path} password={secrets.token_hex(16)}")
+    typing.type(here(block("Vault", 0).splitlines()[1]))
+    own = tmp_path / "queues.hcl"
+    own.write_text('worker_queues = ["analysts", "heavy"]\n')
+    files = " ".join(f"--var-file {each}" for each in VARIABLE_FILES)
+    try:
+        typing.type(f"scripts/deploy.py {files} --var-file {own} redis dag-sync")
+        typing.type(here(block("Add a worker", 0)))
+        wait(platform.nomad, ["airflow-worker-heavy"], timeout=START_SECONDS)
+        with Checkout() as checkout:
+            (checkout.tree / "dags/heavy.py").write_text(HEAVY)
+            checkout.commit_and_push("Add a heavy DAG")
+            try:
+                launches.finish(platform, launches.force(platform, "dag-sync"), timeout=300)
+                wait_until(lambda: is_parsed(platform, "heavy"), "the DAG to be parsed", 240)
+                run = trigger(platform, "heavy")
+                assert ended(platform, run) == "success"
+                (work,) = platform.airflow(f"{run}/taskInstances")["task_instances"]
+                assert work["queue"] == "heavy"
+            finally:
+                checkout.git("revert", "--no-edit", "HEAD")
+                checkout.git("push", "--quiet", "origin", "HEAD:refs/heads/main")
+                launches.finish(platform, launches.force(platform, "dag-sync"), timeout=300)
+    finally:
+        typing.type("nomad job stop -purge airflow-worker-heavy", may_fail=True)
+        typing.type(f"scripts/deploy.py {files} redis dag-sync")
+        forget("redis/worker-heavy")
+        for name in ("local-airflow-worker-heavy", "local-airflow-worker-heavy-connections"):
+            agents.vault_client().sys.delete_policy(name)
+            agents.vault_client().delete(f"auth/jwt-nomad/role/{name}")
+    is_well(platform)
+
+
+QUEUE = '{ queue = "analysts" }'
