@@ -13,7 +13,9 @@ import secrets
 import shutil
 import subprocess
 import sys
+import termios
 import textwrap
+import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
@@ -498,6 +500,8 @@ def at_a_terminal(script: str, at: Path, answers: Iterator[str]) -> None:
         while said := os.read(terminal, 4096).decode():
             shown, unanswered = shown + said, unanswered + said
             if unanswered.rstrip(" \b").endswith("passphrase:"):
+                while termios.tcgetattr(terminal)[3] & termios.ECHO:
+                    time.sleep(0.05)  # as it is hidden, what was typed before is forgotten
                 os.write(terminal, f"{next(answers)}\n".encode())
                 unanswered = ""
     assert os.waitpid(child, 0)[1] == 0, shown
