@@ -17,11 +17,12 @@ from typing import Any, Literal
 
 Outcome = Literal["sound", "refused", "unknown"]
 
-MAX_FINDINGS = 50
+MAX_FINDINGS = 200
 MAX_LINE = 300
 MAX_TRACE = 20
-MAX_FILE = 1024 * 1024
-"""Most bytes that are read of a findings or verdict file: 50 findings fit twice."""
+MAX_LINES = 10**7
+MAX_FILE = 4 * 1024 * 1024
+"""Most bytes that are read of a findings or verdict file: all findings fit twice."""
 UNKNOWN_TRIES = 3
 """How often a commit is judged again when nothing is known about it."""
 
@@ -40,34 +41,57 @@ def clean(text: object, limit: int = MAX_LINE) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Finding:
-    """One reason against a push: the file (or ``""``), one line, and lines of a traceback."""
+    """One reason against a push.
+
+    ``file`` is a path in the push, or "" for all of it; ``line`` counts from 1, 0 is no line;
+    ``rule`` is one of policies.toml. ``what`` and ``how`` to put it right are a line each,
+    ``trace`` are lines of a traceback or of another program.
+    """
 
     file: str
-    message: str
+    line: int
+    rule: str
+    what: str
+    how: str = ""
     trace: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, file: object, message: object, trace: object = ()) -> Finding:
+    def of(
+        cls, file: object, what: object, trace: object = (), *,
+        line: object = 0, rule: object = "", how: object = "",
+    ) -> Finding:  # fmt: skip
         """Return a finding from untrusted text, cleaned and bounded."""
         lines = trace.splitlines() if isinstance(trace, str) else trace
         if not isinstance(lines, list | tuple):
             lines = []
-        kept = [clean(line) for line in lines[-MAX_TRACE:]]
-        return cls(clean(file), clean(message) or "no reason given", tuple(kept))
+        said = clean(what) or "no reason given"
+        kept = [clean(each) for each in lines[-MAX_TRACE:]]
+        return cls(
+            clean(file),
+            line if type(line) is int and 0 < line < MAX_LINES else 0,
+            clean(rule),
+            said,
+            clean(how),
+            () if kept == [said] else tuple(kept),
+        )
 
     def lines(self) -> list[str]:
         """Return the finding as lines for a log or a terminal."""
-        return [f"{self.file or 'push'}: {self.message}", *(f"    | {t}" for t in self.trace)]
+        where = f"{self.file or 'push'}{f':{self.line}' if self.line else ''}"
+        how = [f"    HINT: {self.how}"] if self.how else []
+        rule = f"{self.rule}: " if self.rule else ""
+        return [f"{where}: {rule}{self.what}", *how, *(f"    | {each}" for each in self.trace)]
 
 
 def bounded(findings: list[Finding]) -> list[Finding]:
-    """Return at most MAX_FINDINGS, the last one saying how many were left out."""
-    if len(findings) <= MAX_FINDINGS:
-        return findings
-    left = len(findings) - MAX_FINDINGS + 1
-    return [*findings[: MAX_FINDINGS - 1], Finding("", f"{left} more findings were left out")]
+    """Return them sorted, each once, and at most MAX_FINDINGS: the first says how many are left."""
+    found = sorted(set(findings))
+    if len(found) <= MAX_FINDINGS:
+        return found
+    left = len(found) - MAX_FINDINGS + 1
+    return [Finding("", 0, "", f"{left} more findings were left out"), *found[: MAX_FINDINGS - 1]]
 
 
 def findings_from(value: object) -> list[Finding]:
@@ -75,11 +99,45 @@ def findings_from(value: object) -> list[Finding]:
     if not isinstance(value, list):
         return []
     found = [
-        Finding.of(item.get("file", ""), item.get("message", ""), item.get("trace", []))
+        Finding.of(
+            item.get("file", ""),
+            item.get("what", ""),
+            item.get("trace", []),
+            line=item.get("line", 0),
+            rule=item.get("rule", ""),
+            how=item.get("how", ""),
+        )
         for item in value[: 10 * MAX_FINDINGS]
         if isinstance(item, dict)
     ]
     return bounded(found)
+
+
+@dataclass(frozen=True, order=True)
+class Exemption:
+    """A line of the push by which its file departs from a policy, and its reason."""
+
+    file: str
+    line: int
+    rule: str
+    because: str
+
+
+def exemptions_from(value: object) -> list[Exemption]:
+    """Return the exemptions of untrusted JSON; anything of another shape is dropped."""
+    if not isinstance(value, list):
+        return []
+    found = {
+        Exemption(
+            clean(item.get("file", "")),
+            item["line"] if type(item.get("line")) is int else 0,
+            clean(item.get("rule", "")),
+            clean(item.get("because", "")),
+        )
+        for item in value[:MAX_FINDINGS]
+        if isinstance(item, dict)
+    }
+    return sorted(found)
 
 
 @dataclass(frozen=True)
@@ -88,7 +146,7 @@ class Verdict:
 
     ``judged`` says that it need not be judged again: it is sound or refused, or nothing was
     known about it UNKNOWN_TRIES times. ``time`` is ISO 8601 in UTC. ``live`` is the analysts'
-    commit that Airflow follows after this verdict.
+    commit that Airflow follows after this verdict. ``exemptions`` are what the push departs from.
     """
 
     commit: str
@@ -99,6 +157,7 @@ class Verdict:
     time: str
     live: str
     findings: tuple[Finding, ...] = ()
+    exemptions: tuple[Exemption, ...] = ()
 
 
 def as_json(verdict: Verdict) -> dict[str, Any]:
@@ -127,6 +186,7 @@ def load(path: Path) -> Verdict | None:
         time=clean(value.get("time", "")),
         live=clean(value.get("live", "")),
         findings=tuple(findings_from(value.get("findings"))),
+        exemptions=tuple(exemptions_from(value.get("exemptions"))),
     )
 
 

@@ -32,26 +32,33 @@ def test_text_in_any_script_stays_as_it_is() -> None:
         st.none() | st.booleans() | st.floats() | st.text(max_size=20),
         lambda inner: (
             st.lists(inner, max_size=5)
-            | st.dictionaries(st.sampled_from(["file", "message", "trace", "x"]), inner, max_size=4)
+            | st.dictionaries(
+                st.sampled_from(["file", "line", "rule", "what", "how", "trace", "x"]),
+                inner,
+                max_size=4,
+            )
         ),
     )
 )
 def test_findings_from_any_json_are_findings(value: object) -> None:
     for finding in verdict.findings_from(value):
         assert isinstance(finding.file, str)
-        assert finding.message
+        assert finding.what
+        assert finding.line >= 0
         assert len(finding.trace) <= verdict.MAX_TRACE
 
 
 def test_findings_beyond_the_bound_are_counted() -> None:
-    found = verdict.bounded([Finding("a", str(n)) for n in range(80)])
+    found = verdict.bounded(
+        [Finding("a", n, "tree", "no") for n in range(verdict.MAX_FINDINGS + 30)]
+    )
     assert len(found) == verdict.MAX_FINDINGS
-    assert found[-1].message == "31 more findings were left out"
+    assert found[0].what == "31 more findings were left out"
 
 
 def test_a_verdict_comes_back_as_it_was_stored(tmp_path: Path) -> None:
     made = Verdict("a" * 40, "refused", "why", True, 1, "2026-11-21T00:00:00+00:00", "b" * 40,
-                   (Finding("dags/a.py", "no", ("x", "y")),))  # fmt: skip
+                   (Finding("dags/a.py", 3, "import", "no", "mend", ("x", "y")),))  # fmt: skip
     verdict.store(tmp_path / "verdict.json", made)
     assert verdict.load(tmp_path / "verdict.json") == made
     assert json.loads((tmp_path / "verdict.json").read_text())["verdict"] == "refused"
