@@ -16,6 +16,7 @@ from bench import (
     dumps,
     footprint,
     full,
+    gate,
     incremental,
     machine,
     memory,
@@ -139,6 +140,18 @@ def pipeline(*, rounds: Rounds = 3, results: Results = ROOT / "bench" / "results
     versions = machine.versions(dag_runs.server_version())
     report.write(results, [section], machine.describe(), versions)
     console.print(f"written: {results / section.subject}.json and {section.subject}.md")
+
+
+@app.command("gate")
+def of_gate(*, rounds: Rounds = 3, results: Results = ROOT / "bench" / "results") -> None:
+    """Measure the gate over a push of 500 DAG files beside Airflow that reads them unguarded."""
+    with tempfile.TemporaryDirectory(prefix="harmattan-bench-") as home:
+        section = gate.measure_gate(rounds, Path(home))
+    report.show(section)
+    report.write(results, [section], machine.describe(), machine.versions())
+    console.print(f"written: {results / section.subject}.json and {section.subject}.md")
+    if any(figure.failed for figure in section.figures):
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _measure(

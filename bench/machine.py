@@ -27,13 +27,13 @@ def describe() -> dict[str, Any]:
     }
 
 
-def versions(postgresql: str) -> dict[str, str]:
-    """Return the versions of the engine, Python and all tools beside that of PostgreSQL."""
+def versions(postgresql: str = "") -> dict[str, str]:
+    """Return the versions of the engine, Python and all tools beside that of PostgreSQL, if any."""
     found = {
         "harmattan": _commit(),
         "python": platform.python_version(),
         "psycopg": version("psycopg"),
-        "postgresql": postgresql,
+        **({"postgresql": postgresql} if postgresql else {}),
     }
     for tool in toolbox.ALL:
         for pin in tool.pins:

@@ -138,11 +138,12 @@ def _markdown(sections: dict[str, dict[str, Any]]) -> str:
             cells = (cell.replace("|", r"\|") for cell in _cells(section, figure))
             lines.append(f"| {' | '.join(cells)} |")
         lines += ["", "; ".join(_target(target) for target in section["targets"]) + "."]
+        server = versions.get("postgresql")
+        servers = f"; PostgreSQL {server} {section['servers']}" if server else ""
         lines += [
             "",
             f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gb']:.0f} GB,"
-            f" {machine['system']}; PostgreSQL {versions['postgresql']} {section['servers']}"
-            f" on this machine; best of"
+            f" {machine['system']}{servers} on this machine; best of"
             f" {max(len(figure['seconds']) for figure in section['figures'])};"
             f" load {section['load']['before']:.1f} before;"
             f" {section['measured_at'][:10]}, {versions['harmattan']}.",

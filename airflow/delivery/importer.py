@@ -1,119 +1,202 @@
-"""Imports and serialises DAG files: ``python -I -m delivery.importer TREE SECONDS QUEUES [UID]``.
+"""Reads and imports DAG files: ``python -I -m delivery.importer TREE SECONDS QUEUES [UID]``.
 
 Strangers' code runs here, so this runs in the sandbox. It prints one JSON object a line:
-``{"importing": file}`` before each file, ``{"finding": {file, message, trace}}``, and at the very
-end ``{"complete": {"files": n, "dags": n}}``. Without that last line nothing is proven.
+``{"importing": file}`` before each file, ``{"seconds": [file, s]}`` after it, ``{"finding": …}``,
+and at the very end ``{"complete": {"files": n, "dags": n}}``. Without that last line nothing is
+proven.
 
-Each file is imported in a process of its own, forked when Airflow is loaded, as the DAG processor
-does: a file that crashes, hangs or leaves something behind in ``sys.modules`` speaks for itself
-only. A file can therefore lie about its own soundness, never about another's.
+What is asked of the DAGs is decided in this process, in which no stranger's code runs: from the
+text of the files (delivery.reading) and from what Airflow would keep of each DAG
+(delivery.rules). That comes from a process for each file, forked when Airflow is loaded and warm,
+as an answer in a file of its own, which no other file can know and which is not open while
+strangers' code runs: one that crashes, hangs, ends early or leaves something behind speaks for
+itself only.
 
 QUEUES are those that a worker serves, with commas; if it is empty, a task may name any.
 
 With UID, and only if it runs as that user, everything else of that user is killed after each file:
-a fork bomb takes no process from the next one.
+a fork bomb takes no process from the next one, and a file that left a process is told so.
 """
 
 from __future__ import annotations
 
 import ctypes
+import gc
+import importlib
 import json
 import os
-import selectors
+import re
+import secrets
 import signal
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from delivery.verdict import Finding, parse_json
+from delivery import credentials, reading, rules
+from delivery.policies import finding
+from delivery.verdict import parse_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable
 
-RESERVED = "ingest_"
-"""DAG ids that begin so belong to the pipelines' bundle."""
+    from delivery.reading import Reading
+    from delivery.verdict import Finding
+
 BUNDLE = "analysts"
-_MAX_ANSWER = 256 * 1024
-_MAX_ID = 250
+_MAX_ANSWER = 8 * 1024 * 1024
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 # Airflow's own time-out speaks first, with a traceback; this one is for what does not listen.
 _GRACE = 5.0
+FRAMES = sys.getrecursionlimit()
+_POLL = 0.002
+# What Airflow imports only for a first file: read once before all forks, not in each.
+_WARM = """
+from airflow.sdk import DAG, dag, task
+from airflow.providers.standard.operators.python import PythonOperator
+with DAG("warm", schedule="@daily", tags=["warm"]):
+    @task
+    def read(): ...
+    PythonOperator(task_id="call", python_callable=print) << read()
+"""
+_FRAME = re.compile(r'^\s*(?:File|>) "?([^"]+?)"?, line (\d+)')
 
 
-def main(tree: Path, file_seconds: float, queues: list[str], alone_as: int = 0) -> None:
-    """Examine every DAG file of ``tree``; findings go to the real stdout."""
+# What is imported for all files at once, where any of them imports it: it is installed with the
+# platform, and does nothing but be there.
+_KEPT = re.compile(
+    r"airflow\.(providers|sdk)\.|(httpx|numpy|pandas|pendulum|psycopg|requests|sqlalchemy)(\.|$)"
+)
+
+
+class Airflow(NamedTuple):
+    """The DAG files as Airflow finds them, and what examines one."""
+
+    files: list[str]
+    examine: Callable[[str], dict[str, Any]]
+
+
+def main(root: Path, file_seconds: float, queues: list[str], alone_as: int = 0) -> None:
+    """Examine every DAG file of the tree ``root``; findings go to the real stdout."""
     results = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.set_inheritable(results.fileno(), False)
     os.dup2(2, 1)  # what Airflow and strangers print is noise
     # Children cannot look into this process or into each other.
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    files, examine = _airflow(tree, queues)
-    owner: dict[str, str] = {}
-    for path in files:
-        name = Path(path).relative_to(tree).as_posix()
-        _say(results, {"importing": name})
-        ids, findings = _apart(name, partial(examine, path), results, file_seconds + _GRACE)
-        _clear(alone_as)
-        for dag_id in ids:
-            if dag_id.startswith(RESERVED):
-                problem = f"DAG id {dag_id!r}: ids that begin with {RESERVED} are for pipelines"
-                findings.append(Finding.of(name, problem))
-            if dag_id in owner:
-                problem = f"DAG id {dag_id!r} is defined in {owner[dag_id]} already"
-                findings.append(Finding.of(name, problem))
-            owner[dag_id] = name
-        for finding in findings:
-            _say(results, {"finding": vars(finding)})
-    _say(results, {"complete": {"files": len(files), "dags": len(owner)}})
+    airflow = _airflow(root)
+    files = [
+        path.relative_to(root).as_posix() for path in sorted(root.rglob("*")) if path.is_file()
+    ]
+    leaked = credentials.scan(root, files)
+    known = reading.read(root, [file for file in files if file.endswith(".py")])
+    sys.setrecursionlimit(5 * FRAMES)  # names are followed through names
+    _import_once(known.imports())
+    claims: dict[str, list[str]] = {}
+    findings = [*leaked, *known.findings]
+    for path in airflow.files:
+        file = Path(path).relative_to(root).as_posix()
+        _say(results, {"importing": file})
+        began = time.monotonic()
+        answer = _apart(file, partial(airflow.examine, path), results, file_seconds + _GRACE)
+        left = _clear(alone_as)
+        findings += judged(root, file, answer, known, queues)
+        if left:
+            said = f"it leaves a process behind: {left}"
+            findings.append(finding("import", file, said))
+        for name in filter(None, map(rules.dag_id, answer.dags)):
+            claims.setdefault(name, []).append(file)
+        _say(results, {"seconds": [file, round(time.monotonic() - began, 1)]})
+    findings += rules.of_ids(claims, known)
+    for pipeline in sorted((root / "pipelines").glob("*.yaml")):
+        file = pipeline.relative_to(root).as_posix()
+        findings += rules.of_pipeline(file, pipeline.read_bytes())
+    for each in findings:
+        _say(results, {"finding": vars(each)})
+    _say(results, {"complete": {"files": len(airflow.files), "dags": len(claims)}})
 
 
-def _airflow(tree: Path, queues: list[str]) -> tuple[list[str], Callable[[str], dict[str, Any]]]:
-    """Load Airflow; return the DAG files as it finds them and what examines one."""
+class Answer(NamedTuple):
+    """What a process said of its file: its DAGs as data, tracebacks; or what was wrong with it."""
+
+    dags: list[Any]
+    errors: list[str]
+    wrong: list[Finding]
+
+
+def judged(
+    root: Path, file: str, answer: Answer, known: Reading, queues: list[str]
+) -> list[Finding]:
+    """Return what is wrong with one file."""
+    findings = [*answer.wrong, *known.at_import(file), *rules.of_schedules(file, known)]
+    findings += (_of_traceback(root, file, said) for said in answer.errors)
+    for data in answer.dags:
+        findings += rules.of_dag(data, file, known, queues)
+    return findings
+
+
+def _airflow(root: Path) -> Airflow:
+    """Load Airflow, and all of it that a file needs."""
     from airflow.dag_processing.dagbag import BundleDagBag
     from airflow.dag_processing.importers import get_importer_registry
     from airflow.serialization.serialized_objects import DagSerialization
 
-    def examine(path: str) -> dict[str, Any]:
+    def examine(path: str, place: Path = root) -> dict[str, Any]:
         bag = BundleDagBag(
-            str(tree), bundle_path=tree, bundle_name=BUNDLE, collect_dags=False, load_op_links=False
+            str(place),
+            bundle_path=place,
+            bundle_name=BUNDLE,
+            collect_dags=False,
+            load_op_links=False,
         )
-        ids, findings = [], []
+        dicts, errors = [], []
         process: Callable[..., list[Any]] = bag.process_file
         for dag in process(path, only_if_updated=False, safe_mode=True):
-            ids.append(str(dag.dag_id)[:_MAX_ID])
-            if dag.access_control:
-                problem = f"DAG {dag.dag_id!r}: access_control is for the platform team to grant"
-                findings.append(vars(Finding.of("", problem)))
-            findings += [vars(Finding.of("", problem)) for problem in _unserved(dag, queues)]
             try:
                 # There and back, as it goes into the database and out: import alone misses a
                 # timetable that no plugin registers.
                 data = json.loads(json.dumps(DagSerialization.to_dict(dag)))
                 DagSerialization.from_dict(data)
+                dicts.append(data)
             except Exception as error:
-                problem = f"DAG {dag.dag_id!r} cannot be serialised: {error}"
-                findings.append(vars(Finding.of("", problem)))
-        for said in bag.import_errors.values():
-            lines = [line for line in str(said).splitlines() if line.strip()]
-            findings.append(vars(Finding.of("", _headline(lines), lines)))
-        return {"ids": ids, "findings": findings}
+                errors.append(f"DAG {dag.dag_id!r} cannot be serialised: {error}")
+        return {"dags": dicts, "errors": [*map(str, bag.import_errors.values())], "data": errors}
 
-    return sorted(get_importer_registry().list_dag_files(str(tree), safe_mode=True)), examine
+    with tempfile.TemporaryDirectory() as place:
+        warm = Path(place) / "warm.py"
+        warm.write_text(_WARM)
+        examine(str(warm), Path(place))
+    found = get_importer_registry().list_dag_files(str(root), safe_mode=True)
+    return Airflow(sorted(map(str, found)), examine)
 
 
-def _unserved(dag: Any, queues: list[str]) -> Iterator[str]:
-    """Yield what is wrong with each task that would wait for a worker which there is not."""
-    for task in dag.tasks if queues else []:
-        if task.queue not in queues:
-            yield (
-                f"DAG {dag.dag_id!r}: task {task.task_id!r} asks for the queue {task.queue!r},"
-                f" which no worker serves: there are {', '.join(queues)}"
-            )
+def _import_once(modules: Iterable[str]) -> None:
+    """Import what many files import, so that each fork has it already."""
+    for name in filter(_KEPT.match, modules):
+        with suppress(Exception):  # the file that imports it says why not
+            importlib.import_module(name)
+    gc.freeze()  # forks share what is there
+
+
+def _of_traceback(root: Path, file: str, said: str) -> Finding:
+    """Return a traceback as a finding: of the last file of the push that it goes through."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    where, number = file, 0
+    for line in lines:
+        if match := _FRAME.match(line):
+            path = Path(match[1])
+            if path.is_relative_to(root):
+                where, number = path.relative_to(root).as_posix(), int(match[2])
+    headline = _headline(lines)
+    trace = [line for line in lines if line != headline]
+    if where != file:
+        headline = f"{headline} (when {file} imports it)"
+    return finding("import", where, headline, line=number, trace=trace)
 
 
 def _headline(lines: list[str]) -> str:
@@ -124,81 +207,94 @@ def _headline(lines: list[str]) -> str:
 
 
 def _apart(
-    name: str, examine: Callable[[], dict[str, Any]], results: TextIO, seconds: float
-) -> tuple[list[str], list[Finding]]:
-    """Run ``examine`` in a forked process; return DAG ids and findings of the file ``name``."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.setpgid(0, 0)
-            os.close(reading)
-            os.close(results.fileno())
-            answer = json.dumps(examine()).encode()
-            while answer:
-                answer = answer[os.write(writing, answer) :]
-        except BaseException as error:
-            print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        finally:
-            os._exit(0)
-    os.close(writing)
-    raw, status = _wait(pid, reading, seconds)
-    os.close(reading)
+    file: str, examine: Callable[[], dict[str, Any]], results: TextIO, seconds: float
+) -> Answer:
+    """Run ``examine`` in a forked process and read its answer.
+
+    The answer is a file whose name is random, made when the strangers' code has run: there is
+    no descriptor to write to before, and nothing to find.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        answer = Path(place) / secrets.token_hex(32)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.setpgid(0, 0)
+                sys.setrecursionlimit(FRAMES)  # as where Airflow reads it
+                os.close(results.fileno())
+                raw = json.dumps(examine()).encode()
+                with answer.open("xb") as made:
+                    made.write(raw)
+            except BaseException as error:
+                print(f"{file}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            finally:
+                os._exit(0)
+        status = _wait(pid, seconds)
+        raw = _content(answer)
     if status is None:
-        return [], [
-            Finding(name, f"importing it took longer than {seconds:.0f} s, or answered without end")
-        ]
+        slow = f"reading it takes longer than {seconds:.0f} s"
+        return Answer([], [], [finding("bounds", file, slow)])
+    if len(raw) > _MAX_ANSWER:
+        large = f"its DAGs are more than {_MAX_ANSWER} bytes as data"
+        return Answer([], [], [finding("bounds", file, large)])
     value = parse_json(raw)
     if not isinstance(value, dict) or os.WIFSIGNALED(status):
         how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else "an early exit"
-        return [], [Finding(name, f"importing it ended the process by {how}")]
-    ids = value.get("ids")
-    kept = [str(dag_id)[:_MAX_ID] for dag_id in ids] if isinstance(ids, list) else []
-    said = value.get("findings")
-    findings = [
-        Finding.of(name, item.get("message", ""), item.get("trace", []))
-        for item in (said if isinstance(said, list) else [])
-        if isinstance(item, dict)
-    ]
-    return kept, findings
+        said = f"reading it ended the process by {how}"
+        return Answer([], [], [finding("import", file, said)])
+    lists = {key: value.get(key) for key in ("dags", "errors", "data")}
+    dags, errors, data = (each if isinstance(each, list) else [] for each in lists.values())
+    return Answer(dags, [*map(str, errors)], [finding("serialise", file, each) for each in data])
 
 
-def _wait(pid: int, reading: int, seconds: float) -> tuple[bytes, int | None]:
-    """Wait for a child and its answer; status None if it had to be killed for time or size."""
-    raw = bytearray()
-    os.set_blocking(reading, False)
+def _content(answer: Path) -> bytes:
+    """Return the answer, at most one byte too many; nothing if there is none."""
+    with suppress(OSError), answer.open("rb") as file:
+        return file.read(_MAX_ANSWER + 1)
+    return b""
+
+
+def _wait(pid: int, seconds: float) -> int | None:
+    """Wait for a child; None if it had to be killed for its time."""
     deadline = time.monotonic() + seconds
     status: int | None = None
-    with selectors.DefaultSelector() as selector:
-        selector.register(reading, selectors.EVENT_READ)
-        while status is None and time.monotonic() < deadline and len(raw) <= _MAX_ANSWER:
-            ended, found = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                status = found
-            if not selector.get_map():
-                time.sleep(0.02)
-            elif selector.select(0 if ended else 0.05):
-                with suppress(BlockingIOError):
-                    while (chunk := os.read(reading, 65536)) and len(raw) <= _MAX_ANSWER:
-                        raw += chunk
-                    if not chunk:
-                        selector.unregister(reading)
+    while status is None and time.monotonic() < deadline:
+        ended, found = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            status = found
+        else:
+            time.sleep(_POLL)
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
     if status is None:
         os.waitpid(pid, 0)
-    return bytes(raw), status
+    return status
 
 
-def _clear(alone_as: int) -> None:
-    """Kill what the last file left behind, if this user is the sandbox's own."""
+def _clear(alone_as: int) -> str:
+    """Kill what the last file left behind, if this user is the sandbox's own; return what it is."""
     if alone_as == 0 or os.getresuid() != (alone_as, alone_as, alone_as):
-        return
+        return ""
+    left = _others()
     with suppress(ProcessLookupError):
         os.kill(-1, signal.SIGKILL)
     with suppress(ChildProcessError):
         while True:
             os.waitpid(-1, 0)
+    return left
+
+
+def _others() -> str:
+    """Return the name of a process of this user beside this one that is not dead."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with suppress(OSError):
+                status = (entry / "status").read_text()
+                about = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+                mine = about["Uid"].split()[0] == str(os.getuid())
+                if mine and about["State"].split()[0] not in "ZX":
+                    return f"{about['Name'].strip()} {entry.name}"
+    return ""
 
 
 def _say(results: TextIO, value: dict[str, Any]) -> None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
 
 from delivery import candidate as candidates
-from delivery import verdict
+from delivery import exemptions, verdict
+from delivery.policies import finding
 from delivery.sandbox import Bounds, Ended, Sandbox
-from delivery.verdict import Finding
 from frame.failure import Failure, WrongUse
 from frame.log import get_logger
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from delivery.settings import JudgeSettings
+    from delivery.verdict import Exemption, Finding
 
 log = get_logger(__name__)
 
@@ -37,6 +38,9 @@ MODELS = (
     "MODELS_SCHEMA",
     "DBT_ENV_SECRET_MODELS_PASSWORD",
 )
+# How dbt names the file and the line of what it cannot read.
+_PATH = re.compile(r"\(?([\w./-]+\.(?:sql|yml|yaml|csv|md))\b")
+_LINE = re.compile(r"\bline (\d+)")
 SOUND, REFUSED, UNKNOWN = 0, 1, 4
 """Exit codes. 4 is not Python's own 1, so a crash of ours is never a verdict."""
 
@@ -63,7 +67,7 @@ def judge(settings: JudgeSettings, environ: Mapping[str, str], *, same_user: boo
         log.info("nothing new: this commit was judged already", commit=found.commit)
         return SOUND
     if found.refused:
-        return _tell(settings, found.commit, list(found.refused), [])
+        return _tell(settings, found.commit, list(found.refused), [], [])
     tree = run / "tree"
     sandbox = Sandbox(
         None if same_user else (settings.uid, settings.gid),
@@ -81,10 +85,17 @@ def judge(settings: JudgeSettings, environ: Mapping[str, str], *, same_user: boo
     for more, also_unclear in (
         _models(settings, sandbox, tree),
         _dashboards(settings, sandbox, tree),
-        _dags(settings, sandbox, tree, environ),
+        _python(settings, sandbox, tree, environ),
     ):
         findings, unclear = findings + more, unclear + also_unclear
-    return _tell(settings, found.commit, findings, unclear)
+    departures, wrong = exemptions.read(tree, _files(tree))
+    findings, used = exemptions.apply(findings, departures)
+    return _tell(settings, found.commit, findings + wrong, unclear, used)
+
+
+def _files(tree: Path) -> list[str]:
+    """Return all files of the tree, by their paths in it."""
+    return [path.relative_to(tree).as_posix() for path in sorted(tree.rglob("*")) if path.is_file()]
 
 
 def _pipelines(
@@ -94,7 +105,21 @@ def _pipelines(
     files = sorted(str(path) for path in (tree / "pipelines").glob("*.yaml"))
     if not files:
         return [], []
-    return _checked(settings, sandbox, tree, "pipelines", ["ingest", "check", *files])
+    ended, unclear = _checked(
+        settings, sandbox, tree, "pipeline", ["ingest", "check", "--json", *files]
+    )
+    problems = verdict.parse_json(ended.stdout)
+    found = [
+        finding(
+            "pipeline",
+            _strip(str(each.get("file")), tree),
+            _strip(f"{each.get('key')}: {each.get('message')}", tree),
+            line=each.get("line", 0),
+        )
+        for each in (problems if isinstance(problems, list) else [])
+        if isinstance(each, dict)
+    ]
+    return _found("pipeline", ended, unclear, found, tree)
 
 
 def _dashboards(
@@ -103,26 +128,40 @@ def _dashboards(
     """Hold the dashboards' files against each other and the marts; (against the push, unclear)."""
     if not (tree / "dashboards").is_dir():
         return [], []
-    return _checked(settings, sandbox, tree, "dashboards", ["dashboards", "check", str(tree)])
+    ended, unclear = _checked(
+        settings, sandbox, tree, "dashboard", ["dashboards", "check", str(tree)]
+    )
+    lines = (line.partition(": ") for line in _relative(ended.stderr, tree).splitlines())
+    found = [finding("dashboard", file, what) for file, _, what in lines if (tree / file).is_file()]
+    return _found("dashboard", ended, unclear, found, tree)
 
 
 def _checked(
-    settings: JudgeSettings, sandbox: Sandbox, tree: Path, folder: str, words: list[str]
-) -> tuple[list[Finding], list[Finding]]:
-    """Run a check of the platform's own, a module and its words, over the files of ``folder``."""
+    settings: JudgeSettings, sandbox: Sandbox, tree: Path, rule: str, words: list[str]
+) -> tuple[Ended, list[Finding]]:
+    """Run a check of the platform's own, a module and its words; return what is unclear, too."""
     with sandbox.scratch() as scratch:
         ended = sandbox.run(
             [str(settings.python), "-I", "-B", "-m", *words],
             folder=scratch,
             environ=_environment(scratch),
         )
-    said = _relative(ended.stderr, tree)
     if ended.cut or ended.code not in (SOUND, REFUSED):
-        return [], [_unclear(folder, ended, said)]
-    if ended.code == REFUSED:
-        return [Finding.of(folder, f"the files of {folder} do not pass", said)], []
-    log.info("files are sound", folder=folder)
-    return [], []
+        return ended, [_unclear(f"the check of rule {rule}", ended, tree)]
+    return ended, []
+
+
+def _found(
+    rule: str, ended: Ended, unclear: list[Finding], found: list[Finding], tree: Path
+) -> tuple[list[Finding], list[Finding]]:
+    """Return what a check found: with its own words where it names no file."""
+    if unclear:
+        return [], unclear
+    if ended.code == REFUSED and not found:
+        found = [finding(rule, "", "it is refused", trace=_relative(ended.stderr, tree))]
+    if not found:
+        log.info("files are sound", rule=rule)
+    return found, []
 
 
 def _models(
@@ -143,78 +182,102 @@ def _models(
             | {name: "1" for name in MODELS}  # numbers where numbers are wanted
             | {"DBT_TARGET_PATH": str(scratch / "target"), "DBT_LOG_PATH": str(scratch / "logs")},
         )  # fmt: skip
-    said = _relative(ended.stdout + ended.stderr, tree)
     if ended.cut or ended.code not in DBT_CODES:
-        return [], [_unclear(PROJECT, ended, said)]
+        return [], [_unclear("dbt", ended, tree)]
     if ended.code:
-        return [Finding.of(PROJECT, "dbt cannot read the project", said)], []
-    log.info("the dbt project can be read")
+        said = _relative(ended.stdout + ended.stderr, tree)
+        named = [name for name in _PATH.findall(said) if (tree / name).is_file()]
+        file = named[0] if named else PROJECT
+        line = next(map(int, _LINE.findall(said)), 0) if named else 0
+        return [finding("models", file, "dbt cannot read it", line=line, trace=said)], []
+    log.info("files are sound", rule="models")
     return [], []
 
 
-def _dags(
+def _python(
     settings: JudgeSettings, sandbox: Sandbox, tree: Path, environ: Mapping[str, str]
 ) -> tuple[list[Finding], list[Finding]]:
-    """Import and serialise the DAG files; (against the push, unclear)."""
-    root = tree / settings.dags
-    if not root.is_dir():
-        return [Finding.of(settings.dags, "the folder of the DAGs is not in the push")], []
+    """Read all texts, import and serialise the DAG files; (against the push, unclear)."""
     with sandbox.scratch() as scratch:
         ended = sandbox.run(
-            [str(settings.python), "-I", "-B", "-m", "delivery.importer", str(root),
+            [str(settings.python), "-I", "-B", "-m", "delivery.importer", str(tree),
              str(settings.file_seconds), settings.queues or "",
              *([str(settings.uid)] if sandbox.user else [])],
             folder=scratch,
             environ=_environment(scratch) | _airflow(scratch, environ, settings.file_seconds),
         )  # fmt: skip
     findings: list[Finding] = []
-    complete, importing = None, ""
+    complete: dict[str, Any] | None = None
+    importing, seconds = "", dict[str, float]()
     for line in ended.stdout.splitlines():
-        value = verdict.parse_json(line)
-        if not isinstance(value, dict):
-            continue
-        if isinstance(value.get("importing"), str):
-            importing = verdict.clean(value["importing"])
-        findings += verdict.findings_from([value["finding"]] if "finding" in value else None)
-        complete = value.get("complete", complete)
-    findings = [
-        Finding(
-            f"{settings.dags}/{f.file}" if settings.dags else f.file,
-            _strip(f.message, tree),
-            tuple(_strip(line, tree) for line in f.trace),
-        )
-        for f in findings
-    ]
+        match verdict.parse_json(line):
+            case {"importing": str(file)}:
+                importing = verdict.clean(file)
+            case {"seconds": [str(file), int() | float() as taken]}:
+                seconds[verdict.clean(file)] = taken
+            case {"finding": dict() as found}:
+                findings += verdict.findings_from([found])
+            case {"complete": dict() as said_last}:
+                complete = said_last
+    findings = [_stripped(each, tree) for each in findings]
+    if not ended.cut and ended.code == 0 and complete is not None:
+        log.info("DAG files were imported", **{k: verdict.clean(v) for k, v in complete.items()})
+        return findings, []
     said = _relative(ended.stderr, tree)
-    if ended.cut in ("output", "strayed"):
-        return [*findings, _unclear(importing, ended, said)], []
-    if ended.cut or ended.code != 0 or not isinstance(complete, dict):
-        return findings, [_unclear(importing, ended, said)]
-    log.info("DAG files were imported", **{k: verdict.clean(v) for k, v in complete.items()})
-    return findings, []
+    if ended.cut == "strayed":
+        where = f"it writes to {ended.strayed}, which is Nomad's"
+        return [*findings, finding("import-time", importing, where, trace=said)], []
+    if ended.cut == "output":
+        much = f"it prints more than {settings.output} bytes"
+        return [*findings, finding("bounds", importing, much)], []
+    if not ended.cut and ended.code < 0 and importing:
+        # One file is read at a time, so what ends us with all of its user is that one.
+        killed = f"reading it kills all processes of its user, or takes all memory ({ended.code})"
+        return [*findings, finding("import", importing, killed, trace=said)], []
+    unclear = [_unclear(importing, ended, tree)]
+    if ended.cut == "time":
+        slowest = sorted(seconds, key=lambda each: -seconds[each])[:5]
+        unclear += [
+            finding("bounds", each, f"reading it takes {seconds[each]} s of {settings.seconds} s")
+            for each in slowest
+        ]
+    return findings, unclear
 
 
-def _unclear(where: str, ended: Ended, said: str) -> Finding:
+def _unclear(where: str, ended: Ended, tree: Path) -> Finding:
     reason = {
         "time": "took longer than its time bound",
         "output": "printed more than is taken",
-        "strayed": "wrote into Nomad's folders, which it must not",
+        "strayed": f"wrote to {ended.strayed}, which it must not",
         "": f"ended with {ended.code} before it had looked at everything",
     }[ended.cut]
-    return Finding.of(where, f"the check {reason}", "" if ended.cut == "output" else said)
+    said = "" if ended.cut == "output" else _relative(ended.stderr, tree)
+    at = f" at {where}" if where else ""
+    return finding("judge", "", f"the check {reason}{at}", trace=said)
 
 
 def _tell(
-    settings: JudgeSettings, commit: str, refused: list[Finding], unclear: list[Finding]
+    settings: JudgeSettings,
+    commit: str,
+    refused: list[Finding],
+    unclear: list[Finding],
+    used: list[Exemption],
 ) -> int:
     """Log the verdict, hand the findings over and return the exit code."""
     code = REFUSED if refused else UNKNOWN if unclear else SOUND
     findings = verdict.bounded(refused + unclear)
-    for line in (line for finding in findings for line in finding.lines()):
+    for line in (line for each in findings for line in each.lines()):
         log.warning(line)
+    for each in used:
+        log.info("departs from a policy", **asdict(each))
     outcome = {SOUND: "sound", REFUSED: "refused", UNKNOWN: "unknown"}[code]
     log.info("verdict", commit=commit, verdict=outcome, findings=len(findings))
-    value = {"commit": commit, "verdict": outcome, "findings": [asdict(f) for f in findings]}
+    value = {
+        "commit": commit,
+        "verdict": outcome,
+        "findings": [asdict(each) for each in findings],
+        "exemptions": [asdict(each) for each in used],
+    }
     try:
         verdict.write_json(settings.alloc_dir / "data" / "findings.json", value)
     except OSError as error:  # strangers can put anything there; the verdict is the exit code
@@ -253,10 +316,20 @@ def _airflow(scratch: Path, environ: Mapping[str, str], file_seconds: int) -> di
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(scratch / "logs"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": str(file_seconds),
+        # The frames below the file's own would hide its line.
+        "AIRFLOW__CORE__DAGBAG_IMPORT_ERROR_TRACEBACK_DEPTH": str(verdict.MAX_TRACE),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sqlite:////nonexistent/airflow.db",
         # As in the DAG processor's children: a client of Airflow, not a part of it.
         "_AIRFLOW_PROCESS_CONTEXT": "client",
     }
+
+
+def _stripped(found: Finding, tree: Path) -> Finding:
+    return replace(
+        found,
+        what=_strip(found.what, tree),
+        trace=tuple(_strip(each, tree) for each in found.trace),
+    )
 
 
 def _strip(text: str, tree: Path) -> str:

@@ -47,12 +47,16 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a child ended; ``cut`` says which bound ended it, "" if it ended by itself."""
+    """How a child ended; ``cut`` says which bound ended it, "" if it ended by itself.
+
+    ``strayed`` is where it wrote and must not.
+    """
 
     code: int
     stdout: bytes
     stderr: bytes
     cut: Literal["", "time", "output", "strayed"]
+    strayed: str = ""
 
 
 class Sandbox:
@@ -111,6 +115,7 @@ class Sandbox:
         reader = _Reader(process, self.bounds.output)
         deadline = time.monotonic() + self.bounds.seconds
         cut: Literal["", "time", "output", "strayed"] = ""
+        strayed = ""
         try:
             while not cut and process.poll() is None:
                 reader.read(_POLL)
@@ -118,14 +123,14 @@ class Sandbox:
                     cut = "output"
                 elif time.monotonic() > deadline:
                     cut = "time"
-                elif self._strayed():
+                elif strayed := self._strayed():
                     cut = "strayed"
-            if not cut and self._strayed():
+            if not cut and (strayed := self._strayed()):
                 cut = "strayed"
         finally:
             self.sweep(process)
         reader.drain()
-        return Ended(process.returncode, reader.taken("out"), reader.taken("err"), cut)
+        return Ended(process.returncode, reader.taken("out"), reader.taken("err"), cut, strayed)
 
     def sweep(self, process: subprocess.Popen[bytes]) -> None:
         """Kill the child and everything it left, its daemons too."""
@@ -172,21 +177,22 @@ class Sandbox:
             raise OSError(ctypes.get_errno(), "no_new_privs was refused")
         os.umask(0o077)
 
-    def _strayed(self) -> bool:
-        """Whether the strangers' user wrote where it must not."""
+    def _strayed(self) -> str:
+        """Return where the strangers' user wrote and must not, "" if nowhere."""
         if self.user is None:
-            return False
+            return ""
         seen = 0
         for top in self.watched:
             for folder, folders, files in os.walk(top):
                 for name in (*folders, *files):
                     seen += 1
+                    path = os.path.join(folder, name)
                     with suppress(OSError):
-                        if os.lstat(os.path.join(folder, name)).st_uid == self.user[0]:
-                            return True
+                        if os.lstat(path).st_uid == self.user[0]:
+                            return path
                     if seen > _MAX_WATCHED:
-                        return True
-        return False
+                        return str(top)
+        return ""
 
 
 class _Reader:

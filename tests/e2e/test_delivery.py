@@ -37,7 +37,11 @@ from datetime import datetime
 from airflow.sdk import Connection, dag, task
 
 
-@dag("{dag_id}", schedule=None, start_date=datetime(2026, 1, 1))
+# gate: allow retries because it is to fail at once
+@dag(
+    "{dag_id}", schedule=None, start_date=datetime(2026, 1, 1), tags=["e2e"],
+    default_args={{"owner": "e2e"}},
+)
 def greedy():
     @task
     def look(connection):
@@ -58,7 +62,10 @@ from datetime import datetime
 from airflow.sdk import dag, task
 
 
-@dag("{dag_id}", schedule=None, start_date=datetime(2026, 1, 1))
+@dag(
+    "{dag_id}", schedule=None, start_date=datetime(2026, 1, 1), tags=["e2e"],
+    default_args={{"owner": "e2e"}},
+)
 def slow():
     @task
     def sleep():
@@ -211,7 +218,7 @@ def test_a_broken_push_changes_nothing_and_is_told_by_file_for_as_long_as_it_sta
 
     verdict = analyst.verdict()
     assert (verdict["commit"], verdict["verdict"]) == (commit, "refused")
-    findings = {finding["file"]: finding["message"] for finding in verdict["findings"]}
+    findings = {finding["file"]: finding["what"] for finding in verdict["findings"]}
     assert list(findings) == [f"dags/{name}"]
     assert "a_module_that_nobody_has" in findings[f"dags/{name}"]
     assert f"dags/{name}" in said["publish"]
@@ -235,6 +242,7 @@ class Pushed:
 
     commit: str
     verdict: str
+    exemptions: list[str]
     live: str
     greedy: str
     slow: str
@@ -248,16 +256,18 @@ def pushed(platform: Access, analyst: Analyst) -> Pushed:
         {f"{greedy}.py": GREEDY.format(dag_id=greedy), f"{slow}.py": SLOW.format(dag_id=slow)}
     )
     analyst.sync()
-    verdict, now = analyst.verdict()["verdict"], live(platform)
+    verdict, now = analyst.verdict(), live(platform)
     for dag_id in (greedy, slow):
         wait_until(lambda dag_id=dag_id: is_parsed(platform, dag_id), f"{dag_id} to be shown", 180)
-    return Pushed(commit, verdict, now, greedy, slow)
+    departs = [each["because"] for each in verdict["exemptions"]]
+    return Pushed(commit, verdict["verdict"], departs, now, greedy, slow)
 
 
 def test_a_sound_push_goes_live_and_runs_where_analysts_run(
     platform: Access, pushed: Pushed
 ) -> None:
     assert (pushed.verdict, pushed.live) == ("sound", pushed.commit)
+    assert pushed.exemptions == ["it is to fail at once"]
     run = trigger(platform, pushed.greedy)
     assert ended(platform, run) == "failed"
     tasks = {
@@ -308,7 +318,7 @@ def test_a_malicious_push_gets_nothing(platform: Access, analyst: Analyst) -> No
     assert (verdict["commit"], verdict["verdict"]) == (commit, "refused"), said["judge"]
     (finding,) = verdict["findings"]
     assert finding["file"] == "dags/e2e_malicious.py"
-    tried = dict(word.split("=", 1) for word in finding["message"].split() if "=" in word)
+    tried = dict(word.split("=", 1) for word in finding["what"].split() if "=" in word)
     assert len(tried) == 10, finding
     assert set(tried.values()) == {"no"}, finding
 
