@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -43,9 +43,6 @@ Remote = Annotated[
 Branch = Annotated[
     str,
     _matching(r"(?!.*(\.\.|//|\.lock$|/$|\.$))[A-Za-z0-9][A-Za-z0-9._/-]{0,200}", "a branch name"),
-]
-Folder = Annotated[
-    str, _matching(r"(?!.*(^|/)\.\.?(/|$))([A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*)?", "a folder")
 ]
 AllocationId = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}", "an allocation id")]
 TaskName = Annotated[str, _matching(r"[A-Za-z0-9_-]{1,128}", "a Nomad task name")]
@@ -135,9 +132,6 @@ class JudgeSettings(AllocSettings, RunSettings):
     task_dir: AbsolutePath = Field(
         default=Path("/local"), alias="NOMAD_TASK_DIR", description="set by Nomad"
     )
-    dags: Folder = Field(
-        default="", alias="DELIVERY_DAGS", description="folder of the DAG files, if not all of it"
-    )
     queues: Queues | None = Field(
         default=None,
         alias="DELIVERY_QUEUES",
@@ -209,6 +203,22 @@ class PublishSettings(VolumeSettings, AllocSettings, RunSettings):
         default=45,
         alias="DELIVERY_NOMAD_SECONDS",
         description="most seconds to wait for Nomad's word",
+    )
+
+    forge: Literal["none", "github", "gitlab", "gitea"] = Field(
+        default="none",
+        alias="DELIVERY_FORGE",
+        description="server that is told the status of commits: gitea is Forgejo's as well",
+    )
+    forge_url: str = Field(
+        default="",
+        alias="DELIVERY_FORGE_URL",
+        description="the repository in its API: https://HOST/…/repos/OWNER/NAME, or …/projects/ID",
+    )
+    forge_token_file: AbsolutePath = Field(
+        default=Path("/secrets/forge_token"),
+        alias="DELIVERY_FORGE_TOKEN_FILE",
+        description="token that may set statuses",
     )
 
 

@@ -77,6 +77,28 @@ variable "analysts_branch" {
   }
 }
 
+variable "forge" {
+  type        = string
+  description = "The server that is told the status of commits: none, github, gitlab or gitea (and Forgejo)."
+  default     = "none"
+
+  validation {
+    condition     = contains(["none", "github", "gitlab", "gitea"], var.forge)
+    error_message = "A forge is none, github, gitlab or gitea."
+  }
+}
+
+variable "forge_url" {
+  type        = string
+  description = "The analysts' repository in the forge's API: https://HOST/…/repos/OWNER/NAME, or …/projects/ID."
+  default     = "none"
+
+  validation {
+    condition     = regex_replace(var.forge_url, "^(none|https?://[^/ ]+/[^ ]+[^/ ])$", "ok") == "ok"
+    error_message = "The address of the API is https://HOST/PATH, without a slash at its end, or none."
+  }
+}
+
 variable "volume_prefix" {
   type        = string
   description = "What the names of host volumes begin with, such as staging-, or none."
@@ -265,6 +287,36 @@ job "dag-sync" {
       identity {
         env  = false
         file = true
+      }
+
+      dynamic "vault" {
+        for_each = var.forge == "none" ? [] : [var.forge]
+
+        content {
+          role         = "${var.environment}-dag-sync-status"
+          env          = false
+          disable_file = true
+          change_mode  = "noop" # a new token brings the same secrets
+        }
+      }
+
+      dynamic "template" {
+        for_each = var.forge == "none" ? [] : [var.forge]
+
+        content {
+          destination          = "${NOMAD_SECRETS_DIR}/forge_token"
+          data                 = "{{ with secret \"${local.secrets}/delivery/forge\" }}{{ .Data.data.token }}{{ end }}"
+          uid                  = 50000
+          gid                  = 50000
+          perms                = "0400"
+          error_on_missing_key = true
+          change_mode          = "noop"
+        }
+      }
+
+      env {
+        DELIVERY_FORGE     = var.forge
+        DELIVERY_FORGE_URL = var.forge_url
       }
 
       config {

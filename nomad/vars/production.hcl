@@ -62,6 +62,13 @@ worker_memory      = 1024 # MB: 300 at rest, 150 for each task at once, and some
 analysts_remote = "ssh://git@git.example.org/analytics/dags.git"
 analysts_branch = "main"
 
+# Where commits get a status: "github", "gitlab" or "gitea" (Forgejo's is the same), with the
+# repository in its API and a token in Vault at delivery/forge. Such as
+# "https://api.github.com/repos/OWNER/NAME", "https://HOST/api/v4/projects/ID" or
+# "https://HOST/api/v1/repos/OWNER/NAME".
+forge     = "none"
+forge_url = "none"
+
 # Backblaze itself; another value is for an endpoint that speaks its API.
 b2_realm  = "production"
 b2_bucket = "example-harmattan-backups"

@@ -472,6 +472,7 @@ TABLE: dict[str, Job] = {
 _MIRROR = {"delivery/mirror"}
 BY_VARIABLE: dict[str, set[str]] = {
     "redis": {"redis/tls"},
+    "dag-sync-status": {"delivery/forge"},
     "airflow-dag-processor-pipelines": _MIRROR,
     "airflow-dag-processor-analysts": _MIRROR,
     "airflow-worker-analysts": _MIRROR,
@@ -486,7 +487,9 @@ CONNECTIONS = {"connections/analysts": {"warehouse"}}
 
 
 TASKS = [task for job in TABLE.values() for task in job.tasks.values()]
-ROLES = {role for task in TASKS for role in (task.role, task.login) if role}
+# Roles that a task has by a variable only, and the job of it.
+ROLES_BY_VARIABLE = {"dag-sync-status": "dag-sync"}
+ROLES = {role for task in TASKS for role in (task.role, task.login) if role} | {*ROLES_BY_VARIABLE}
 
 
 def reads(role: str) -> set[str]:

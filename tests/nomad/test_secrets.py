@@ -6,8 +6,12 @@ import json
 import re
 from typing import Any
 
+import pytest
+
 from tests.nomad.rendering import (
+    DEPLOYMENTS,
     every_job,
+    output,
     platform_job,
     rendered,
     runs_as,
@@ -111,3 +115,19 @@ def test_vaults_token_is_not_in_the_environment(job_id: str) -> None:
         assert bool(templates(task)) == bool(task["Vault"]), f"{task['Name']}: a role for nothing"
         for identity in [*(task["Identities"] or []), task["Identity"]]:
             assert identity is None or not identity["Env"], task["Name"]
+
+
+@pytest.mark.programs
+def test_the_forges_token_is_for_the_task_that_publishes_alone() -> None:
+    url = "https://git.example.org/api/v1/repos/school/dags"
+    done = output(DEPLOYMENTS["dag-sync"], forge="gitea", forge_url=url)
+    assert done.returncode == 0, done.stderr
+    (group,) = json.loads(done.stdout)["Job"]["TaskGroups"]
+    by_name = {task["Name"]: task for task in group["Tasks"]}
+    publish = by_name["publish"]
+    assert publish["Vault"]["Role"] == "local-dag-sync-status"
+    (template,) = publish["Templates"]
+    assert "secret/data/local/delivery/forge" in template["EmbeddedTmpl"]
+    assert template["Perms"] == "0400"
+    assert by_name["judge"]["Vault"] is None
+    assert "delivery/forge" not in json.dumps([by_name["fetch"], by_name["judge"]])

@@ -84,6 +84,8 @@ REFUSED = [
     ("airflow-logs", "log_server_count", "0", "At least one node has the volume of the logs."),
     ("dag-sync", "analysts_remote", "https://git.example.org/dags.git", "The remote is ssh://"),
     ("dag-sync", "analysts_remote", "git@git.example.org:dags.git", "The remote is ssh://"),
+    ("dag-sync", "forge", "bitbucket", "A forge is none, github, gitlab or gitea."),
+    ("dag-sync", "forge_url", "https://git.example.org/", "The address of the API is"),
     ("backup-hr", "database", "hr; rm", NAME),
     ("backup-hr", "database", "Hr", NAME),
     ("backup-hr", "b2_bucket", "short", "A bucket's name is 6 to 63 letters"),
@@ -110,6 +112,8 @@ ACCEPTED = [
     ("ingest-hr", "dag_mirror_login", "true"),
     ("airflow-worker-analysts", "redis_address", "redis.service.example.org:6379"),
     ("dag-sync", "analysts_remote", "ssh://git@git.example.org/analytics/dags.git"),
+    ("dag-sync", "forge", "gitea"),
+    ("dag-sync", "forge_url", "https://git.example.org/api/v1/repos/school/dags"),
     ("backup-hr", "b2_realm", "production"),
     ("backup-coverage", "recovery_fingerprint", "0A" * 20),
 ]

@@ -13,7 +13,14 @@ from scripts.jobs import Namespaces
 from scripts.local import backblaze, credentials, home
 from scripts.vault_setup import AUDIENCES, LOGIN, POLICIES, Role, listed, roles, set_up
 from tests.nomad.rendering import DEPLOYMENTS, RUNS
-from tests.nomad.table import ALL_PATHS, BY_VARIABLE, TABLE, TASKS, reads
+from tests.nomad.table import (
+    ALL_PATHS,
+    BY_VARIABLE,
+    ROLES_BY_VARIABLE,
+    TABLE,
+    TASKS,
+    reads,
+)
 from tests.nomad.table import ROLES as USED
 
 if TYPE_CHECKING:
@@ -104,7 +111,7 @@ def test_every_job_with_a_vault_role_has_one_and_no_other_has() -> None:
         for task in job.tasks.values()
         for role in (task.role, task.login)
         if role
-    }
+    } | ROLES_BY_VARIABLE
     assert set(used) == set(ROLES) == USED
     assert used == {name: role.job for name, role in ROLES.items()}
     assert all(name.startswith(job_id) for name, job_id in used.items())
@@ -130,6 +137,7 @@ def test_a_role_of_what_airflow_may_launch_holds_in_its_namespace_alone() -> Non
 
 def test_the_deploy_key_is_for_the_task_that_fetches_only() -> None:
     assert ROLES["dag-sync"].task == "fetch"
+    assert ROLES["dag-sync-status"].task == "publish"
 
 
 def test_a_job_with_strangers_in_it_names_the_task_that_has_the_role() -> None:

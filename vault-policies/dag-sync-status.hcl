@@ -1,0 +1,3 @@
+path "{{ secrets }}/delivery/forge" {
+  capabilities = ["read"]
+}
