@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from delivery import fetch as fetching
+from delivery import history as histories
 from delivery import judge as judging
+from delivery import live as lives
 from delivery import mirror as mirroring
 from delivery import publish as publishing
 from delivery import verdict as verdicts
@@ -28,6 +31,7 @@ from frame.output import AsJson
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from frame.settings import Settings
 
@@ -38,11 +42,12 @@ app = Application(
     help="Bring the analysts' repository in, through a gate.\n\n"
     "Three verbs are the three tasks of one Nomad group, in this order: fetch (network and deploy "
     "key), judge (strangers' code in a sandbox), publish (moves `live` if Nomad says that judge "
-    "ended with 0). mirror serves what was published, verdict shows the last verdict.",
+    "ended with 0). mirror serves what was published, verdict shows the last verdict, history the "
+    "ones before; pin and unpin hold `live` at a commit and let it go.",
     epilog=exit_codes(
         {
             ExitCode.FAILED: "failed; of judge: the push is refused",
-            ExitCode.NOTHING_TO_DO: "verdict: no push was judged yet",
+            ExitCode.NOTHING_TO_DO: "verdict, history: no push was judged yet",
             ExitCode.UNKNOWN: "judge: nothing can be said",
         }
     ),
@@ -139,31 +144,104 @@ def mirror(
         mirroring.serve(settings if port is None else settings.model_copy(update={"port": port}))
 
 
-@app.command(
-    epilog=_reads(VolumeSettings, {ExitCode.NOTHING_TO_DO: "no push was judged yet"}),
-)
-def verdict(as_json: AsJson = False) -> None:
-    """Show the last verdict.
+Commit = Annotated[str, typer.Argument(help="A commit's id, or seven or more of its letters.")]
 
-    To have a commit judged again, remove verdict.json from the mirror volume.
-    """
+
+def _mirror() -> Path:
+    """Return the folder of the mirror volume."""
     settings = VolumeSettings.from_environment(os.environ)
     if not settings.mirror.is_dir():
         raise WrongUse(
             f"there is no folder {settings.mirror}", "Name the mirror volume: DELIVERY_MIRROR."
         )
+    return settings.mirror
+
+
+@app.command(
+    epilog=_reads(VolumeSettings, {ExitCode.NOTHING_TO_DO: "no push was judged yet"}),
+)
+def verdict(
+    commit: Commit = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show the last verdict, or that on a commit of `history`.
+
+    To have a commit judged again, remove verdict.json from the mirror volume.
+    """
     with _volumes():
-        last = verdicts.load(settings.mirror / "verdict.json")
-    if last is None:
+        root = _mirror()
+        shown = (
+            histories.find(root, commit).verdict if commit else verdicts.load(root / "verdict.json")
+        )
+        pinned = lives.load_pin(root)
+    if shown is None:
         typer.echo("null" if as_json else "no push was judged yet")
         raise typer.Exit(ExitCode.NOTHING_TO_DO)
     if as_json:
-        typer.echo(json.dumps(verdicts.as_json(last), ensure_ascii=False))
+        value = {**verdicts.as_json(shown), "pin": asdict(pinned) if pinned else None}
+        typer.echo(json.dumps(value, ensure_ascii=False))
         return
-    typer.echo(f"{last.commit}  {last.outcome}  {last.time}  {last.reason}")
-    typer.echo(f"live: {last.live}")
-    for line in (line for finding in last.findings for line in finding.lines()):
+    typer.echo(f"{shown.commit}  {shown.outcome}  {shown.time}  {shown.reason}")
+    typer.echo(f"live: {shown.live}")
+    _show_pin(pinned)
+    for line in (line for finding in shown.findings for line in finding.lines()):
         typer.echo(line)
+
+
+@app.command(
+    epilog=_reads(VolumeSettings, {ExitCode.NOTHING_TO_DO: "no push was judged yet"}),
+)
+def history(as_json: AsJson = False) -> None:
+    """Show the last 50 commits that were judged, the newest first, and the pin."""
+    with _volumes():
+        root = _mirror()
+        syncs, pinned = histories.load(root), lives.load_pin(root)
+    if as_json:
+        value = {
+            "pin": asdict(pinned) if pinned else None,
+            "syncs": [histories.as_json(sync) for sync in syncs],
+        }
+        typer.echo(json.dumps(value, ensure_ascii=False))
+    else:
+        _show_pin(pinned)
+        for line in (line for sync in syncs for line in sync.lines()):
+            typer.echo(line)
+    if not syncs:
+        if not as_json:
+            typer.echo("no push was judged yet")
+        raise typer.Exit(ExitCode.NOTHING_TO_DO)
+
+
+def _show_pin(pinned: lives.Pin | None) -> None:
+    if pinned:
+        typer.echo(f"pinned: {pinned.commit} since {pinned.time}, because {pinned.because}")
+
+
+@app.command(epilog=_reads(VolumeSettings))
+def pin(
+    commit: Commit,
+    because: Annotated[str, typer.Option(help="Why, for those who find it pinned.")],
+) -> None:
+    """Hold `live` at a commit of `history` that was sound, from now on.
+
+    Later pushes are judged and recorded, and `live` stays where it is until `unpin`.
+    """
+    with _volumes():
+        root = _mirror()
+        judged = histories.find(root, commit).verdict
+        if judged.outcome != "sound":
+            raise WrongUse(
+                f"commit {judged.commit} was not found sound: {judged.outcome}",
+                "Pin one that `dag-sync history` calls sound.",
+            )
+        _show_pin(lives.pin(root, judged.commit, because))
+
+
+@app.command(epilog=_reads(VolumeSettings))
+def unpin() -> None:
+    """Let `live` follow the newest sound push again, at once."""
+    with _volumes():
+        typer.echo(f"live: {lives.unpin(_mirror())}")
 
 
 if __name__ == "__main__":

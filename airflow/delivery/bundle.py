@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from delivery import limits
+from delivery import limits, links
 
 if TYPE_CHECKING:
     from frame.git import Git
@@ -46,13 +46,6 @@ def first_commit(git: Git, name: str) -> str:
     return _commit(git, tree, None, "Begin with nothing", _BIRTH)
 
 
-def is_current(pipelines: Git) -> bool:
-    """Return whether ``live`` is as this release derives it: an older one imports other modules."""
-    written = pipelines.run("cat-file", "blob", f"{LIVE}:dags.py")
-    before, after = DAGS_PY.split(b"%s")
-    return written.startswith(before) and written.endswith(after)
-
-
 def derive(analysts: Git, pipelines: Git, commit: str, parent: str) -> str:
     """Return the pipelines' commit that stands for the analysts' ``commit``.
 
@@ -60,10 +53,12 @@ def derive(analysts: Git, pipelines: Git, commit: str, parent: str) -> str:
     input makes the same commit id on any machine.
     """
     listing = analysts.run("ls-tree", "-r", "-l", "-z", "--full-tree", commit)
+    entries = list(limits.entries(listing))
+    push = links.Tree.of(entries, links.targets(analysts, entries))
     files = []
-    for entry in limits.entries(listing):
+    for entry in entries:
         if limits.is_pipeline(entry.path):
-            content = analysts.run("cat-file", "blob", entry.object_id)
+            content = analysts.run("cat-file", "blob", push.file(entry).object_id)
             name = entry.path.removeprefix(b"pipelines/")
             files.append(("100644", "blob", _blob(pipelines, content), name))
     folder = _tree(pipelines, files) if files else "none"

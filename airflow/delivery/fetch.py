@@ -8,39 +8,30 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
-import tempfile
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
-
-import tenacity
+from typing import TYPE_CHECKING
 
 from delivery import candidate as candidates
-from delivery import limits, verdict
+from delivery import fsck, limits, links, verdict
+from delivery.bundle import LIVE
 from delivery.candidate import Candidate
-from delivery.errors import RemoteError
+from delivery.live import NEWEST
+from delivery.policies import finding
+from delivery.remote import connected
 from delivery.verdict import Finding
-from frame.failure import Failure, WrongUse
 from frame.git import MEBIBYTE, Git, GitError, init_bare
 from frame.log import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
+    from delivery.remote import Remote
     from delivery.settings import FetchSettings
 
 log = get_logger(__name__)
-T = TypeVar("T")
 
 _REF = "refs/heads/candidate"
-_LIVE = "refs/heads/live"
-_HOPELESS = re.compile(
-    r"Host key verification failed|Permission denied|No such file|does not appear to be a git|"
-    r"fsck|error in packed object|No user exists"
-)
-_ENDED_EARLY = re.compile(r"EOF|disconnect|hung up|reset|closed|Broken pipe")
-_CORRUPT = re.compile(r"fsck error|error in packed object")
+README = b"README.md"
+_ALLOWED = re.compile(rb"^\W*gate: allow removal because \w", re.MULTILINE)
 LISTING_SECONDS = 30.0
 # 2,000 files with the longest paths take under 1 MB; ten times that is a tree made to hurt.
 LISTING_BYTES = 8 * MEBIBYTE
@@ -58,42 +49,40 @@ def fetch(settings: FetchSettings) -> Candidate:
     run.mkdir()
     for name in candidates.remove_stale(settings.incoming, settings.alloc_id):
         log.info("removed the folder of a run that died", run=name)
-    live = _live(settings.mirror)
+    live, newest = (_ref(settings.mirror, name) for name in (LIVE, NEWEST))
     last = verdict.load(settings.mirror / "verdict.json")
-    with _ssh(settings) as command:
-        head = _retry(settings, lambda: _head(settings, command))
-        if is_judged(last, head, live):
+    with connected(settings) as remote:
+        head = remote.head()
+        if is_judged(last, head, newest or live):
             log.info("nothing new: this commit was judged already", commit=head)
             commit, refused = head, tuple[Finding, ...]()
         else:
-            commit, refused = _take(settings, command, run, head)
+            commit, refused = _take(settings, remote, run)
     found = Candidate(
         commit,
         previous=live,
         last=last.commit if last else "",
-        judged=is_judged(last, commit, live),
+        judged=is_judged(last, commit, newest or live),
         refused=refused,
     )
     candidates.save(run, found)
     return found
 
 
-def is_judged(last: verdict.Verdict | None, commit: str, live: str) -> bool:
-    """Whether ``commit`` need not be judged again, with ``live`` as it is now.
+def is_judged(last: verdict.Verdict | None, commit: str, newest: str) -> bool:
+    """Whether ``commit`` need not be judged again, with ``newest`` the mirror's newest sound one.
 
-    A sound commit that is not live was judged in vain (a mirror made anew): judge it again.
+    A sound commit that the mirror has not got was judged in vain (a mirror made anew).
     """
     if last is None or last.commit != commit or not last.judged:
         return False
-    return last.outcome != "sound" or live == commit
+    return last.outcome != "sound" or newest == commit
 
 
-def _take(
-    settings: FetchSettings, command: str, run: Path, head: str
-) -> tuple[str, tuple[Finding, ...]]:
+def _take(settings: FetchSettings, remote: Remote, run: Path) -> tuple[str, tuple[Finding, ...]]:
     """Fetch the branch into ``run``; return its commit and what refuses it unjudged.
 
-    A branch that moved since ``head`` was listed is taken as it is now.
+    A branch that moved since its head was listed is taken as it is now.
     """
     git = init_bare(run / "repo.git")
     objects = settings.mirror / "analysts.git" / "objects"
@@ -101,21 +90,16 @@ def _take(
         alternates = run / "repo.git" / "objects" / "info" / "alternates"
         alternates.parent.mkdir(exist_ok=True)
         alternates.write_text(f"{objects}\n")
-    try:
-        _retry(settings, lambda: _download(settings, command, git))
-    except GitError as error:
-        if not _CORRUPT.search(error.said):
-            raise
-        finding = Finding.of("", "git finds the history corrupt or unsafe", error.said)
-        log.warning("refused by git's own checks", commit=head)
-        return head, (finding,)
+    remote.download(git, _REF)
     commit = git.text("rev-parse", "--verify", f"{_REF}^{{commit}}")
     findings = _limits(settings, git, commit)
+    if not findings:
+        findings = _export(git, commit, run / "tree") or _unreadable(run / "tree")
     if findings:
-        for line in (line for finding in findings for line in finding.lines()):
+        candidates.remove(run / "tree")
+        for line in (line for found in findings for line in found.lines()):
             log.warning(line)
         return commit, tuple(verdict.bounded(findings))
-    _export(git, commit, run / "tree")
     log.info("fetched", commit=commit)
     return commit, ()
 
@@ -124,131 +108,73 @@ def _limits(settings: FetchSettings, git: Git, commit: str) -> list[Finding]:
     """Check the tree's listing; a tree that takes too long or too much to list breaks a limit."""
     try:
         listing = git.run(
-            "ls-tree", "-r", "-l", "-z", "--full-tree", commit,
+            "ls-tree", "-r", "-t", "-l", "-z", "--full-tree", commit,
             seconds=LISTING_SECONDS, most=LISTING_BYTES,
         )  # fmt: skip
     except GitError as error:
-        return [Finding.of("", "the tree cannot be listed within bounds", error.message)]
-    return limits.check(listing, max_files=settings.max_files, max_bytes=settings.max_bytes)
+        return [finding("tree", "", "the tree cannot be listed within bounds", trace=error.message)]
+    found = list(limits.entries(listing))
+    few = len(found) <= settings.max_files
+    findings = limits.check(
+        found, links.targets(git, found) if few else {},
+        max_files=settings.max_files, max_bytes=settings.max_bytes,
+    )  # fmt: skip
+    if few and sum(entry.size for entry in found) <= settings.max_bytes:
+        findings += fsck.check(git, commit, listing, most=2 * settings.max_bytes + LISTING_BYTES)
+    return findings + _removal(settings, git, commit, found)
 
 
-def _export(git: Git, commit: str, tree: Path) -> None:
+def _removal(
+    settings: FetchSettings, git: Git, commit: str, found: list[limits.Entry]
+) -> list[Finding]:
+    """Refuse a push without a DAG or pipeline while some are live, unless its README says why."""
+    if any(limits.delivers(entry) for entry in found) or not _ref(settings.mirror, LIVE):
+        return []
+    live = Git(settings.mirror / "analysts.git").run("ls-tree", "-r", "-l", "-z", LIVE)
+    if not any(limits.delivers(entry) for entry in limits.entries(live)):
+        return []
+    readme = [e for e in found if e.path == README and e.mode != links.LINK]
+    if readme and _ALLOWED.search(git.run("cat-file", "blob", readme[0].object_id)):
+        return []
+    return [finding("removal", "", "the push removes every DAG and pipeline")]
+
+
+def _unreadable(tree: Path) -> list[Finding]:
+    """Check what Airflow reads as text before it looks at any DAG, as the checkout wrote it."""
+    findings = []
+    for path in sorted(tree.rglob(".airflowignore")):
+        try:
+            if path.is_file():
+                path.read_bytes().decode()
+        except UnicodeDecodeError as error:
+            what = f"not UTF-8 at byte {error.start}"
+            findings.append(finding("tree", path.relative_to(tree), what))
+    return findings
+
+
+def _export(git: Git, commit: str, tree: Path) -> list[Finding]:
     """Check the commit out as Airflow's own clone will, then take every write bit away.
+
+    Return what is against the push if git cannot.
 
     A checkout and not ``git archive``: what .gitattributes does to a file in Airflow's clone
     (line ends, encodings) it must have done to the file that is judged.
     """
     tree.mkdir()
     index = {"GIT_INDEX_FILE": str(tree.parent / "index")}
-    # An encoding in .gitattributes can make a file at most four times its size.
-    git.run(f"--work-tree={tree}", "read-tree", "--reset", "-u", commit, environ=index, seconds=120)
-    for path in tree.rglob("*"):
+    words = (f"--work-tree={tree}", "read-tree", "--reset", "-u", commit)
+    try:
+        # An encoding in .gitattributes can make a file at most four times its size.
+        git.run(*words, environ=index, seconds=120)
+    except GitError as error:
+        what = "the files cannot be checked out within bounds"
+        return [finding("tree", "", what, trace=error.message)]
+    for path in (each for each in tree.rglob("*") if not each.is_symlink()):
         path.chmod(0o555 if path.is_dir() else 0o444)
     tree.chmod(0o555)
+    return []
 
 
-def _live(mirror: Path) -> str:
+def _ref(mirror: Path, name: str) -> str:
     repository = mirror / "analysts.git"
-    return (Git(repository).ref(_LIVE) or "") if repository.is_dir() else ""
-
-
-def _head(settings: FetchSettings, command: str) -> str:
-    ref = f"refs/heads/{settings.branch}"
-    listed = Git(protocol="ssh", environ={"GIT_SSH_COMMAND": command}).text(
-        "ls-remote", "--", settings.remote, ref, seconds=settings.seconds
-    )
-    for line in listed.splitlines():
-        object_id, _, name = line.partition("\t")
-        if name == ref and re.fullmatch(r"[0-9a-f]{40}", object_id):
-            return object_id
-    raise Failure(
-        f"{settings.remote} has no branch {settings.branch}",
-        "Push that branch, or set DELIVERY_BRANCH to the one that is to be delivered.",
-    )
-
-
-def _download(settings: FetchSettings, command: str, git: Git) -> None:
-    Git(git.repository, protocol="ssh", environ={"GIT_SSH_COMMAND": command}).run(
-        "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head",
-        "--", settings.remote, f"+refs/heads/{settings.branch}:{_REF}",
-        seconds=settings.seconds, most=settings.max_transfer,
-    )  # fmt: skip
-
-
-def _retry(settings: FetchSettings, ask: Callable[[], T]) -> T:
-    """Ask the remote with back-off; RemoteError when it is hopeless or tries are used up."""
-    retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(
-            lambda error: isinstance(error, GitError) and not _hopeless(error.said)
-        ),
-        stop=tenacity.stop_after_attempt(settings.attempts),
-        wait=tenacity.wait_exponential_jitter(initial=1, max=15),
-        before_sleep=lambda state: log.warning(
-            "the remote did not answer", tries=state.attempt_number
-        ),
-        reraise=True,
-    )
-    try:
-        return retrying(ask)
-    except GitError as error:
-        hint = "See that the remote runs and is reached from this node; the next run tries again."
-        if "Host key" in error.said:
-            hint = (
-                "Put the remote's real host key into DELIVERY_KNOWN_HOSTS_FILE, after checking it."
-            )
-        elif "Permission denied" in error.said:
-            hint = "Add the deploy key's public half to the remote, with the right to read only."
-        elif _too_large(error.said):
-            hint = "Raise DELIVERY_MAX_TRANSFER if the history is right to be that large."
-        raise RemoteError(f"{settings.remote}: {error.message}", hint, error.said) from error
-
-
-def _hopeless(said: str) -> bool:
-    """Whether git's words tell that another try would end the same."""
-    return bool(_HOPELESS.search(said)) or _too_large(said)
-
-
-def _too_large(said: str) -> bool:
-    """Whether index-pack died without the remote's doing: at the bound on a file's size."""
-    return "invalid index-pack output" in said and not _ENDED_EARLY.search(said)
-
-
-@contextmanager
-def _ssh(settings: FetchSettings) -> Iterator[str]:
-    """Yield GIT_SSH_COMMAND; the key is copied, as ssh wants mode 600 and a final newline."""
-    try:
-        key = settings.key_file.read_text().replace("\r\n", "\n").strip() + "\n"
-        hosts = settings.known_hosts_file.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise WrongUse(
-            f"deploy key or known hosts cannot be read: {error}",
-            "See that the job's templates render both and that the task's user may read them.",
-        ) from error
-    # Nomad's secrets directory is memory: the copy should not leave it for a disk.
-    beside = settings.key_file.parent
-    place = beside if os.access(beside, os.W_OK | os.X_OK) else None
-    with tempfile.TemporaryDirectory(prefix="dag-sync-", dir=place) as private:
-        key_file, hosts_file = Path(private, "key"), Path(private, "known_hosts")
-        for path, content in ((key_file, key), (hosts_file, hosts)):
-            path.touch(mode=0o600)
-            path.write_text(content)
-        options = {
-            "BatchMode": "yes",
-            "StrictHostKeyChecking": "yes",
-            "UserKnownHostsFile": str(hosts_file),
-            "GlobalKnownHostsFile": "/dev/null",
-            "UpdateHostKeys": "no",
-            "IdentitiesOnly": "yes",
-            "IdentityAgent": "none",
-            "PreferredAuthentications": "publickey",
-            "ForwardAgent": "no",
-            "ClearAllForwardings": "yes",
-            "PermitLocalCommand": "no",
-            "ConnectTimeout": "10",
-            # A remote that goes silent is given up after a minute, not after TCP's two hours.
-            "ServerAliveInterval": "15",
-            "ServerAliveCountMax": "4",
-            "LogLevel": "ERROR",
-        }
-        given = [word for key_, value in options.items() for word in ("-o", f"{key_}={value}")]
-        yield shlex.join(["ssh", "-F", "/dev/null", "-i", str(key_file), *given])
+    return (Git(repository).ref(name) or "") if repository.is_dir() else ""

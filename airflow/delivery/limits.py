@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from delivery.verdict import Finding, clean
+from dashboards.files import FOLDER, MODELS
+from delivery.links import LINK, LinkError, Tree
+from delivery.policies import finding
+from delivery.verdict import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from delivery.verdict import Finding
+
+_UNFOLLOWED = tuple(f"{folder}/".encode() for folder in (FOLDER, MODELS))
 _REGULAR = ("100644", "100755", "100664")
 MAX_PATH = 250
 MAX_DEPTH = 12
+LARGEST = 5
+"""How many files are named when all are too large together."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of ``git ls-tree -r -l -z``; ``size`` in bytes, 0 for what is no blob."""
+    """A file of ``git ls-tree -r -l -z``; ``size`` in bytes, 0 for what is no blob."""
 
     mode: str
     object_id: str
@@ -26,37 +35,71 @@ class Entry:
 
 
 def entries(listing: bytes) -> Iterator[Entry]:
-    """Yield the entries of ``git ls-tree -r -l -z --full-tree``."""
+    """Yield the entries of ``git ls-tree -r -l -z --full-tree``, without its folders (``-t``)."""
     for line in listing.split(b"\0"):
         if line:
             about, _, path = line.partition(b"\t")
-            mode, _kind, object_id, size = about.decode().split()
-            yield Entry(mode, object_id, 0 if size == "-" else int(size), path)
+            mode, kind, object_id, size = about.decode().split()
+            if kind != "tree":
+                yield Entry(mode, object_id, 0 if size == "-" else int(size), path)
 
 
-def check(listing: bytes, *, max_files: int, max_bytes: int) -> list[Finding]:
-    """Return what is wrong with the tree; nothing if it may be exported and judged."""
-    found = list(entries(listing))
-    findings = []
+def check(
+    found: Sequence[Entry], targets: Mapping[str, bytes], *, max_files: int, max_bytes: int
+) -> list[Finding]:
+    """Return all that is wrong with the tree; nothing if it may be exported and judged.
+
+    ``targets`` is what its links point to (:func:`delivery.links.targets`).
+    """
     if len(found) > max_files:
-        findings.append(Finding("", f"{len(found)} files, at most {max_files} are taken"))
-    total = sum(entry.size for entry in found)
-    if total > max_bytes:
-        findings.append(Finding("", f"{total} bytes of files, at most {max_bytes} are taken"))
+        return [_crowded(found, max_files)]
+    tree = Tree.of(found, targets)
+    sizes: dict[bytes, int] = {}
+    findings = []
     for entry in found:
-        reason = _mode(entry.mode) or _path(entry.path)
+        shown = entry.path.decode(errors="replace")
+        reason = _mode(entry.mode) or _path(entry.path) or _plain(entry)
+        if entry.path in sizes or entry.path in tree.folders:
+            reason = "the path is there twice"
+        sizes[entry.path] = entry.size
+        try:
+            # Whoever reads all files reads as much again through a link.
+            sizes[entry.path] = tree.file(entry).size
+        except LinkError as error:
+            reason = reason or f"the symbolic link {error}"
         if reason:
-            findings.append(Finding.of(entry.path.decode(errors="replace"), reason))
-    return findings or _misplaced(found)
+            findings.append(finding("tree", shown, reason))
+    return findings + _heavy(sizes, max_bytes) + _misplaced(found)
+
+
+def _crowded(found: Sequence[Entry], most: int) -> Finding:
+    """Name the folder with the most files in it."""
+    folders = Counter(entry.path.rpartition(b"/")[0] for entry in found)
+    folder, files = folders.most_common(1)[0]
+    where = folder.decode(errors="replace")
+    what = f"{len(found)} files, at most {most} are taken: {files} of them lie here"
+    return finding("tree", where, what)
+
+
+def _heavy(sizes: Mapping[bytes, int], most: int) -> list[Finding]:
+    """Name the largest files, until the others are few enough bytes."""
+    total = left = sum(sizes.values())
+    findings = []
+    for path in sorted(sizes, key=lambda each: (-sizes[each], each))[:LARGEST]:
+        if left <= most:
+            break
+        left -= sizes[path]
+        what = f"{sizes[path]} bytes of {total} in all, at most {most} are taken"
+        findings.append(finding("tree", path.decode(errors="replace"), what))
+    return findings
 
 
 def _mode(mode: str) -> str:
-    if mode in _REGULAR:
+    if mode in _REGULAR or mode == LINK:
         return ""
-    return {
-        "120000": "symbolic links are not taken: put the file itself there",
-        "160000": "submodules are not taken: put the files themselves there",
-    }.get(mode, f"mode {mode} is not that of a file")
+    if mode == "160000":
+        return "submodules are not taken: put the files themselves there"
+    return f"mode {mode} is not that of a file"
 
 
 def _path(raw: bytes) -> str:
@@ -74,20 +117,35 @@ def _path(raw: bytes) -> str:
     return ""
 
 
-def _misplaced(found: list[Entry]) -> list[Finding]:
+def _plain(entry: Entry) -> str:
+    """Dashboards are read blob by blob from the mirror, where nothing follows a link."""
+    read = entry.path.startswith(_UNFOLLOWED) and entry.path.endswith((b".yaml", b".yml"))
+    return (
+        "no link is followed here: put the file itself there" if read and entry.mode == LINK else ""
+    )
+
+
+def _misplaced(found: Sequence[Entry]) -> list[Finding]:
     """Pipeline files that nobody would ever read: better said than silently left out."""
     findings = []
     for entry in found:
-        path = entry.path.decode()
+        path = entry.path.decode(errors="replace")
         if not path.startswith("pipelines/"):
             continue
         if path.endswith(".yml"):
-            findings.append(Finding.of(path, "pipeline files end in .yaml: rename it"))
+            findings.append(finding("pipeline", path, "pipeline files end in .yaml: rename it"))
         elif path.endswith(".yaml") and path.count("/") > 1:
-            findings.append(Finding.of(path, "pipeline files lie directly in pipelines/: move it"))
+            findings.append(
+                finding("pipeline", path, "pipeline files lie directly in pipelines/: move it")
+            )
     return findings
 
 
 def is_pipeline(path: bytes) -> bool:
     """Whether ``path`` is one of ``pipelines/*.yaml``."""
     return path.startswith(b"pipelines/") and path.endswith(b".yaml") and path.count(b"/") == 1
+
+
+def delivers(entry: Entry) -> bool:
+    """Whether ``entry`` may hold a pipeline or a DAG."""
+    return is_pipeline(entry.path) or entry.path.endswith((b".py", b".zip"))

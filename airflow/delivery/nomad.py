@@ -113,6 +113,8 @@ def _get(settings: PublishSettings) -> object:
             headers={"X-Nomad-Token": token},
         ) as answer,
     ):
+        if answer.status_code == httpx.codes.FORBIDDEN:
+            raise ValueError("it refuses this task's identity (HTTP 403), as after a failed judge")
         if answer.status_code != httpx.codes.OK:
             raise ValueError(f"HTTP {answer.status_code}")
         body = bytearray()

@@ -1,22 +1,22 @@
 """``dag-sync publish``: move ``live`` if Nomad says that the judge found the push sound.
 
-A yes is believed from Nomad alone. A no is believed from anyone: strangers who forge one refuse
-their own push. What the judge handed over is shown, never obeyed.
+A yes is believed from Nomad alone. A no and an unknown are believed from anyone: strangers who
+forge one hold up their own push. What the judge handed over is shown, never obeyed.
 """
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from delivery import bundle, mirror, nomad, verdict
+from delivery import bundle, forge, fsck, history, live, mirror, nomad, verdict
 from delivery import candidate as candidates
-from delivery.bundle import LIVE
 from delivery.errors import LiveMovedError
 from delivery.nomad import Word
-from delivery.verdict import UNKNOWN_TRIES, Finding, Verdict
-from frame.git import MEBIBYTE, NOTHING, Git, GitError
+from delivery.verdict import UNKNOWN_TRIES, Verdict
+from frame.git import MEBIBYTE, Git, GitError
 from frame.log import get_logger
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from delivery.candidate import Candidate
     from delivery.settings import PublishSettings
+    from delivery.verdict import Exemption, Finding
 
 log = get_logger(__name__)
 
@@ -38,42 +39,45 @@ def publish(settings: PublishSettings) -> Verdict | None:
     found = candidates.load(run)
     if found is None or found.judged:
         log.info("nothing to publish", reason="no fetch" if found is None else "nothing new")
-        if found is not None:
-            _follow_release(settings.mirror)
+        _settle(settings.mirror)
         candidates.remove(run)
         _tell(verdict.load(settings.mirror / "verdict.json"))
         return None
-    word, findings = _word(settings, found)
+    handed = _handed(settings, found)
+    word = _word(settings, found, handed)
     with mirror.locked(settings.mirror):
         mirror.prepare(settings.mirror)
         _still_newest(verdict.load(settings.mirror / "verdict.json"), found)
         analysts = Git(mirror.repository(settings.mirror, "analysts"), protocol="file")
+        before = live.stands(analysts)
         if word.outcome == "sound":
-            _move(settings.mirror, analysts, run, found)
-        made = _record(settings.mirror / "verdict.json", analysts, found, word, findings)
+            _take(analysts, run, found)
+            live.settle(settings.mirror)
+        made = _verdict(settings.mirror, analysts, found, word, handed)
+        history.store(settings.mirror, history.describe(Git(run / "repo.git"), made, before))
+        # The last step: without it the next run judges this commit again.
+        verdict.store(settings.mirror / "verdict.json", made)
         _tidy(settings.mirror)
     candidates.remove(run)
+    _forget(settings.alloc_dir / "data" / "findings.json")
     _tell(made)
+    forge.tell(settings, made)
     return made
 
 
-def _follow_release(root: Path) -> None:
-    """Derive the pipelines' commit again after an upgrade, from the commit that is live."""
+def _forget(findings: Path) -> None:
+    """Remove what the judge handed over: a dead allocation is kept for a while, for its logs."""
+    try:
+        findings.unlink(missing_ok=True)
+    except OSError as error:  # strangers can put a folder there
+        log.warning("findings could not be removed", error=str(error))
+
+
+def _settle(root: Path) -> None:
+    """Put right what a run that died, a pin or an upgrade left to do."""
     with mirror.locked(root):
         mirror.prepare(root)
-        analysts, pipelines = (
-            Git(mirror.repository(root, name)) for name in ("analysts", "pipelines")
-        )
-        if not bundle.is_current(pipelines):
-            _derive(analysts, pipelines, _ref(analysts))
-
-
-def _derive(analysts: Git, pipelines: Git, commit: str) -> None:
-    before = _ref(pipelines)
-    after = bundle.derive(analysts, pipelines, commit, before)
-    if after != before:
-        pipelines.swap(LIVE, after, before)
-        log.info("moved live", repository="pipelines", commit=after)
+        live.settle(root)
 
 
 def _tell(last: Verdict | None) -> None:
@@ -87,18 +91,36 @@ def _tell(last: Verdict | None) -> None:
     )
 
 
-def _word(settings: PublishSettings, found: Candidate) -> tuple[Word, list[Finding]]:
-    """Return the verdict on the candidate and the findings to show with it."""
+@dataclass(frozen=True)
+class _Handed:
+    """What the judge handed over of this commit; strangers may have written it."""
+
+    outcome: object
+    findings: tuple[Finding, ...]
+    exemptions: tuple[Exemption, ...]
+
+
+def _handed(settings: PublishSettings, found: Candidate) -> _Handed:
+    value = verdict.read_json(settings.alloc_dir / "data" / "findings.json")
+    told = value if isinstance(value, dict) and value.get("commit") == found.commit else {}
+    return _Handed(
+        told.get("verdict"),
+        tuple(verdict.findings_from(told.get("findings"))),
+        tuple(verdict.exemptions_from(told.get("exemptions"))),
+    )
+
+
+def _word(settings: PublishSettings, found: Candidate, handed: _Handed) -> Word:
+    """Return the verdict on the candidate."""
     if found.refused:
-        return Word("refused", "the push breaks a limit"), list(found.refused)
-    handed = verdict.read_json(settings.alloc_dir / "data" / "findings.json")
-    told = handed if isinstance(handed, dict) and handed.get("commit") == found.commit else {}
-    findings = verdict.findings_from(told.get("findings"))
-    if told.get("verdict") == "refused":
+        return Word("refused", "fetch: the push cannot be taken")
+    if handed.outcome == "refused":
         # Nomad is not asked: after a failed main task it refuses this one's identity.
-        return Word("refused", "the judge's findings say no"), findings
-    word = nomad.ask(settings)
-    return word, findings if word.outcome != "sound" else []
+        return Word("refused", "the judge's findings say no")
+    if handed.outcome == "unknown":
+        # As with a no: whoever forges it keeps the own push waiting.
+        return Word("unknown", "the judge could not look at all of it")
+    return nomad.ask(settings)
 
 
 def _still_newest(last: Verdict | None, found: Candidate) -> None:
@@ -110,68 +132,40 @@ def _still_newest(last: Verdict | None, found: Candidate) -> None:
         )
 
 
-def _move(root: Path, analysts: Git, run: Path, found: Candidate) -> None:
-    """Move both ``live`` refs: pipelines first, so that a kill between is seen and done again."""
-    pipelines = Git(mirror.repository(root, "pipelines"))
-    live = _ref(analysts)
-    first = bundle.first_commit(analysts, "analysts")
-    expected = found.previous or first
-    if live not in (expected, found.commit):
+def _take(analysts: Git, run: Path, found: Candidate) -> None:
+    """Bring the sound commit into the mirror and note it as the newest."""
+    stands = live.stands(analysts)
+    expected = found.previous or bundle.first_commit(analysts, "analysts")
+    if stands not in (expected, found.commit):
         raise LiveMovedError(
-            f"live is at {live}, not at {expected} as when this push was fetched",
+            f"live is at {stands}, not at {expected} as when this push was fetched",
             "Another run was faster; the next sync judges the branch as it is then.",
         )
     analysts.run(
-        "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head",
-        "--", str(run / "repo.git"), "refs/heads/candidate",
+        *fsck.UNCHECKED, "fetch", "--quiet", "--no-tags", "--no-recurse-submodules",
+        "--no-write-fetch-head", "--", str(run / "repo.git"), "refs/heads/candidate",
         seconds=300, most=1024 * MEBIBYTE,
     )  # fmt: skip
     # The id that was fetched and judged, whatever the ref in that folder says now.
     analysts.run("cat-file", "-e", f"{found.commit}^{{commit}}")
-    _derive(analysts, pipelines, found.commit)
-    if live != found.commit:
-        if live != first:
-            _keep(analysts, live, found.commit)
-        analysts.swap(LIVE, found.commit, live)
-        log.info("moved live", repository="analysts", commit=found.commit)
+    analysts.run("update-ref", live.NEWEST, found.commit)
 
 
-def _ref(git: Git) -> str:
-    return git.ref(LIVE) or NOTHING
-
-
-def _keep(analysts: Git, old: str, new: str) -> None:
-    """Keep a commit that a forced push took off the branch: runs may still be pinned to it.
-
-    As a tag, because Airflow's bundle fetches heads and tags only.
-    """
-    try:
-        analysts.run("merge-base", "--is-ancestor", old, new)
-    except GitError:
-        name = f"refs/tags/replaced/{old}"
-        if analysts.ref(name) is None:
-            analysts.swap(name, old, NOTHING)
-
-
-def _record(
-    path: Path, analysts: Git, found: Candidate, word: Word, findings: list[Finding]
-) -> Verdict:
-    """Store the verdict, the last step: without it the next run judges this commit again."""
-    last = verdict.load(path)
+def _verdict(root: Path, analysts: Git, found: Candidate, word: Word, handed: _Handed) -> Verdict:
+    last = verdict.load(root / "verdict.json")
     again = last is not None and last.commit == found.commit and last.outcome == "unknown"
     attempts = last.attempts + 1 if last is not None and again else 1
-    made = Verdict(
+    return Verdict(
         commit=found.commit,
         outcome=word.outcome,
         reason=word.reason,
         judged=word.outcome != "unknown" or attempts >= UNKNOWN_TRIES,
         attempts=attempts,
-        time=datetime.now(UTC).isoformat(timespec="seconds"),
-        live=_ref(analysts),
-        findings=tuple(verdict.bounded(findings)),
+        time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        live=live.stands(analysts),
+        findings=() if word.outcome == "sound" else found.refused or handed.findings,
+        exemptions=handed.exemptions,
     )
-    verdict.store(path, made)
-    return made
 
 
 def _tidy(root: Path) -> None:

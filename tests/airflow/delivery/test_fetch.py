@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import threading
@@ -9,6 +10,8 @@ import time
 from typing import Any
 
 import pytest
+
+from tests.airflow.delivery.conftest import git
 
 FILES = {"dags/a.py": "# airflow dag\n", "pipelines/hr.yaml": "name: hr\n"}
 
@@ -57,13 +60,23 @@ def test_a_second_push_borrows_what_the_mirror_has(verbs: Any) -> None:
     assert sum(pack.stat().st_size for pack in packs) < 10_000
 
 
+def test_a_link_to_a_file_of_the_push_is_exported_as_a_link(verbs: Any) -> None:
+    verbs.remote.push(FILES | {"pipelines/staff.yaml": "-> hr.yaml"})
+    done = verbs("fetch")
+    assert done.returncode == 0, done.stderr
+    assert verbs.candidate()["refused"] == []
+    link = verbs.run_folder / "tree/pipelines/staff.yaml"
+    assert link.is_symlink()
+    assert link.read_text() == "name: hr\n"
+
+
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
-        ({"dags/a.py": "-> /etc/passwd"}, "symbolic links"),
+        ({"dags/a.py": "-> /etc/passwd"}, "symbolic link leads to /etc/passwd"),
         ({"pipelines/hr.yml": ""}, "rename it"),
         ({f"{n}.txt": "" for n in range(30)}, "30 files, at most 20"),
-        ({"a.csv": "x" * 60_000}, "60000 bytes of files, at most 50000"),
+        ({"a.csv": "x" * 60_000}, "60000 bytes of 60000 in all, at most 50000"),
     ],
 )
 def test_a_broken_limit_is_a_verdict_and_not_a_failure(
@@ -72,7 +85,7 @@ def test_a_broken_limit_is_a_verdict_and_not_a_failure(
     verbs.remote.push(files)
     done = verbs("fetch", DELIVERY_MAX_FILES="20", DELIVERY_MAX_BYTES="50000")
     assert done.returncode == 0, done.stderr
-    assert reason in verbs.candidate()["refused"][0]["message"]
+    assert reason in verbs.candidate()["refused"][0]["what"]
     assert not (verbs.run_folder / "tree").exists()
 
 
@@ -103,6 +116,50 @@ def test_a_tree_made_by_hand_is_refused(verbs: Any, mode: bytes, name: bytes) ->
     assert not (verbs.run_folder / "tree").exists()
 
 
+def by_hand(verbs: Any, name: bytes, content: bytes = b"x") -> str:
+    """Push a commit of one file, by any name, that no git command would make; return the id."""
+    blob = git(f"--git-dir={verbs.remote.path}", "hash-object", "-w", "--stdin", stdin=content)
+    tree = raw_tree(verbs, b"100644 " + name + b"\0" + bytes.fromhex(blob))
+    return str(verbs.remote.commit(tree))
+
+
+UNSAFE = [
+    (b".git", b"x", "", "hasDotgit"),
+    (b".gitmodules", b'[submodule "x"]\n\turl = -u./payload\n\tpath = x\n', ".gitmodules",
+     "gitmodulesUrl"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "content", "path", "reason"), UNSAFE)
+def test_what_git_finds_unsafe_is_named_with_path_and_object(
+    verbs: Any, name: bytes, content: bytes, path: str, reason: str
+) -> None:
+    verbs.remote.push(FILES)
+    by_hand(verbs, name, content)
+    assert verbs("fetch").returncode == 0
+    found = [each for each in verbs.candidate()["refused"] if each["rule"] == "history"]
+    assert [each["file"] for each in found] == [path]
+    assert reason in found[0]["what"]
+
+
+@pytest.mark.parametrize(("name", "content", "path", "reason"), UNSAFE)
+def test_a_mistake_that_the_next_commit_puts_right_is_delivered_and_can_be_cloned(
+    verbs: Any, name: bytes, content: bytes, path: str, reason: str
+) -> None:
+    by_hand(verbs, name, content)
+    verbs.deliver()
+    assert verbs.verdict()["verdict"] == "refused", (path, reason)
+    commit = verbs.remote.push(FILES)
+    verbs.deliver()
+    assert verbs.verdict()["verdict"] == "sound"
+    assert verbs.live("analysts") == commit
+    git("clone", "--quiet", f"file://{verbs.mirror}/analysts.git", str(verbs.place / "clone"))
+    assert (verbs.place / "clone/dags/a.py").exists()
+    verbs.remote.push(FILES | {"b.txt": ""})
+    verbs.deliver()
+    assert verbs.verdict()["verdict"] == "sound"
+
+
 def test_a_tree_bomb_is_refused_in_bounded_time(verbs: Any) -> None:
     blob = subprocess.run(
         ["git", f"--git-dir={verbs.remote.path}", "hash-object", "-w", "--stdin"],
@@ -120,8 +177,58 @@ def test_a_tree_bomb_is_refused_in_bounded_time(verbs: Any) -> None:
     began = time.monotonic()
     done = verbs("fetch")
     assert done.returncode == 0, done.stderr
-    assert "cannot be listed within bounds" in verbs.candidate()["refused"][0]["message"]
+    assert "cannot be listed within bounds" in verbs.candidate()["refused"][0]["what"]
     assert time.monotonic() - began < 40
+
+
+def test_an_airflowignore_that_is_not_utf_8_is_named(verbs: Any) -> None:
+    by_hand(verbs, b".airflowignore", b"dags/\xff\n")
+    assert verbs("fetch").returncode == 0
+    (found,) = verbs.candidate()["refused"]
+    assert (found["file"], found["rule"]) == (".airflowignore", "tree")
+    assert found["what"] == "not UTF-8 at byte 5"
+    assert not (verbs.run_folder / "tree").exists()
+
+
+def test_a_tree_that_grows_beyond_bounds_when_it_is_checked_out_is_refused(verbs: Any) -> None:
+    verbs.remote.push({".gitattributes": "*.csv text working-tree-encoding=UTF-32",
+                       "a.csv": "1234567\n" * 2_200_000})  # fmt: skip
+    done = verbs("fetch")
+    assert done.returncode == 0, done.stderr
+    assert "cannot be checked out" in verbs.candidate()["refused"][0]["what"]
+    assert not (verbs.run_folder / "tree").exists()
+
+
+def test_a_push_that_removes_everything_says_so_or_is_refused(verbs: Any) -> None:
+    verbs.remote.push({"README.md": ""})
+    verbs.deliver()
+    assert verbs.verdict()["verdict"] == "sound", "nothing was live before"
+    kept = verbs.remote.push(FILES)
+    verbs.deliver()
+    verbs.remote.push({"README.md": "# gate: allow removal because \n", "dags/a.sql": ""})
+    verbs.deliver()
+    (found,) = verbs.verdict()["findings"]
+    assert found["what"] == "the push removes every DAG and pipeline"
+    assert verbs.live("analysts") == kept
+    emptied = verbs.remote.push({"README.md": "# gate: allow removal because we begin again\n"})
+    verbs.deliver()
+    assert verbs.live("analysts") == emptied
+
+
+def test_since_when_the_remote_gives_nothing_is_noted_until_it_does(verbs: Any) -> None:
+    verbs.remote.push(FILES)
+    noted = verbs.incoming / "failing.json"
+    assert verbs("fetch", DELIVERY_BRANCH="other").returncode == 1
+    since = json.loads(noted.read_text())["since"]
+    done = verbs("fetch", DELIVERY_BRANCH="other")
+    assert "what is live stays live" in done.stderr
+    assert json.loads(noted.read_text())["since"] == since
+    noted.write_text(json.dumps({"since": since - 4000}))
+    done = verbs("fetch", DELIVERY_BRANCH="other")
+    assert "error" in done.stderr
+    assert "seconds=400" in done.stderr
+    assert verbs("fetch").returncode == 0
+    assert not noted.exists()
 
 
 def test_replace_refs_of_the_remote_change_nothing(verbs: Any) -> None:

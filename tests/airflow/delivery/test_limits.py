@@ -18,14 +18,15 @@ def listing(*entries: tuple[str, str, bytes]) -> bytes:
 
 
 def check(*entries: tuple[str, str, bytes], files: int = 10, size: int = 1000) -> list[str]:
-    found = limits.check(listing(*entries), max_files=files, max_bytes=size)
-    return [f"{finding.file}: {finding.message}" for finding in found]
+    found = list(limits.entries(listing(*entries)))
+    findings = limits.check(found, {}, max_files=files, max_bytes=size)
+    return [f"{finding.file}: {finding.what}" for finding in findings]
 
 
 @pytest.mark.parametrize(
     ("mode", "path", "reason"),
     [
-        ("120000", b"dags/a.py", "symbolic links"),
+        ("120000", b"dags/a.py", "symbolic link leads to no path"),
         ("160000", b"lib", "submodules"),
         ("040000", b"lib", "not that of a file"),
         ("100644", b"dags/../../etc/passwd", ".."),
@@ -58,17 +59,36 @@ def test_an_ordinary_file_passes(path: bytes) -> None:
     assert check(("100644", "3", path), ("100755", "3", b"run.sh")) == []
 
 
-def test_too_many_files_and_too_many_bytes_are_both_said() -> None:
-    said = check(*[("100644", "400", b"%d" % n) for n in range(11)])
+def test_of_too_many_files_the_fullest_folder_is_named() -> None:
+    said = check(("100644", "1", b"a"), *[("100644", "1", b"raw/%d" % n) for n in range(10)])
+    assert said == ["raw: 11 files, at most 10 are taken: 10 of them lie here"]
+
+
+def test_of_too_many_bytes_the_largest_files_are_named_until_the_rest_fits() -> None:
+    sizes = {b"a": "600", b"b": "500", b"c": "400", b"d": "300"}
+    said = check(*[("100644", size, path) for path, size in sizes.items()])
     assert said == [
-        ": 11 files, at most 10 are taken",
-        ": 4400 bytes of files, at most 1000 are taken",
+        "a: 600 bytes of 1800 in all, at most 1000 are taken",
+        "b: 500 bytes of 1800 in all, at most 1000 are taken",
     ]
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    said = check(
+        ("160000", "-", b"lib"), ("100644", "2000", b"a"), ("100644", "1", b"b"),
+        ("100644", "1", b"b"), ("100644", "1", b"pipelines/x.yml"),
+    )  # fmt: skip
+    assert [line.partition(":")[0] for line in said] == ["lib", "b", "a", "pipelines/x.yml"]
+
+
+@pytest.mark.parametrize("second", [b"a", b"a/b"])
+def test_a_path_that_is_there_twice_is_named(second: bytes) -> None:
+    assert check(("100644", "1", b"a"), ("100644", "1", second)) == ["a: the path is there twice"]
 
 
 @given(st.binary(max_size=300).filter(lambda raw: b"\0" not in raw and raw))
 def test_what_passes_is_a_plain_path_inside_the_tree(path: bytes) -> None:
-    if limits.check(listing(("100644", "1", path)), max_files=1, max_bytes=1):
+    if check(("100644", "1", path), files=1, size=1):
         return
     text = path.decode()
     assert text.isprintable() or all(not c.isspace() or c == " " or c > "\x7f" for c in text)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from delivery import bundle
+from tests.airflow.delivery.conftest import git
 from tests.http_server import Answer
 
 FILES = {
@@ -56,6 +57,16 @@ def test_what_an_older_release_derived_is_derived_again_and_judged_no_more(
     assert verbs.verdict() == verdict
     verbs.deliver()
     assert verbs.live("pipelines") == current
+
+
+def test_a_pipeline_file_that_is_a_link_is_derived_as_the_file_it_leads_to(verbs: Any) -> None:
+    verbs.remote.push(
+        FILES | {"shared.yaml": "name: it\n", "pipelines/it.yaml": "-> ../shared.yaml"}
+    )
+    verbs.deliver()
+    assert verbs.files("pipelines")["pipelines/it.yaml"] == "100644"
+    read = git(f"--git-dir={verbs.mirror}/pipelines.git", "show", "live:pipelines/it.yaml")
+    assert read == "name: it"
 
 
 def test_the_pipelines_commit_moves_only_with_its_files_and_is_the_same_anywhere(
@@ -139,19 +150,45 @@ def test_an_unknown_verdict_is_tried_three_times(verbs: Any) -> None:
 def test_a_no_in_the_findings_is_believed_when_nomad_is_silent(verbs: Any) -> None:
     commit = verbs.remote.push(FILES)
     assert verbs("fetch").returncode == 0
-    hand_over(verbs, "refused", commit, [{"file": "dags/a.py", "message": "\x1b[31mbad\n" * 99}])
+    hand_over(verbs, "refused", commit, [{"file": "dags/a.py", "what": "\x1b[31mbad\n" * 99}])
     verbs.nomad.answer(Answer(403, "Permission denied"))
     assert verbs("publish", DELIVERY_NOMAD_SECONDS="1").returncode == 0
     told = verbs.verdict()
     assert (told["verdict"], told["judged"]) == ("refused", True)
     (finding,) = told["findings"]
-    assert "\x1b" not in finding["message"]
-    assert len(finding["message"]) <= 300
+    assert not (verbs.place / "alloc/data/findings.json").exists()
+    assert "\x1b" not in finding["what"]
+    assert len(finding["what"]) <= 300
+
+
+def test_an_unknown_in_the_findings_is_believed_at_once_and_by_its_own_reason(verbs: Any) -> None:
+    commit = verbs.remote.push(FILES)
+    assert verbs("fetch").returncode == 0
+    hand_over(verbs, "unknown", commit, [{"file": "dags/a.py", "what": "took too long"}])
+    verbs.nomad.answer(Answer(403, "Permission denied"))
+    assert verbs("publish").returncode == 0
+    assert verbs.nomad.requests == []
+    told = verbs.verdict()
+    assert (told["verdict"], told["judged"], told["attempts"]) == ("unknown", False, 1)
+    assert told["reason"] == "the judge could not look at all of it"
+    assert told["findings"][0]["what"] == "took too long"
+
+
+def test_what_a_sound_push_departs_from_is_in_its_verdict_and_in_history(verbs: Any) -> None:
+    commit = verbs.remote.push(FILES)
+    assert verbs("fetch").returncode == 0
+    exemption = {"file": "dags/a.py", "line": 3, "rule": "owner", "because": "a try"}
+    value = {"commit": commit, "verdict": "sound", "findings": [], "exemptions": [exemption]}
+    (verbs.place / "alloc/data/findings.json").write_text(json.dumps(value))
+    verbs.judge_ended(0)
+    assert verbs("publish").returncode == 0
+    assert verbs.verdict()["exemptions"] == [exemption]
+    assert json.loads(verbs("history", "--json").stdout)["syncs"][0]["exemptions"] == [exemption]
 
 
 def test_findings_of_another_commit_or_that_make_no_sense_are_dropped(verbs: Any) -> None:
     verbs.remote.push(FILES)
-    for content in (json.dumps({"commit": "b" * 40, "findings": [{"message": "x"}]}), "[" * 99_999):
+    for content in (json.dumps({"commit": "b" * 40, "findings": [{"what": "x"}]}), "[" * 99_999):
         assert verbs("fetch").returncode == 0
         (verbs.place / "alloc/data/findings.json").write_text(content)
         verbs.judge_ended(4)
@@ -165,7 +202,7 @@ def test_a_broken_limit_is_refused_without_asking_nomad(verbs: Any) -> None:
     assert verbs.nomad.requests == []
     told = verbs.verdict()
     assert told["verdict"] == "refused"
-    assert "symbolic" in told["findings"][0]["message"]
+    assert "symbolic link leads to /etc/passwd" in told["findings"][0]["what"]
 
 
 def test_a_run_that_another_overtook_moves_nothing(verbs: Any) -> None:
