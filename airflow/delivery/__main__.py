@@ -192,7 +192,7 @@ def verdict(
     epilog=_reads(VolumeSettings, {ExitCode.NOTHING_TO_DO: "no push was judged yet"}),
 )
 def history(as_json: AsJson = False) -> None:
-    """Show the last 50 commits that were judged, the newest first, and the pin."""
+    """Show the last 50 verdicts, the newest first, and the pin."""
     with _volumes():
         root = _mirror()
         syncs, pinned = histories.load(root), lives.load_pin(root)
