@@ -144,7 +144,10 @@ def pipeline(*, rounds: Rounds = 3, results: Results = ROOT / "bench" / "results
 
 @app.command("gate")
 def of_gate(*, rounds: Rounds = 3, results: Results = ROOT / "bench" / "results") -> None:
-    """Measure the gate over a push of 500 DAG files beside Airflow that reads them unguarded."""
+    """Measure the gate over 500 DAG files, beside Airflow alone.
+
+    Airflow reads them in one process, with no bounds.
+    """
     with tempfile.TemporaryDirectory(prefix="harmattan-bench-") as home:
         section = gate.measure_gate(rounds, Path(home))
     report.show(section)

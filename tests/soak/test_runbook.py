@@ -244,6 +244,18 @@ def test_a_push_that_was_judged_is_looked_at_and_judged_again(
     assert newest in said
 
 
+def test_live_is_held_at_an_earlier_push_and_let_go(platform: Access, typing: Desk) -> None:
+    live = json.loads((VOLUMES / "dag-mirror/verdict.json").read_text())["commit"]
+    manage(typing)
+    text = filled(block("A push that the gate refused", 2), {"COMMIT": live})
+    history, pin, unpin = text.splitlines()
+    assert live[:7] in typing.type(history)
+    typing.type(pin)
+    assert "counts pupils twice" in typing.type(history)
+    typing.type(unpin)
+    assert "counts pupils twice" not in typing.type(history)
+
+
 # -- Starting again
 
 

@@ -40,6 +40,6 @@ def test_all_refused_ids_of_a_file_are_named() -> None:
 
 
 def test_the_gate_reserves_the_same_ids() -> None:
-    from delivery import importer
+    from delivery import rules
 
-    assert importer.RESERVED == RESERVED
+    assert rules.RESERVED == RESERVED
