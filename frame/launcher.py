@@ -37,17 +37,17 @@ _NO_ID = 0xFFFFFFFF
 _ALL, _PASS, _NONE = 7, 1, 0
 
 
-def shut(folder: Path, stranger: int, *, may_pass: bool = False) -> None:
-    """Deny the user ``stranger`` the ``folder``, whatever its mode is now or later.
+def shut(folder: Path, *strangers: int, may_pass: bool = False) -> None:
+    """Deny the users ``strangers`` the ``folder``, whatever its mode is now or later.
 
-    With ``may_pass`` it still reaches, by its name, what is below. Nothing is done where nobody
+    With ``may_pass`` they still reach, by its name, what is below. Nothing is done where nobody
     writes: since 2.0.1 Nomad itself mounts its folder of logs read-only. Raises :class:`Failure`
     where the file system keeps no access control lists or the rights are missing.
     """
     mode = stat.S_IMODE(folder.stat().st_mode)
     entries = (
         (_OWNER, mode >> 6 & _ALL, _NO_ID),
-        (_USER, _PASS if may_pass else _NONE, stranger),
+        *((_USER, _PASS if may_pass else _NONE, each) for each in sorted(strangers)),
         (_GROUP, mode >> 3 & _ALL, _NO_ID),
         (_MASK, _ALL, _NO_ID),
         (_OTHERS, mode & _ALL, _NO_ID),
@@ -58,7 +58,7 @@ def shut(folder: Path, stranger: int, *, may_pass: bool = False) -> None:
     except OSError as error:
         if error.errno == errno.EROFS:
             return
-        what = f"{folder}: expected to shut it to the user {stranger}, found {error.strerror}"
+        what = f"{folder}: expected to shut it to the user {strangers[0]}, found {error.strerror}"
         if error.errno == errno.ENOTSUP:
             raise Failure(
                 what,
@@ -87,7 +87,7 @@ def command_line(user: str | None, keep: str, command: list[str]) -> list[str]:
 def main() -> None:
     """Shut the folders and become the command."""
     parser = argparse.ArgumentParser("frame.launcher", description=__doc__)
-    parser.add_argument("--stranger", type=int, required=True)
+    parser.add_argument("--stranger", type=int, action="append", required=True)
     parser.add_argument("--user")
     parser.add_argument("--keep", default="")
     parser.add_argument("--pass", dest="passed", type=Path, action="append", default=[])
@@ -95,7 +95,7 @@ def main() -> None:
     given = parser.parse_args()
     try:
         for folder in FOLDERS:
-            shut(folder, given.stranger, may_pass=folder in given.passed)
+            shut(folder, *given.stranger, may_pass=folder in given.passed)
         trust.add(os.environ)
     except Failure as failure:
         sys.exit(f"{failure.message}\nHINT: {failure.hint}")

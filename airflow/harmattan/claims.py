@@ -6,6 +6,7 @@ the id of a pipeline's DAG has its runs, its triggers and its place in the inter
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,75 +25,54 @@ def is_pipelines(dag_id: str) -> bool:
     return dag_id.startswith(RESERVED)
 
 
-def refused(
-    bundle: str, claimed: Iterable[str], holders: Mapping[str, str | None]
-) -> dict[str, str]:
-    """Return, by the id, why ``bundle`` may not have some of the ids ``claimed``.
+@dataclass(frozen=True)
+class Holder:
+    """Who has a DAG id in Airflow's table ``dag``."""
 
-    ``holders`` names the bundle that has an id already, running or not.
+    bundle: str | None
+    file: str | None
+    keeps: bool  # the file has it, or cannot be read at the moment
+
+
+def refused(
+    bundle: str, file: str, claimed: Iterable[str], holders: Mapping[str, Holder]
+) -> dict[str, str]:
+    """Return, by the id, why the ``file`` of a ``bundle`` may not have some of the ids ``claimed``.
+
+    Another bundle keeps an id whether its DAG runs or not, another file of the same bundle until it
+    no longer claims it.
     """
-    if bundle == PIPELINES:
-        return {}
     faults = {}
     for dag_id in claimed:
-        holder = PIPELINES if is_pipelines(dag_id) else holders.get(dag_id) or bundle
-        if holder != bundle:
+        holder = holders.get(dag_id)
+        has = PIPELINES if is_pipelines(dag_id) else holder and holder.bundle
+        if has not in (None, bundle) and bundle != PIPELINES:
             faults[dag_id] = (
                 f"DAG id {dag_id!r}: expected an id that is free, found one that belongs to the "
-                f"bundle {holder}\nHINT: Give this DAG another id; ids that begin with {RESERVED} "
+                f"bundle {has}\nHINT: Give this DAG another id; ids that begin with {RESERVED} "
                 "are for pipelines."
+            )
+        elif holder and holder.bundle == bundle and holder.keeps and holder.file != file:
+            faults[dag_id] = (
+                f"DAG id {dag_id!r} in {file}: expected an id that is free, found one that "
+                f"{holder.file} has\nHINT: Give one of the two DAGs another id."
             )
     return faults
 
 
-def own_part(bundle: str, file: str, parsed: Any, holders: Mapping[str, str | None]) -> Any:
-    """Return what ``bundle`` may have of ``parsed``, with an import error of ``file`` for the rest.
+def own_part(file: str, parsed: Any, faults: Mapping[str, str]) -> Any:
+    """Return what ``file`` may have of ``parsed``, with an import error of its own for the rest.
 
-    ``parsed`` is Airflow's ``DagFileParsingResult``.
+    ``parsed`` is Airflow's ``DagFileParsingResult``, ``faults`` is what :func:`refused` returned.
+    A file speaks of no other: whatever it names, its errors are its own.
     """
-    faults = refused(bundle, (dag.dag_id for dag in parsed.serialized_dags), holders)
     dags = [dag for dag in parsed.serialized_dags if dag.dag_id not in faults]
     own = {dag.dag_id for dag in dags}
-    errors = dict(parsed.import_errors or {})
-    if faults:
-        errors[file] = "\n".join(filter(None, [errors.get(file), *faults.values()]))
+    errors = [*(parsed.import_errors or {}).values(), *faults.values()]
     return parsed.model_copy(
         update={
             "serialized_dags": dags,
-            "import_errors": errors,
+            "import_errors": {file: "\n".join(errors)} if errors else {},
             "warnings": [each for each in parsed.warnings or [] if each["dag_id"] in own],
         }
     )
-
-
-def refuse_claims(manager: Any) -> None:
-    """Let ``manager``, Airflow's ``DagFileProcessorManager``, store :func:`own_part` alone."""
-    from airflow.models.dag import DagModel
-    from sqlalchemy import select
-
-    persist = manager.persist_parsing_result
-
-    def persist_own_part(
-        self: Any,
-        *,
-        bundle_name: str,
-        parsing_result: Any,
-        relative_fileloc: str,
-        session: Any,
-        **more: Any,
-    ) -> None:
-        claimed = [dag.dag_id for dag in parsing_result.serialized_dags]
-        rows = session.execute(
-            select(DagModel.dag_id, DagModel.bundle_name).where(DagModel.dag_id.in_(claimed))
-        )
-        holders = {dag_id: holder for dag_id, holder in rows}
-        persist(
-            self,
-            bundle_name=bundle_name,
-            parsing_result=own_part(bundle_name, relative_fileloc, parsing_result, holders),
-            relative_fileloc=relative_fileloc,
-            session=session,
-            **more,
-        )
-
-    manager.persist_parsing_result = persist_own_part

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # The user `stranger` of airflow/Dockerfile.
 STRANGER = 50009
+# Those that parses run as, one at a time each; their group is the stranger's.
+PARSERS = (STRANGER, 50010)
 # The descriptor of a child's log lines, next to its stdin, stdout and stderr.
 LOGS = 3
 

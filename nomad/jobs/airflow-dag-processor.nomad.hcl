@@ -113,7 +113,7 @@ locals {
     for name in ["pipelines", "analysts"] : {
       name      = name
       classpath = "airflow.providers.git.bundles.git.GitDagBundle"
-      kwargs    = { repo_url = "${var.dag_mirror_url}/${name}.git", tracking_ref = "live", refresh_interval = 30 }
+      kwargs    = { repo_url = "${var.dag_mirror_url}/${name}.git", tracking_ref = "live", refresh_interval = 5 }
     }
   ]
 }
@@ -280,7 +280,7 @@ job "airflow-dag-processor" {
         image      = var.airflow_image
         force_pull = false
         entrypoint = [
-          "python", "-m", "frame.launcher", "--stranger=50009",
+          "python", "-m", "frame.launcher", "--stranger=50009", "--stranger=50010",
           "--user=50000:50000", "--keep=setuid,setgid,kill", "tini", "--",
         ]
         args = [

@@ -76,7 +76,7 @@ def _dag_processor(bundle: str) -> Job:
                 secrets={"airflow/database/dag-processor", "airflow/fernet"},
                 cap_add=FOR_CHILDREN,
                 network_mode="bridge",
-                launcher=STRANGERS_CHILDREN,
+                launcher=["--stranger=50009", "--stranger=50010", "--keep=setuid,setgid,kill"],
             ),
         },
         {"health": (None, 8974)},

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tests.conftest import PostgresServer
 
 AIRFLOW = 50000
+# As in a container: who ends all processes of a user ends none of another container's.
+APART = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,9 @@ class Service:
             f"{AIRFLOW}:{AIRFLOW}", "setuid,setgid,kill", [_python(), "-m", module, *words]
         )
         return subprocess.Popen(
-            ["setpriv", "--bounding-set=-all,+setuid,+setgid,+kill", *command],
+            [*APART, "setpriv", "--bounding-set=-all,+setuid,+setgid,+kill", *command]
+            if module == "harmattan.dag_processor"
+            else ["setpriv", "--bounding-set=-all,+setuid,+setgid,+kill", *command],
             env=self.environment, cwd=self.place, stdout=output, stderr=output,
         )  # fmt: skip
 
@@ -87,6 +91,7 @@ def service(postgres: PostgresServer, code: str, bundles: Iterable[str]) -> Iter
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(place),
+        "TMPDIR": str(_writable(place / "tmp")),
         "LOGNAME": "airflow",  # the image has the user
         "PYTHONPATH": f"{place / 'code'}:{ROOT}/airflow:{ROOT}:{packages}",
         "AIRFLOW_HOME": str(_writable(place / "home")),

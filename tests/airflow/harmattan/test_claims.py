@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from harmattan.claims import RESERVED, refused
+from harmattan.claims import RESERVED, Holder, refused
 
-HOLDERS = {"models": "pipelines", "school_report": "analysts", "left": None}
+HOLDERS = {
+    "models": Holder("pipelines", "dags.py", keeps=False),
+    "school_report": Holder("analysts", "ours.py", keeps=True),
+    "left": Holder(None, None, keeps=True),
+}
 
 
 @pytest.mark.parametrize(
@@ -26,7 +30,7 @@ HOLDERS = {"models": "pipelines", "school_report": "analysts", "left": None}
     ],
 )
 def test_who_may_claim_an_id(bundle: str, dag_id: str, holder: str | None) -> None:
-    faults = refused(bundle, ["a_good_one", dag_id], HOLDERS)
+    faults = refused(bundle, "ours.py", ["a_good_one", dag_id], HOLDERS)
     assert set(faults) == ({dag_id} if holder else set())
     if holder:
         assert f"DAG id {dag_id!r}" in faults[dag_id]
@@ -34,9 +38,19 @@ def test_who_may_claim_an_id(bundle: str, dag_id: str, holder: str | None) -> No
         assert "HINT: " in faults[dag_id]
 
 
+@pytest.mark.parametrize("keeps", [True, False])
+def test_an_id_stays_with_the_file_that_keeps_it(keeps: bool) -> None:
+    holders = {"report": Holder("analysts", "first.py", keeps)}
+    faults = refused("analysts", "second.py", ["report"], holders)
+    assert set(faults) == ({"report"} if keeps else set())
+    if keeps:
+        assert "'report' in second.py" in faults["report"]
+        assert "first.py has\nHINT: " in faults["report"]
+
+
 def test_all_refused_ids_of_a_file_are_named() -> None:
     claimed = ["ingest_hr", "models", "ingest_records"]
-    assert list(refused("analysts", claimed, HOLDERS)) == claimed
+    assert list(refused("analysts", "ours.py", claimed, HOLDERS)) == claimed
 
 
 def test_the_gate_reserves_the_same_ids() -> None:

@@ -49,6 +49,36 @@ seen = {"user": os.getuid(), "environment": str(dict(os.environ)),
 with DAG("look", schedule=None, description=json.dumps(seen)) as dag:
     EmptyOperator(task_id="t")
 """
+# What files of strangers try; the others' DAGs are there all the same.
+ATTACKS = {
+    "kills.py": "import os, signal; os.kill(-1, signal.SIGKILL); os.kill(os.getppid(), 9)",
+    "crashes.py": "import os; os.abort()",
+    "hangs.py": "import signal, time\nsignal.signal(14, signal.SIG_IGN)\nwhile True: time.sleep(9)",
+    "garbage.py": "import os; os.write(0, b'\\0\\0\\0\\4junk'); os._exit(0)",
+    # Leaves a daemon, which holds its pipes, and files where others write.
+    "daemon.py": """
+import os, time
+from pathlib import Path
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        time.sleep(600)
+    os._exit(0)
+Path(os.environ["TMPDIR"], "left").touch()
+"""
+    + DAG.format(ids=["daemons"], description=""),
+    # Says that its DAG stands in a file that only the service may read, and speaks for another.
+    "lies.py": """
+from airflow.dag_processing import processor
+def lie(bag, log, serialize=processor._serialize_dags):
+    dags, _ = serialize(bag, log)
+    for dag in dags:
+        dag.data["dag"].update(fileloc=PLACE + "/database_uri", relative_fileloc="good.py")
+    return dags, {"good.py": "a forged error"}
+processor._serialize_dags = lie
+"""
+    + DAG.format(ids=["lies"], description=""),
+}
 PLATFORMS, FORGED = "the platform's", "a stranger's"
 
 
@@ -64,6 +94,7 @@ class Parsed:
                     "SELECT dag_id, bundle_name, description FROM dag"
                 )
             }
+            self.code = dict(connection.execute("SELECT dag_id, source_code FROM dag_code"))
             self.errors = dict(
                 connection.execute(
                     "SELECT bundle_name || '/' || filename, stacktrace FROM import_error"
@@ -85,7 +116,11 @@ def parsed(postgres: PostgresServer) -> Iterator[Parsed]:
         for name, (ids, description) in files.items():
             (place / name).write_text(DAG.format(ids=ids, description=description))
         (place / "analysts/look.py").write_text(LOOK.replace("PLACE", repr(str(place))))
+        for name, code in ATTACKS.items():
+            marked = f"# airflow dag\n{code}".replace("PLACE", repr(str(place)))
+            (place / "analysts" / name).write_text(marked)
         airflow.seed(INIT)
+        airflow.environment["AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT"] = "10"
         with (place / "output").open("w") as output:
             for bundle in ("pipelines", "analysts"):
                 words = ("--bundle-name", bundle, "--num-runs", "1")
@@ -95,6 +130,7 @@ def parsed(postgres: PostgresServer) -> Iterator[Parsed]:
                 finally:
                     processor.kill()
                 assert code == 0, (place / "output").read_text()[-5000:]
+        assert list((place / "tmp").glob("left")) == []
         yield Parsed(airflow.uri, airflow.secrets, (place / "output").read_text())
 
 
@@ -112,11 +148,11 @@ def test_an_id_of_pipelines_is_refused_before_there_is_one(parsed: Parsed) -> No
 
 
 def test_an_import_error_names_each_id_and_who_has_it(parsed: Parsed) -> None:
-    assert set(parsed.errors) == {"analysts/takes.py", "analysts/renamed.py"}
     assert "DAG id 'models': expected an id that is free" in parsed.errors["analysts/takes.py"]
     for dag_id in ("ingest_hr", "ingest_new"):
         assert f"DAG id {dag_id!r}" in parsed.errors["analysts/renamed.py"]
-    assert all("bundle pipelines\nHINT: " in error for error in parsed.errors.values())
+    for name in ("analysts/takes.py", "analysts/renamed.py"):
+        assert "bundle pipelines\nHINT: " in parsed.errors[name]
 
 
 def test_a_file_is_parsed_by_the_stranger_without_a_way_to_a_secret(parsed: Parsed) -> None:
@@ -125,3 +161,19 @@ def test_a_file_is_parsed_by_the_stranger_without_a_way_to_a_secret(parsed: Pars
     assert seen["file"] == seen["parent"] == "PermissionError"
     assert not any(each in str(seen) + parsed.output for each in parsed.secrets)
     assert "_CMD" not in seen["environment"]
+
+
+def test_an_attacker_has_an_import_error_and_nobody_else(parsed: Parsed) -> None:
+    attackers = ("kills", "crashes", "hangs", "garbage", "lies", "takes", "renamed")
+    assert set(parsed.errors) == {f"analysts/{name}.py" for name in attackers}
+    assert "expected its DAGs, found that it took longer" in parsed.errors["analysts/hangs.py"]
+    assert "the code -6" in parsed.errors["analysts/crashes.py"]
+
+
+def test_a_daemon_costs_its_file_nothing_and_ends(parsed: Parsed) -> None:
+    assert parsed.dags["daemons"][0] == "analysts"
+
+
+def test_airflow_shows_no_file_but_the_dags_own(parsed: Parsed) -> None:
+    assert "airflow dag" in parsed.code["lies"]
+    assert not any(secret in str(parsed.code) for secret in parsed.secrets)
