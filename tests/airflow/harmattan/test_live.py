@@ -1,0 +1,156 @@
+"""A real DAG processor that follows a real repository: what is live is what runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from tests.airflow.harmattan.service import AIRFLOW, service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.conftest import PostgresServer
+
+pytestmark = pytest.mark.programs
+
+FILES = 12
+SECONDS = 60
+DAG = """
+from airflow.sdk import DAG
+from airflow.providers.standard.operators.empty import EmptyOperator
+from include.names import SCHOOL
+with DAG("{dag_id}", schedule=None, description=SCHOOL):
+    EmptyOperator(task_id="t")
+"""
+
+
+@dataclass
+class Branch:
+    """The mirror as analysts' pushes make it, and what Airflow's database has of it."""
+
+    work: Path
+    bare: Path
+    uri: str
+    environment: dict[str, str]
+
+    def git(self, *words: str) -> str:
+        done = subprocess.run(
+            ["git", "-c", "user.name=Ama", "-c", "user.email=ama@school.example",
+             "-C", str(self.work), *words],
+            env=self.environment, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return done.stdout.strip()
+
+    def push(self, files: dict[str, str]) -> str:
+        """Let ``live`` move to a commit with ``files`` changed; return it."""
+        for name, text in files.items():
+            (self.work / name).parent.mkdir(exist_ok=True)
+            (self.work / name).write_text(text)
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", "A push")
+        self.git("push", "--quiet", str(self.bare), "live")
+        for path in (self.bare, *self.bare.rglob("*")):
+            shutil.chown(path, AIRFLOW, AIRFLOW)
+        return self.git("rev-parse", "HEAD")
+
+    def dags(self) -> dict[str, tuple[str, str, str]]:
+        """Return description, commit and file of each DAG that is there, by its id."""
+        with psycopg.connect(self.uri) as connection:
+            rows = connection.execute(
+                "SELECT dag_id, description, bundle_version, relative_fileloc FROM dag"
+                " WHERE NOT is_stale"
+            ).fetchall()
+        return {row[0]: row[1:] for row in rows}
+
+    def errors(self) -> dict[str, str]:
+        with psycopg.connect(self.uri) as connection:
+            return dict(
+                connection.execute("SELECT filename, stacktrace FROM import_error").fetchall()
+            )
+
+    def wait(self, commit: str, wanted: dict[str, tuple[str, str]]) -> None:
+        """Wait until these DAGs, with description and file, are what ``commit`` brought."""
+        expected = {name: (said, commit, file) for name, (said, file) in wanted.items()}
+        deadline = time.monotonic() + SECONDS
+        while (found := self.dags()) != expected:
+            assert time.monotonic() < deadline, (found, expected, self.errors())
+            time.sleep(0.3)
+
+
+@pytest.fixture(scope="module")
+def branch(postgres: PostgresServer) -> Iterator[Branch]:
+    with service(postgres, "", ["analysts"]) as airflow:
+        place = airflow.place
+        # Git takes a repository of another user for a trap, unless it is told otherwise.
+        (place / "gitconfig").write_text("[safe]\n  directory = *\n")
+        git = {"PATH": os.environ["PATH"], "GIT_CONFIG_GLOBAL": str(place / "gitconfig")}
+        found = Branch(place / "work", place / "mirror.git", airflow.uri, git)
+        for words in (["--initial-branch=live", str(found.work)], ["--bare", str(found.bare)]):
+            subprocess.run(["git", "init", "--quiet", *words], check=True)
+        bundle = {
+            "name": "analysts",
+            "classpath": "airflow.providers.git.bundles.git.GitDagBundle",
+            "kwargs": {"repo_url": str(found.bare), "tracking_ref": "live", "refresh_interval": 1},
+        }
+        airflow.environment.update(
+            {
+                "GIT_CONFIG_GLOBAL": git["GIT_CONFIG_GLOBAL"],
+                "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle]),
+                "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(place / "home/bundles"),
+                "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "2",
+                # So long that nothing here can wait for it.
+                "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
+                "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "1",
+            }
+        )
+        airflow.seed("from airflow.utils import db; db.initdb()")
+        files = {f"dags/d{n}.py": DAG.format(dag_id=f"d{n}") for n in range(FILES)}
+        found.push(files | {"include/names.py": 'SCHOOL = "Cape Coast"\n'})
+        with (place / "output").open("w") as output:
+            processor = airflow.start(
+                output, "harmattan.dag_processor", "--bundle-name", "analysts"
+            )
+            try:
+                yield found
+            finally:
+                processor.kill()
+                processor.wait(30)
+
+
+def of_all(school: str) -> dict[str, tuple[str, str]]:
+    return {f"d{n}": (school, f"dags/d{n}.py") for n in range(FILES)}
+
+
+def test_a_shared_module_that_changed_alone_is_in_force_for_every_dag(branch: Branch) -> None:
+    branch.wait(branch.git("rev-parse", "HEAD"), of_all("Cape Coast"))
+    commit = branch.push({"include/names.py": 'SCHOOL = "Accra"\n'})
+    branch.wait(commit, of_all("Accra"))
+
+
+def test_an_id_is_its_first_files_until_that_lets_it_go(branch: Branch) -> None:
+    branch.push({"include/names.py": 'SCHOOL = "Tamale"\n'})
+    claims = branch.push({"dags/later.py": DAG.format(dag_id="d3")})
+    branch.wait(claims, of_all("Tamale"))
+    said = branch.errors()
+    assert set(said) == {"dags/later.py"}
+    assert "'d3'" in said["dags/later.py"]
+    assert "dags/d3.py" in said["dags/later.py"]
+    given = branch.push({"dags/d3.py": DAG.format(dag_id="other")})
+    expected = of_all("Tamale") | {"d3": ("Tamale", "dags/later.py")}
+    branch.wait(given, expected | {"other": ("Tamale", "dags/d3.py")})
+    assert branch.errors() == {}
+    back = branch.push(
+        {"dags/d3.py": DAG.format(dag_id="d3"), "dags/later.py": DAG.format(dag_id="other")}
+    )
+    branch.wait(back, of_all("Tamale") | {"other": ("Tamale", "dags/later.py")})
+    assert branch.errors() == {}
