@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import psutil
 import psycopg
 import pytest
 
@@ -42,6 +43,8 @@ class Branch:
     bare: Path
     uri: str
     environment: dict[str, str]
+    output: Path
+    processor: subprocess.Popen[bytes] | None = None
 
     def git(self, *words: str) -> str:
         done = subprocess.run(
@@ -94,7 +97,7 @@ def branch(postgres: PostgresServer) -> Iterator[Branch]:
         # Git takes a repository of another user for a trap, unless it is told otherwise.
         (place / "gitconfig").write_text("[safe]\n  directory = *\n")
         git = {"PATH": os.environ["PATH"], "GIT_CONFIG_GLOBAL": str(place / "gitconfig")}
-        found = Branch(place / "work", place / "mirror.git", airflow.uri, git)
+        found = Branch(place / "work", place / "mirror.git", airflow.uri, git, place / "output")
         for words in (["--initial-branch=live", str(found.work)], ["--bare", str(found.bare)]):
             subprocess.run(["git", "init", "--quiet", *words], check=True)
         bundle = {
@@ -116,15 +119,15 @@ def branch(postgres: PostgresServer) -> Iterator[Branch]:
         airflow.seed("from airflow.utils import db; db.initdb()")
         files = {f"dags/d{n}.py": DAG.format(dag_id=f"d{n}") for n in range(FILES)}
         found.push(files | {"include/names.py": 'SCHOOL = "Cape Coast"\n'})
-        with (place / "output").open("w") as output:
-            processor = airflow.start(
+        with found.output.open("w") as output:
+            found.processor = airflow.start(
                 output, "harmattan.dag_processor", "--bundle-name", "analysts"
             )
             try:
                 yield found
             finally:
-                processor.kill()
-                processor.wait(30)
+                found.processor.kill()
+                found.processor.wait(30)
 
 
 def of_all(school: str) -> dict[str, tuple[str, str]]:
@@ -154,3 +157,15 @@ def test_an_id_is_its_first_files_until_that_lets_it_go(branch: Branch) -> None:
     )
     branch.wait(back, of_all("Tamale") | {"other": ("Tamale", "dags/later.py")})
     assert branch.errors() == {}
+
+
+def test_without_its_fork_server_the_processor_ends_and_says_so(branch: Branch) -> None:
+    assert branch.processor is not None
+    below = psutil.Process(branch.processor.pid).children(recursive=True)
+    (server,) = [each for each in below if "harmattan.fork_server" in each.cmdline()]
+    server.kill()
+    branch.push({"include/names.py": 'SCHOOL = "Kumasi"\n'})
+    assert branch.processor.wait(60) == 1
+    said = branch.output.read_text()
+    assert "the fork server of the DAG processor: expected it to run" in said
+    assert "HINT: Nomad starts the DAG processor again" in said
