@@ -81,6 +81,9 @@ def judge(settings: JudgeSettings, environ: Mapping[str, str], *, same_user: boo
         watched=(settings.alloc_dir, settings.task_dir),
     )
     log.info("judging", commit=found.commit)
+    # However this process ends, the next step knows at once that it came to no verdict.
+    ended = finding("judge", "", "the judge ended before it had looked at everything")
+    _hand_over(settings, found.commit, "unknown", [ended], [])
     findings, unclear = _pipelines(settings, sandbox, tree)
     for more, also_unclear in (
         _models(settings, sandbox, tree),
@@ -272,6 +275,17 @@ def _tell(
         log.info("departs from a policy", **asdict(each))
     outcome = {SOUND: "sound", REFUSED: "refused", UNKNOWN: "unknown"}[code]
     log.info("verdict", commit=commit, verdict=outcome, findings=len(findings))
+    _hand_over(settings, commit, outcome, findings, used)
+    return code
+
+
+def _hand_over(
+    settings: JudgeSettings,
+    commit: str,
+    outcome: str,
+    findings: list[Finding],
+    used: list[Exemption],
+) -> None:
     value = {
         "commit": commit,
         "verdict": outcome,
@@ -282,7 +296,6 @@ def _tell(
         verdict.write_json(settings.alloc_dir / "data" / "findings.json", value)
     except OSError as error:  # strangers can put anything there; the verdict is the exit code
         log.warning("findings could not be handed over", error=str(error))
-    return code
 
 
 def _environment(scratch: Path) -> dict[str, str]:

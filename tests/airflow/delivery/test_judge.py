@@ -306,10 +306,13 @@ def test_what_was_judged_before_ends_before_airflow_is_imported(stage: Any, plac
     assert "nothing new" in done.stderr
 
 
-def test_a_sandbox_that_does_not_start_is_no_verdict(stage: Any) -> None:
+def test_a_sandbox_that_does_not_start_is_no_verdict(stage: Any, place: Path) -> None:
     done = stage({"dags/a.py": "# airflow dag"}, DELIVERY_PYTHON="/nonexistent/python")
     assert done.returncode == 4, done.stderr
     assert "HINT: Run the task as root" in done.stderr
+    handed = json.loads((place / "alloc" / "data" / "findings.json").read_text())
+    assert handed["verdict"] == "unknown"
+    assert [each["rule"] for each in handed["findings"]] == ["judge"]
 
 
 def test_without_root_it_refuses_to_start(stage: Any, stranger_python: Path) -> None:
