@@ -11,7 +11,8 @@ from croniter import CroniterBadDateError, croniter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from delivery.schedules import MAX_CRONS, PRESETS, cron_too_close, too_close, unreadable
+from delivery.crons import PRESETS
+from delivery.schedules import MAX_CRONS, cron_too_close, too_close, unreadable
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MULTIPLE = "airflow.timetables.trigger.MultipleCronTriggerTimetable"
