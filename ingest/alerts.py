@@ -9,24 +9,19 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import tenacity
-
-from frame import certificate
+from frame import certificate, posting
 from frame.failure import Failure
 from ingest import connections, mails
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ingest.connections import Entry, Webhook
+    from ingest.connections import Entry
     from ingest.job import Job
 
 log = logging.getLogger(__name__)
 
-_TIMEOUT = 10.0  # seconds an answer may take
-_ATTEMPTS = 5
 _PATIENCE = 30.0  # seconds after which no other attempt begins: the run is waiting
-_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 def failed(job: Job, reason: Failure, table: str | None, *, step: str, log_url: str = "") -> None:
@@ -80,8 +75,9 @@ def deliver(
 ) -> None:
     """Post ``body`` as JSON to the webhook of ``connection_id``; what prevents it is logged."""
     try:
-        _post(connections.webhook(resolve(connection_id)), body)
-    except (Failure, _Undelivered) as error:
+        hook = connections.webhook(resolve(connection_id))
+        posting.post(hook.url, body, hook.headers, peer="webhook", patience=_PATIENCE)
+    except (Failure, posting.UndeliveredError) as error:
         log.warning("alert not delivered to connection %s: %s", connection_id, error)
     except Exception as error:  # a connection may hold anything, and its faults may show it
         log.warning(
@@ -89,40 +85,3 @@ def deliver(
             connection_id,
             type(error).__name__,
         )
-
-
-class _Undelivered(Exception):
-    """The webhook did not take an alert; the message never holds its URL."""
-
-
-class _Again(_Undelivered):
-    """It may take it later."""
-
-
-@tenacity.retry(
-    retry=tenacity.retry_if_exception_type(_Again),
-    stop=tenacity.stop_after_attempt(_ATTEMPTS) | tenacity.stop_after_delay(_PATIENCE),
-    wait=tenacity.wait_exponential_jitter(initial=1, max=10),
-    reraise=True,
-)
-def _post(hook: Webhook, body: Mapping[str, str | None]) -> None:
-    import httpx  # takes a tenth of a second, and most runs need none
-
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # its lines show the URL
-    try:
-        # What the answer says beside its status is not read: it may have no end.
-        with httpx.stream(
-            "POST", hook.url, json=body, headers=dict(hook.headers), timeout=_TIMEOUT
-        ) as answer:
-            status = answer.status_code
-    except httpx.TransportError as error:
-        raise (
-            certificate.failure("webhook", error)
-            or _Again(f"expected an answer, found {type(error).__name__}")
-        ) from None
-    except httpx.InvalidURL:
-        raise _Undelivered("expected a URL, found something else") from None
-    if httpx.codes.is_success(status):
-        return
-    kind = _Again if status in _RETRIED else _Undelivered
-    raise kind(f"expected success, found HTTP status {status}")

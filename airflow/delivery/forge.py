@@ -7,13 +7,10 @@ What a server says is not read beyond its status, and what prevents a status cha
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
-import tenacity
-
 from delivery.verdict import clean
-from frame import certificate
+from frame import posting
 from frame.failure import Failure
 from frame.log import get_logger
 
@@ -24,9 +21,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 CONTEXT = "harmattan"
-_TIMEOUT = 10.0  # seconds of a try
-_ATTEMPTS, _PATIENCE = 3, 20.0  # seconds of all tries
-_RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+_PATIENCE = 5.0  # seconds after which no other attempt begins: the next sync is waiting
 _LONGEST = 140  # characters of a description: GitHub's limit, the least of the three
 _STATES = {
     "github": {"sound": "success", "refused": "failure", "unknown": "error"},
@@ -35,23 +30,20 @@ _STATES = {
 }
 
 
-class _NotTakenError(Exception):
-    """The server did not take a status; the message holds no token."""
-
-
-class _AgainError(_NotTakenError):
-    """It may take it later."""
-
-
 def tell(settings: PublishSettings, verdict: Verdict) -> None:
     """Set the status of the verdict's commit, if a forge is named; what prevents it is logged."""
     if settings.forge == "none":
         return
     try:
         token = settings.forge_token_file.read_text().strip()
-        _post(f"{settings.forge_url.rstrip('/')}/statuses/{verdict.commit}",
-              headers(settings.forge, token), body(settings.forge, verdict))  # fmt: skip
-    except (_NotTakenError, Failure, OSError) as error:
+        posting.post(
+            f"{settings.forge_url}/statuses/{verdict.commit}",
+            body(settings.forge, verdict),
+            headers(settings.forge, token),
+            peer="forge",
+            patience=_PATIENCE,
+        )
+    except (posting.UndeliveredError, Failure, OSError, UnicodeDecodeError) as error:
         log.warning("the commit's status was not set", forge=settings.forge, error=str(error))
     else:
         log.info("set the commit's status", forge=settings.forge, commit=verdict.commit)
@@ -92,28 +84,3 @@ def _description(verdict: Verdict) -> str:
     place = f"{first.file}:{first.line}" if first.line else first.file or "the push"
     count = len(verdict.findings)
     return f"{count} finding{'s' if count > 1 else ''}: {place}: {first.rule}: {first.what}"
-
-
-@tenacity.retry(
-    retry=tenacity.retry_if_exception_type(_AgainError),
-    stop=tenacity.stop_after_attempt(_ATTEMPTS) | tenacity.stop_after_delay(_PATIENCE),
-    wait=tenacity.wait_exponential_jitter(initial=1, max=5),
-    reraise=True,
-)
-def _post(url: str, wanted: dict[str, str], status: dict[str, Any]) -> None:
-    import httpx  # takes a tenth of a second, and most syncs need none
-
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    try:
-        with httpx.stream("POST", url, json=status, headers=wanted, timeout=_TIMEOUT) as answer:
-            code = answer.status_code
-    except httpx.TransportError as error:
-        raise (
-            certificate.failure("forge", error)
-            or _AgainError(f"expected an answer, found {type(error).__name__}")
-        ) from None
-    except (httpx.InvalidURL, ValueError):
-        raise _NotTakenError("expected a URL and a token, found something else") from None
-    if not httpx.codes.is_success(code):
-        kind = _AgainError if code in _RETRIED else _NotTakenError
-        raise kind(f"expected success, found HTTP status {code}")

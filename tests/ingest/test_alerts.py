@@ -248,7 +248,7 @@ def test_a_webhook_that_is_away_keeps_no_run_for_long_and_fails_no_data(
     school: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All kinds of being away at the same time: each takes a quarter of a minute."""
-    monkeypatch.setattr("ingest.alerts._TIMEOUT", 1.0)
+    monkeypatch.setattr("frame.posting._TIMEOUT", 1.0)
     kinds = {
         "closed": closed(),
         "mute": mute(),

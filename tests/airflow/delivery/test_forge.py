@@ -113,10 +113,10 @@ def test_what_was_told_is_not_told_again(verbs: Any, forge: HttpServer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "tries"), [(401, 1), (404, 1), (503, 3), (201, 1)], ids=str
+    ("status", "again"), [(401, False), (404, False), (503, True), (201, False)], ids=str
 )  # fmt: skip
 def test_a_server_that_does_not_take_it_changes_no_verdict(
-    verbs: Any, forge: HttpServer, status: int, tries: int
+    verbs: Any, forge: HttpServer, status: int, again: bool
 ) -> None:
     token = secrets.token_hex()
     forge.answer(Answer(status=status, body={"message": "no"}))
@@ -125,7 +125,7 @@ def test_a_server_that_does_not_take_it_changes_no_verdict(
     done = verbs("publish", **settings(verbs.place, "github", forge, token))
     assert done.returncode == 0
     assert verbs.live("analysts") == commit
-    assert len(forge.posts) == tries
+    assert (len(forge.posts) > 1) == again
     assert ("was not set" in done.stderr) == (status >= 400)
     assert token not in done.stderr
 
