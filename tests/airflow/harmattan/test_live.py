@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.programs
 
 FILES = 12
-SECONDS = 60
+SECONDS = 150
 DAG = """
 from airflow.sdk import DAG
 from airflow.providers.standard.operators.empty import EmptyOperator
@@ -165,7 +165,7 @@ def test_without_its_fork_server_the_processor_ends_and_says_so(branch: Branch) 
     (server,) = [each for each in below if "harmattan.fork_server" in each.cmdline()]
     server.kill()
     branch.push({"include/names.py": 'SCHOOL = "Kumasi"\n'})
-    assert branch.processor.wait(60) == 1
+    assert branch.processor.wait(SECONDS) == 1
     said = branch.output.read_text()
     assert "the fork server of the DAG processor: expected it to run" in said
     assert "HINT: Nomad starts the DAG processor again" in said
