@@ -818,7 +818,8 @@ from datetime import datetime
 from airflow.sdk import dag, task
 
 
-@dag("heavy", schedule=None, start_date=datetime(2026, 1, 1))
+@dag("heavy", schedule=None, start_date=datetime(2026, 1, 1), tags=["heavy"],
+     default_args={"owner": "it-analytics"})
 def heavy():
     @task(queue="heavy")
     def work():
