@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from delivery import credentials, reading, rules
 from delivery.policies import finding
+from delivery.sandbox import alive
 from delivery.verdict import parse_json
 
 if TYPE_CHECKING:
@@ -275,26 +276,13 @@ def _clear(alone_as: int) -> str:
     """Kill what the last file left behind, if this user is the sandbox's own; return what it is."""
     if alone_as == 0 or os.getresuid() != (alone_as, alone_as, alone_as):
         return ""
-    left = _others()
+    left = alive(alone_as, but=os.getpid())
     with suppress(ProcessLookupError):
         os.kill(-1, signal.SIGKILL)
     with suppress(ChildProcessError):
         while True:
             os.waitpid(-1, 0)
     return left
-
-
-def _others() -> str:
-    """Return the name of a process of this user beside this one that is not dead."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            with suppress(OSError):
-                status = (entry / "status").read_text()
-                about = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
-                mine = about["Uid"].split()[0] == str(os.getuid())
-                if mine and about["State"].split()[0] not in "ZX":
-                    return f"{about['Name'].strip()} {entry.name}"
-    return ""
 
 
 def _say(results: TextIO, value: dict[str, Any]) -> None:

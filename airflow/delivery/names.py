@@ -82,16 +82,19 @@ Value = str | Defined | Instance | Module
 class Names:
     """The names of all modules of a push."""
 
-    def __init__(self, modules: Iterable[Module]) -> None:
-        self.modules = {module.name: module for module in modules}
+    def __init__(self) -> None:
+        self.modules: dict[str, Module] = {}
         self._defined: dict[ast.AST, Defined] = {}
         self._known: dict[tuple[ast.AST, Scope], list[Value]] = {}
         self._resolving: set[tuple[ast.AST, Scope]] = set()
         self._cut = 0  # how often an expression that stands for itself was left
         self._steps = 0
-        for module in self.modules.values():
-            module.scope = Scope(module, None)
-            self._bind(below(module.tree), module.scope)
+
+    def add(self, module: Module) -> None:
+        """Note what a module binds. Raises RecursionError if it is nested too deeply."""
+        module.scope = Scope(module, None)
+        self._bind(below(module.tree), module.scope)
+        self.modules[module.name] = module
 
     def definition(self, node: ast.AST) -> Defined:
         """Return the function or class of ``node``, any that stands in a module."""

@@ -102,7 +102,7 @@ class Reading:
 
 def read(root: Path, files: Iterable[str]) -> Reading:
     """Read the Python files ``files`` of the tree at ``root``, from which modules are imported."""
-    modules, findings = [], []
+    names, by_path, findings = Names(), dict[str, Module](), []
     for file in files:
         path = root / file
         try:
@@ -112,13 +112,13 @@ def read(root: Path, files: Iterable[str]) -> Reading:
                 continue
             tree = ast.parse(path.read_bytes())
             name = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-            modules.append(Module(file, name, tree))
-            Names([Module(file, name, tree)])  # to find out here if it is nested too deeply
+            names.add(module := Module(file, name, tree))
+            by_path[file] = module
         except (RecursionError, MemoryError):
             findings.append(finding("import", file, "it is nested too deeply to be read"))
         except (SyntaxError, ValueError, OSError):
             continue  # the import says it, with the line
-    return Reading(Names(modules), {each.path: each for each in modules}, findings)
+    return Reading(names, by_path, findings)
 
 
 class _Reaching:

@@ -143,7 +143,7 @@ class Sandbox:
         for _ in range(100):
             _broom(uid, gid)
             _reap()
-            if not _alive(uid):
+            if not alive(uid):
                 return
             time.sleep(0.05)
         raise SandboxError(
@@ -280,10 +280,13 @@ def _reap() -> None:
             pass
 
 
-def _alive(uid: int) -> bool:
-    """Whether a process of ``uid`` runs; the dead that wait for their parent do not count."""
+def alive(uid: int, but: int = 0) -> str:
+    """Return name and id of a process of ``uid`` that runs, ``but`` not that one; "" if none does.
+
+    The dead that wait for their parent do not count.
+    """
     for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
+        if not entry.name.isdigit() or int(entry.name) == but:
             continue
         try:
             status = (entry / "status").read_text()
@@ -294,5 +297,5 @@ def _alive(uid: int) -> bool:
             str(uid) in about.get("Uid", "").split()
             and about.get("State", "").split()[0] not in "ZX"
         ):
-            return True
-    return False
+            return f"{about['Name'].strip()} {entry.name}"
+    return ""
