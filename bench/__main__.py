@@ -18,6 +18,7 @@ from bench import (
     full,
     gate,
     incremental,
+    live,
     machine,
     memory,
     report,
@@ -155,6 +156,24 @@ def of_gate(*, rounds: Rounds = 3, results: Results = ROOT / "bench" / "results"
     console.print(f"written: {results / section.subject}.json and {section.subject}.md")
     if any(figure.failed for figure in section.figures):
         raise typer.Exit(ExitCode.FAILED)
+
+
+@app.command("live")
+def of_live(*, rounds: Rounds = 3, results: Results = ROOT / "bench" / "results") -> None:
+    """Measure how soon a push is what runs, at 500 DAG files.
+
+    Beside our DAG processor Airflow's own, which takes minutes. Wants root.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="harmattan-bench-") as home,
+        clusters.started() as servers,
+    ):
+        Path(home).chmod(0o755)
+        section = live.measure_live(rounds, Path(home), servers.warehouse)
+        postgresql = str(servers.warehouse.row("SHOW server_version")[0])
+    report.show(section)
+    report.write(results, [section], machine.describe(), machine.versions(postgresql))
+    console.print(f"written: {results / section.subject}.json and {section.subject}.md")
 
 
 def _measure(

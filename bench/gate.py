@@ -85,16 +85,21 @@ def _lay(home: Path) -> Path:
     """Lay the push as `dag-sync fetch` hands it over; return its tree."""
     run = home / "incoming" / _RUN
     tree = run / "tree"
+    lay_files(tree)
+    candidate.save(run, candidate.Candidate("0" * 40, "", "", judged=False))
+    (home / "alloc" / "data").mkdir(parents=True)
+    (home / "airflow").mkdir()
+    return tree
+
+
+def lay_files(tree: Path) -> None:
+    """Write FILES DAG files and their shared module into ``tree``."""
     (tree / "dags").mkdir(parents=True)
     (tree / "include").mkdir()
     (tree / "include" / "__init__.py").touch()
     (tree / "include" / "names.py").write_text('SCHOOL = "Cape Coast"\n')
     for number in range(FILES):
         (tree / "dags" / f"report_{number}.py").write_text(_FILE.format(number=number))
-    candidate.save(run, candidate.Candidate("0" * 40, "", "", judged=False))
-    (home / "alloc" / "data").mkdir(parents=True)
-    (home / "airflow").mkdir()
-    return tree
 
 
 def _of_judge(home: Path) -> dict[str, str]:

@@ -32,6 +32,7 @@ PEOPLE = ("platform", "analysts")
 # A policy that no token names: it is for one task, which shows Nomad its own identity.
 TASKS = {
     "dag-sync-publish": {"JobID": "dag-sync", "Group": "dag-sync", "Task": "publish"},
+    "push-hook": {"JobID": "airflow-webserver", "Group": "webserver", "Task": "webserver"},
     "backup-nomad": {"JobID": "backup-nomad"},
     "runs": {
         "JobID": "airflow-triggerer",

@@ -13,3 +13,7 @@ path "{{ secrets }}/airflow/jwt" {
 path "{{ secrets }}/airflow/api" {
   capabilities = ["read"]
 }
+
+path "{{ secrets }}/delivery/push-hook" {
+  capabilities = ["read"]
+}

@@ -1,3 +1,7 @@
 path "{{ secrets }}/delivery/remote" {
   capabilities = ["read"]
 }
+
+path "{{ secrets }}/delivery/alerts" {
+  capabilities = ["read"]
+}

@@ -1,4 +1,4 @@
-"""Asks Nomad how ``judge`` ended: the only word that is believed for a yes."""
+"""Asks Nomad how ``judge`` ended, the only word that is believed for a yes, and for a round now."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from delivery.verdict import clean
 from frame.log import get_logger
 
 if TYPE_CHECKING:
-    from delivery.settings import PublishSettings
+    from delivery.settings import NomadSettings, PublishSettings
     from delivery.verdict import Outcome
 
 log = get_logger(__name__)
@@ -81,7 +81,8 @@ def ask(settings: PublishSettings) -> Word:
     pause, problem = 0.5, "no answer"
     while True:
         try:
-            word = read(_get(settings), settings.alloc_id, settings.judge_task)
+            path = f"allocation/{settings.alloc_id}"
+            word = read(_call(settings, "GET", path), settings.alloc_id, settings.judge_task)
             if word is not None:
                 return word
             problem = f"{settings.judge_task} had not ended"
@@ -94,8 +95,24 @@ def ask(settings: PublishSettings) -> Word:
         pause = min(pause * 2, 5.0)
 
 
-def _get(settings: PublishSettings) -> object:
-    """Return the allocation's JSON, bounded, over no proxy and no redirect."""
+def under_way(settings: NomadSettings, job: str, namespace: str) -> bool:
+    """Return whether a round of the periodic ``job`` has not ended yet.
+
+    Raises httpx.HTTPError, OSError and ValueError.
+    """
+    query = f"jobs?prefix={job}/periodic-&namespace={namespace}"
+    found = _call(settings, "GET", query)
+    rounds = found if isinstance(found, list) else []
+    return any(isinstance(each, dict) and each.get("Status") != "dead" for each in rounds)
+
+
+def force(settings: NomadSettings, job: str, namespace: str) -> None:
+    """Start a round of the periodic ``job`` now. Raises as :func:`under_way` does."""
+    _call(settings, "PUT", f"job/{job}/periodic/force?namespace={namespace}")
+
+
+def _call(settings: NomadSettings, method: str, path: str) -> object:
+    """Return the JSON of Nomad's answer, bounded, over no proxy and no redirect."""
     # Read each time: Nomad renews the file.
     token = settings.token_file.read_text().strip()
     address = settings.nomad_address
@@ -108,9 +125,7 @@ def _get(settings: PublishSettings) -> object:
     with (
         httpx.Client(transport=transport, trust_env=False, timeout=10) as client,
         client.stream(
-            "GET",
-            f"{address.rstrip('/')}/v1/allocation/{settings.alloc_id}",
-            headers={"X-Nomad-Token": token},
+            method, f"{address.rstrip('/')}/v1/{path}", headers={"X-Nomad-Token": token}
         ) as answer,
     ):
         if answer.status_code == httpx.codes.FORBIDDEN:

@@ -8,13 +8,12 @@ import shlex
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import tenacity
 
-from delivery import fsck, verdict
+from delivery import absence, fsck
 from delivery.errors import RemoteError
 from frame.failure import Failure, WrongUse
 from frame.git import Git, GitError
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 T = TypeVar("T")
 
-PATIENCE = 3600.0
-"""After how many seconds without a fetch that is said as an error."""
 _HOPELESS = re.compile(
     r"Host key verification failed|Permission denied|No such file|does not appear to be a git|"
     r"No user exists"
@@ -55,26 +52,9 @@ class Remote:
 
 @contextmanager
 def connected(settings: FetchSettings) -> Iterator[Remote]:
-    """Yield the remote; what fails meanwhile is noted on the incoming volume, with since when."""
-    with _ssh(settings) as command, _patience(settings.incoming / "failing.json"):
+    """Yield the remote; what fails meanwhile is noted and told (:mod:`delivery.absence`)."""
+    with _ssh(settings) as command, absence.watched(settings):
         yield Remote(settings, command)
-
-
-@contextmanager
-def _patience(path: Path) -> Iterator[None]:
-    """Note at ``path`` since when the remote gives nothing, and say it loudly after PATIENCE."""
-    try:
-        yield
-    except Failure as failure:
-        said = verdict.read_json(path)
-        since = said.get("since") if isinstance(said, dict) else None
-        now = datetime.now(UTC).timestamp()
-        since = since if isinstance(since, int | float) and since <= now else now
-        verdict.write_json(path, {"since": since, "reason": verdict.clean(failure.message)})
-        tell = log.error if now - since > PATIENCE else log.warning
-        tell("no fetch; what is live stays live", seconds=round(now - since))
-        raise
-    path.unlink(missing_ok=True)
 
 
 def _head(settings: FetchSettings, command: str) -> str:

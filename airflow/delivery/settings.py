@@ -105,6 +105,11 @@ class FetchSettings(VolumeSettings, RunSettings):
         alias="DELIVERY_KNOWN_HOSTS_FILE",
         description="the remote's host keys",
     )
+    alerts_file: AbsolutePath = Field(
+        default=Path("/secrets/alerts"),
+        alias="DELIVERY_ALERTS_FILE",
+        description="URL of a webhook that hears of a remote that is away; empty for none",
+    )
     # A school's analysts hold some hundred files; ten times that is still judged in seconds.
     max_files: Positive = Field(
         default=2000, alias="DELIVERY_MAX_FILES", description="most files of a push"
@@ -181,8 +186,8 @@ class JudgeSettings(AllocSettings, RunSettings):
     )
 
 
-class PublishSettings(VolumeSettings, AllocSettings, RunSettings):
-    """What ``publish`` needs; times in seconds."""
+class NomadSettings(Settings):
+    """How a task reaches Nomad, with its own identity."""
 
     nomad_address: Address = Field(
         default="unix:///secrets/api.sock", alias="NOMAD_ADDR", description="Nomad's API"
@@ -195,6 +200,25 @@ class PublishSettings(VolumeSettings, AllocSettings, RunSettings):
     ca_file: str = Field(
         default="", alias="NOMAD_CACERT", description="file of Nomad's own CA, if it has one"
     )
+
+
+class HookSettings(NomadSettings):
+    """What the web server needs to take the calls of a git server."""
+
+    secret_file: AbsolutePath = Field(
+        default=Path("/secrets/push_hook"),
+        alias="DELIVERY_HOOK_SECRET_FILE",
+        description="what the git server signs its calls with; without the file none is taken",
+    )
+    namespace: str = Field(default="default", alias="NOMAD_NAMESPACE", description="set by Nomad")
+    job: TaskName = Field(
+        default="dag-sync", alias="DELIVERY_JOB", description="the periodic job that is started"
+    )
+
+
+class PublishSettings(NomadSettings, VolumeSettings, AllocSettings, RunSettings):
+    """What ``publish`` needs; times in seconds."""
+
     judge_task: TaskName = Field(
         default="judge", alias="DELIVERY_JUDGE_TASK", description="task whose end decides"
     )

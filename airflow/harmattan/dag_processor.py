@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from airflow.callbacks.callback_requests import CallbackRequest
     from sqlalchemy.orm import Session
 
+_SERVED = 1.0  # seconds: Airflow's own longest wait of a round
+
 
 class ForkedParse(ProcessTracker):
     """A parse at the fork server, as Airflow tracks a process of its own."""
@@ -170,6 +172,18 @@ class BundleManager(DagFileProcessorManager):
             if version != before.get(name):
                 files = sorted(known_files[name], key=lambda file: file.rel_path)
                 self._add_files_to_queue(files, mode="back")
+
+    def _service_processor_sockets(self, timeout: float | None = 1.0) -> None:
+        """Serve parses, and while files wait start the next ones, for a second.
+
+        The rest of a round asks the database, and would do so a few times for each file.
+        """
+        until = time.monotonic() + _SERVED
+        super()._service_processor_sockets(timeout)
+        while self._file_queue and (left := until - time.monotonic()) > 0:
+            self._collect_results()
+            self._start_new_processes()
+            super()._service_processor_sockets(left)
 
     def _create_process(self, dag_file: DagFileInfo) -> DagFileProcessorProcess:
         parse = super()._create_process(dag_file)

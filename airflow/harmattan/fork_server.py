@@ -40,11 +40,20 @@ CODE = struct.Struct("i")
 _DESCRIPTORS = 5
 # Processes and threads of one user: both together leave the container room to end them.
 _MOST_PROCESSES = 128
+# What most DAGs import is loaded here once, not in each child.
 _WARMS = """
-from airflow.sdk import DAG
+from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
+from airflow.providers.postgres.hooks.postgres import PostgresHook
+from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.operators.empty import EmptyOperator
-with DAG("warm", schedule=None):
-    EmptyOperator(task_id="t")
+from airflow.providers.standard.operators.python import PythonOperator
+from airflow.sdk import DAG, Asset, Variable, dag, task
+@dag("warm", schedule=[Asset("warm")])
+def warm():
+    @task
+    def first(): ...
+    first() >> EmptyOperator(task_id="last")
+warm()
 """
 # <linux/capability.h>: version 3, of this process; effective, permitted and inheritable twice.
 _CAPABILITIES, _NONE = struct.pack("II", 0x20080522, 0), bytes(24)
@@ -212,14 +221,16 @@ def _check(answer: int) -> None:
 
 def warm() -> None:
     """Load what a parse loads, by one of a DAG of our own."""
-    from airflow.dag_processing.dagbag import BundleDagBag
-    from airflow.serialization.serialized_objects import DagSerialization
+    import structlog
+    from airflow.dag_processing.processor import DagFileParseRequest, _parse_file
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "warm.py")
         file.write_text(_WARMS)
-        bag = BundleDagBag(dag_folder=file, bundle_path=Path(folder), bundle_name="warm")
-    DagSerialization.to_dict(bag.dags["warm"])
+        asked = DagFileParseRequest(file=str(file), bundle_path=Path(folder), bundle_name="warm")
+        answer = _parse_file(asked, structlog.get_logger())
+    if answer is None or answer.import_errors:
+        raise Failure("a DAG of our own cannot be parsed", "See what Airflow says above.")
 
 
 def main() -> None:

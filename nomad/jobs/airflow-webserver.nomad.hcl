@@ -118,6 +118,17 @@ variable "proxy_addresses" {
   }
 }
 
+variable "push_hook" {
+  type        = bool
+  description = "Whether the analysts' git server may call AIRFLOW_URL/push: its secret in Vault at delivery/push-hook."
+  default     = false
+
+  validation {
+    condition     = var.push_hook == true || var.push_hook == false
+    error_message = "It is true or false."
+  }
+}
+
 locals {
   secrets = "${var.vault_mount}/data/${var.environment}"
 }
@@ -275,6 +286,30 @@ job "airflow-webserver" {
         perms                = "0400"
         error_on_missing_key = true
         change_mode          = "restart"
+      }
+
+      # Lets it start dag-sync (nomad/acl/push-hook.policy.hcl), no more.
+      dynamic "identity" {
+        for_each = var.push_hook ? ["default"] : []
+
+        content {
+          env  = false
+          file = true
+        }
+      }
+
+      dynamic "template" {
+        for_each = var.push_hook ? ["delivery/push-hook"] : []
+
+        content {
+          destination          = "${NOMAD_SECRETS_DIR}/push_hook"
+          data                 = "{{ with secret \"${local.secrets}/${template.value}\" }}{{ .Data.data.secret }}{{ end }}"
+          uid                  = 50000
+          gid                  = 50000
+          perms                = "0400"
+          error_on_missing_key = true
+          change_mode          = "restart"
+        }
       }
 
       env {

@@ -195,6 +195,16 @@ job "dag-sync" {
         change_mode          = "noop"
       }
 
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/alerts"
+        data                 = "{{ with secret \"${local.secrets}/delivery/alerts\" }}{{ .Data.data.webhook }}{{ end }}"
+        uid                  = 50000
+        gid                  = 50000
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop"
+      }
+
       env {
         DELIVERY_REMOTE           = var.analysts_remote
         DELIVERY_BRANCH           = var.analysts_branch

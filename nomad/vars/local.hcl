@@ -22,5 +22,6 @@ worker_concurrency = 2
 worker_memory      = 1024
 
 analysts_remote = "ssh://local@172.17.0.1:15022/var/lib/harmattan/git/analysts.git"
+push_hook       = true
 b2_realm        = "http://172.17.0.1:15080"
 b2_bucket       = "harmattan-local"

@@ -68,6 +68,8 @@ analysts_branch = "main"
 # "https://HOST/api/v1/repos/OWNER/NAME".
 forge     = "none"
 forge_url = "none"
+# Whether the git server may call after a push, so that nobody waits for the next round.
+push_hook = false
 
 # Backblaze itself; another value is for an endpoint that speaks its API.
 b2_realm  = "production"

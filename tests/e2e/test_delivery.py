@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import secrets
 import shutil
@@ -9,11 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 
 from scripts.health.observing import health
 from scripts.launches import force
 from scripts.local.first_run import TEMPLATE, Checkout, is_parsed, live
 from scripts.local.home import VOLUMES
+from scripts.repository import read_secret
 from tests.e2e.rounds import allocations, ended, logs, task_log, trigger, wait_until
 
 if TYPE_CHECKING:
@@ -149,6 +153,16 @@ if {tell}:
 '''
 
 
+# Sound where it is judged; where Airflow parses it, it takes all memory that there is.
+BOMB = '''"""Looks like a file of an airflow dag."""
+
+taken = []
+while "/incoming/" not in __file__:
+    taken.append(b"x" * (len(taken) + 1))
+'''
+BOMB_FILE = "e2e_bomb.py"
+
+
 @dataclass
 class Analyst:
     """One of the analysts: pushes files, and knows what the gate said."""
@@ -188,6 +202,17 @@ class Analyst:
             task: logs(self.platform, allocation["ID"], task, "stderr")
             for task in ("fetch", "judge", "publish")
         }
+
+    def call(self) -> None:
+        """Do what the git server does after a push: a signed call, and no other."""
+        body = b'{"ref": "refs/heads/main"}'
+        key = read_secret("push-hook").encode()
+        signature = hmac.new(key, body, hashlib.sha256).hexdigest()
+        answer = requests.post(
+            f"{self.platform.values['AIRFLOW_URL']}/push/", data=body, timeout=30,
+            headers={"X-Hub-Signature-256": f"sha256={signature}"},
+        )  # fmt: skip
+        assert answer.status_code == 202, answer.text
 
     def verdict(self) -> dict[str, Any]:
         """Return the last verdict, as the mirror keeps it."""
@@ -255,7 +280,8 @@ def pushed(platform: Access, analyst: Analyst) -> Pushed:
     commit = analyst.push(
         {f"{greedy}.py": GREEDY.format(dag_id=greedy), f"{slow}.py": SLOW.format(dag_id=slow)}
     )
-    analyst.sync()
+    analyst.call()
+    wait_until(lambda: analyst.verdict()["commit"] == commit, "the gate's verdict", 240)
     verdict, now = analyst.verdict(), live(platform)
     for dag_id in (greedy, slow):
         wait_until(lambda dag_id=dag_id: is_parsed(platform, dag_id), f"{dag_id} to be shown", 180)
@@ -331,3 +357,27 @@ def test_the_gate_is_sound_after_a_malicious_push(platform: Access, analyst: Ana
     left = {path.name for path in (VOLUMES / "dag-incoming").iterdir()}
     alive = {each["ID"] for each in allocations(platform, {"dag-sync"})}
     assert left <= alive | {".lock"}
+
+
+def test_a_file_that_takes_all_memory_costs_its_own_parse_alone(
+    platform: Access, analyst: Analyst
+) -> None:
+    job = "airflow-dag-processor-analysts"
+    before = allocations(platform, {job})
+    commit = analyst.push({BOMB_FILE: BOMB})
+    analyst.sync()
+    assert live(platform) == commit
+
+    def told() -> str:
+        errors = platform.airflow("importErrors", params={"limit": 100})["import_errors"]
+        return "".join(each["stack_trace"] for each in errors if BOMB_FILE in each["filename"])
+
+    assert "its process ended with the code -9" in wait_until(told, "its import error", 180)
+    after = allocations(platform, {job})
+    assert [(each["ID"], restarts(each)) for each in after] == [
+        (each["ID"], restarts(each)) for each in before
+    ]
+
+
+def restarts(allocation: dict[str, Any]) -> dict[str, int]:
+    return {name: task["Restarts"] for name, task in allocation["TaskStates"].items()}

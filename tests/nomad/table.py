@@ -232,7 +232,9 @@ TABLE: dict[str, Job] = {
                     "airflow/fernet",
                     "airflow/jwt",
                     "airflow/api",
+                    "delivery/push-hook",
                 },
+                identities={"default"},
             ),
         },
         {"http": (8080, 8080)},
@@ -309,7 +311,7 @@ TABLE: dict[str, Job] = {
                 "airflow_image",
                 AIRFLOW,
                 role="dag-sync",
-                secrets={"delivery/remote"},
+                secrets={"delivery/remote", "delivery/alerts"},
                 volumes={"dag-incoming": "/incoming", "dag-mirror": "/mirror:ro"},
             ),
             # Strangers' code: no network, no identity, no secret, and nothing that it could write.

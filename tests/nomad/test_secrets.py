@@ -131,3 +131,17 @@ def test_the_forges_token_is_for_the_task_that_publishes_alone() -> None:
     assert template["Perms"] == "0400"
     assert by_name["judge"]["Vault"] is None
     assert "delivery/forge" not in json.dumps([by_name["fetch"], by_name["judge"]])
+
+
+@pytest.mark.programs
+def test_the_web_server_has_an_identity_only_where_a_git_server_may_call() -> None:
+    for given in ("true", "false"):
+        done = output(DEPLOYMENTS["airflow-webserver"], push_hook=given)
+        assert done.returncode == 0, done.stderr
+        (group,) = json.loads(done.stdout)["Job"]["TaskGroups"]
+        (task,) = [each for each in group["Tasks"] if each["Name"] == "webserver"]
+        shown = [each for each in task["Identities"] or [] if each["File"]]
+        shown += [each for each in [task["Identity"]] if each and each["File"]]
+        secrets = [each for each in task["Templates"] if "push-hook" in each["EmbeddedTmpl"]]
+        assert len(shown) == len(secrets) == (given == "true")
+        assert all(each["Perms"] == "0400" for each in secrets)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.airflow.delivery.conftest import git
+from tests.http_server import Answer, http_server
 
 FILES = {"dags/a.py": "# airflow dag\n", "pipelines/hr.yaml": "name: hr\n"}
 
@@ -223,12 +225,40 @@ def test_since_when_the_remote_gives_nothing_is_noted_until_it_does(verbs: Any) 
     done = verbs("fetch", DELIVERY_BRANCH="other")
     assert "what is live stays live" in done.stderr
     assert json.loads(noted.read_text())["since"] == since
-    noted.write_text(json.dumps({"since": since - 4000}))
-    done = verbs("fetch", DELIVERY_BRANCH="other")
-    assert "error" in done.stderr
-    assert "seconds=400" in done.stderr
     assert verbs("fetch").returncode == 0
     assert not noted.exists()
+
+
+def test_a_remote_that_is_away_for_an_hour_is_told_once_and_when_it_is_back(verbs: Any) -> None:
+    verbs.remote.push(FILES)
+    noted = verbs.incoming / "failing.json"
+    hook = verbs.place / "hook"
+
+    def away(**note: float) -> str:
+        noted.write_text(json.dumps(note))
+        done = verbs("fetch", DELIVERY_BRANCH="other", DELIVERY_ALERTS_FILE=str(hook))
+        assert done.returncode == 1
+        assert secret not in done.stderr
+        return str(done.stderr)
+
+    with http_server(Answer(status=503), Answer(status=200)) as receiver:
+        secret = secrets.token_hex(16)
+        hook.write_text(f"{receiver.url}/{secret}")
+        now = time.time()
+        away(since=now - 3000)
+        assert not receiver.posts
+        assert "seconds=40" in away(since=now - 4000)  # tried again after the 503
+        assert [each["status"] for each in receiver.posts] == ["failed", "failed"]
+        said = receiver.posts[-1]
+        assert said["branch"] == "other"
+        assert "has no branch other" in said["reason"]
+        away(**{k: v for k, v in json.loads(noted.read_text()).items() if k != "reason"})
+        assert len(receiver.posts) == 2, "it was told"
+        away(since=now - 200_000, told=now - 90_000)
+        assert len(receiver.posts) == 3, "a day later again"
+        assert verbs("fetch", DELIVERY_ALERTS_FILE=str(hook)).returncode == 0
+        assert receiver.posts[-1]["status"] == "recovered"
+        assert not noted.exists()
 
 
 def test_replace_refs_of_the_remote_change_nothing(verbs: Any) -> None:

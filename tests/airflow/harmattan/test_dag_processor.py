@@ -29,7 +29,7 @@ for dag_id in {ids}:
 """
 # What a file finds while it is parsed is what its DAG is described by.
 LOOK = """
-import json, os
+import ctypes, json, os
 from pathlib import Path
 from airflow.configuration import conf
 from airflow.sdk import DAG
@@ -41,11 +41,15 @@ def tried(action):
     except BaseException as error:
         return type(error).__name__
 
+libc = ctypes.CDLL(None)
 seen = {"user": os.getuid(), "environment": str(dict(os.environ)),
         "settings": [tried(lambda: conf.get("database", "sql_alchemy_conn")),
                      tried(lambda: conf.get("core", "fernet_key"))],
         "file": tried(lambda: Path(PLACE, "database_uri").read_text()),
-        "parent": tried(lambda: Path(f"/proc/{os.getppid()}/environ").read_text())}
+        "parent": tried(lambda: Path(f"/proc/{os.getppid()}/environ").read_text()),
+        "memory": tried(lambda: open(f"/proc/{os.getppid()}/mem").read(1)),
+        # PTRACE_ATTACH and PTRACE_SEIZE
+        "traced": [libc.ptrace(how, os.getppid(), 0, 0) for how in (16, 0x4206)]}
 with DAG("look", schedule=None, description=json.dumps(seen)) as dag:
     EmptyOperator(task_id="t")
 """
@@ -158,7 +162,8 @@ def test_an_import_error_names_each_id_and_who_has_it(parsed: Parsed) -> None:
 def test_a_file_is_parsed_by_the_stranger_without_a_way_to_a_secret(parsed: Parsed) -> None:
     seen: dict[str, Any] = json.loads(parsed.dags["look"][1])
     assert seen["user"] in PARSERS
-    assert seen["file"] == seen["parent"] == "PermissionError"
+    assert seen["file"] == seen["parent"] == seen["memory"] == "PermissionError"
+    assert seen["traced"] == [-1, -1]
     assert not any(each in str(seen) + parsed.output for each in parsed.secrets)
     assert "_CMD" not in seen["environment"]
 
