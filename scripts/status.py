@@ -50,7 +50,7 @@ MODELS = "models"  # the DAG of the template
 PUBLISHED = timedelta(hours=26)  # as young as marts are: they are built every morning
 B2_SECONDS = 10  # for one table
 QUEUED = timedelta(minutes=10)  # longer than the workers of a school need to be free
-SYNCED = timedelta(minutes=10)  # dag-sync looks every minute or so
+SYNCED = timedelta(minutes=10)  # dag-sync looks every five
 SYNC = "dag-sync"
 INGEST = "ingest_"  # what the id of a pipeline's DAG begins with
 # Where the way out stands, by section.

@@ -29,18 +29,20 @@ IDENTITY = "/secrets/nomad_connections.jwt"
 # Tries each way to have Nomad write through a link, and prints those that went through.
 ATTACK = """
 import json, os, sys
-ways = {}
+done = []
 for folder in sys.argv[1:]:
-    ways[f"plant in {folder}"] = lambda: os.symlink("/planted", f"{folder}/planted")
-    ways[f"move {folder}"] = lambda: os.rename(folder, f"{folder}.moved")
-    ways[f"open {folder}"] = lambda: os.chmod(folder, 0o777)
-    ways[f"list {folder}"] = lambda: os.listdir(folder)
-    for name, way in list(ways.items()):
+    for way, tried in {
+        "plant in": lambda: os.symlink("/planted", f"{folder}/planted"),
+        "move": lambda: os.rename(folder, f"{folder}.moved"),
+        "open": lambda: os.chmod(folder, 0o777),
+        "list": lambda: os.listdir(folder),
+    }.items():
         try:
-            way()
+            tried()
         except OSError:
-            del ways[name]
-print(json.dumps(list(ways)))
+            continue
+        done.append(f"{way} {folder}")
+print(json.dumps(done))
 """
 
 
@@ -67,6 +69,10 @@ def test_a_stranger_changes_nothing_where_nomad_writes(
     for name in names:
         done = execute(name, TASKS[job_id, task], "python", "-c", ATTACK, *FOLDERS)
         assert (done.returncode, json.loads(done.stdout)) == (0, []), done.stderr
+        # The attack itself works, where one may.
+        done = execute(name, TASKS[job_id, task], "python", "-c", ATTACK, "/dev/shm")  # noqa: S108
+        assert json.loads(done.stdout) == ["plant in /dev/shm", "list /dev/shm"]
+        execute(name, TASKS[job_id, task], "rm", "/dev/shm/planted")  # noqa: S108
 
 
 # What a stranger could fill: the folders of disks and memory that it may write.
@@ -134,6 +140,30 @@ def test_a_task_that_forks_without_end_stops_itself(platform: Access) -> None:
     errno, started = execute(name, ANALYST, "python", "-c", FORK).stdout.split()
     assert int(errno) == 11, "EAGAIN"
     assert int(started) < 512
+
+
+EAT = """
+taken = []
+while True:
+    taken.append(b"x" * (len(taken) + 1))
+"""
+
+
+def test_a_task_that_takes_all_memory_ends_and_its_worker_stays(platform: Access) -> None:
+    """In its own processes, as Celery forks them: what serves others is ended last."""
+    job = "airflow-worker-analysts"
+    before = restarts(platform, job)
+    (name, *_) = running(platform, job, "worker")
+    assert execute(name, ANALYST, "python", "-c", EAT).returncode == 137
+    assert restarts(platform, job) == before
+
+
+def restarts(platform: Access, job_id: str) -> dict[str, int]:
+    return {
+        f"{task} of {each['ID']}": state["Restarts"]
+        for each in platform.nomad.job.get_allocations(job_id)
+        for task, state in each["TaskStates"].items()
+    }
 
 
 def test_a_worker_reads_the_identity_that_nomad_renews_and_cannot_replace_it(

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -261,6 +264,63 @@ def test_a_table_can_show_what_other_programs_say(capsys: pytest.CaptureFixture[
     shown = " ".join(capsys.readouterr().out.split())
     assert "[/opt/venv]" in shown
     assert "[Errno 111]" in shown
+
+
+def launch(minutes: float, group: str, status: str = "dead") -> dict[str, object]:
+    submitted = (datetime.now(UTC) - timedelta(minutes=minutes)).timestamp() * 1e9
+    return {
+        "SubmitTime": int(submitted),
+        "Status": status,
+        "JobSummary": {"Summary": {"dag-sync": {"Complete": 0, "Failed": 0} | {group: 1}}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("launches", "state", "well"),
+    [
+        ([launch(7, "Complete"), launch(2, "Complete")], "last good sync 2 min ago", True),
+        # One that failed or still runs is no good one, however new it is.
+        ([launch(12, "Complete"), launch(2, "Failed")], "last good sync 12 min ago", False),
+        ([launch(12, "Complete"), launch(1, "Complete", "running")], "12 min ago", False),
+        ([launch(2, "Failed")], "no sync is known that ended well", False),
+        ([], "no sync is known that ended well", False),
+    ],
+)
+def test_the_last_good_sync_has_an_age(
+    airflow: HttpServer,
+    launches: list[dict[str, object]],
+    state: str,
+    well: object,
+    tmp_path: Path,
+) -> None:
+    airflow.answer(Answer(body=launches))
+    row, *bundles = status.delivery(Access({**nowhere(tmp_path).values, "NOMAD_ADDR": airflow.url}))
+    assert row.state.endswith(state)
+    assert row.well is well
+    assert airflow.requests[0].path == "/v1/jobs?prefix=dag-sync%2Fperiodic-&namespace=default"
+    assert [(each.name, each.well) for each in bundles] == [
+        ("pipelines", False),
+        ("analysts", False),
+    ]
+
+
+@pytest.mark.slow
+def test_watching_looks_again_until_it_is_stopped(tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], **nowhere(tmp_path).values}
+    with subprocess.Popen(
+        [sys.executable, "-m", "scripts.status", "--watch"],
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as watching:  # fmt: skip
+        assert watching.stdout is not None
+        seen = 0
+        while seen < 2:
+            line = watching.stdout.readline()
+            assert line, watching.stderr and watching.stderr.read()
+            seen += "drill" in line
+        watching.send_signal(signal.SIGINT)
+        _, said = watching.communicate(timeout=30)
+    assert watching.returncode == 130
+    assert "Traceback" not in said
 
 
 @pytest.mark.slow
