@@ -19,6 +19,7 @@ BEHAVIOURS = {
     "airflow/analysts_template/test_template.py": "a repository that starts from the template",
     "airflow/config/test_bundles.py": "bundles of DAGs, as the job files set them",
     "airflow/config/test_options.py": "airflow.cfg, and what the job files set beside it",
+    "airflow/harmattan/test_queued.py": "a task waits for as long as there is no worker",
     "airflow/harmattan/test_live.py": "a commit that is live is what runs, in every DAG",
     "backup/test_damage.py": "damage, as verify, restore and drill find it",
     "backup/test_globals.py": "a server's roles, from the dump to another server",

@@ -312,7 +312,7 @@ job "airflow-dag-processor" {
 
       resources {
         cpu        = 300 # MHz: its share of a full node, no cap
-        memory     = 512 # 160 MB at rest, and the child that imports Airflow itself
+        memory     = 512 # 320 MB at rest: the manager, and the process that parses are forked from
         memory_max = 1280
       }
     }

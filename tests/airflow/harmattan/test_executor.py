@@ -96,7 +96,7 @@ class Servers:
             subprocess.Popen(command, stdout=log) as server,
         ):
             try:
-                _wait_for(lambda: self.as_user("health", name).ping())
+                wait_for(lambda: self.as_user("health", name).ping())
                 yield
             finally:
                 server.terminate()
@@ -150,7 +150,7 @@ def _tasks(job_id: str, *, tls: bool) -> list[dict[str, Any]]:
     return [task for group in groups for task in group["Tasks"]]
 
 
-def _wait_for(look: Any, seconds: float = 30) -> None:
+def wait_for(look: Any, seconds: float = 30) -> None:
     end = time.monotonic() + seconds
     while True:
         try:
@@ -213,7 +213,7 @@ def worker(servers: Servers, pool: str = "analysts") -> Iterator[Path]:
         ) as process,
     ):  # fmt: skip
         try:
-            _wait_for(lambda: "ready." in log.read_text(), 60)
+            wait_for(lambda: "ready." in log.read_text(), 60)
             yield log
         finally:
             os.killpg(process.pid, signal.SIGKILL)
@@ -233,7 +233,7 @@ def test_a_task_waits_for_a_broker_that_is_away_and_ends(servers: Servers) -> No
         assert (queued, set(ended)) == (0, {"first", "second"})
         log = stack.enter_context(worker(servers))
         # No api-server is there: what counts is that the worker took both and said how they ended.
-        _wait_for(lambda: set(one.tell("beat")[1].values()) == {"failed"})
+        wait_for(lambda: set(one.tell("beat")[1].values()) == {"failed"})
         said = log.read_text()
         assert "NOPERM" not in said
         assert said.count("received") == 2
@@ -250,7 +250,7 @@ def test_with_tls_a_task_goes_there_and_back_and_nobody_connects_without(
         log = stack.enter_context(worker(servers))
         one.tell("queue first")
         assert one.tell("beat")[0] == 0
-        _wait_for(lambda: set(one.tell("beat")[1].values()) == {"failed"})
+        wait_for(lambda: set(one.tell("beat")[1].values()) == {"failed"})
         assert log.read_text().count("received") == 1
         for name, port in servers.ports.items():
             assert servers.as_user("health", name).ping()
@@ -295,7 +295,7 @@ def test_an_old_message_is_thrown_away(servers: Servers) -> None:
         one.tell("revoke")
         time.sleep(1.1)
         log = stack.enter_context(worker(servers))
-        _wait_for(lambda: "Discarding revoked task" in log.read_text())
+        wait_for(lambda: "Discarding revoked task" in log.read_text())
         assert "raised" not in log.read_text()
 
 

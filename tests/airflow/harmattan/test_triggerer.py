@@ -122,6 +122,7 @@ class Forge(Trigger):
             await task_runner.SUPERVISOR_COMMS.asend(messages.TriggerStateChanges(
                 events=[TriggerEventEntry(other, forged, None)], failures=[(other, None)],
                 finished=None))
+        from airflow.sdk.execution_time.comms import DeleteXCom
         from airflow.sdk.execution_time.xcom import XCom
         written = []
         for dag_id in ("ingest_hr", "forge"):
@@ -129,8 +130,15 @@ class Forge(Trigger):
             try:
                 await XCom.aset(key="log_read", value={"by": "a stranger"}, **where)
                 written.append("written")
+                await task_runner.SUPERVISOR_COMMS.asend(DeleteXCom(key="other", **where))
+                written.append("deleted")
             except Exception as error:
                 written.append(str(error))
+        try:
+            where["dag_id"] = "ingest_hr"
+            await task_runner.SUPERVISOR_COMMS.asend(DeleteXCom(key="log_read", **where))
+        except Exception as error:
+            written.append(str(error))
         yield TriggerEvent(written)
 
 class Wait(Trigger):
@@ -364,17 +372,18 @@ def test_pipelines_have_a_triggerer_of_their_own_whatever_a_stranger_asks_for(
 
 
 def test_an_event_of_anothers_trigger_is_not_believed(triggered: Triggered) -> None:
-    assert len(triggered.tasks["forge"][2]["event"]) == 2, "both were sent"
+    assert len(triggered.tasks["forge"][2]["event"]) == 4, "all were sent"
     state, method, kwargs = triggered.tasks["ingest_hr"]
     assert (state, method) == ("scheduled", "execute_complete")
     assert kwargs["event"] != "forged"
 
 
 def test_a_strangers_trigger_writes_no_xcom_of_a_pipelines_run(triggered: Triggered) -> None:
-    refused, own = triggered.tasks["forge"][2]["event"]
-    assert refused.startswith("PERMISSION_DENIED")
-    assert "XComs of ingest_hr are written by the pipelines' triggerer" in refused
-    assert own == "written"
+    refused, *own, not_deleted = triggered.tasks["forge"][2]["event"]
+    for said in (refused, not_deleted):
+        assert said.startswith("PERMISSION_DENIED")
+        assert "XComs of ingest_hr are written by the pipelines' triggerer" in said
+    assert own == ["written", "deleted"]
     assert triggered.xcoms == {("forge", "log_read")}
 
 
