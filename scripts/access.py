@@ -116,7 +116,7 @@ class Access:
             **arguments,
         )
         answer.raise_for_status()
-        return answer.json()
+        return answer.json() if answer.content else None
 
     @property
     def backups(self) -> Settings:

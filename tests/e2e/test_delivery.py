@@ -8,6 +8,7 @@ import json
 import secrets
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -82,6 +83,41 @@ def slow():
 
 slow()
 '''
+
+# Its first task ends when the test says so; both read a module that a push changes meanwhile.
+SPANNING = '''"""Takes longer than a push."""
+
+import time
+from datetime import datetime
+
+from airflow.sdk import Variable, dag, task
+
+from include.e2e_said import SAID
+
+
+@dag(
+    "{dag_id}", schedule=None, start_date=datetime(2026, 1, 1), tags=["e2e"],
+    default_args={{"owner": "e2e"}},
+)
+def spanning():
+    @task
+    def wait():
+        for _ in range(240):
+            if Variable.get("{dag_id}", default=None):
+                return
+            time.sleep(1)
+        raise TimeoutError
+
+    @task
+    def say():
+        print("SAID", SAID)
+
+    wait() >> say()
+
+
+spanning()
+'''
+SAID = "../include/e2e_said.py"
 
 # Imported by the judge; what it tried and how that ended is the message of its error. Without
 # TELL it keeps quiet, and is a file like any other.
@@ -263,30 +299,36 @@ def test_a_broken_push_changes_nothing_and_is_told_by_file_for_as_long_as_it_sta
 
 @dataclass
 class Pushed:
-    """A sound commit with two DAGs."""
+    """A sound commit, its files and the ids of its DAGs."""
 
     commit: str
     verdict: str
     exemptions: list[str]
     live: str
+    files: dict[str, str]
     greedy: str
     slow: str
+    spanning: str
 
 
 @pytest.fixture(scope="module")
 def pushed(platform: Access, analyst: Analyst) -> Pushed:
-    """Push two sound DAGs, and wait until Airflow has both."""
-    greedy, slow = (f"e2e_{name}_{secrets.token_hex(4)}" for name in ("greedy", "slow"))
-    commit = analyst.push(
-        {f"{greedy}.py": GREEDY.format(dag_id=greedy), f"{slow}.py": SLOW.format(dag_id=slow)}
-    )
+    """Push sound DAGs, and wait until Airflow has them."""
+    names = ("greedy", "slow", "spanning")
+    greedy, slow, spanning = (f"e2e_{name}_{secrets.token_hex(4)}" for name in names)
+    files = {
+        f"{dag_id}.py": text.format(dag_id=dag_id)
+        for dag_id, text in ((greedy, GREEDY), (slow, SLOW), (spanning, SPANNING))
+    }
+    files[SAID] = 'SAID = "before"\n'
+    commit = analyst.push(files)
     analyst.call()
     wait_until(lambda: analyst.verdict()["commit"] == commit, "the gate's verdict", 240)
     verdict, now = analyst.verdict(), live(platform)
-    for dag_id in (greedy, slow):
-        wait_until(lambda dag_id=dag_id: is_parsed(platform, dag_id), f"{dag_id} to be shown", 180)
+    for dag_id in (greedy, slow, spanning):
+        wait_until(partial(is_parsed, platform, dag_id), f"{dag_id} to be shown", 180)
     departs = [each["because"] for each in verdict["exemptions"]]
-    return Pushed(commit, verdict["verdict"], departs, now, greedy, slow)
+    return Pushed(commit, verdict["verdict"], departs, now, files, greedy, slow, spanning)
 
 
 def test_a_sound_push_goes_live_and_runs_where_analysts_run(
@@ -327,6 +369,34 @@ def test_a_stopped_worker_finishes_the_task_that_it_runs(platform: Access, pushe
     assert platform.airflow(f"{run}/taskInstances/sleep")["try_number"] == 1
     assert "SLEPT" in task_log(platform, run, "sleep")
     wait_until(lambda: health(platform.nomad, job).well, f"{job} to be back", 240)
+
+
+def test_a_run_ends_on_the_commit_that_it_began_with(
+    platform: Access, analyst: Analyst, pushed: Pushed
+) -> None:
+    dag_id = pushed.spanning
+    began = trigger(platform, dag_id)
+    wait_until(
+        lambda: platform.airflow(f"{began}/taskInstances/wait")["state"] == "running",
+        "the first task to run",
+        60,
+    )
+    commit = analyst.push({**pushed.files, SAID: 'SAID = "after"\n'})
+    analyst.call()
+    wait_until(
+        lambda: platform.airflow(f"dags/{dag_id}")["bundle_version"] == commit,
+        "the push to be what runs",
+        240,
+    )
+    platform.airflow("variables", method="POST", json={"key": dag_id, "value": "go"})
+    try:
+        later = trigger(platform, dag_id)
+        for run, version, said in ((began, pushed.commit, "before"), (later, commit, "after")):
+            assert ended(platform, run) == "success"
+            assert f"SAID {said}" in task_log(platform, run, "say")
+            assert platform.airflow(run)["bundle_version"] == version
+    finally:
+        platform.airflow(f"variables/{dag_id}", method="DELETE")
 
 
 def malicious(platform: Access, *, tell: bool) -> str:
