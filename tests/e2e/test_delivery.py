@@ -97,7 +97,7 @@ from include.e2e_said import SAID
 
 @dag(
     "{dag_id}", schedule=None, start_date=datetime(2026, 1, 1), tags=["e2e"],
-    default_args={{"owner": "e2e"}},
+    default_args={{"owner": "e2e", "retries": 3, "retry_exponential_backoff": 2.0}},
 )
 def spanning():
     @task
@@ -325,6 +325,7 @@ def pushed(platform: Access, analyst: Analyst) -> Pushed:
     analyst.call()
     wait_until(lambda: analyst.verdict()["commit"] == commit, "the gate's verdict", 240)
     verdict, now = analyst.verdict(), live(platform)
+    assert not verdict["findings"]
     for dag_id in (greedy, slow, spanning):
         wait_until(partial(is_parsed, platform, dag_id), f"{dag_id} to be shown", 180)
     departs = [each["because"] for each in verdict["exemptions"]]
