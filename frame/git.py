@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -113,8 +114,7 @@ class Git:
         verb = next(words, arguments[0])
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             process = subprocess.Popen(
-                # prlimit(1) sets the bound: no code of ours has to run between fork and exec.
-                ["prlimit", f"--fsize={most}", "--", *self._prefix, *arguments],
+                [*_bounded(most), *self._prefix, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=err,
@@ -200,6 +200,14 @@ def fetched(
 def daemon_program() -> str:
     """Return the path of git-daemon itself: ``git daemon`` would leave a git process between."""
     return str(Path(Git().text("--exec-path")) / "git-daemon")
+
+
+def _bounded(most: int) -> list[str]:
+    """Return what bounds each file of a program: no code of ours runs between fork and exec.
+
+    Only Linux has it; elsewhere, at a desk, what is written is a folder of one's own.
+    """
+    return ["prlimit", f"--fsize={most}", "--"] if sys.platform == "linux" else []
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -32,7 +32,9 @@ log = logging.getLogger(__name__)
 
 # A COPY keeps a core busy at either end. Where there are no cores for more, one COPY of a table,
 # frozen and with nobody else who extends it, takes 10.5 s for what four of ranges take 11.9 s.
-RANGES = len(os.sched_getaffinity(0)) // 2
+# Not every system says which of its cores are ours.
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+RANGES = CORES // 2
 # A range has this many blocks of 8 kB or more, 16 MB, and a table of eight is read in ranges: small
 # ones, so that all sessions end at once.
 RANGE_BLOCKS = 2048

@@ -6,11 +6,14 @@ import json
 import os
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from delivery import check as checking
 from delivery import fetch as fetching
+from delivery import gate
 from delivery import history as histories
 from delivery import judge as judging
 from delivery import live as lives
@@ -18,6 +21,7 @@ from delivery import mirror as mirroring
 from delivery import publish as publishing
 from delivery import verdict as verdicts
 from delivery.settings import (
+    CheckSettings,
     FetchSettings,
     JudgeSettings,
     MirrorSettings,
@@ -27,11 +31,10 @@ from delivery.settings import (
 from frame.application import Application, definitions, epilog, exit_codes
 from frame.failure import ExitCode, Failure, WrongUse
 from frame.log import get_logger
-from frame.output import AsJson
+from frame.output import AsJson, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from frame.settings import Settings
 
@@ -43,12 +46,13 @@ app = Application(
     "Three verbs are the three tasks of one Nomad group, in this order: fetch (network and deploy "
     "key), judge (strangers' code in a sandbox), publish (moves `live` if Nomad says that judge "
     "ended with 0). mirror serves what was published, verdict shows the last verdict, history the "
-    "ones before; pin and unpin hold `live` at a commit and let it go.",
+    "ones before; pin and unpin hold `live` at a commit and let it go. check says at a desk what "
+    "the gate would say of a folder.",
     epilog=exit_codes(
         {
-            ExitCode.FAILED: "failed; of judge: the push is refused",
+            ExitCode.FAILED: "failed; of judge and check: the push is refused",
             ExitCode.NOTHING_TO_DO: "verdict, history: no push was judged yet",
-            ExitCode.UNKNOWN: "judge: nothing can be said",
+            ExitCode.UNKNOWN: "judge, check: nothing can be said",
         }
     ),
 )
@@ -114,6 +118,54 @@ def judge(
         log.exception("judge failed")
         raise typer.Exit(ExitCode.UNKNOWN) from error
     raise typer.Exit(code)
+
+
+@app.command(
+    epilog=_reads(
+        CheckSettings,
+        {
+            ExitCode.DONE: "sound: the gate will say the same",
+            ExitCode.FAILED: "refused",
+            ExitCode.UNKNOWN: "nothing can be said",
+        },
+    )
+)
+def check(
+    folder: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, resolve_path=True, metavar="[FOLDER]")
+    ] = Path(),
+    without_models: Annotated[
+        bool,
+        typer.Option("--without-models", help="Leave the models to the gate."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say of a folder what the gate would say of a push of it.
+
+    No cluster, no network and no credentials are needed. What git tracks is looked at, and what is
+    new and not ignored. The files are read as your own user, as a push of yours would be.
+    """
+    settings = CheckSettings.from_environment(os.environ)
+    try:
+        checked = checking.check(settings, folder, os.environ, without_models=without_models)
+    except WrongUse:
+        raise
+    except Failure as failure:
+        raise Failure(failure.message, failure.hint, ExitCode.UNKNOWN) from failure
+    if as_json:
+        concluded = checked.conclusion
+        value = {
+            "verdict": gate.OUTCOMES[concluded.code],
+            "files": checked.files,
+            "seconds": round(checked.seconds, 1),
+            "models": "left out" if without_models else "read",
+            "findings": [asdict(each) for each in concluded.findings],
+            "exemptions": [asdict(each) for each in concluded.used],
+        }
+        print_json(value)
+    else:
+        checking.show(checked, without_models=without_models)
+    raise typer.Exit(checked.conclusion.code)
 
 
 @app.command(epilog=_reads(PublishSettings))

@@ -11,14 +11,14 @@ import re
 from typing import TYPE_CHECKING
 
 from delivery import candidate as candidates
-from delivery import fsck, limits, links, verdict
+from delivery import checkout, limits, links, verdict
 from delivery.bundle import LIVE
 from delivery.candidate import Candidate
 from delivery.live import NEWEST
 from delivery.policies import finding
 from delivery.remote import connected
 from delivery.verdict import Finding
-from frame.git import MEBIBYTE, Git, GitError, init_bare
+from frame.git import Git, init_bare
 from frame.log import get_logger
 
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ log = get_logger(__name__)
 _REF = "refs/heads/candidate"
 README = b"README.md"
 _ALLOWED = re.compile(rb"^\W*gate: allow removal because \w", re.MULTILINE)
-LISTING_SECONDS = 30.0
-# 2,000 files with the longest paths take under 1 MB; ten times that is a tree made to hurt.
-LISTING_BYTES = 8 * MEBIBYTE
 
 
 def fetch(settings: FetchSettings) -> Candidate:
@@ -92,9 +89,10 @@ def _take(settings: FetchSettings, remote: Remote, run: Path) -> tuple[str, tupl
         alternates.write_text(f"{objects}\n")
     remote.download(git, _REF)
     commit = git.text("rev-parse", "--verify", f"{_REF}^{{commit}}")
-    findings = _limits(settings, git, commit)
+    entries, findings = checkout.entries_within(settings, git, commit)
+    findings += _removal(settings, git, commit, entries)
     if not findings:
-        findings = _export(git, commit, run / "tree") or _unreadable(run / "tree")
+        findings = checkout.export(git, commit, run / "tree")
     if findings:
         candidates.remove(run / "tree")
         for line in (line for found in findings for line in found.lines()):
@@ -102,26 +100,6 @@ def _take(settings: FetchSettings, remote: Remote, run: Path) -> tuple[str, tupl
         return commit, tuple(verdict.bounded(findings))
     log.info("fetched", commit=commit)
     return commit, ()
-
-
-def _limits(settings: FetchSettings, git: Git, commit: str) -> list[Finding]:
-    """Check the tree's listing; a tree that takes too long or too much to list breaks a limit."""
-    try:
-        listing = git.run(
-            "ls-tree", "-r", "-t", "-l", "-z", "--full-tree", commit,
-            seconds=LISTING_SECONDS, most=LISTING_BYTES,
-        )  # fmt: skip
-    except GitError as error:
-        return [finding("tree", "", "the tree cannot be listed within bounds", trace=error.message)]
-    found = list(limits.entries(listing))
-    few = len(found) <= settings.max_files
-    findings = limits.check(
-        found, links.targets(git, found) if few else {},
-        max_files=settings.max_files, max_bytes=settings.max_bytes,
-    )  # fmt: skip
-    if few and sum(entry.size for entry in found) <= settings.max_bytes:
-        findings += fsck.check(git, commit, listing, most=2 * settings.max_bytes + LISTING_BYTES)
-    return findings + _removal(settings, git, commit, found)
 
 
 def _removal(
@@ -137,42 +115,6 @@ def _removal(
     if readme and _ALLOWED.search(git.run("cat-file", "blob", readme[0].object_id)):
         return []
     return [finding("removal", "", "the push removes every DAG and pipeline")]
-
-
-def _unreadable(tree: Path) -> list[Finding]:
-    """Check what Airflow reads as text before it looks at any DAG, as the checkout wrote it."""
-    findings = []
-    for path in sorted(tree.rglob(".airflowignore")):
-        try:
-            if path.is_file():
-                path.read_bytes().decode()
-        except UnicodeDecodeError as error:
-            what = f"not UTF-8 at byte {error.start}"
-            findings.append(finding("tree", path.relative_to(tree), what))
-    return findings
-
-
-def _export(git: Git, commit: str, tree: Path) -> list[Finding]:
-    """Check the commit out as Airflow's own clone will, then take every write bit away.
-
-    Return what is against the push if git cannot.
-
-    A checkout and not ``git archive``: what .gitattributes does to a file in Airflow's clone
-    (line ends, encodings) it must have done to the file that is judged.
-    """
-    tree.mkdir()
-    index = {"GIT_INDEX_FILE": str(tree.parent / "index")}
-    words = (f"--work-tree={tree}", "read-tree", "--reset", "-u", commit)
-    try:
-        # An encoding in .gitattributes can make a file at most four times its size.
-        git.run(*words, environ=index, seconds=120)
-    except GitError as error:
-        what = "the files cannot be checked out within bounds"
-        return [finding("tree", "", what, trace=error.message)]
-    for path in (each for each in tree.rglob("*") if not each.is_symlink()):
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    tree.chmod(0o555)
-    return []
 
 
 def _ref(mirror: Path, name: str) -> str:

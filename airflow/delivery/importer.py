@@ -20,7 +20,6 @@ a fork bomb takes no process from the next one, and a file that left a process i
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import importlib
 import json
@@ -38,7 +37,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from delivery import credentials, reading, rules
 from delivery.policies import finding
-from delivery.sandbox import alive
+from delivery.sandbox import PR_SET_CHILD_SUBREAPER, alive, prctl
 from delivery.verdict import parse_json
 
 if TYPE_CHECKING:
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
 BUNDLE = "analysts"
 _MAX_ANSWER = 8 * 1024 * 1024
 _PR_SET_DUMPABLE = 4
-_PR_SET_CHILD_SUBREAPER = 36
 # Airflow's own time-out speaks first, with a traceback; this one is for what does not listen.
 _GRACE = 5.0
 FRAMES = sys.getrecursionlimit()
@@ -87,9 +85,8 @@ def main(root: Path, file_seconds: float, queues: list[str], alone_as: int = 0) 
     os.set_inheritable(results.fileno(), False)
     os.dup2(2, 1)  # what Airflow and strangers print is noise
     # Children cannot look into this process or into each other.
-    libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    prctl(_PR_SET_DUMPABLE, 0)
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
     airflow = _airflow(root)
     files = [
         path.relative_to(root).as_posix() for path in sorted(root.rglob("*")) if path.is_file()

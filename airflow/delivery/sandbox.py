@@ -15,6 +15,7 @@ import selectors
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import contextmanager, suppress
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PR_SET_NO_NEW_PRIVS = 38
-_PR_SET_CHILD_SUBREAPER = 36
+PR_SET_CHILD_SUBREAPER = 36
 _POLL = 0.2
 _MAX_WATCHED = 10_000
-_libc = ctypes.CDLL(None, use_errno=True)
+# Elsewhere, on a laptop, a tree that one trusts is read without them.
+_LINUX = sys.platform == "linux"
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,9 @@ class Sandbox:
         self.user = user
         self.bounds = bounds
         self.watched = watched
-        # Orphans of strangers become our children, as they do when we are process 1.
-        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        if user is not None:
+            # Orphans of strangers become our children, as they do when we are process 1.
+            prctl(PR_SET_CHILD_SUBREAPER, 1)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -158,12 +161,12 @@ class Sandbox:
             Path("/proc/self/oom_score_adj").write_text("1000")
         cpu = int(bounds.seconds) + 5
         for kind, most in (
-            (resource.RLIMIT_AS, bounds.memory),
+            *([(resource.RLIMIT_AS, bounds.memory)] if _LINUX else []),
             (resource.RLIMIT_FSIZE, bounds.file_bytes),
             (resource.RLIMIT_CPU, cpu),
             (resource.RLIMIT_NOFILE, 512),
             (resource.RLIMIT_CORE, 0),
-            (resource.RLIMIT_MEMLOCK, 65536),
+            *([(resource.RLIMIT_MEMLOCK, 65536)] if _LINUX else []),
         ):
             _limit(kind, most)
         if self.user is not None:
@@ -173,8 +176,7 @@ class Sandbox:
             os.setgroups([])
             os.setresgid(gid, gid, gid)
             os.setresuid(uid, uid, uid)
-        if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "no_new_privs was refused")
+        prctl(_PR_SET_NO_NEW_PRIVS, 1)
         os.umask(0o077)
 
     def _strayed(self) -> str:
@@ -239,6 +241,15 @@ class _Reader:
     def taken(self, name: str) -> bytes:
         """Return what was kept of "out" or "err"."""
         return bytes(self._kept[name])
+
+
+def prctl(option: int, value: int) -> None:
+    """Ask Linux to treat this process so. Raises OSError if it does not."""
+    if not _LINUX:
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), f"prctl {option} was refused")
 
 
 def _limit(kind: int, most: int) -> None:

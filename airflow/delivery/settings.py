@@ -88,7 +88,19 @@ class VolumeSettings(Settings):
     )
 
 
-class FetchSettings(VolumeSettings, RunSettings):
+class TreeSettings(Settings):
+    """How large a push may be; sizes in bytes."""
+
+    # A school's analysts hold some hundred files; ten times that is still judged in seconds.
+    max_files: Positive = Field(
+        default=2000, alias="DELIVERY_MAX_FILES", description="most files of a push"
+    )
+    max_bytes: Positive = Field(
+        default=50 * MEBIBYTE, alias="DELIVERY_MAX_BYTES", description="most bytes of its files"
+    )
+
+
+class FetchSettings(TreeSettings, VolumeSettings, RunSettings):
     """What ``fetch`` needs; sizes in bytes, times in seconds."""
 
     remote: Remote = Field(alias="DELIVERY_REMOTE", description="the analysts' repository")
@@ -110,13 +122,6 @@ class FetchSettings(VolumeSettings, RunSettings):
         alias="DELIVERY_ALERTS_FILE",
         description="URL of a webhook that hears of a remote that is away; empty for none",
     )
-    # A school's analysts hold some hundred files; ten times that is still judged in seconds.
-    max_files: Positive = Field(
-        default=2000, alias="DELIVERY_MAX_FILES", description="most files of a push"
-    )
-    max_bytes: Positive = Field(
-        default=50 * MEBIBYTE, alias="DELIVERY_MAX_BYTES", description="most bytes of its files"
-    )
     # The history may hold what was removed since; this bounds the disk one fetch can take.
     max_transfer: Positive = Field(
         default=1024 * MEBIBYTE,
@@ -131,22 +136,13 @@ class FetchSettings(VolumeSettings, RunSettings):
     )
 
 
-class JudgeSettings(AllocSettings, RunSettings):
-    """What ``judge`` needs; sizes in bytes, times in seconds."""
+class GateSettings(Settings):
+    """What is asked of a tree, wherever it is; sizes in bytes, times in seconds."""
 
-    task_dir: AbsolutePath = Field(
-        default=Path("/local"), alias="NOMAD_TASK_DIR", description="set by Nomad"
-    )
     queues: Queues | None = Field(
         default=None,
         alias="DELIVERY_QUEUES",
         description="queues that workers serve; without it a task may name any",
-    )
-    uid: Positive = Field(
-        default=50009, alias="DELIVERY_STRANGER_UID", description="user of strangers' code"
-    )
-    gid: Positive = Field(
-        default=50009, alias="DELIVERY_STRANGER_GID", description="group of strangers' code"
     )
     # A quarter of what Airflow gives a file (airflow.cfg): what passes here does on a busy node.
     file_seconds: Positive = Field(
@@ -179,10 +175,40 @@ class JudgeSettings(AllocSettings, RunSettings):
         alias="DELIVERY_PYTHON",
         description="interpreter of the children (default: this one)",
     )
+
+
+class JudgeSettings(GateSettings, AllocSettings, RunSettings):
+    """What ``judge`` needs besides."""
+
+    task_dir: AbsolutePath = Field(
+        default=Path("/local"), alias="NOMAD_TASK_DIR", description="set by Nomad"
+    )
+    uid: Positive = Field(
+        default=50009, alias="DELIVERY_STRANGER_UID", description="user of strangers' code"
+    )
+    gid: Positive = Field(
+        default=50009, alias="DELIVERY_STRANGER_GID", description="group of strangers' code"
+    )
     dbt: AbsolutePath = Field(
         default=Path("/opt/dbt/bin/dbt"),
         alias="HARMATTAN_DBT",
         description="dbt, in an environment of its own",
+    )
+
+
+def _dbt() -> Path | None:
+    """Return the dbt that `make setup` of the analysts' repository puts beside this Python."""
+    beside = Path(sys.prefix) / "dbt/bin/dbt"
+    return beside if beside.exists() else None
+
+
+class CheckSettings(TreeSettings, GateSettings):
+    """What ``check`` needs."""
+
+    dbt: AbsolutePath | None = Field(
+        default_factory=_dbt,
+        alias="HARMATTAN_DBT",
+        description="dbt, in an environment of its own (default: that of `make setup`)",
     )
 
 
