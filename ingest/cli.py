@@ -15,12 +15,13 @@ from frame.application import Application, exit_codes
 from frame.failure import ExitCode, Failure, WrongUse
 from frame.output import AsJson, print_failure, print_json
 from frame.progress import progress
-from ingest import connections, contract, display, nomad, run, staging, starter, status
+from ingest import connections, contract, display, nomad, run, staging, starter, status, trial
 from ingest.cursor import Interval
 from ingest.errors import ContractError, Problem
 from ingest.job import Job, Scope
 from ingest.limits import MOST_JOBS
 from ingest.report import Report
+from ingest.words import PipelineFile, SomeTables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,15 +41,6 @@ app = Application(
     ),
 )
 
-PipelineFile = Annotated[
-    Path, typer.Argument(exists=True, dir_okay=False, metavar="FILE", help="Pipeline file.")
-]
-SomeTables = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--table", help="Only this table, with or without its schema; may be given several times."
-    ),
-]
 FullRefresh = Annotated[
     bool, typer.Option("--full-refresh", help="Load whole tables, whatever was loaded before.")
 ]
@@ -216,6 +208,9 @@ def plan_file(
         print_failure(error)
     if failed:
         raise typer.Exit(ExitCode.FAILED)
+
+
+app.command("try")(trial.try_file)
 
 
 @app.command()

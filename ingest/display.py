@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from ingest.plan import TablePlan
     from ingest.release import Loaded
     from ingest.status import Run, Table
+    from ingest.trial import Sample
+
+
+_NARROWEST = 10  # characters of a value in a table of a sample
 
 
 def loaded(tables: Sequence[Loaded]) -> None:
@@ -81,6 +85,29 @@ def removed(tables: Sequence[Removed]) -> None:
         print(f"{each.table}: removed from staging{rows}, of {each.since:%Y-%m-%d}: {each.reason}")
     if not tables:
         print("nothing was left over in staging")
+
+
+def samples(tables: Sequence[Sample], unasked: Sequence[str]) -> None:
+    """Print what a sample looks like, a line a column, with the first rows beside each other."""
+    console = screen()
+    for each in tables:
+        kinds = {c.name: f"{c.type}, hashed" if c.hashed else c.type for c in each.columns}
+        kinds |= dict.fromkeys(each.left_out, "left out")
+        room = console.width - max(map(len, kinds)) - max(map(len, kinds.values()))
+        first = max((len(column.first) for column in each.columns), default=0)
+        first = min(first, max(1, room // (_NARROWEST + 2)))
+        shown = table("column", "type", *(f"row {number + 1}" for number in range(first)))
+        values = {column.name: column.first[:first] for column in each.columns}
+        for name, kind in kinds.items():
+            cells = values.get(name, ("",) * first)
+            shown.add_row(name, kind, *("NULL" if cell is None else cell for cell in cells))
+        for heading in shown.columns[2:]:
+            heading.no_wrap, heading.overflow = True, "ellipsis"
+            heading.max_width = max(_NARROWEST, room // first - 3)
+        console.print(f"\n{each.table}: {each.rows:,} rows", markup=False)
+        console.print(shown)
+    if unasked:
+        console.print(f"\nnot asked of a sample: {', '.join(unasked)}", markup=False)
 
 
 def _changed(one: Loaded) -> str:

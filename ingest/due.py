@@ -96,7 +96,7 @@ def decide(
         except Failure as error:
             failed[name] = error
         else:
-            plans.append(planned)
+            plans.append(planned.sample(scope.rows) if scope.rows else planned)
     if interval := scope.interval:
         plans = [each for each in plans if each.read.cursor and interval.suits(each.read.cursor)]
         if not plans and not failed:

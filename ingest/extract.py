@@ -134,11 +134,13 @@ def copy_out(plan: TablePlan, blocks: tuple[int, int | None] | None = None) -> s
         conditions.append(sql.SQL("ctid >= {}::tid").format(sql.Literal(f"({first},0)")))
         if end is not None:
             conditions.append(sql.SQL("ctid < {}::tid").format(sql.Literal(f"({end},0)")))
-    return sql.SQL("COPY (SELECT {} FROM {}{}{}) TO STDOUT (FORMAT {})").format(
+    most = plan.read.most
+    return sql.SQL("COPY (SELECT {} FROM {}{}{}{}) TO STDOUT (FORMAT {})").format(
         sql.SQL(", ").join(column.select for column in plan.target.columns),
         sql.Identifier(plan.source.schema, plan.source.name),
         sql.SQL(" WHERE " if conditions else ""),
         sql.SQL(" AND ").join(conditions),
+        sql.SQL("" if most is None else " LIMIT {}").format(sql.Literal(most)),
         sql.SQL(plan.read.format),
     )
 

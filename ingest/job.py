@@ -38,7 +38,8 @@ class Scope:
 
     ``only`` names tables, all if there are none; ``interval`` asks for rows with such cursor values
     again; ``jobs`` is the number of sessions to the source, None for the file's; ``progress`` hears
-    of each table's bytes as they come. Tables published as one of ``done`` are not loaded.
+    of each table's bytes as they come. Tables published as one of ``done`` are not loaded. ``rows``
+    bounds what is read of each table: a sample, for a database where no other run follows.
     """
 
     only: tuple[str, ...] = ()
@@ -47,6 +48,7 @@ class Scope:
     jobs: int | None = None
     progress: Callable[[str, int], None] = lambda _table, _bytes: None
     done: frozenset[str] = frozenset()
+    rows: int | None = None
 
 
 @dataclass(frozen=True)

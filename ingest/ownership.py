@@ -14,6 +14,8 @@ from ingest.errors import from_postgres
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+TRIES = "try_"
+"""What the names of pipelines begin with that ``ingest try`` loads samples as."""
 _KINDS = {
     "r": "table",
     "p": "partitioned table",
@@ -67,6 +69,13 @@ def expect_alone(connection: psycopg.Connection[Any], schema: str, pipeline: str
         others = [name for (name,) in connection.execute(_OTHERS, [schema, pipeline])]
     except psycopg.Error as error:
         raise from_postgres(error, side="warehouse", table="ops.*") from error
+    if others and (pipeline.startswith(TRIES) or all(n.startswith(TRIES) for n in others)):
+        raise Failure(
+            f"schema {schema}: expected tables of the pipeline {pipeline} alone, found those of"
+            f" {', '.join(others)}",
+            hint=f"Samples and runs do not mix: name another database, or drop the schema {schema}"
+            " there if it holds a sample.",
+        )
     if others:
         raise Failure(
             f"schema {schema}: expected tables of the pipeline {pipeline} alone, found those of"

@@ -71,7 +71,8 @@ class Read:
     are read again instead. Rows come besides that transactions from ``oldest`` on wrote, and all of
     the ``leaves`` with these oids. ``why_text`` is the first column that binary COPY cannot carry,
     "" if it carries all; ``unseen`` says what this way of loading does not find, a sentence each.
-    ``restarted``: the table has another file, so its cursor may have begun again.
+    ``restarted``: the table has another file, so its cursor may have begun again. ``most`` bounds
+    the rows that are read, of a sample; None: all are.
     """
 
     load: Load
@@ -84,6 +85,7 @@ class Read:
     why_text: str = ""
     unseen: tuple[str, ...] = ()
     restarted: bool = False
+    most: int | None = None
 
     @property
     def format(self) -> Literal["binary", "text"]:
@@ -177,6 +179,11 @@ class TablePlan:
         """
         increment = self.read.load == "incremental" and self.read.interval is None
         return increment and self.target.deletes != "ignore"
+
+    def sample(self, rows: int) -> TablePlan:
+        """Return the load of at most ``rows`` rows, which are read as one range."""
+        source, read = replace(self.source, blocks=0), replace(self.read, most=rows)
+        return replace(self, source=source, read=read)
 
     def started_over(self) -> TablePlan:
         """Return the full load in place of this one, which missed rows that are in the source."""
