@@ -1,4 +1,4 @@
-"""The blocks of docs/runbook.md, and a desk at which tests type them as they stand there."""
+"""The blocks of pages for people, and a desk at which tests type them as they stand there."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 _PART = re.compile(
     r"^ *```(?P<language>\w+)\n(?P<text>.*?)^ *```$|^#{1,3} (?P<heading>[^\n]+)$",
+    re.MULTILINE | re.DOTALL,
+)
+# A block that is no command is a file, which the line above it names.
+_STEP = re.compile(
+    r"^(?:(?P<verb>Write|Add to) `(?P<file>[^`]+)`:\n\n)?```(?P<language>\w+)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
 _ENDED = "the desk's line ended"
@@ -55,11 +60,48 @@ def filled(text: str, values: Mapping[str, str]) -> str:
 
 
 @dataclass(frozen=True)
+class Step:
+    """A block of a page: commands, or what to write into ``file`` or, if it ``adds``, behind it."""
+
+    language: str
+    text: str
+    file: str
+    adds: bool
+
+
+def steps(page: Path) -> list[Step]:
+    """Return the blocks of ``page`` in order."""
+    return [
+        Step(part["language"], part["text"], part["file"] or "", part["verb"] == "Add to")
+        for part in _STEP.finditer(page.read_text())
+    ]
+
+
+@dataclass(frozen=True)
 class Desk:
     """A shell at which somebody types; what is exported or defined there stays."""
 
     shell: subprocess.Popen[str]
     folder: Path
+
+    def follow(self, page: Path, values: Mapping[str, str], at: Path) -> str:
+        """Do what ``page`` says, step by step, with its examples replaced; return what is shown.
+
+        Its files are below the folder ``at``.
+        """
+        shown = ""
+        left = dict(values)
+        for step in steps(page):
+            text = step.text
+            for example in [each for each in left if each in text]:
+                text = text.replace(example, left.pop(example))
+            if step.language == "sh":
+                shown += self.type(text)
+            elif step.file:
+                with (at / step.file).open("a" if step.adds else "w") as file:
+                    file.write(text)
+        assert not left, f"{page} does not have {list(left)}"
+        return shown
 
     def type(self, text: str, *, given: str = "", may_fail: bool = False) -> str:
         """Type ``text``, with ``given`` at its standard input, and return what is shown.

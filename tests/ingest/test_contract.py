@@ -56,13 +56,13 @@ tables:
       freshness: {column: updated_at, max_age: 48h}
       sql: {no_future_hires: "select count(*) = 0 from {table} where hired_on > current_date"}
 """
-README = Path(__file__).parents[2] / "airflow" / "analysts-template" / "README.md"
+PAGE = Path(__file__).parents[2] / "airflow/analysts-template/docs/pipeline-files.md"
 
 
 @pytest.mark.parametrize(
     "text",
-    [SPECIFIED, README.read_text().partition("```yaml\n")[2].partition("```")[0]],
-    ids=["specified", "README"],
+    [SPECIFIED, PAGE.read_text().partition("```yaml\n")[2].partition("```")[0]],
+    ids=["specified", "page"],
 )
 def test_the_files_that_are_shown_to_people_are_sound(tmp_path: Path, text: str) -> None:
     pipeline = read(tmp_path, text)

@@ -1,8 +1,8 @@
-{# Ends the run with one sentence if a table that the models read is not in the warehouse. #}
+{# Ends the run with one sentence if a table that the chosen models read is not in the warehouse. #}
 {% macro require_sources() -%}
     {% if execute %}
         {% set known = [] %}
-        {% for source in graph.sources.values() %}
+        {% for source in graph.sources.values() if source.unique_id in selected_resources %}
             {% do known.append(source.schema ~ '.' ~ source.identifier) %}
         {% endfor %}
         {% set missing = run_query(
