@@ -31,7 +31,8 @@ pytestmark = pytest.mark.programs
 TEMPLATE = ROOT / "airflow/analysts-template"
 LIBRARY = """
     CREATE TABLE loans (loan_number integer PRIMARY KEY, member_number text NOT NULL, note text,
-                        state text NOT NULL, lent_on date NOT NULL, updated_at timestamptz NOT NULL);
+                        state text NOT NULL, lent_on date NOT NULL,
+                        updated_at timestamptz NOT NULL);
     INSERT INTO loans SELECT n, 'M' || n % 7, 'a note of somebody', 'back', '2026-01-05', now()
     FROM generate_series(1, 2000) AS n;
     CREATE TABLE books (id integer PRIMARY KEY, title text NOT NULL);
