@@ -53,7 +53,7 @@ def laid(folder: Path, files: dict[str, str]) -> Path:
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
-    tracked = [*list(files)[: len(files) // 2], *(n for n in files if n == "dags/gone.py")]
+    tracked = [*list(files)[: (len(files) + 1) // 2], *(n for n in files if n == "dags/gone.py")]
     git(folder, "add", "--", *tracked)
     git(folder, "commit", "--quiet", "-m", "A first commit")
     return folder
