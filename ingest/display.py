@@ -89,6 +89,8 @@ def removed(tables: Sequence[Removed]) -> None:
 
 def samples(tables: Sequence[Sample], unasked: Sequence[str]) -> None:
     """Print what a sample looks like, a line a column, with the first rows beside each other."""
+    from rich.text import Text
+
     console = screen()
     for each in tables:
         kinds = {c.name: f"{c.type}, hashed" if c.hashed else c.type for c in each.columns}
@@ -100,7 +102,8 @@ def samples(tables: Sequence[Sample], unasked: Sequence[str]) -> None:
         values = {column.name: column.first[:first] for column in each.columns}
         for name, kind in kinds.items():
             cells = values.get(name, ("",) * first)
-            shown.add_row(name, kind, *("NULL" if cell is None else cell for cell in cells))
+            said = ("NULL" if cell is None else cell for cell in cells)
+            shown.add_row(name, kind, *map(Text, said))  # which may hold what rich takes for style
         for heading in shown.columns[2:]:
             heading.no_wrap, heading.overflow = True, "ellipsis"
             heading.max_width = max(_NARROWEST, room // first - 3)

@@ -89,7 +89,6 @@ def test_without_programs_or_as_root_it_says_what_to_do(
             pass
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(desk, "_DEBIAN", tmp_path)
-    with pytest.raises(WrongUse, match="no PostgreSQL server on PATH") as caught:
-        with desk.server(tmp_path):
-            pass
+    with pytest.raises(WrongUse, match="no PostgreSQL") as caught, desk.server(tmp_path):
+        pass
     assert "AIRFLOW_CONN_WAREHOUSE" in caught.value.hint

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -69,6 +70,12 @@ def dag_sync(*words: object, folder: Path, **more: str) -> subprocess.CompletedP
     )  # fmt: skip
 
 
+def timeless(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return findings without the times of day that dbt says."""
+    text = re.sub(r"\d\d:\d\d:\d\d", "", json.dumps(findings))
+    return json.loads(text)  # type: ignore[no-any-return]
+
+
 @pytest.mark.slow
 def test_it_finds_what_the_gate_finds_in_the_same_push(place: Path) -> None:
     folder = laid(place / "desk", TREE)
@@ -94,7 +101,7 @@ def test_it_finds_what_the_gate_finds_in_the_same_push(place: Path) -> None:
     )  # fmt: skip
     assert judged.returncode == 1, judged.stderr
     gate = json.loads((place / "alloc/data/findings.json").read_text())
-    assert said["findings"] == gate["findings"]
+    assert timeless(said["findings"]) == timeless(gate["findings"])
     assert said["exemptions"] == gate["exemptions"]
     assert said["verdict"] == gate["verdict"] == "refused"
 
