@@ -147,7 +147,7 @@ def check(
     """
     settings = CheckSettings.from_environment(os.environ)
     try:
-        checked = checking.check(settings, folder, os.environ, without_models=without_models)
+        checked = checking.check(settings, folder, without_models=without_models)
     except WrongUse:
         raise
     except Failure as failure:

@@ -28,7 +28,7 @@ from frame.output import screen
 from frame.progress import step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from delivery.settings import CheckSettings
     from delivery.verdict import Finding
@@ -51,9 +51,7 @@ class Checked:
     seconds: float
 
 
-def check(
-    settings: CheckSettings, folder: Path, environ: Mapping[str, str], *, without_models: bool
-) -> Checked:
+def check(settings: CheckSettings, folder: Path, *, without_models: bool) -> Checked:
     """Look at ``folder`` as the gate would at a push of it; nothing in it is written.
 
     Raises WrongUse if it is in no git repository, or there is no dbt to read its models with;
@@ -70,7 +68,7 @@ def check(
             if against:
                 conclusion = Conclusion(against, [], [])
             else:
-                conclusion = _look(settings, tree, environ, without_models=without_models)
+                conclusion = _look(settings, tree, without_models=without_models)
     return Checked(conclusion, len(names), time.monotonic() - began)
 
 
@@ -124,9 +122,7 @@ def _lay_out(
     return findings or checkout.export(git, commit, tree)
 
 
-def _look(
-    settings: CheckSettings, tree: Path, environ: Mapping[str, str], *, without_models: bool
-) -> Conclusion:
+def _look(settings: CheckSettings, tree: Path, *, without_models: bool) -> Conclusion:
     parts = dict(gate.PARTS)
     if without_models or not (tree / gate.PROJECT).is_file():
         del parts["models"]
@@ -138,7 +134,8 @@ def _look(
         )
     sandbox = Sandbox(None, gate.bounds(settings))
     dbt = settings.dbt or Path("dbt")
-    place = Place(settings, sandbox, tree, dbt, {"AIRFLOW_CONFIG": _config(), **environ})
+    # A laptop's own settings of Airflow take no part.
+    place = Place(settings, sandbox, tree, dbt, {"AIRFLOW_CONFIG": _config()})
     # Processes, as a sandbox starts its child from one that has no threads.
     with ProcessPoolExecutor(len(parts), mp_context=get_context("fork")) as pool:
         looks = {pool.submit(look, place): part for part, look in parts.items()}

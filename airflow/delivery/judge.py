@@ -30,14 +30,14 @@ log = get_logger(__name__)
 def judge(settings: JudgeSettings, environ: Mapping[str, str], *, same_user: bool) -> int:
     """Judge the candidate of this run and return the exit code.
 
-    ``same_user`` runs strangers' code as our own user: for trees one trusts, on a laptop.
+    ``same_user`` runs strangers' code as our own user: for a tree one trusts.
     Raises Failure if nothing can be said about the push.
     """
     if not same_user and os.geteuid() != 0:
         raise WrongUse(
             "judge is not root, so it cannot run strangers' code as another user",
-            "Run the task as root with the capabilities SETUID, SETGID and KILL; on a laptop, with "
-            "a tree you trust, pass --same-user.",
+            "Run the task as root with the capabilities SETUID, SETGID and KILL; on a laptop, a tree "
+            "that you trust is looked at by `dag-sync check`.",
         )
     run = candidates.folder(settings.incoming, settings.alloc_id)
     found = candidates.load(run)

@@ -15,6 +15,7 @@ from delivery.check import check
 from delivery.settings import CheckSettings
 from frame.failure import WrongUse
 from scripts import environments
+from scripts.repository import ROOT
 from tests.airflow.delivery.conftest import ALLOC
 from tests.transform.conftest import FILES
 
@@ -97,7 +98,7 @@ def test_it_finds_what_the_gate_finds_in_the_same_push(place: Path) -> None:
         "judge", "--same-user", folder=folder, NOMAD_ALLOC_ID=ALLOC,
         NOMAD_ALLOC_DIR=str(place / "alloc"), NOMAD_TASK_DIR=str(place),
         DELIVERY_INCOMING=str(place / "incoming"),
-        AIRFLOW_CONFIG=str(place / "none.cfg"),
+        AIRFLOW_CONFIG=str(ROOT / "airflow/config/airflow.cfg"),
     )  # fmt: skip
     assert judged.returncode == 1, judged.stderr
     gate = json.loads((place / "alloc/data/findings.json").read_text())
@@ -137,7 +138,7 @@ def test_what_is_sound_is_said_for_people_and_models_are_left_out_only_if_one_sa
 
 def looked_at(folder: Path, **changes: Any) -> list[tuple[str, str]]:
     settings = CheckSettings.from_environment({}).model_copy(update=changes)
-    found = check(settings, folder, {}, without_models=True).conclusion
+    found = check(settings, folder, without_models=True).conclusion
     assert found.code == 1
     return [(each.file, each.what) for each in found.findings]
 
@@ -156,5 +157,5 @@ def test_what_a_push_may_not_be_made_of_is_found_before_any_code_runs(tmp_path: 
 
 def test_a_folder_that_git_does_not_know_is_wrong_use(tmp_path: Path) -> None:
     with pytest.raises(WrongUse, match="cannot be listed as git would push it") as caught:
-        check(CheckSettings.from_environment({}), tmp_path, {}, without_models=True)
+        check(CheckSettings.from_environment({}), tmp_path, without_models=True)
     assert "git init" in caught.value.hint

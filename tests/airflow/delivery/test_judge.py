@@ -319,7 +319,7 @@ def test_without_root_it_refuses_to_start(stage: Any, stranger_python: Path) -> 
     as_other = as_another_user(stranger_python)
     done = stage({}, prefix=as_other)
     assert done.returncode == 2, done.stderr
-    assert "--same-user" in done.stderr
+    assert "dag-sync check" in done.stderr
 
 
 def test_code_one_trusts_is_judged_without_root(
