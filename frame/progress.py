@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
-from frame.output import people_watch, screen
+from frame.output import people_watch, screen, wants_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,8 +55,12 @@ def progress() -> Iterator[Callable[[str, int], None]]:
 def step(title: str) -> Iterator[Callable[[str], None]]:
     """Say that ``title`` starts, every half minute that it goes on, and how long it took.
 
-    Yields what takes a few words about what is waited for just now.
+    Yields what takes a few words about what is waited for just now. Nothing is said where
+    everything is to be JSON.
     """
+    if wants_json():
+        yield lambda _words: None
+        return
     console = screen(stderr=True)
     console.print(f"… {title}", style="cyan", markup=False)
     started = time.monotonic()

@@ -36,8 +36,8 @@ def judge(settings: JudgeSettings, environ: Mapping[str, str], *, same_user: boo
     if not same_user and os.geteuid() != 0:
         raise WrongUse(
             "judge is not root, so it cannot run strangers' code as another user",
-            "Run the task as root with the capabilities SETUID, SETGID and KILL; on a laptop, a tree "
-            "that you trust is looked at by `dag-sync check`.",
+            "Run the task as root with the capabilities SETUID, SETGID and KILL; on a laptop, "
+            "`dag-sync check` looks at a tree that you trust.",
         )
     run = candidates.folder(settings.incoming, settings.alloc_id)
     found = candidates.load(run)

@@ -83,6 +83,7 @@ def test_it_finds_what_the_gate_finds_in_the_same_push(place: Path) -> None:
     (folder / "dags/gone.py").unlink()
     checked = dag_sync("check", "--json", folder=folder)
     assert checked.returncode == 1, checked.stderr
+    assert checked.stderr == ""
     said = json.loads(checked.stdout)
 
     git(folder, "add", "--all")
