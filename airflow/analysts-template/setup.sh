@@ -12,6 +12,16 @@ fail() {
 
 [ -n "${HARMATTAN:-}" ] || fail "no platform is named" \
   "Name its folder, a git address or a wheel: make setup HARMATTAN=git+https://HOST/harmattan.git@v1.2.0; or write it into the Makefile once."
+# A bare name would be looked for at a package index, where it is anybody's.
+case $HARMATTAN in
+  *://* | /*) ;;
+  *) HARMATTAN=./$HARMATTAN ;;
+esac
+case $HARMATTAN in
+  *://*) ;;
+  *) [ -e "$HARMATTAN" ] || fail "there is no $HARMATTAN" \
+    "HARMATTAN is the platform's folder, git+https://HOST/…@TAG, or a wheel." ;;
+esac
 uv=$(command -v uv || true)
 
 suits() {

@@ -199,6 +199,7 @@ def test_nothing_is_done_before_it_is_set_up(tmp_path: Path) -> None:
 
     assert "HINT: Run this first: make setup" in make("check")
     assert "HINT: Name its folder, a git address or a wheel" in make("setup")
+    assert "error: there is no ./harmattan" in make("setup", "HARMATTAN=harmattan")
     assert not (tmp_path / "new/.venv").exists()
 
 
