@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,12 +99,7 @@ def _make(programs: Path, home: Path) -> None:
 @contextmanager
 def _started(programs: Path, home: Path, sockets: str, conninfo: str) -> Iterator[None]:
     log = home / "log"
-    if (home / "data" / "postmaster.pid").exists():  # of a command that was killed
-        subprocess.run(
-            [programs / "pg_ctl", "-D", home / "data", "stop", "-m", "immediate"],
-            capture_output=True,
-            check=False,
-        )
+    _end_orphan(programs, home / "data")
     with log.open("wb") as written:
         running = subprocess.Popen(
             [programs / "postgres", "-D", home / "data", "-c", "listen_addresses=",
@@ -122,6 +117,24 @@ def _started(programs: Path, home: Path, sockets: str, conninfo: str) -> Iterato
         except subprocess.TimeoutExpired:
             running.kill()
             running.wait()
+
+
+def _end_orphan(programs: Path, data: Path) -> None:
+    """End the server of a command that was killed, if it answers.
+
+    Where it does not, its number may be another process's by now: PostgreSQL itself looks, and
+    starts over what a crash left.
+    """
+    with suppress(OSError, IndexError, psycopg.OperationalError):
+        sockets = (data / "postmaster.pid").read_text().splitlines()[4]
+        psycopg.connect(
+            host=sockets, user=getpass.getuser(), dbname="postgres", connect_timeout=2
+        ).close()
+        subprocess.run(
+            [programs / "pg_ctl", "-D", data, "stop", "-m", "immediate", "-t", str(_STOP_SECONDS)],
+            capture_output=True,
+            check=False,
+        )
 
 
 def _wait(running: subprocess.Popen[bytes], conninfo: str, log: Path) -> None:

@@ -98,7 +98,7 @@ def _would_push(folder: Path) -> list[bytes]:
         said = listed.stderr.decode(errors="replace").strip().removeprefix("fatal: ")
         raise WrongUse(
             f"{folder} cannot be listed as git would push it: {said}",
-            "Name a folder of a git repository; a new one becomes that by: git init",
+            "See git's own words above; what is no repository yet becomes one by: git init",
         )
     names = {path.rstrip(b"/") for path in listed.stdout.split(b"\0") if path}
     here = os.fsencode(folder)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
 import stat
 import tempfile
+import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,9 +65,31 @@ def test_a_server_is_made_once_keeps_its_data_and_ends_with_its_command() -> Non
                 pass
         with pytest.raises(psycopg.OperationalError):
             psycopg.connect(conninfo, connect_timeout=2)
-        (home / "data/postmaster.pid").write_text("1\n")  # as of a command that was killed
         with desk.server(home) as conninfo, psycopg.connect(conninfo) as connection:
             assert connection.execute("SELECT count(*) FROM sample").fetchone() == (0,)
+
+    as_nobody(work)
+
+
+def test_the_server_of_a_command_that_was_killed_is_ended_by_the_next() -> None:
+    def work(home: Path) -> None:
+        command = os.fork()
+        if command == 0:
+            with desk.server(home):
+                (home / "up").touch()
+                time.sleep(60)
+            os._exit(0)
+        until = time.monotonic() + 30
+        while not (home / "up").exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        orphan = int((home / "data/postmaster.pid").read_text().split()[0])
+        os.kill(command, signal.SIGKILL)
+        os.waitpid(command, 0)
+        os.kill(orphan, 0)  # it lives
+        with desk.server(home) as conninfo, psycopg.connect(conninfo) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+        with pytest.raises(ProcessLookupError):
+            os.kill(orphan, 0)
 
     as_nobody(work)
 
