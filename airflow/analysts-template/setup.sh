@@ -29,7 +29,8 @@ suits() {
 }
 suits .venv/bin/python || rm -rf .venv
 if [ ! -d .venv ] && [ -n "$uv" ]; then
-  "$uv" venv --quiet --seed --python '>=3.11,<3.13' .venv ||
+  # The platform's own first, which uv may fetch.
+  "$uv" venv --quiet --seed --python 3.11 .venv || "$uv" venv --quiet --seed --python 3.12 .venv ||
     fail "uv finds no Python 3.11 or 3.12" "Have it fetch one: uv python install 3.11"
 elif [ ! -d .venv ]; then
   for candidate in python3.11 python3.12 python3; do
