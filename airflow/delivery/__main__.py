@@ -19,6 +19,7 @@ from delivery import judge as judging
 from delivery import live as lives
 from delivery import mirror as mirroring
 from delivery import publish as publishing
+from delivery import report as reports
 from delivery import verdict as verdicts
 from delivery.settings import (
     CheckSettings,
@@ -172,9 +173,9 @@ def check(
 def publish() -> None:
     """Move `live` if the push was found sound.
 
-    Nomad is asked how judge ended; `live` of both repositories moves if that was with 0. Records
-    the verdict in $DELIVERY_MIRROR/verdict.json and removes the run's folder. A refused push is
-    exit code 0: the sync did its work.
+    Nomad is asked how judge ended; `live` of the DAGs' repositories moves if that was with 0.
+    Records the verdict in $DELIVERY_MIRROR/verdict.json, reports it in verdicts.git there, and
+    removes the run's folder. A refused push is exit code 0: the sync did its work.
     """
     with _volumes():
         publishing.publish(PublishSettings.from_environment(os.environ))
@@ -188,7 +189,7 @@ def mirror(
 ) -> None:
     """Serve what was published, read-only.
 
-    The two repositories are made if they are not there; then git's daemon takes this process's
+    The repositories are made if they are not there; then git's daemon takes this process's
     place.
     """
     settings = MirrorSettings.from_environment(os.environ)
@@ -287,13 +288,16 @@ def pin(
                 "Pin one that `dag-sync history` calls sound.",
             )
         _show_pin(lives.pin(root, judged.commit, because))
+        reports.renew(root)
 
 
 @app.command(epilog=_reads(VolumeSettings))
 def unpin() -> None:
     """Let `live` follow the newest sound push again, at once."""
     with _volumes():
-        typer.echo(f"live: {lives.unpin(_mirror())}")
+        root = _mirror()
+        typer.echo(f"live: {lives.unpin(root)}")
+        reports.renew(root)
 
 
 if __name__ == "__main__":

@@ -37,13 +37,19 @@ _BIRTH = "0 +0000"
 def first_commit(git: Git, name: str) -> str:
     """Write the commit that ``live`` begins with and return its id.
 
-    ``name`` is "pipelines" or "analysts": both can be cloned before the first push.
+    ``name`` is one of mirror.NAMES: each can be cloned before the first push.
     """
-    if name == "pipelines":
-        tree = _tree(git, [("100644", "blob", _blob(git, DAGS_PY % b"none"), b"dags.py")])
-    else:
-        tree = _tree(git, [("100644", "blob", _blob(git, _README), b"README")])
-    return _commit(git, tree, None, "Begin with nothing", _BIRTH)
+    files = {b"dags.py": DAGS_PY % b"none"} if name == "pipelines" else {b"README": _README}
+    return lone_commit(git, files, "Begin with nothing", _BIRTH)
+
+
+def lone_commit(git: Git, files: dict[bytes, bytes], message: str, date: str) -> str:
+    """Write a commit without a parent that holds ``files``, name to content; return its id.
+
+    ``date`` is git's own form: seconds since 1970 and an offset.
+    """
+    items = [("100644", "blob", _blob(git, content), name) for name, content in files.items()]
+    return _commit(git, _tree(git, items), None, message, date)
 
 
 def derive(analysts: Git, pipelines: Git, commit: str, parent: str) -> str:

@@ -121,9 +121,14 @@ def find(root: Path, commit: str) -> Sync:
 
 
 def _read(path: Path) -> Sync | None:
-    value = read_json(path)
-    made = verdict.load(path)
-    if made is None or not isinstance(value, dict) or made.commit != path.stem:
+    sync = from_json(read_json(path))
+    return sync if sync and sync.verdict.commit == path.stem else None
+
+
+def from_json(value: object) -> Sync | None:
+    """Return the sync of untrusted JSON, cleaned; None if it is of another shape."""
+    made = verdict.from_json(value)
+    if made is None or not isinstance(value, dict):
         return None
     names, changes = value.get("changed"), value.get("changes")
     changed = names[:MAX_CHANGED] if isinstance(names, list) else []

@@ -37,12 +37,35 @@ class Pin:
     time: str
 
 
+@dataclass(frozen=True)
+class Standing:
+    """Since when ``live`` is at a commit; ``time`` is ISO 8601 in UTC, "" if nobody noted it."""
+
+    commit: str
+    time: str
+
+
 def load_pin(root: Path) -> Pin | None:
     """Return the pin of the mirror at ``root``; None if ``live`` follows the newest push."""
-    value = read_json(root / "pin.json")
+    return pin_from(read_json(root / "pin.json"))
+
+
+def pin_from(value: object) -> Pin | None:
+    """Return the pin of untrusted JSON, cleaned; None if it is of another shape."""
     if not isinstance(value, dict):
         return None
     return Pin(*(clean(value.get(key, "")) for key in ("commit", "because", "time")))
+
+
+def load_standing(root: Path) -> Standing:
+    """Return where ``live`` of the mirror at ``root`` was moved last."""
+    return standing_from(read_json(root / "live.json"))
+
+
+def standing_from(value: object) -> Standing:
+    """Return the standing of untrusted JSON, cleaned; of another shape, that of nothing."""
+    told = value if isinstance(value, dict) else {}
+    return Standing(clean(told.get("commit", "")), clean(told.get("time", "")))
 
 
 def pin(root: Path, commit: str, because: str) -> Pin:
@@ -84,6 +107,9 @@ def settle(root: Path) -> None:
     if derived != old:
         pipelines.swap(LIVE, derived, old)
         log.info("moved live", repository="pipelines", commit=derived)
+    if load_standing(root).commit != wanted:
+        time = datetime.now(UTC).isoformat(timespec="seconds") if wanted != before else ""
+        write_json(root / "live.json", asdict(Standing(wanted, time)))
     if wanted != before:
         _keep(analysts, before, wanted)
         analysts.swap(LIVE, wanted, before)

@@ -1,4 +1,7 @@
-"""The mirror: two bare repositories that Airflow clones, served read-only by git's own daemon."""
+"""The mirror: bare repositories, served read-only by git's own daemon.
+
+Airflow clones two, and its web server reads what the gate reports in the third.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-NAMES = ("pipelines", "analysts")
+NAMES = ("pipelines", "analysts", "verdicts")
 LOCK_SECONDS = 120.0
 
 
@@ -61,7 +64,7 @@ def locked(mirror: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
 
 
 def prepare(mirror: Path) -> None:
-    """Let both repositories exist with a ``live`` that can be cloned; the lock must be held.
+    """Let the repositories exist with a ``live`` that can be cloned; the lock must be held.
 
     Mends what a killed run left: a half-made repository, git's own lock files.
     """
@@ -84,7 +87,7 @@ def prepare(mirror: Path) -> None:
 
 
 def daemon_command(settings: MirrorSettings) -> list[str]:
-    """Return the command of the read-only service: two repositories, fetch only."""
+    """Return the command of the read-only service: the repositories, fetch only."""
     return [
         git.daemon_program(),
         "--reuseaddr",

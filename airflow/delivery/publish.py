@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from delivery import bundle, forge, fsck, history, live, mirror, nomad, verdict
+from delivery import bundle, forge, fsck, history, live, mirror, nomad, report, verdict
 from delivery import candidate as candidates
 from delivery.errors import LiveMovedError
 from delivery.nomad import Word
@@ -39,7 +39,7 @@ def publish(settings: PublishSettings) -> Verdict | None:
     found = candidates.load(run)
     if found is None or found.judged:
         log.info("nothing to publish", reason="no fetch" if found is None else "nothing new")
-        _settle(settings.mirror)
+        _settle(settings.mirror, looked=found is not None)
         candidates.remove(run)
         _tell(verdict.load(settings.mirror / "verdict.json"))
         return None
@@ -57,6 +57,8 @@ def publish(settings: PublishSettings) -> Verdict | None:
         history.store(settings.mirror, history.describe(Git(run / "repo.git"), made, before))
         # The last step: without it the next run judges this commit again.
         verdict.store(settings.mirror / "verdict.json", made)
+        report.looked(settings.mirror, well=True)
+        report.write(settings.mirror)
         _tidy(settings.mirror)
     candidates.remove(run)
     _forget(settings.alloc_dir / "data" / "findings.json")
@@ -73,11 +75,18 @@ def _forget(findings: Path) -> None:
         log.warning("findings could not be removed", error=str(error))
 
 
-def _settle(root: Path) -> None:
-    """Put right what a run that died, a pin or an upgrade left to do."""
+def _settle(root: Path, *, looked: bool) -> None:
+    """Put right what a run that died, a pin or an upgrade left to do, and report.
+
+    ``looked`` tells whether this round's fetch saw the remote.
+    """
     with mirror.locked(root):
         mirror.prepare(root)
-        live.settle(root)
+        report.looked(root, well=looked)
+        try:
+            live.settle(root)
+        finally:
+            report.write(root)
 
 
 def _tell(last: Verdict | None) -> None:

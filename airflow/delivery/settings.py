@@ -84,7 +84,7 @@ class VolumeSettings(Settings):
     mirror: AbsolutePath = Field(
         default=Path("/mirror"),
         alias="DELIVERY_MIRROR",
-        description="volume of both repositories and the last verdict",
+        description="volume of the repositories and the verdicts",
     )
 
 

@@ -173,7 +173,11 @@ def store(path: Path, verdict: Verdict) -> None:
 
 def load(path: Path) -> Verdict | None:
     """Return the verdict at ``path``; None if there is none or it cannot be read."""
-    value = read_json(path)
+    return from_json(read_json(path))
+
+
+def from_json(value: object) -> Verdict | None:
+    """Return the verdict of untrusted JSON, cleaned; None if it is of another shape."""
     if not isinstance(value, dict) or value.get("verdict") not in ("sound", "refused", "unknown"):
         return None
     attempts = value.get("attempts")
