@@ -41,8 +41,8 @@ class Pin:
 class Standing:
     """Since when ``live`` is at a commit; ``time`` is ISO 8601 in UTC, "" if nobody noted it."""
 
-    commit: str
-    time: str
+    commit: str = ""
+    time: str = ""
 
 
 def load_pin(root: Path) -> Pin | None:

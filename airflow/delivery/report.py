@@ -7,7 +7,7 @@ what it took the place of is pruned: the repository does not grow.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -55,8 +55,8 @@ class Report:
     """
 
     written: str = ""
-    look: Look = Look()
-    live: Standing = Standing("", "")
+    look: Look = field(default_factory=Look)
+    live: Standing = field(default_factory=Standing)
     pin: Pin | None = None
     syncs: tuple[Sync, ...] = ()
 
@@ -119,7 +119,7 @@ def _state(root: Path) -> dict[str, object]:
     standing, pinned = live.load_standing(root), live.load_pin(root)
     analysts = Git(mirror.repository(root, "analysts"))
     if standing.commit == bundle.first_commit(analysts, "analysts"):
-        standing = Standing("", "")
+        standing = Standing()
     return {
         "written": _now(),
         "look": asdict(_load_look(root)),
@@ -134,7 +134,8 @@ def _syncs(root: Path) -> list[dict[str, object]]:
 
 def _within_bounds(sync: Sync) -> Sync:
     """Return the sync with as many of its findings as go in; the last one says how many do not."""
-    left, kept = _FINDINGS_BYTES, []
+    left = _FINDINGS_BYTES
+    kept: list[Finding] = []
     for finding in sync.verdict.findings:
         left -= len(_json(asdict(finding)))
         if left < 0:
