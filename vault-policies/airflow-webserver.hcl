@@ -14,6 +14,14 @@ path "{{ secrets }}/airflow/api" {
   capabilities = ["read"]
 }
 
+path "{{ secrets }}/airflow/warehouse" {
+  capabilities = ["read"]
+}
+
+path "{{ secrets }}/delivery/mirror" {
+  capabilities = ["read"]
+}
+
 path "{{ secrets }}/delivery/push-hook" {
   capabilities = ["read"]
 }

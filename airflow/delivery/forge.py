@@ -38,7 +38,7 @@ def tell(settings: PublishSettings, verdict: Verdict) -> None:
         token = settings.forge_token_file.read_text().strip()
         posting.post(
             f"{settings.forge_url}/statuses/{verdict.commit}",
-            body(settings.forge, verdict),
+            body(settings.forge, verdict, settings.pages),
             headers(settings.forge, token),
             peer="forge",
             patience=_PATIENCE,
@@ -64,9 +64,14 @@ def headers(forge: str, token: str) -> dict[str, str]:
             return {"Authorization": f"token {token}"}
 
 
-def body(forge: str, verdict: Verdict) -> dict[str, Any]:
-    """Return the status as the forge wants it: the verdict, and of a refusal what is wrong."""
+def body(forge: str, verdict: Verdict, pages: str = "") -> dict[str, Any]:
+    """Return the status as the forge wants it: the verdict, and of a refusal what is wrong.
+
+    It leads to the commit's page in the folder ``pages``, if there is one.
+    """
+    link = {"target_url": f"{pages}/{verdict.commit}"} if pages else {}
     return {
+        **link,
         "state": _STATES[forge][verdict.outcome],
         "name" if forge == "gitlab" else "context": CONTEXT,
         "description": clean(_description(verdict), _LONGEST),

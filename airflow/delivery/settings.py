@@ -265,6 +265,11 @@ class PublishSettings(NomadSettings, VolumeSettings, AllocSettings, RunSettings)
         alias="DELIVERY_FORGE_URL",
         description="the repository in its API: https://HOST/…/repos/OWNER/NAME, or …/projects/ID",
     )
+    pages: str = Field(
+        default="",
+        alias="DELIVERY_PAGES",
+        description="the folder of commits' pages, which a status leads to: https://HOST/delivery",
+    )
     forge_token_file: AbsolutePath = Field(
         default=Path("/secrets/forge_token"),
         alias="DELIVERY_FORGE_TOKEN_FILE",

@@ -118,6 +118,38 @@ variable "proxy_addresses" {
   }
 }
 
+variable "dag_mirror_url" {
+  type        = string
+  description = "Where the job dag-mirror stands, such as git://10.0.0.5:9418"
+
+  validation {
+    condition     = regex_replace(var.dag_mirror_url, "^(https?|git|ssh)://[^ ]+[^/ ]$", "ok") == "ok"
+    error_message = "An address is a URL without a slash at its end."
+  }
+}
+
+variable "dag_mirror_login" {
+  type        = bool
+  description = "Whether the mirror asks for a login: the user and token in Vault at delivery/mirror."
+  default     = false
+
+  validation {
+    condition     = var.dag_mirror_login == true || var.dag_mirror_login == false
+    error_message = "It is true or false."
+  }
+}
+
+variable "page_warehouse" {
+  type        = bool
+  description = "Whether the page Delivery shows the pipelines: by the login in Vault at airflow/warehouse, which reads ops."
+  default     = false
+
+  validation {
+    condition     = var.page_warehouse == true || var.page_warehouse == false
+    error_message = "It is true or false."
+  }
+}
+
 variable "push_hook" {
   type        = bool
   description = "Whether the analysts' git server may call AIRFLOW_URL/push: its secret in Vault at delivery/push-hook."
@@ -288,6 +320,35 @@ job "airflow-webserver" {
         change_mode          = "restart"
       }
 
+      # git's configuration, with the header that logs in at the mirror and nowhere else.
+      dynamic "template" {
+        for_each = var.dag_mirror_login ? [var.dag_mirror_url] : []
+
+        content {
+          destination          = "${NOMAD_SECRETS_DIR}/git_config"
+          data                 = "[http \"${template.value}/\"]\nextraHeader = Authorization: Basic {{ with secret \"${local.secrets}/delivery/mirror\" }}{{ printf \"%s:%s\" .Data.data.username .Data.data.token | base64Encode }}{{ end }}\n"
+          uid                  = 50000
+          gid                  = 50000
+          perms                = "0400"
+          error_on_missing_key = true
+          change_mode          = "noop"
+        }
+      }
+
+      dynamic "template" {
+        for_each = var.page_warehouse ? [var.environment] : []
+
+        content {
+          destination          = "${NOMAD_SECRETS_DIR}/warehouse_uri"
+          data                 = "{{ with secret \"${local.secrets}/airflow/warehouse\" }}{{ .Data.data.uri }}{{ end }}"
+          uid                  = 50000
+          gid                  = 50000
+          perms                = "0400"
+          error_on_missing_key = true
+          change_mode          = "restart"
+        }
+      }
+
       # Lets it start dag-sync (nomad/acl/push-hook.policy.hcl), no more.
       dynamic "identity" {
         for_each = var.push_hook ? ["default"] : []
@@ -323,6 +384,10 @@ job "airflow-webserver" {
         # Where it asks for the logs of tasks, and of triggers.
         AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT  = var.log_server_port
         AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT = var.log_server_port
+        # What the page Delivery reads.
+        HARMATTAN_MIRROR        = var.dag_mirror_url
+        HARMATTAN_GIT_CONFIG    = var.dag_mirror_login ? "/secrets/git_config" : ""
+        HARMATTAN_WAREHOUSE_URI = var.page_warehouse ? "/secrets/warehouse_uri" : ""
       }
 
       config {

@@ -99,6 +99,16 @@ variable "forge_url" {
   }
 }
 
+variable "airflow_url" {
+  type        = string
+  description = "Where people and workers reach the webserver, such as https://airflow.example.org"
+
+  validation {
+    condition     = regex_replace(var.airflow_url, "^(https?|git|ssh)://[^ ]+[^/ ]$", "ok") == "ok"
+    error_message = "An address is a URL without a slash at its end."
+  }
+}
+
 variable "volume_prefix" {
   type        = string
   description = "What the names of host volumes begin with, such as staging-, or none."
@@ -327,6 +337,7 @@ job "dag-sync" {
       env {
         DELIVERY_FORGE     = var.forge
         DELIVERY_FORGE_URL = var.forge_url
+        DELIVERY_PAGES     = "${var.airflow_url}/delivery" # where a status leads
       }
 
       config {

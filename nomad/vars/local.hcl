@@ -11,6 +11,7 @@ redis_port            = 16379
 redis_results_address = "172.17.0.1:16380"
 redis_results_port    = 16380
 superset_port         = 8088
+page_warehouse        = true
 vault_url             = "http://172.17.0.1:8200"
 nomad_url             = "http://172.17.0.1:4646"
 

@@ -19,6 +19,10 @@ airflow_url     = "https://airflow.example.org"
 webserver_count = 2
 scheduler_count = 2
 
+# With true Airflow's page Delivery shows how the pipelines went, too: with a login for ops in Vault at
+# airflow/warehouse.
+page_warehouse = false
+
 # Superset stands at this port of the node that runs it: the proxy with TLS is told of it as well.
 superset_port = 8088
 

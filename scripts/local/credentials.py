@@ -132,6 +132,7 @@ def services(environment: Environment) -> dict[str, dict[str, Any]]:
         "airflow/admin": {"username": "admin", "password": own("airflow-admin")},
         "airflow/database/migrate": {"uri": _sqlalchemy(uri("airflow_migrate"))},
         "airflow/database/clean": {"uri": _sqlalchemy(uri("airflow_clean"))},
+        "airflow/warehouse": {"uri": uri("warehouse_report")},
         "superset/secret-key": {"key": own("superset-key", lambda: secrets.token_urlsafe(48))},
         "superset/admin": {"username": "admin", "password": own("superset-admin")},
         # Nobody's identity provider on one machine: people have passwords of Superset's own.

@@ -83,6 +83,19 @@ ALTER ROLE {role} SET lock_timeout = '5s';
 ALTER ROLE {role} SET idle_in_transaction_session_timeout = '60s';
 ALTER ROLE {role} SET idle_session_timeout = '10min';
 """
+# Who looks at how the pipelines went: `ops` and nothing else, for a short time each. The loads make
+# its tables.
+REPORT = """
+CREATE SCHEMA IF NOT EXISTS ops AUTHORIZATION {loader};
+GRANT USAGE ON SCHEMA ops TO {role};
+GRANT SELECT ON ALL TABLES IN SCHEMA ops TO {role};
+ALTER DEFAULT PRIVILEGES FOR ROLE {loader} IN SCHEMA ops GRANT SELECT ON TABLES TO {role};
+ALTER ROLE {role} CONNECTION LIMIT 10;
+ALTER ROLE {role} SET search_path = pg_catalog;
+ALTER ROLE {role} SET default_transaction_read_only = on;
+ALTER ROLE {role} SET statement_timeout = '5s';
+ALTER ROLE {role} SET lock_timeout = '2s';
+"""
 
 
 @dataclass(frozen=True)
@@ -130,6 +143,7 @@ def _grants() -> Iterator[tuple[str, str, str]]:
     yield "warehouse_checks", "warehouse", CHECK
     yield "warehouse_analyst", "warehouse", ANALYSE
     yield "bi", "warehouse", LOOK
+    yield "warehouse_report", "warehouse", REPORT
 
 
 def role(name: str, prefix: str = "") -> Role:

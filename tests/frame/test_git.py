@@ -140,7 +140,13 @@ def test_the_login_is_for_the_mirror_alone(
 
 @pytest.mark.programs
 @pytest.mark.parametrize(
-    "job_id", ["airflow-worker-analysts", "airflow-dag-processor-pipelines", "superset-dashboards"]
+    "job_id",
+    [
+        "airflow-worker-analysts",
+        "airflow-dag-processor-pipelines",
+        "airflow-webserver",
+        "superset-dashboards",
+    ],
 )
 def test_every_reader_of_the_mirror_logs_in_the_same_way(job_id: str) -> None:
     address = "https://git.example.org/mirror"

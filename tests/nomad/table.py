@@ -233,6 +233,7 @@ TABLE: dict[str, Job] = {
                     "airflow/jwt",
                     "airflow/api",
                     "delivery/push-hook",
+                    "airflow/warehouse",
                 },
                 identities={"default"},
             ),
@@ -475,6 +476,7 @@ _MIRROR = {"delivery/mirror"}
 BY_VARIABLE: dict[str, set[str]] = {
     "redis": {"redis/tls"},
     "dag-sync-status": {"delivery/forge"},
+    "airflow-webserver": _MIRROR,
     "airflow-dag-processor-pipelines": _MIRROR,
     "airflow-dag-processor-analysts": _MIRROR,
     "airflow-worker-analysts": _MIRROR,

@@ -49,7 +49,7 @@ class Sources(Settings):
     git_config: Path | None = Field(
         default=None, description="file of git's configuration that logs in at the mirror"
     )
-    ops_uri: Path | None = Field(
+    warehouse_uri: Path | None = Field(
         default=None, description="file of the URI of the warehouse, for a login that reads ops"
     )
 
@@ -69,7 +69,7 @@ def _mirror() -> Remembered[mirror.Read]:
 
 @cache
 def _night() -> Remembered[night.Night] | None:
-    file = _sources().ops_uri
+    file = _sources().warehouse_uri
     return Remembered(lambda _: night.newest(file), NIGHT_SECONDS) if file else None
 
 

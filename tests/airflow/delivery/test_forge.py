@@ -35,6 +35,7 @@ NAMES = {
 LONGEST = {"github": 140, "gitlab": 255, "gitea": 255}
 GOOD = {"dags/a.py": "x = 1\n"}
 FORGES = sorted(PATHS)
+PAGES = "https://airflow.example.org/delivery"
 
 
 @pytest.fixture
@@ -63,6 +64,7 @@ def settings(place: Path, name: str, forge: HttpServer, token: str) -> dict[str,
         "DELIVERY_FORGE": name,
         "DELIVERY_FORGE_URL": forge.url + PATHS[name],
         "DELIVERY_FORGE_TOKEN_FILE": str(file),
+        "DELIVERY_PAGES": PAGES,
     }
 
 
@@ -74,6 +76,7 @@ def valid(name: str, commit: str, token: str, forge: HttpServer) -> dict[str, An
     assert body.keys() <= NAMES[name]
     assert body["state"] in STATES[name]
     assert 0 < len(body["description"]) <= LONGEST[name]
+    assert body["target_url"] == f"{PAGES}/{commit}"
     assert token not in str(body)
     return dict(body)
 

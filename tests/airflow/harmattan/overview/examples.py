@@ -54,7 +54,7 @@ def report() -> Report:
         (
             sync(REFUSED, "refused", FINDINGS, minutes=42),
             sync(WRONG, "sound", hours=21),
-            sync("d4" * 20, "refused", (FINDINGS[0], Finding(HOSTILE, 1, "tree", HOSTILE)), days=1),
+            sync("d4" * 20, "refused", (Finding(HOSTILE, 1, "tree", HOSTILE), FINDINGS[0]), days=1),
             sync("e5" * 20, "unknown", hours=30),
             sync(GOOD, "sound", days=3),
             *(sync(f"{n:02x}" * 20, "sound", days=4 + n) for n in range(10)),
