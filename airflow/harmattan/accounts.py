@@ -26,6 +26,7 @@ ANALYST = [
             p.RESOURCE_IMPORT_ERROR,
             p.RESOURCE_JOB,
             p.RESOURCE_HITL_DETAIL,
+            p.RESOURCE_PLUGIN,  # the menu shows pages of plugins to those who may list plugins
         ),
         p.ACTION_CAN_EDIT: (p.RESOURCE_DAG, p.RESOURCE_DAG_RUN, p.RESOURCE_TASK_INSTANCE),
         p.ACTION_CAN_CREATE: (p.RESOURCE_DAG_RUN, p.RESOURCE_ASSET),
@@ -62,7 +63,6 @@ PLATFORM = [
     (p.ACTION_CAN_READ, p.RESOURCE_AUDIT_LOG),
     (p.ACTION_CAN_READ, p.RESOURCE_CLUSTER_ACTIVITY),
     (p.ACTION_CAN_READ, p.RESOURCE_PROVIDER),
-    (p.ACTION_CAN_READ, p.RESOURCE_PLUGIN),
     (p.ACTION_CAN_ACCESS_MENU, p.RESOURCE_ADMIN_MENU),
 ]
 

@@ -57,7 +57,7 @@ def report() -> Report:
             sync("d4" * 20, "refused", (Finding(HOSTILE, 1, "tree", HOSTILE), FINDINGS[0]), days=1),
             sync("e5" * 20, "unknown", hours=30),
             sync(GOOD, "sound", days=3),
-            *(sync(f"{n:02x}" * 20, "sound", days=4 + n) for n in range(10)),
+            *(sync(f"{n:02x}" * 20, "sound", days=4 + n) for n in range(1, 11)),
         ),
     )  # fmt: skip
 
