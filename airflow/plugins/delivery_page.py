@@ -12,6 +12,7 @@ class DeliveryPage(AirflowPlugin):
 
     name = "delivery_page"
     fastapi_apps = [{"app": app, "url_prefix": PREFIX, "name": "Delivery"}]  # noqa: RUF012
+    # Not `nav_top_level`: Airflow 3.3.2 makes a button of it that leads nowhere.
     external_views = [  # noqa: RUF012
         {"name": "Delivery", "href": f"{PREFIX}/", "destination": "nav"}
     ]

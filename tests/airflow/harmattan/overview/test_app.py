@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 from cryptography.fernet import Fernet
+from playwright.sync_api import expect
 
 from scripts.repository import ROOT
 from tests.airflow.harmattan.overview.examples import GOOD, HOSTILE, REFUSED, report
@@ -184,11 +185,14 @@ def test_only_who_may_see_import_errors_sees_it_and_nothing_can_be_sent(
         assert analyst.request.fetch(f"/delivery/{REFUSED}", method=method).status == 405, method
 
 
-def test_it_is_in_airflows_menu(page: Page) -> None:
+def test_it_is_in_airflows_menu_as_the_models_are(page: Page) -> None:
     page.goto("/dags")
-    link = page.locator('a[href$="/delivery/"]')
-    link.first.wait_for(state="attached")
-    page.screenshot(path=SCREENSHOTS / "delivery-menu.png")
+    page.get_by_role("button", name="Plugins").click()
+    expect(page.get_by_role("menuitem", name="Models")).to_be_visible()
+    with page.expect_popup() as opened:
+        page.get_by_role("menuitem", name="Delivery").click()
+    expect(opened.value.get_by_role("heading", name="Delivery")).to_be_visible()
+    opened.value.close()
 
 
 # All text that is shown, with the contrast of its colour to the ground below it (WCAG 2.1).
