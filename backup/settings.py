@@ -114,10 +114,17 @@ class Settings(settings.Settings):
         default=None, ge=10_000, description="most bytes a second of an upload, such as 20MB"
     )
     nomad_address: str | None = Field(
-        default=None, pattern=r"^https?://\S+$", description="URL of Nomad, for its snapshot"
+        default=None,
+        pattern=r"^https?://\S+$",
+        description="URL of Nomad, for its snapshot and for the brief",
     )
     vault_address: str | None = Field(
         default=None, pattern=r"^https?://\S+$", description="URL of Vault, for its snapshot"
+    )
+    brief: str | None = Field(
+        default=None,
+        pattern=r"^/v1/var/\S+$",
+        description="path in Nomad's API of the variable that coverage leaves its brief in",
     )
     recovery_key: Fingerprint | None = Field(
         default=None,

@@ -34,6 +34,7 @@ TASKS = {
     "dag-sync-publish": {"JobID": "dag-sync", "Group": "dag-sync", "Task": "publish"},
     "push-hook": {"JobID": "airflow-webserver", "Group": "webserver", "Task": "webserver"},
     "backup-nomad": {"JobID": "backup-nomad"},
+    "backup-coverage": {"JobID": "backup-coverage"},
     "runs": {
         "JobID": "airflow-triggerer",
         "Group": "triggerer-pipelines",

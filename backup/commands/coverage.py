@@ -14,6 +14,7 @@ from backup.bucket.lifecycle import Rule, states
 from backup.commands.app import Timeout, app, out, read_settings
 from backup.deadline import limited
 from backup.openpgp.expiry import key_states, longest_signing
+from backup.proof import brief
 from backup.proof.alerts import Alerts
 from backup.proof.coverage import Kept, Row, judge, judge_keys
 from backup.proof.history import NIGHTS
@@ -57,12 +58,22 @@ def coverage(timeout: Timeout = "15m", as_json: AsJson = False) -> None:
         alerts.failed(JOB, settings.prefix, [row.model_dump(mode="json") for row in red])
     else:
         alerts.good(JOB)
+    if settings.brief:
+        _leave_brief(settings, rows)
     if as_json:
         print_json([row.model_dump(mode="json") for row in rows])
     else:
         _show_coverage(rows)
     if red:
         raise typer.Exit(1)
+
+
+def _leave_brief(settings: Settings, rows: list[Row]) -> None:
+    """Leave the brief; what prevents it is said, and is no fault of a backup's."""
+    try:
+        brief.leave(settings, rows, datetime.now(UTC))
+    except Failure as error:
+        typer.echo(f"the brief for Airflow's page was not left: {error}", err=True)
 
 
 def _ask(settings: Settings) -> list[Row]:

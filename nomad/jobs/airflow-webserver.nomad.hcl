@@ -163,6 +163,7 @@ variable "push_hook" {
 
 locals {
   secrets = "${var.vault_mount}/data/${var.environment}"
+  backups = "nomad/jobs/airflow-webserver/webserver/webserver" # this task's own variable
 }
 
 job "airflow-webserver" {
@@ -349,6 +350,17 @@ job "airflow-webserver" {
         }
       }
 
+      # No secret: what backup-coverage leaves for the page Delivery, empty until it has.
+      template {
+        destination          = "${NOMAD_SECRETS_DIR}/backups.json"
+        data                 = "{{ if nomadVarExists \"${local.backups}\" }}{{ with nomadVar \"${local.backups}\" }}{{ .brief }}{{ end }}{{ end }}"
+        uid                  = 50000
+        gid                  = 50000
+        perms                = "0400"
+        error_on_missing_key = true
+        change_mode          = "noop" # it is read at each look
+      }
+
       # Lets it start dag-sync (nomad/acl/push-hook.policy.hcl), no more.
       dynamic "identity" {
         for_each = var.push_hook ? ["default"] : []
@@ -386,6 +398,7 @@ job "airflow-webserver" {
         AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT = var.log_server_port
         # What the page Delivery reads.
         HARMATTAN_MIRROR        = var.dag_mirror_url
+        HARMATTAN_BACKUPS       = "/secrets/backups.json"
         HARMATTAN_GIT_CONFIG    = var.dag_mirror_login ? "/secrets/git_config" : ""
         HARMATTAN_WAREHOUSE_URI = var.page_warehouse ? "/secrets/warehouse_uri" : ""
       }

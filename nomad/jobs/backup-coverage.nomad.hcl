@@ -118,6 +118,16 @@ variable "ca_certificates" {
   }
 }
 
+variable "nomad_url" {
+  type        = string
+  description = "Nomad's address: where a snapshot is asked for, and where the pipelines' triggers launch runs."
+
+  validation {
+    condition     = regex_replace(var.nomad_url, "^(https?|git|ssh)://[^ ]+[^/ ]$", "ok") == "ok"
+    error_message = "An address is a URL without a slash at its end."
+  }
+}
+
 locals {
   secrets = "${var.vault_mount}/data/${var.environment}"
 }
@@ -159,6 +169,13 @@ job "backup-coverage" {
         env          = false
         disable_file = true
         change_mode  = "noop" # a new token brings the same secrets
+      }
+
+      # Lets it leave a brief where Airflow's web server reads it, and do nothing else in Nomad
+      # (nomad/acl/backup-coverage.policy.hcl).
+      identity {
+        env  = false
+        file = true
       }
 
       template {
@@ -233,11 +250,13 @@ job "backup-coverage" {
       }
 
       env {
-        BACKUP_SECRETS_DIR  = "/secrets"
-        BACKUP_B2_REALM     = var.b2_realm
-        BACKUP_BUCKET       = var.b2_bucket
-        BACKUP_PREFIX       = var.environment
-        BACKUP_RECOVERY_KEY = var.recovery_fingerprint == "none" ? "" : var.recovery_fingerprint
+        BACKUP_SECRETS_DIR   = "/secrets"
+        BACKUP_B2_REALM      = var.b2_realm
+        BACKUP_BUCKET        = var.b2_bucket
+        BACKUP_PREFIX        = var.environment
+        BACKUP_NOMAD_ADDRESS = var.nomad_url
+        BACKUP_BRIEF         = "/v1/var/nomad/jobs/airflow-webserver/webserver/webserver?namespace=${var.namespace}"
+        BACKUP_RECOVERY_KEY  = var.recovery_fingerprint == "none" ? "" : var.recovery_fingerprint
       }
 
       config {

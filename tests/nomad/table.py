@@ -409,6 +409,7 @@ TABLE: dict[str, Job] = {
                     "backup/signers",
                     "backup/alerts",
                 },
+                identities={"default"},
             )
         },
     ),

@@ -18,7 +18,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from pydantic import Field
 
 from frame.settings import Settings
-from harmattan.overview import mirror, night, pages
+from harmattan.overview import backups, mirror, night, pages
 from harmattan.overview.remembered import Known, Remembered
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Sources(Settings):
     git_config: Path | None = Field(
         default=None, description="file of git's configuration that logs in at the mirror"
     )
+    backups: Path | None = Field(default=None, description="file of what backup-coverage found")
     warehouse_uri: Path | None = Field(
         default=None, description="file of the URI of the warehouse, for a login that reads ops"
     )
@@ -100,8 +101,9 @@ def _to_login(request: Request, error: HTTPException) -> Response:
 @app.get("/")
 def show_overview() -> Response:
     """Return the page of the syncs and of the night."""
-    asked = _night()
-    return _page(pages.overview(_gate(), asked.get() if asked else None, datetime.now(UTC)))
+    asked, file = _night(), _sources().backups
+    slept, kept = asked.get() if asked else None, backups.newest(file) if file else None
+    return _page(pages.overview(_gate(), slept, kept, datetime.now(UTC)))
 
 
 @app.get("/style.css")

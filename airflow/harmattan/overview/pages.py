@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from delivery.history import Sync
     from delivery.report import Report
     from delivery.verdict import Finding
+    from harmattan.overview.backups import Backups
     from harmattan.overview.night import Night
     from harmattan.overview.remembered import Known
 
@@ -29,6 +30,7 @@ SHORT = 10  # letters of a commit's id: enough to find it, few enough for a phon
 LATE_SECONDS = 11 * 60
 """A round begins every five minutes and may take as long: two that are missed are worth a word."""
 _STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+_THOUSAND = 1000
 _EXACT = 2  # of the next larger unit, from which it is used
 
 
@@ -55,9 +57,13 @@ def difference(older: Sequence[Finding], newer: Sequence[Finding]) -> Difference
     )
 
 
-def overview(gate: Known[Report], night: Known[Night] | None, now: datetime) -> str:
-    """Return the first page; without a ``night``, that of the syncs alone."""
-    return _render("overview.html.j2", now, gate=gate, report=gate.value, night=night)
+def overview(
+    gate: Known[Report], night: Known[Night] | None, backups: Backups | None, now: datetime
+) -> str:
+    """Return the first page, without a section for what is None."""
+    return _render(
+        "overview.html.j2", now, gate=gate, report=gate.value, night=night, backups=backups
+    )
 
 
 def commit(gate: Known[Report], sync: Sync, other: Sync | None, now: datetime) -> str:
@@ -101,10 +107,20 @@ def age(since: object, now: datetime) -> str:
     return "just now" if seconds == 0 else f"{seconds} s ago"
 
 
-def late(report: Report, now: datetime) -> bool:
-    """Whether rounds of the gate are missing."""
-    then = moment(report.written)
-    return then is not None and (now - then).total_seconds() > LATE_SECONDS
+def late(since: str, now: datetime, seconds: int = LATE_SECONDS) -> bool:
+    """Whether something that was to come again by now, such as a round of the gate, has not."""
+    then = moment(since)
+    return then is not None and (now - then).total_seconds() > seconds
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as people say it."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < _THOUSAND:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= _THOUSAND
+    return f"{amount:,.1f} TB"
 
 
 def _render(template: str, now: datetime, **values: object) -> str:
@@ -128,6 +144,7 @@ def _environment() -> Environment:
         "age": age,
         "short": lambda text: text[:SHORT],
         "number": "{:,}".format,
+        "size": size,
     }
     environment.globals |= {"group": by_file, "late": late}
     return environment

@@ -8,6 +8,7 @@ from delivery.history import Sync
 from delivery.live import Pin, Standing
 from delivery.report import Look, Report
 from delivery.verdict import Exemption, Finding, Outcome, Verdict
+from harmattan.overview.backups import Backups, Kept
 from harmattan.overview.night import FailedCheck, Night, PipelineRun
 
 NOW = datetime(2026, 11, 27, 9, 30, tzinfo=UTC)
@@ -60,6 +61,26 @@ def report() -> Report:
             *(sync(f"{n:02x}" * 20, "sound", days=4 + n) for n in range(1, 11)),
         ),
     )  # fmt: skip
+
+
+def backups() -> Backups:
+    made, drilled = "2026-11-27T03:00:00+00:00", "2026-11-02T04:00:00+00:00"
+    return Backups(
+        "2026-11-27T06:00:00+00:00",
+        (
+            Kept(
+                "records",
+                ("stale", "drill failed"),
+                "2026-11-25T03:00:00+00:00",
+                2_400_000,
+                drilled,
+                0,
+            ),
+            Kept("hr", (), made, 138_400, drilled, 1),
+            Kept(HOSTILE, ("uncovered",), "", None, "", 0),
+        ),
+        2,
+    )
 
 
 def night() -> Night:

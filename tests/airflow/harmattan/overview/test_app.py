@@ -20,6 +20,8 @@ import requests
 from cryptography.fernet import Fernet
 from playwright.sync_api import expect
 
+from backup.proof.brief import brief
+from backup.proof.coverage import Row
 from scripts.repository import ROOT
 from tests.airflow.harmattan.overview.examples import GOOD, HOSTILE, REFUSED, report
 from tests.airflow.harmattan.overview.mirrors import Mirror
@@ -66,6 +68,15 @@ def service(
     admin = {"username": "admin", "password": passwords["admin"]}
     (home / "admin.json").write_text(json.dumps(admin))
     (home / "warehouse_uri").write_text(make_warehouse(postgres, f"w_{secrets.token_hex(3)}"))
+    (home / "backups.json").write_text(
+        brief(
+            [
+                Row(name="hr", size=138_400, age_seconds=20_000.0, drilled=datetime.now(UTC)),
+                Row(name="records", states=("stale", "drill failed"), age_seconds=200_000.0),
+            ],
+            datetime.now(UTC),
+        )
+    )
     mirror = Mirror(home)
     now = datetime.now(UTC).isoformat()
     mirror.write(
@@ -95,6 +106,7 @@ def service(
         "HARMATTAN_CLEAN_ROLE": "nobody",
         "HARMATTAN_ADMIN_FILE": str(home / "admin.json"),
         "HARMATTAN_MIRROR": mirror.url,
+        "HARMATTAN_BACKUPS": str(home / "backups.json"),
         "HARMATTAN_WAREHOUSE_URI": str(home / "warehouse_uri"),
     }  # fmt: skip
     (task,) = [each for each in tasks("airflow-webserver") if each["Name"] == "webserver"]
@@ -225,6 +237,7 @@ def test_it_can_be_read_at_both_widths_in_light_and_dark(page: Page, width: int)
             for summary in page.locator("td > details > summary").all():
                 summary.click()
             assert page.get_by_text(HOSTILE).first.is_visible()
+            assert page.get_by_text("stale, drill failed").is_visible() == (name == "")
             assert page.evaluate("document.documentElement.scrollWidth") == width
             assert page.evaluate(CONTRAST) == []
             page.screenshot(

@@ -21,12 +21,25 @@ from tests.airflow.harmattan.overview.examples import (
     NOW,
     REFUSED,
     WRONG,
+    backups,
     night,
     report,
 )
 
 # What the page itself goes by; all else is text of somebody.
-OWN = {"outcome", "status", "commit", "time", "written", "seen", "failing", "committed"}
+OWN = {
+    "at",
+    "made",
+    "drilled",
+    "outcome",
+    "status",
+    "commit",
+    "time",
+    "written",
+    "seen",
+    "failing",
+    "committed",
+}
 
 
 class Read(HTMLParser):
@@ -60,10 +73,10 @@ def filled(value: Any, text: str) -> Any:
 
 
 def rendered(text: str) -> list[Read]:
-    told, slept = filled(report(), text), filled(night(), text)
+    told, slept, kept = (filled(each, text) for each in (report(), night(), backups()))
     gate = Known(told, NOW, Failure(text, "x"))
     return [
-        Read(pages.overview(gate, Known(slept, NOW, Failure(text, "x")), NOW)),
+        Read(pages.overview(gate, Known(slept, NOW, Failure(text, "x")), kept, NOW)),
         *(Read(pages.commit(gate, sync, told.syncs[0], NOW)) for sync in told.syncs[:3]),
     ]
 
@@ -85,7 +98,7 @@ def test_whatever_strangers_wrote_is_text_and_nothing_else(text: str) -> None:
 
 def test_the_first_page_says_what_is_live_since_when_and_what_was_refused() -> None:
     gate = Known(report(), NOW)
-    text = " ".join(Read(pages.overview(gate, Known(night(), NOW), NOW)).text.split())
+    text = " ".join(Read(pages.overview(gate, Known(night(), NOW), backups(), NOW)).text.split())
     for said in (
         "a1a1a1a1a1 since 2026-11-24 09:30 UTC 3 d ago",
         "Pinned to a1a1a1a1a1 since 2026-11-26 13:30 UTC 20 h ago: the newest counts pupils twice",
@@ -96,6 +109,8 @@ def test_the_first_page_says_what_is_live_since_when_and_what_was_refused() -> N
         "11 1 failed 32,694",
         "40117, 40118, 40120",
         "and 11 more",
+        "hr ✓ well 1 notice 2026-11-27 03:00 UTC 6 h ago 138.4 kB 2026-11-02 04:00 UTC 25 d ago",
+        "records ✗ stale, drill failed",
     ):
         assert said in text
     assert text.count("● live") == 1
@@ -103,18 +118,23 @@ def test_the_first_page_says_what_is_live_since_when_and_what_was_refused() -> N
 
 def test_what_does_not_work_is_said_beside_what_is_known() -> None:
     away = Known(report(), NOW, Failure("git ls-remote took longer than 3 s", "x"))
-    text = Read(pages.overview(away, None, datetime(2026, 11, 27, 11, 0, tzinfo=UTC))).text
+    text = Read(pages.overview(away, None, None, datetime(2026, 11, 27, 11, 0, tzinfo=UTC))).text
     assert "The mirror does not answer. What follows was read 2026-11-27 09:30" in " ".join(
         text.split()
     )
     assert "git ls-remote took longer than 3 s" in text
     assert "rounds are missing" in text
     assert "The night" not in text
+    assert "Backups and drills" not in text
+    old = pages.overview(
+        Known(report(), NOW), None, replace(backups(), at="2026-11-25T03:00:00Z"), NOW
+    )
+    assert "Nothing newer was reported" in old
     nothing = Known[Any](None, None, Failure("git ls-remote failed with 128", "x"))
-    assert "Nothing can be shown until it does" in pages.overview(nothing, nothing, NOW)
+    assert "Nothing can be shown until it does" in pages.overview(nothing, nothing, None, NOW)
     failing = replace(report(), look=replace(report().look, failing=NOW.isoformat()))
-    assert "not reached" in pages.overview(Known(failing, NOW), None, NOW)
-    assert "has not run yet" in pages.overview(Known(type(failing)(), NOW), None, NOW)
+    assert "not reached" in pages.overview(Known(failing, NOW), None, None, NOW)
+    assert "has not run yet" in pages.overview(Known(type(failing)(), NOW), None, None, NOW)
 
 
 def test_a_commits_page_compares_its_findings_with_anothers() -> None:
