@@ -4,7 +4,7 @@ SHELL := /bin/sh
 PYTHON := .venv/bin/python
 UV := .venv/bin/uv
 # Debian's packages that the tests call beside what the platform itself needs.
-TEST_PACKAGES := postgresql-15 pgbouncer openssh-server openssh-client git gnupg zstd shellcheck chromium faketime jq redis-server socat nftables
+TEST_PACKAGES := postgresql-15 pgbouncer openssh-server openssh-client git gnupg zstd shellcheck chromium faketime jq redis-server socat nftables mariadb-server
 
 .PHONY: help
 help: ## Show what there is

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from ssl import SSLContext
 
@@ -43,12 +43,12 @@ class HttpServer:
 
     """
 
-    def __init__(self, *answers: Answer) -> None:
+    def __init__(self, *answers: Answer | Callable[[Request], Answer]) -> None:
         self.requests: list[Request] = []
         self.posts: list[Any] = []
         self.port = 0
         self.ending = threading.Event()
-        self._by_path: dict[str, list[Answer]] = {}
+        self._by_path: dict[str, list[Answer | Callable[[Request], Answer]]] = {}
         self.answer(*answers or (Answer(),))
 
     @property
@@ -59,8 +59,11 @@ class HttpServer:
     def url(self) -> str:
         return f"http://{self.address}"
 
-    def answer(self, *answers: Answer, path: str = "") -> None:
-        """Give these in turn and the last for ever; at ``path``, or at all paths without one."""
+    def answer(self, *answers: Answer | Callable[[Request], Answer], path: str = "") -> None:
+        """Give these in turn and the last for ever; at ``path``, or at all paths without one.
+
+        A function is asked for its answer to the request.
+        """
         self._by_path[path] = list(answers)
 
     def take(self, request: Request, body: bytes) -> Answer:
@@ -69,7 +72,8 @@ class HttpServer:
         if body.startswith(b"{"):
             self.posts.append(json.loads(body))
         answers = self._by_path.get(request.path, self._by_path[""])
-        return answers.pop(0) if len(answers) > 1 else answers[0]
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        return answer if isinstance(answer, Answer) else answer(request)
 
 
 class _Tcp(socketserver.ThreadingTCPServer):
@@ -83,7 +87,7 @@ class _Unix(socketserver.ThreadingUnixStreamServer):
 
 @contextmanager
 def http_server(
-    *answers: Answer,
+    *answers: Answer | Callable[[Request], Answer],
     port: int = 0,
     socket: Path | None = None,
     tls: SSLContext | None = None,

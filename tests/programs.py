@@ -39,6 +39,7 @@ WHILE_COLLECTING = frozenset({"file", "uname"})
 # The markers of a test follow from its fixtures; one that starts a program and is not named here
 # fails the tests that use it.
 FIXTURES = {
+    "mariadb": "programs",
     "postgres": "programs",
     "vault_server": "programs",
     "nomad_agent": "programs",

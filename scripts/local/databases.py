@@ -22,6 +22,8 @@ DATABASES = (*SOURCES, "airflow", "superset", "warehouse")
 # Their own programs make the schema of these.
 MIGRATED = ("airflow", "superset")
 SUPERSET_JOBS = ("web", "dashboards")
+# What the analysts' template loads by dlt, each into schemas of its own.
+LOADS = ("library", "lists", "moodle")
 AIRFLOW_JOBS = ("webserver", "scheduler", "dag-processor", "triggerer")
 
 # A database's own objects belong to its owner; everyone else is given what is named here.
@@ -64,6 +66,15 @@ ALTER SCHEMA marts_build OWNER TO marts_builder;
 -- The loads make the analysts' views again on what they publish, as the analysts: nobody else may.
 ALTER ROLE {loader} NOINHERIT;
 GRANT {role} TO {loader};
+"""
+# A load by dlt: the analysts' role owns two schemas and makes tables there, and nowhere else; models
+# and checks read what it published. `{name}` is the load's.
+LOAD_SCHEMAS = """
+CREATE SCHEMA IF NOT EXISTS load_{name} AUTHORIZATION {role};
+CREATE SCHEMA IF NOT EXISTS load_{name}_staging AUTHORIZATION {role};
+GRANT USAGE ON SCHEMA load_{name} TO warehouse_readers;
+ALTER DEFAULT PRIVILEGES FOR ROLE {role} IN SCHEMA load_{name}
+  GRANT SELECT ON TABLES TO warehouse_readers;
 """
 # Who looks at dashboards: the marts and nothing else, for a short time each. New ones as well, if
 # the analysts' role makes them.
@@ -141,7 +152,8 @@ def _grants() -> Iterator[tuple[str, str, str]]:
         yield f"superset_{job}", "superset", READ_AND_WRITE
     yield "warehouse_loader", "warehouse", LOAD
     yield "warehouse_checks", "warehouse", CHECK
-    yield "warehouse_analyst", "warehouse", ANALYSE
+    loads = "".join(LOAD_SCHEMAS.replace("{name}", load) for load in LOADS)
+    yield "warehouse_analyst", "warehouse", ANALYSE + loads
     yield "bi", "warehouse", LOOK
     yield "warehouse_report", "warehouse", REPORT
 
