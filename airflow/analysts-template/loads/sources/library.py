@@ -15,6 +15,7 @@ CLIENT = {
     "request_max_attempts": 5,
     "request_backoff_factor": 1,
     "request_max_retry_delay": 60,
+    "raise_for_status": False,  # the source does
 }
 
 
