@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
-import dlt  # type: ignore[import-not-found]
-from dlt.sources.sql_database import sql_table  # type: ignore[import-not-found]
+import dlt
+from dlt.sources.sql_database import sql_table
 
 
-def main(table: str, dataset: str, backend: str, file_format: str, *more: str) -> None:
+def main(table: str, dataset: str, backend: Any, file_format: str, *more: str) -> None:
     """Load ``table`` once; FILE_FORMAT ``default`` leaves the choice to dlt."""
     chunk, merged = int(more[0]), more[1:]
     if merged:
         key, cursor = merged
-        how = {
+        how: dict[str, Any] = {
             "primary_key": key,
             "write_disposition": {"disposition": "merge", "strategy": "upsert"},
             "incremental": dlt.sources.incremental(cursor),
@@ -43,7 +44,7 @@ def main(table: str, dataset: str, backend: str, file_format: str, *more: str) -
         destination=dlt.destinations.postgres(os.environ["BENCH_WAREHOUSE"]),
         dataset_name=dataset,
     )
-    chosen = {} if file_format == "default" else {"loader_file_format": file_format}
+    chosen: dict[str, Any] = {} if file_format == "default" else {"loader_file_format": file_format}
     pipeline.run(source, **chosen).raise_on_failed_jobs()
 
 

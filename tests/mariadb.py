@@ -65,8 +65,8 @@ def started_mariadb() -> Iterator[MariaDb]:
     with (home / "log").open("wb") as log:
         server = subprocess.Popen(
             [*as_mysql, "/usr/sbin/mariadbd", "--no-defaults", f"--datadir={home}/data",
-             f"--socket={found.socket}", f"--port={found.port}", "--bind-address=127.0.0.1", "--skip-name-resolve",
-             f"--pid-file={home}/pid", "--innodb-flush-log-at-trx-commit=0"],
+             f"--socket={found.socket}", f"--port={found.port}", "--bind-address=127.0.0.1",
+             "--skip-name-resolve", f"--pid-file={home}/pid", "--innodb-flush-log-at-trx-commit=0"],
             stdout=log, stderr=log, cwd=home,
         )  # fmt: skip
     try:

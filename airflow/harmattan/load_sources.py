@@ -1,4 +1,4 @@
-"""What a dlt source reads of an Airflow connection: in a task from Vault, at a desk AIRFLOW_CONN_."""
+"""What a dlt source needs of a connection: from Vault in a task, from AIRFLOW_CONN_ at a desk."""
 
 from __future__ import annotations
 

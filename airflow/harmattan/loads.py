@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dlt
+from dlt.common.schema.utils import get_nested_tables
 from dlt.destinations import postgres as to_postgres
 from dlt.destinations.impl.postgres.configuration import PostgresCredentials
 from dlt.pipeline.exceptions import PipelineStepFailed
@@ -97,6 +98,8 @@ def _noting(keys: set[str]) -> Any:
 def _counts(pipeline: Pipeline) -> Mapping[str, tuple[int, int]]:
     """Return how many rows of each table were extracted, and how many the contract let through."""
     trace = pipeline.last_trace
+    if trace is None or trace.last_extract_info is None or trace.last_normalize_info is None:
+        return {}
     loaded = trace.last_normalize_info.row_counts
     came: defaultdict[str, int] = defaultdict(int)
     for packages in trace.last_extract_info.metrics.values():
@@ -114,7 +117,9 @@ def _counts(pipeline: Pipeline) -> Mapping[str, tuple[int, int]]:
 def _unknown(pipeline: Pipeline, table: str, keys: set[str]) -> Iterator[str]:
     """Yield those of a resource's keys that came to no column and to no table of their own."""
     schema = pipeline.default_schema
-    columns = schema.get_table_columns(table, include_incomplete=True) if table in schema.tables else ()
+    columns = (
+        schema.get_table_columns(table, include_incomplete=True) if table in schema.tables else ()
+    )
     for key in keys:
         name = schema.naming.normalize_identifier(key)
         below = f"{name}__"
@@ -129,24 +134,25 @@ def _unknown(pipeline: Pipeline, table: str, keys: set[str]) -> Iterator[str]:
 def _sweep(pipeline: Pipeline) -> None:
     """Delete appended rows of loads that never completed: the next run reads them again.
 
-    A merge and a replacement of the same rows ends as if it had been made once; an append does not.
+    A merge or a replacement made twice ends as if it had been made once; an append does not.
     """
-    if not pipeline.default_schema_name:
+    if not pipeline.default_schema_name:  # the first run
         return
     schema = pipeline.default_schema
+    loads = schema.loads_table_name
     with pipeline.sql_client() as client:
-        for table in schema.data_tables():
-            root = dlt.common.schema.utils.get_root_table(schema.tables, table["name"])
-            if root.get("write_disposition") != "append":
+        for root in schema.data_tables():
+            if root.get("parent") or root.get("write_disposition") != "append":
                 continue
-            if not client.has_dataset():
-                return
-            name = client.make_qualified_table_name
-            if parent := table.get("parent"):
-                rest = f"_dlt_parent_id NOT IN (SELECT _dlt_id FROM {name(parent)})"
-            else:
-                rest = f"_dlt_load_id NOT IN (SELECT load_id FROM {name(schema.loads_table_name)})"
-            client.execute_sql(f"DELETE FROM {name(table['name'])} WHERE {rest}")
+            for table in get_nested_tables(schema.tables, root["name"]):
+                parent = table.get("parent")
+                own, key = ("_dlt_parent_id", "_dlt_id") if parent else ("_dlt_load_id", "load_id")
+                swept, other = map(
+                    client.make_qualified_table_name, (table["name"], parent or loads)
+                )
+                client.execute_sql(
+                    f"DELETE FROM {swept} WHERE {own} NOT IN (SELECT {key} FROM {other})"  # noqa: S608 - dlt quotes the names
+                )
 
 
 @contextmanager

@@ -67,8 +67,7 @@ ALTER SCHEMA marts_build OWNER TO marts_builder;
 ALTER ROLE {loader} NOINHERIT;
 GRANT {role} TO {loader};
 """
-# A load by dlt: the analysts' role owns two schemas and makes tables there, and nowhere else; models
-# and checks read what it published. `{name}` is the load's.
+# A load by dlt has two schemas for the analysts' role to fill; models and checks read the first.
 LOAD_SCHEMAS = """
 CREATE SCHEMA IF NOT EXISTS load_{name} AUTHORIZATION {role};
 CREATE SCHEMA IF NOT EXISTS load_{name}_staging AUTHORIZATION {role};

@@ -28,6 +28,8 @@ READ_MARTS = "SELECT count(*) FROM marts.open_tickets_by_kind"
 CHANGE_DASHBOARDS = "UPDATE dashboards SET slug = slug WHERE false"
 READ_OPS = "SELECT count(*) FROM ops.runs"
 WRITE_MARTS = "CREATE TABLE marts.e2e (id int)"
+WRITE_LOADS = "CREATE TABLE load_lists.e2e (id int); CREATE TABLE load_lists_staging.e2e (id int)"
+CREATE_SCHEMA = "CREATE SCHEMA e2e"
 AS_ANALYST = "SET ROLE warehouse_analyst"
 
 # Role: what it may, what it may not. Nothing of it is committed.
@@ -50,8 +52,14 @@ TABLE = {
     "superset_backup": ([], [DDL, CHANGE_DASHBOARDS, TEMPORARY]),
     "bi": ([READ_MARTS], [DDL, TEMPORARY, READ_LOADED, READ_OPS, WRITE_MARTS, WRITE_LOADED]),
     "warehouse_loader": ([READ_LOADED, WRITE_LOADED, AS_ANALYST], [DDL, WRITE_MARTS]),
-    "warehouse_checks": ([READ_LOADED], [DDL, TEMPORARY, WRITE_MARTS, WRITE_LOADED, AS_ANALYST]),
-    "warehouse_analyst": ([READ_LOADED, WRITE_MARTS, TEMPORARY], [DDL, WRITE_LOADED]),
+    "warehouse_checks": (
+        [READ_LOADED],
+        [DDL, TEMPORARY, WRITE_MARTS, WRITE_LOADED, WRITE_LOADS, AS_ANALYST],
+    ),
+    "warehouse_analyst": (
+        [READ_LOADED, WRITE_MARTS, WRITE_LOADS, TEMPORARY],
+        [DDL, WRITE_LOADED, CREATE_SCHEMA],
+    ),
     "warehouse_backup": ([READ_LOADED], [DDL, WRITE_LOADED, WRITE_MARTS]),
 }
 

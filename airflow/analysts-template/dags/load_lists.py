@@ -1,4 +1,4 @@
-"""Lists that people keep in files, by dlt: a push that changes one is in the warehouse next morning."""
+"""Lists that people keep in files, by dlt: what is pushed today is there tomorrow."""
 
 from __future__ import annotations
 

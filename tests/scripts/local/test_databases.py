@@ -180,3 +180,22 @@ def test_a_second_environment_on_the_same_server_has_its_own_databases_and_roles
         member = "SELECT pg_has_role(%s, 'MEMBER'), pg_has_role(%s, 'MEMBER')"
         names = ("second_warehouse_analyst", "warehouse_analyst")
         assert connection.execute(member, names).fetchone() == (True, False)
+
+
+@pytest.mark.usefixtures("server")
+def test_a_load_makes_tables_in_schemas_of_its_own_that_models_and_checks_read() -> None:
+    databases.create()  # again: it can be repeated
+    analyst = databases.role("warehouse_analyst").uri
+    with psycopg.connect(analyst, autocommit=True) as connection:
+        for load in databases.LOADS:
+            connection.execute(f"CREATE TABLE load_{load}.t AS SELECT 1 AS a".encode())
+            connection.execute(f"CREATE TABLE load_{load}_staging.t (a int)".encode())
+        for elsewhere in ("SCHEMA load_other", "TABLE public.t (a int)"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(f"CREATE {elsewhere}".encode())
+        connection.execute("SET ROLE marts_builder")
+        assert connection.execute("SELECT a FROM load_lists.t").fetchone() == (1,)
+    assert count("warehouse_checks", "load_lists.t") == 1
+    for role, table in (("warehouse_checks", "load_lists_staging.t"), ("bi", "load_lists.t")):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            count(role, table)

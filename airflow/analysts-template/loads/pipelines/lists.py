@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harmattan.loads import load
+
 from loads.sources.lists import lists
 
 FILES = Path(__file__).resolve().parents[1] / "files"

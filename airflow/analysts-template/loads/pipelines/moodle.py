@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harmattan.load_sources import mariadb
 from harmattan.loads import load
+
 from loads.sources.moodle import moodle
 
 

@@ -10,9 +10,8 @@ from typing import Any
 import dlt
 from dlt.extract.source import DltSource
 from dlt.sources.filesystem import FileItemDict, filesystem
-from openpyxl import load_workbook
-
 from harmattan.load_errors import LoadError
+from openpyxl import load_workbook
 
 CONTRACT = {"tables": "evolve", "columns": "discard_value", "data_type": "discard_row"}
 
