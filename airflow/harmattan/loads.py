@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dlt
+from dlt.common.destination.exceptions import DestinationException
 from dlt.common.schema.utils import get_nested_tables
 from dlt.destinations import postgres as to_postgres
 from dlt.destinations.impl.postgres.configuration import PostgresCredentials
@@ -49,7 +50,7 @@ def load(source: DltSource, *, into: str, connection: str = "warehouse") -> dict
     warehouse's connection. Raises LoadError, and Failure where the warehouse cannot be reached.
     """
     with _working_folder(source.name) as folder:
-        if "DESTINATION_TYPE" in os.environ:
+        if _at_a_desk():
             return _run(_pipeline(source, folder, into), source)
         from harmattan import connections  # and Airflow, which a desk with DuckDB does not wait for
 
@@ -57,6 +58,10 @@ def load(source: DltSource, *, into: str, connection: str = "warehouse") -> dict
         with _alone(address, f"{into}.{source.name}"):
             destination = to_postgres(_credentials(address), replace_strategy="insert-from-staging")
             return _run(_pipeline(source, folder, into, destination=destination), source)
+
+
+def _at_a_desk() -> bool:
+    return "DESTINATION_TYPE" in os.environ
 
 
 def _pipeline(source: DltSource, folder: Path, into: str, **options: Any) -> Pipeline:
@@ -71,18 +76,20 @@ def _run(pipeline: Pipeline, source: DltSource) -> dict[str, int]:
         pipeline.sync_destination()
         _sweep(pipeline)
         pipeline.run(source)
-    except PipelineStepFailed as error:
-        # Without its cause, which repeats rows: a task's log shows all that an error came from.
-        raise from_dlt(source.name, error) from None
+    except (PipelineStepFailed, DestinationException) as error:
+        # In a task without its cause, which repeats rows: its log shows all that an error has.
+        raise from_dlt(source.name, error) from (error if _at_a_desk() else None)
     counts = _counts(pipeline)
     for table, (came, loaded) in counts.items():
         log.info("table %s: %d rows loaded", table, loaded)
         if loaded < came:
             log.warning("table %s: %d rows discarded by its contract", table, came - loaded)
     for name, resource in source.selected_resources.items():
-        table = str(resource.compute_table_schema()["name"])
-        if unknown := sorted(_unknown(pipeline, table, keys[name])):
-            log.warning("table %s: values of %s discarded", table, ", ".join(unknown))
+        into = resource.table_name
+        if not isinstance(into, str):  # chosen row by row
+            continue
+        if unknown := sorted(_unknown(pipeline, into, keys[name])):
+            log.warning("table %s: values of %s discarded", into, ", ".join(unknown))
     return {table: loaded for table, (_, loaded) in counts.items()}
 
 
@@ -141,7 +148,7 @@ def _sweep(pipeline: Pipeline) -> None:
     schema = pipeline.default_schema
     loads = schema.loads_table_name
     with pipeline.sql_client() as client:
-        for root in schema.data_tables():
+        for root in schema.data_tables(seen_data_only=True):
             if root.get("parent") or root.get("write_disposition") != "append":
                 continue
             for table in get_nested_tables(schema.tables, root["name"]):

@@ -413,6 +413,37 @@ def test_a_new_column_does_what_the_contract_says(
     assert warehouse.rows(query.format(f"load_lists.{mode}") + " ORDER BY 1") == expected
 
 
+def test_a_load_without_a_schema_of_its_own_is_refused_and_repeats_no_row(
+    connect: Callable[..., None], warehouse: Warehouse, capfd: pytest.CaptureFixture[str]
+) -> None:
+    connect()
+    import dlt
+
+    from harmattan.loads import load as run
+
+    def source(*rows: dict[str, Any]) -> Any:
+        resource = dlt.resource(list(rows), name="names", write_disposition="append")
+        resource.apply_hints(
+            columns={"name": {"nullable": False}, "born": {"data_type": "date"}},
+            schema_contract={"columns": "evolve", "data_type": "freeze"},
+        )
+        return dlt.source(lambda: resource, name="names")()
+
+    hidden = secrets.token_hex(8)
+    expected = {
+        "the warehouse refused it: 42501": ("load_other", {"name": hidden}),
+        "column `name`": ("load_lists", {"name": None, "note": hidden}),
+        "column born__v_text: the contract data_type: freeze": (
+            "load_lists",
+            {"name": "A", "born": hidden},
+        ),
+    }
+    for message, (schema, row) in expected.items():
+        with pytest.raises(Failure, match=message) as failed:
+            run(source({"name": "A", "born": "2001-01-01"}, row), into=schema)
+        assert hidden not in f"{failed.value!r} {capfd.readouterr()}"
+
+
 def test_rows_of_a_load_that_never_completed_go_with_what_hangs_on_them(
     connect: Callable[..., None], warehouse: Warehouse
 ) -> None:
