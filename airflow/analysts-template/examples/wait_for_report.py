@@ -1,9 +1,9 @@
 """A deferrable sensor: waits for another DAG's run of the same moment without holding a worker.
 
 `deferrable=True` is what does it. The waiting is done in the triggerer, where there is no
-connection and no secret: sensors that wait for a time (`DateTimeSensorAsync`, `TimeDeltaSensorAsync`)
-or for another DAG (`ExternalTaskSensor`) work there; one that asks a database does not, so let
-a pipeline's asset start your DAG instead (`after_pipeline.py`).
+connection of yours: sensors that wait for a time (`DateTimeSensorAsync`, `TimeDeltaSensor`) or for
+another DAG (`ExternalTaskSensor`) work there. One that asks a database or a service does not; where
+it waits for a pipeline, let the pipeline's asset start your DAG instead (`after_pipeline.py`).
 """
 
 from __future__ import annotations
