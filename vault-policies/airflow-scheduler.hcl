@@ -13,3 +13,7 @@ path "{{ secrets }}/airflow/jwt" {
 path "{{ secrets }}/redis/scheduler" {
   capabilities = ["read"]
 }
+
+path "{{ secrets }}/airflow/alerts" {
+  capabilities = ["read"]
+}

@@ -116,6 +116,17 @@ variable "redis_tls" {
   }
 }
 
+variable "failure_webhook" {
+  type        = bool
+  description = "Whether failed runs of analysts' DAGs are posted: to the URL in Vault at airflow/alerts."
+  default     = false
+
+  validation {
+    condition     = var.failure_webhook == true || var.failure_webhook == false
+    error_message = "It is true or false."
+  }
+}
+
 locals {
   secrets = "${var.vault_mount}/data/${var.environment}"
 
@@ -286,6 +297,20 @@ job "airflow-scheduler" {
         change_mode          = "restart"
       }
 
+      dynamic "template" {
+        for_each = var.failure_webhook ? ["airflow/alerts"] : []
+
+        content {
+          destination          = "${NOMAD_SECRETS_DIR}/failure_webhook"
+          data                 = "{{ with secret \"${local.secrets}/${template.value}\" }}{{ .Data.data.webhook }}{{ end }}"
+          uid                  = 50000
+          gid                  = 50000
+          perms                = "0400"
+          error_on_missing_key = true
+          change_mode          = "noop" # it is read for each post
+        }
+      }
+
       env {
         AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD = "cat /secrets/database_uri"
         AIRFLOW__CORE__FERNET_KEY_CMD           = "cat /secrets/fernet_key"
@@ -293,12 +318,15 @@ job "airflow-scheduler" {
         AIRFLOW__CELERY__BROKER_URL_CMD         = "cat /secrets/broker_url"
         AIRFLOW__CELERY__RESULT_BACKEND_CMD     = "cat /secrets/results_url"
         AIRFLOW__CORE__EXECUTION_API_SERVER_URL = "${var.airflow_url}/execution/"
+        # Where a failed run is posted, and where its log is read: harmattan.run_alerts.
+        FAILURE_WEBHOOK_FILE   = var.failure_webhook ? "/secrets/failure_webhook" : ""
+        AIRFLOW__API__BASE_URL = var.airflow_url
       }
 
       config {
         image      = var.airflow_image
         force_pull = false
-        args       = ["airflow", "scheduler"]
+        args       = ["python", "-m", "harmattan.scheduler"]
         ports      = ["health"]
         cap_drop   = ["all"]
       }

@@ -74,6 +74,8 @@ forge     = "none"
 forge_url = "none"
 # Whether the git server may call after a push, so that nobody waits for the next round.
 push_hook = false
+# Whether failed runs of the analysts' DAGs are posted, to the URL in Vault at airflow/alerts.
+failure_webhook = false
 
 # Backblaze itself; another value is for an endpoint that speaks its API.
 b2_realm  = "production"

@@ -476,6 +476,7 @@ TABLE: dict[str, Job] = {
 _MIRROR = {"delivery/mirror"}
 BY_VARIABLE: dict[str, set[str]] = {
     "redis": {"redis/tls"},
+    "airflow-scheduler": {"airflow/alerts"},
     "dag-sync-status": {"delivery/forge"},
     "airflow-webserver": _MIRROR,
     "airflow-dag-processor-pipelines": _MIRROR,

@@ -147,3 +147,16 @@ def test_the_web_server_has_an_identity_only_where_a_git_server_may_call() -> No
         secrets = [each for each in task["Templates"] if "push-hook" in each["EmbeddedTmpl"]]
         assert len(shown) == len(secrets) == (given == "true")
         assert all(each["Perms"] == "0400" for each in secrets)
+
+
+@pytest.mark.programs
+def test_the_scheduler_has_the_failures_webhook_only_where_it_is_asked_for() -> None:
+    for given in ("true", "false"):
+        done = output(DEPLOYMENTS["airflow-scheduler"], failure_webhook=given)
+        assert done.returncode == 0, done.stderr
+        (group,) = json.loads(done.stdout)["Job"]["TaskGroups"]
+        (task,) = [each for each in group["Tasks"] if each["Name"] == "scheduler"]
+        secrets = [each for each in task["Templates"] if "airflow/alerts" in each["EmbeddedTmpl"]]
+        assert [each["Perms"] for each in secrets] == ["0400"] * (given == "true")
+        file = "/secrets/failure_webhook" if given == "true" else ""
+        assert task["Env"]["FAILURE_WEBHOOK_FILE"] == file

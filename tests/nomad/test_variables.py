@@ -108,6 +108,7 @@ ACCEPTED = [
     ("airflow-webserver", "airflow_url", "https://example.org/airflow"),
     ("airflow-webserver", "proxy_addresses", "10.0.0.2,10.1.0.0/24,fd00::1"),
     ("airflow-webserver", "push_hook", "true"),
+    ("airflow-scheduler", "failure_webhook", "true"),
     ("airflow-migrate", "ca_certificates", json.dumps([PEM, PEM.strip()])),
     ("redis", "redis_tls", "true"),
     ("ingest-hr", "dag_mirror_login", "true"),
