@@ -1,7 +1,7 @@
 """The commits that Airflow reads: what the platform makes of a push for the pipelines' bundle.
 
-Its tree holds the analysts' ``pipelines/*.yaml`` as plain files and one file of ours, so nothing
-that analysts can execute ever reaches the workers that may read source databases.
+Its tree holds the analysts' ``pipelines/*.yaml`` and ``environments.toml`` as plain files and one file
+of ours, so nothing that analysts can execute ever reaches the workers that may read source databases.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from delivery import limits, links
+from frame import switches
 
 if TYPE_CHECKING:
     from frame.git import Git
@@ -61,14 +62,18 @@ def derive(analysts: Git, pipelines: Git, commit: str, parent: str) -> str:
     listing = analysts.run("ls-tree", "-r", "-l", "-z", "--full-tree", commit)
     entries = list(limits.entries(listing))
     push = links.Tree.of(entries, links.targets(analysts, entries))
-    files = []
+    files, beside = [], []
     for entry in entries:
+        if entry.path == switches.FILE.encode():
+            content = analysts.run("cat-file", "blob", push.file(entry).object_id)
+            beside.append(("100644", "blob", _blob(pipelines, content), entry.path))
         if limits.is_pipeline(entry.path):
             content = analysts.run("cat-file", "blob", push.file(entry).object_id)
             name = entry.path.removeprefix(b"pipelines/")
             files.append(("100644", "blob", _blob(pipelines, content), name))
     folder = _tree(pipelines, files) if files else "none"
-    top = [("100644", "blob", _blob(pipelines, DAGS_PY % folder.encode()), b"dags.py")]
+    dags = _blob(pipelines, DAGS_PY % folder.encode())
+    top = [*beside, ("100644", "blob", dags, b"dags.py")]
     if files:
         top.append(("040000", "tree", folder, b"pipelines"))
     tree = _tree(pipelines, top)

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from delivery import exemptions, surroundings, verdict
+from delivery import environments, exemptions, surroundings, verdict
 from delivery.policies import finding
 from delivery.sandbox import Bounds
 from frame.log import get_logger
@@ -202,7 +202,8 @@ def _python(place: Place) -> Seen:
              str(settings.file_seconds), settings.queues or "",
              *([str(sandbox.user[0])] if sandbox.user else [])],
             folder=scratch,
-            environ=surroundings.airflow(scratch, place.environ, settings.file_seconds),
+            environ=surroundings.airflow(scratch, place.environ, settings.file_seconds)
+            | {environments.NAMES: settings.environments or ""},
         )  # fmt: skip
     findings: list[Finding] = []
     complete: dict[str, Any] | None = None

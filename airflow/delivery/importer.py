@@ -13,7 +13,6 @@ strangers' code runs: one that crashes, hangs, ends early or leaves something be
 itself only.
 
 QUEUES are those that a worker serves, with commas; if it is empty, a task may name any.
-
 With UID, and only if it runs as that user, everything else of that user is killed after each file:
 a fork bomb takes no process from the next one, and a file that left a process is told so.
 """
@@ -35,7 +34,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from delivery import credentials, reading, rules
+from delivery import credentials, environments, reading, rules
 from delivery.policies import finding
 from delivery.sandbox import PR_SET_CHILD_SUBREAPER, alive, prctl
 from delivery.verdict import parse_json
@@ -111,9 +110,12 @@ def main(root: Path, file_seconds: float, queues: list[str], alone_as: int = 0) 
             claims.setdefault(name, []).append(file)
         _say(results, {"seconds": [file, round(time.monotonic() - began, 1)]})
     findings += rules.of_ids(claims, known)
+    ids = set(claims)
     for pipeline in sorted((root / "pipelines").glob("*.yaml")):
+        ids.add(f"{rules.RESERVED}{pipeline.stem}")
         file = pipeline.relative_to(root).as_posix()
         findings += rules.of_pipeline(file, pipeline.read_bytes())
+    findings += environments.of_tree(root, ids)
     for each in findings:
         _say(results, {"finding": vars(each)})
     _say(results, {"complete": {"files": len(airflow.files), "dags": len(claims)}})

@@ -50,6 +50,10 @@ IpAddress = Annotated[str, _matching(r"[0-9A-Fa-f.:]+", "an IP address")]
 Queues = Annotated[
     str, _matching(r"[a-z0-9]+(,[a-z0-9]+)*", "queues with a comma between two of them")
 ]
+Environments = Annotated[
+    str,
+    _matching(r"[a-z][a-z0-9-]*(,[a-z][a-z0-9-]*)*", "environments with a comma between two of them"),
+]
 Address = Annotated[
     str, _matching(r"(https?://[^\s/]+/?|unix:///\S+)", "http(s)://host:port or unix:///path")
 ]
@@ -143,6 +147,11 @@ class GateSettings(Settings):
         default=None,
         alias="DELIVERY_QUEUES",
         description="queues that workers serve; without it a task may name any",
+    )
+    environments: Environments | None = Field(
+        default=None,
+        alias="DELIVERY_ENVIRONMENTS",
+        description="what environments.toml may speak of; without it, anything",
     )
     # A quarter of what Airflow gives a file (airflow.cfg): what passes here does on a busy node.
     file_seconds: Positive = Field(

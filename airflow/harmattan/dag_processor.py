@@ -25,6 +25,7 @@ from airflow.sdk.execution_time.supervisor import ProcessTracker
 from sqlalchemy import or_, select, update
 
 from frame.failure import Failure
+from harmattan import switched
 from harmattan.claims import Holder, own_part, refused
 from harmattan.fork_server import CODE, ForkServer, lost
 from harmattan.strangers import PARSERS
@@ -202,7 +203,9 @@ class BundleManager(DagFileProcessorManager):
         if proc.parsing_result and proc.version != self._bundle_versions.get(file.bundle_name):
             self._add_files_to_queue([file], mode="front")
             return
+        off = switched.patterns(file.bundle_path) if file.bundle_path else {}
         for dag in proc.parsing_result.serialized_dags if proc.parsing_result else []:
+            switched.switch_off(dag.data["dag"], off)
             # Airflow shows what stands there, read with the rights of this process.
             dag.data["dag"]["fileloc"] = str(file.absolute_path)
             dag.data["dag"]["relative_fileloc"] = str(file.rel_path)

@@ -273,6 +273,7 @@ job "airflow-dag-processor" {
         AIRFLOW__CORE__FERNET_KEY_CMD                   = "cat /secrets/fernet_key"
         AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST  = jsonencode(local.bundles)
         AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH = "/tmp/bundles"
+        DAG_ENVIRONMENT                                 = var.environment # what the analysts' environments.toml may switch off
         GIT_CONFIG_GLOBAL                               = var.dag_mirror_login ? "/secrets/git_config" : "/dev/null"
       }
 

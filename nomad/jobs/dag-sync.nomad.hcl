@@ -120,6 +120,17 @@ variable "volume_prefix" {
   }
 }
 
+variable "environments" {
+  type        = list(string)
+  description = "The environments that the analysts' environments.toml may speak of, besides this one."
+  default     = ["production", "staging"]
+
+  validation {
+    condition     = length([for name in var.environments : name if regex_replace(name, "^[a-z][a-z0-9-]*$", "ok") != "ok"]) == 0
+    error_message = "An environment is lower-case letters, digits and hyphens."
+  }
+}
+
 variable "worker_queues" {
   type        = list(string)
   description = "The queues of the pools of workers: a job airflow-worker-<queue> each."
@@ -255,7 +266,8 @@ job "dag-sync" {
       kill_timeout = "10s"
 
       env {
-        DELIVERY_QUEUES = join(",", var.worker_queues)
+        DELIVERY_QUEUES       = join(",", var.worker_queues)
+        DELIVERY_ENVIRONMENTS = join(",", distinct(concat([var.environment], var.environments)))
       }
 
       config {

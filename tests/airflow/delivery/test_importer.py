@@ -88,6 +88,7 @@ def examined(tree: Path, queues: str) -> list[Any]:
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sqlite:////nonexistent/airflow.db",
         "AIRFLOW__CORE__DAGBAG_IMPORT_ERROR_TRACEBACK_DEPTH": "20",
         "_AIRFLOW_PROCESS_CONTEXT": "client",
+        "DELIVERY_ENVIRONMENTS": "production,staging",
         "PYTHONPATH": f"{ROOT}/airflow:{ROOT}",
     }
     done = subprocess.run(
@@ -118,6 +119,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, 
     (tree / "pipelines").mkdir()
     (tree / "pipelines/often.yaml").write_text('source: hr\nschedule: "*/2 * * * *"  # UTC\n')
     (tree / "pipelines/sound.yaml").write_text("source: hr\nschedule: '@daily'\n")
+    (tree / "environments.toml").write_text(
+        "[staging]\noff = ['ingest_*', 'sound', 'reaches_safly']\n[prodution]\noff = ['x']\n"
+    )
     said = examined(tree, "analysts,heavy")
     assert said[-1] == {"complete": {"files": len(FILES), "dags": len(FILES) - 2}}
     by_file: dict[str, list[dict[str, Any]]] = {}
@@ -143,6 +147,17 @@ def test_a_pipeline_leaves_time_between_its_runs_as_well(
     (said,) = found["pipelines/often.yaml"]
     assert (said["rule"], said["line"]) == ("schedule", 2)
     assert "pipelines/sound.yaml" not in found
+
+
+def test_what_is_switched_off_must_be_there(found: dict[str, list[dict[str, Any]]]) -> None:
+    said = [(each["line"], each["rule"], each["what"]) for each in found["environments.toml"]]
+    assert said == [
+        (2, "environments",
+         "[staging] off: no DAG has the id 'reaches_safly': did you mean 'reaches_safely'?"),
+        (3, "environments",
+         "there is no environment 'prodution': did you mean 'production'?"),
+        (4, "environments", "[prodution] off: no DAG has the id 'x'"),
+    ]  # fmt: skip
 
 
 def test_a_token_in_any_text_is_named_by_its_line(found: dict[str, list[dict[str, Any]]]) -> None:

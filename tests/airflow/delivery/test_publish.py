@@ -69,6 +69,12 @@ def test_a_pipeline_file_that_is_a_link_is_derived_as_the_file_it_leads_to(verbs
     assert read == "name: it"
 
 
+def test_what_environments_toml_says_goes_with_the_pipelines(verbs: Any) -> None:
+    verbs.remote.push(FILES | {"environments.toml": "[production]\noff = ['ingest_hr']\n"})
+    verbs.deliver()
+    assert verbs.files("pipelines")["environments.toml"] == "100644"
+
+
 def test_the_pipelines_commit_moves_only_with_its_files_and_is_the_same_anywhere(
     verbs: Any,
 ) -> None:

@@ -34,6 +34,17 @@ with DAG("{dag_id}", schedule=None, description=SCHOOL):
     EmptyOperator(task_id="t")
 """
 
+SCHEDULES = {"nightly": '"0 4 * * *"', "after": 'Asset("raw_hr")'}
+SCHEDULED = {
+    f"dags/{name}.py": f"""
+from airflow.sdk import DAG, Asset
+from airflow.providers.standard.operators.empty import EmptyOperator
+with DAG({name!r}, schedule={schedule}, catchup=False, description="none"):
+    EmptyOperator(task_id="t")
+"""
+    for name, schedule in SCHEDULES.items()
+}
+
 
 @dataclass
 class Branch:
@@ -108,6 +119,7 @@ def branch(postgres: PostgresServer) -> Iterator[Branch]:
         airflow.environment.update(
             {
                 "GIT_CONFIG_GLOBAL": git["GIT_CONFIG_GLOBAL"],
+                "DAG_ENVIRONMENT": "staging",
                 "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle]),
                 "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(place / "home/bundles"),
                 "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "2",
@@ -157,6 +169,31 @@ def test_an_id_is_its_first_files_until_that_lets_it_go(branch: Branch) -> None:
     )
     branch.wait(back, of_all("Tamale") | {"other": ("Tamale", "dags/later.py")})
     assert branch.errors() == {}
+
+
+def test_what_environments_toml_switches_off_is_there_and_not_scheduled(branch: Branch) -> None:
+    """A run that has begun goes on, as the DAG is neither paused nor gone."""
+    query = (
+        "SELECT d.dag_id, timetable_summary, next_dagrun_create_after IS NOT NULL, is_paused,"
+        " (SELECT count(*) FROM dag_schedule_asset_reference r WHERE r.dag_id = d.dag_id),"
+        " (SELECT count(*) FROM dag_tag t WHERE t.dag_id = d.dag_id AND name = 'off')"
+        " FROM dag d WHERE d.dag_id IN ('nightly', 'after') AND NOT is_stale"
+    )
+
+    def after(*off: str) -> dict[str, tuple[object, ...]]:
+        lists = {"staging": list(off), "production": ["*"]}
+        text = "".join(f"[{name}]\noff = {ids}\n" for name, ids in lists.items())
+        commit = branch.push(SCHEDULED | {"environments.toml": text})
+        branch.wait(commit, others | {name: ("none", f"dags/{name}.py") for name in SCHEDULES})
+        with psycopg.connect(branch.uri) as connection:
+            return {name: row for name, *row in connection.execute(query).fetchall()}  # type: ignore[misc]
+
+    others = {name: (said, file) for name, (said, _, file) in branch.dags().items()}
+    on = {"nightly": ["0 4 * * *", True, False, 0, 0], "after": ["Asset", False, False, 1, 0]}
+    switched = [None, False, False, 0, 1]
+    assert after("night*") == on | {"nightly": switched}
+    assert after("after", "nightly") == {"nightly": switched, "after": switched}
+    assert after() == on
 
 
 def test_without_its_fork_server_the_processor_ends_and_says_so(branch: Branch) -> None:

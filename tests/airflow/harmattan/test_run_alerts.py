@@ -39,7 +39,7 @@ for dag_id in ("ingest_hr", "report"):
     for run_id in sys.argv[1:]:
         trigger_dag(dag_id, run_id=run_id, triggered_by=DagRunTriggeredByType.TEST)
 """
-RUNS = ("a", "b", "c", "again", "away", "broken", "silent", "last", "well")
+RUNS = ("a", "b", "c", "again", "broken", "silent", "last", "well")
 
 
 @dataclass
@@ -108,16 +108,17 @@ def test_a_failed_run_is_posted_once_and_so_is_the_one_that_is_well_again(world:
         assert said[1:] == [("recovered", "b", []), ("failed", "again", ["load"])]
 
 
-@pytest.mark.parametrize("run_id", ["away", "broken", "silent"])
+@pytest.mark.parametrize("run_id", ["broken", "silent"])
 def test_a_receiver_that_does_not_take_it_costs_the_scheduler_nothing(
     world: World, run_id: str
 ) -> None:
-    answer = Answer(500 if run_id == "broken" else 0)
-    with http_server(answer) as receiver:
-        world.tell("http://127.0.0.1:9" if run_id == "away" else receiver.url)
-        took = [world.end(run_id), world.end(run_id, dag_id="ingest_hr")]
-        assert max(took) < 8, took  # seconds; one try of a silent receiver is 10
-        until(lambda: run_id == "away" or receiver.requests)
+    """From the second try on nobody is there: the receiver goes away with its block."""
+    with http_server(Answer(500 if run_id == "broken" else 0)) as receiver:
+        world.tell(receiver.url)
+        took = [world.end(run_id)]
+        until(lambda: receiver.requests)
+        took.append(world.end(run_id, dag_id="ingest_hr"))
+        assert max(took) < 12, took  # seconds; all tries take 15 and more
 
 
 def test_the_next_failure_is_posted_and_no_log_shows_the_url(world: World) -> None:
