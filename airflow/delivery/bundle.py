@@ -1,7 +1,8 @@
 """The commits that Airflow reads: what the platform makes of a push for the pipelines' bundle.
 
-Its tree holds the analysts' ``pipelines/*.yaml`` and ``environments.toml`` as plain files and one file
-of ours, so nothing that analysts can execute ever reaches the workers that may read source databases.
+Its tree holds the analysts' ``pipelines/*.yaml`` and ``environments.toml`` as plain files and one
+file of ours, so nothing that analysts can execute ever reaches the workers that may read source
+databases.
 """
 
 from __future__ import annotations

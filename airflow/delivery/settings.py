@@ -52,7 +52,7 @@ Queues = Annotated[
 ]
 Environments = Annotated[
     str,
-    _matching(r"[a-z][a-z0-9-]*(,[a-z][a-z0-9-]*)*", "environments with a comma between two of them"),
+    _matching(r"[a-z][a-z0-9-]*(,[a-z][a-z0-9-]*)*", "environments with commas between them"),
 ]
 Address = Annotated[
     str, _matching(r"(https?://[^\s/]+/?|unix:///\S+)", "http(s)://host:port or unix:///path")

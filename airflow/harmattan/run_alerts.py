@@ -65,12 +65,12 @@ class RunAlerts:
         threading.Thread(target=self._post_all, name="run alerts", daemon=True).start()
 
     @hookimpl
-    def on_dag_run_failed(self, dag_run: DagRun, msg: str) -> None:  # noqa: ARG002
+    def on_dag_run_failed(self, dag_run: DagRun, msg: str) -> None:
         """Note that a run failed."""
         self._note(dag_run, failed=True)
 
     @hookimpl
-    def on_dag_run_success(self, dag_run: DagRun, msg: str) -> None:  # noqa: ARG002
+    def on_dag_run_success(self, dag_run: DagRun, msg: str) -> None:
         """Note that a run went well."""
         self._note(dag_run, failed=False)
 
@@ -135,6 +135,7 @@ def _message(ended: Ended, session: Session) -> dict[str, Any]:
         .limit(_TASKS)
     )
     base = conf.get("api", "base_url", fallback="").rstrip("/")
+    dag, run = (quote(each, safe="") for each in (ended.dag_id, ended.run_id))
     return {
         "status": "failed" if ended.failed else "recovered",
         "dag": _clean(ended.dag_id),
@@ -142,7 +143,7 @@ def _message(ended: Ended, session: Session) -> dict[str, Any]:
         "run_id": _clean(ended.run_id),
         "tasks": [_clean(each) for each in session.scalars(tasks)] if ended.failed else [],
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "log_url": f"{base}/dags/{quote(ended.dag_id, safe='')}/runs/{quote(ended.run_id, safe='')}",
+        "log_url": f"{base}/dags/{dag}/runs/{run}",
     }
 
 

@@ -56,11 +56,17 @@ class School:
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
         return self.airflow.api("GET", f"{path}?deserialize=true")["value"]
 
+    def backfilled(self, asked: dict[str, str], *, runs: int) -> None:
+        """Ask for a backfill, and wait until it has ended well."""
+        made = self.airflow.api("POST", "backfills", asked)["id"]
+        ended = "SELECT 1 FROM backfill WHERE id = %s AND completed_at IS NOT NULL"
+        until(lambda: self.airflow.rows(ended, made))
+        states = "SELECT state FROM dag_run WHERE backfill_id = %s"
+        assert self.airflow.rows(states, made) == [("success",)] * runs
+
     def mailed(self, subject: str) -> str:
         """Wait for the one mail with this subject and return its text."""
-        (text,) = until(
-            lambda: [each for each in self.mails.mails if each["Subject"] == subject]
-        )
+        (text,) = until(lambda: [each for each in self.mails.mails if each["Subject"] == subject])
         assert text["To"] == "it-analytics@school.example"
         return str(text.get_body(("html",)).get_content())
 
@@ -144,16 +150,10 @@ def test_a_backfill_gives_each_day_its_own_rows_however_often(school: School) ->
         "dag_id": "each_day", "from_date": "2026-10-01T00:00:00Z",
         "to_date": "2026-10-02T00:00:00Z", "reprocess_behavior": "completed",
     }  # fmt: skip
-    ended = "SELECT state FROM dag_run WHERE backfill_id = %s AND state = 'success'"
+    days = "SELECT opened FROM marts.tickets_by_day WHERE day <= '2026-10-02' ORDER BY day"
     for _ in range(2):
-        backfill = school.airflow.api("POST", "backfills", asked)["id"]
-        until(lambda: len(school.airflow.rows(ended, backfill)) == 2)  # noqa: B023
-        until(lambda: school.airflow.rows(
-            "SELECT 1 FROM backfill WHERE id = %s AND completed_at IS NOT NULL", backfill))  # noqa: B023
-        days = school.ask(
-            "SELECT day::text, opened FROM marts.tickets_by_day WHERE day < '2026-10-03' ORDER BY 1"
-        )
-        assert days == [("2026-10-01", 2), ("2026-10-02", 3)]
+        school.backfilled(asked, runs=2)
+        assert school.ask(days) == [(2,), (3,)]
 
 
 def test_a_mail_says_that_a_run_is_late_and_the_run_goes_on(school: School) -> None:

@@ -68,18 +68,16 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(
-    postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
+def world(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     home, dags = tmp_path_factory.mktemp("airflow"), tmp_path_factory.mktemp("dags")
     (dags / "dags.py").write_text(DAGS)
     url = home / "url"
     url.write_text("")
-    with stack(
-        home, dags, postgres.create_database(), FAILURE_WEBHOOK_FILE=str(url),
-        AIRFLOW__LOGGING__LOGGING_LEVEL="DEBUG",
-    ) as airflow:  # fmt: skip
-        airflow.change("INSERT INTO slot_pool (pool, slots, include_deferred) VALUES ('nobody', 0, false)")
+    more = {"FAILURE_WEBHOOK_FILE": str(url), "AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG"}
+    with stack(home, dags, postgres.create_database(), **more) as airflow:
+        airflow.change(
+            "INSERT INTO slot_pool (pool, slots, include_deferred) VALUES (%s, 0, false)", "nobody"
+        )
         airflow.run("-c", TRIGGER, *RUNS)
         airflow.start_scheduler()
         waiting = "SELECT 1 FROM task_instance WHERE run_id = 'well' AND state = 'scheduled'"
