@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,6 +75,31 @@ def test_what_environments_toml_says_goes_with_the_pipelines(verbs: Any) -> None
     verbs.remote.push(FILES | {"environments.toml": "[production]\noff = ['ingest_hr']\n"})
     verbs.deliver()
     assert verbs.files("pipelines")["environments.toml"] == "100644"
+
+
+def test_a_branch_each_goes_to_the_mirror_of_its_environment_and_a_merge_promotes(
+    verbs: Any, place: Path
+) -> None:
+    """Two environments of one remote: the job's branch and volumes are all that differ."""
+    moved = {str(place / name): str(place / "staging" / name) for name in ("mirror", "incoming")}
+    for path in moved.values():
+        Path(path).mkdir(parents=True)
+    environ = {name: moved.get(value, value) for name, value in verbs.environ.items()}
+    staging = replace(
+        verbs, place=place / "staging", environ=environ | {"DELIVERY_BRANCH": "staging"}
+    )
+    repository = f"--git-dir={verbs.remote.path}"
+    before = verbs.remote.push(FILES)
+    tried = verbs.remote.push(FILES | {"dags/new.py": "# airflow dag\n"})
+    git(repository, "update-ref", "refs/heads/staging", tried)
+    git(repository, "update-ref", "refs/heads/main", before)
+    for environment in (verbs, staging):
+        environment.deliver()
+    assert (verbs.live("analysts"), staging.live("analysts")) == (before, tried)
+    git(repository, "update-ref", "refs/heads/main", "refs/heads/staging", before)
+    verbs.deliver()
+    assert verbs.live("analysts") == staging.live("analysts") == tried
+    assert verbs.files("pipelines") == staging.files("pipelines")
 
 
 def test_the_pipelines_commit_moves_only_with_its_files_and_is_the_same_anywhere(

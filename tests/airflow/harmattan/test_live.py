@@ -190,7 +190,7 @@ def test_what_environments_toml_switches_off_is_there_and_not_scheduled(branch: 
 
     others = {name: (said, file) for name, (said, _, file) in branch.dags().items()}
     on = {"nightly": ["0 4 * * *", True, False, 0, 0], "after": ["Asset", False, False, 1, 0]}
-    switched = [None, False, False, 0, 1]
+    switched = ["None", False, False, 0, 1]
     assert after("night*") == on | {"nightly": switched}
     assert after("after", "nightly") == {"nightly": switched, "after": switched}
     assert after() == on
