@@ -19,8 +19,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from delivery import candidate, checkout, gate
+from delivery import candidate, checkout, gate, limits
 from delivery.gate import Conclusion, Place
+from delivery.limits import Entry
 from delivery.sandbox import Sandbox
 from frame.failure import Failure, WrongUse
 from frame.git import init_bare
@@ -109,6 +110,8 @@ def _lay_out(
     settings: CheckSettings, folder: Path, names: list[bytes], tree: Path
 ) -> list[Finding]:
     """Make ``tree`` what a push would check out; return what is against that."""
+    if findings := _too_much(settings, folder, names):
+        return findings
     git = init_bare(tree.parent / "repo.git")
     index = {"GIT_INDEX_FILE": str(tree.parent / "index")}
     git.run(
@@ -120,6 +123,15 @@ def _lay_out(
     commit = git.run("commit-tree", made, "-m", "check", environ=_WHO).decode().strip()
     _, findings = checkout.entries_within(settings, git, commit)
     return findings or checkout.export(git, commit, tree)
+
+
+def _too_much(settings: CheckSettings, folder: Path, names: list[bytes]) -> list[Finding]:
+    """Return what is against so many files, or such large ones, before git reads them."""
+    here = os.fsencode(folder)
+    found = [Entry("100644", "", os.lstat(os.path.join(here, n)).st_size, n) for n in names]
+    if len(found) <= settings.max_files and sum(e.size for e in found) <= settings.max_bytes:
+        return []
+    return limits.check(found, {}, max_files=settings.max_files, max_bytes=settings.max_bytes)
 
 
 def _look(settings: CheckSettings, tree: Path, *, without_models: bool) -> Conclusion:

@@ -142,6 +142,9 @@ def test_what_a_push_may_not_be_made_of_is_found_before_any_code_runs(tmp_path: 
     assert found["pipelines/a.yml"] == "pipeline files end in .yaml: rename it"
     assert "/etc/hostname, which is not in the push" in found["dags/out"]
     assert "submodules are not taken" in found["other"]
+    with (folder / "large.bin").open("wb") as file:
+        file.truncate(2**40)
+    assert dict(looked_at(folder))["large.bin"].endswith("at most 52428800 are taken")
     ((_, crowded),) = looked_at(folder, max_files=2)
     assert "at most 2 are taken" in crowded
 
