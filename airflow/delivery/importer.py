@@ -34,9 +34,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from delivery import credentials, environments, reading, rules
+from delivery import credentials, environments, prctl, reading, rules
 from delivery.policies import finding
-from delivery.sandbox import PR_SET_CHILD_SUBREAPER, alive, prctl
+from delivery.sandbox import alive
 from delivery.verdict import parse_json
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 
 BUNDLE = "analysts"
 _MAX_ANSWER = 8 * 1024 * 1024
-_PR_SET_DUMPABLE = 4
 # Airflow's own time-out speaks first, with a traceback; this one is for what does not listen.
 _GRACE = 5.0
 FRAMES = sys.getrecursionlimit()
@@ -84,8 +83,8 @@ def main(root: Path, file_seconds: float, queues: list[str], alone_as: int = 0) 
     os.set_inheritable(results.fileno(), False)
     os.dup2(2, 1)  # what Airflow and strangers print is noise
     # Children cannot look into this process or into each other.
-    prctl(_PR_SET_DUMPABLE, 0)
-    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    prctl.set_to(prctl.DUMPABLE, 0)
+    prctl.set_to(prctl.CHILD_SUBREAPER, 1)
     airflow = _airflow(root)
     files = [
         path.relative_to(root).as_posix() for path in sorted(root.rglob("*")) if path.is_file()

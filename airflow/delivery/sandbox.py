@@ -8,14 +8,12 @@ network, no identity, no secrets, a read-only tree, memory and disk as a whole.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
 import selectors
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import contextmanager, suppress
@@ -23,17 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
+from delivery import prctl
 from delivery.errors import SandboxError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_PR_SET_NO_NEW_PRIVS = 38
-PR_SET_CHILD_SUBREAPER = 36
 _POLL = 0.2
 _MAX_WATCHED = 10_000
-# Elsewhere, on a laptop, a tree that one trusts is read without them.
-_LINUX = sys.platform == "linux"
 
 
 @dataclass(frozen=True)
@@ -77,7 +72,7 @@ class Sandbox:
         self.watched = watched
         if user is not None:
             # Orphans of strangers become our children, as they do when we are process 1.
-            prctl(PR_SET_CHILD_SUBREAPER, 1)
+            prctl.set_to(prctl.CHILD_SUBREAPER, 1)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -161,12 +156,12 @@ class Sandbox:
             Path("/proc/self/oom_score_adj").write_text("1000")
         cpu = int(bounds.seconds) + 5
         for kind, most in (
-            *([(resource.RLIMIT_AS, bounds.memory)] if _LINUX else []),
+            *([(resource.RLIMIT_AS, bounds.memory)] if prctl.LINUX else []),
             (resource.RLIMIT_FSIZE, bounds.file_bytes),
             (resource.RLIMIT_CPU, cpu),
             (resource.RLIMIT_NOFILE, 512),
             (resource.RLIMIT_CORE, 0),
-            *([(resource.RLIMIT_MEMLOCK, 65536)] if _LINUX else []),
+            *([(resource.RLIMIT_MEMLOCK, 65536)] if prctl.LINUX else []),
         ):
             _limit(kind, most)
         if self.user is not None:
@@ -176,7 +171,7 @@ class Sandbox:
             os.setgroups([])
             os.setresgid(gid, gid, gid)
             os.setresuid(uid, uid, uid)
-        prctl(_PR_SET_NO_NEW_PRIVS, 1)
+        prctl.set_to(prctl.NO_NEW_PRIVS, 1)
         os.umask(0o077)
 
     def _strayed(self) -> str:
@@ -241,15 +236,6 @@ class _Reader:
     def taken(self, name: str) -> bytes:
         """Return what was kept of "out" or "err"."""
         return bytes(self._kept[name])
-
-
-def prctl(option: int, value: int) -> None:
-    """Ask Linux to treat this process so. Raises OSError if it does not."""
-    if not _LINUX:
-        return
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, value, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), f"prctl {option} was refused")
 
 
 def _limit(kind: int, most: int) -> None:
