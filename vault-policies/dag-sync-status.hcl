@@ -1,3 +1,7 @@
 path "{{ secrets }}/delivery/forge" {
   capabilities = ["read"]
 }
+
+path "{{ secrets }}/delivery/mail" {
+  capabilities = ["read"]
+}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from delivery import bundle, forge, fsck, history, live, mirror, nomad, report, verdict
+from delivery import bundle, forge, fsck, history, live, mail, mirror, nomad, report, verdict
 from delivery import candidate as candidates
 from delivery.errors import LiveMovedError
 from delivery.nomad import Word
@@ -54,7 +54,8 @@ def publish(settings: PublishSettings) -> Verdict | None:
             _take(analysts, run, found)
             live.settle(settings.mirror)
         made = _verdict(settings.mirror, analysts, found, word, handed)
-        history.store(settings.mirror, history.describe(Git(run / "repo.git"), made, before))
+        sync = history.describe(Git(run / "repo.git"), made, before)
+        history.store(settings.mirror, sync)
         # The last step: without it the next run judges this commit again.
         verdict.store(settings.mirror / "verdict.json", made)
         report.looked(settings.mirror, well=True)
@@ -64,6 +65,7 @@ def publish(settings: PublishSettings) -> Verdict | None:
     _forget(settings.alloc_dir / "data" / "findings.json")
     _tell(made)
     forge.tell(settings, made)
+    mail.tell(settings, sync)
     return made
 
 

@@ -54,6 +54,9 @@ Environments = Annotated[
     str,
     _matching(r"[a-z][a-z0-9-]*(,[a-z][a-z0-9-]*)*", "environments with commas between them"),
 ]
+Domains = Annotated[
+    str, _matching(r"([A-Za-z0-9.-]+(,[A-Za-z0-9.-]+)*)?", "domains with a comma between two")
+]
 Address = Annotated[
     str, _matching(r"(https?://[^\s/]+/?|unix:///\S+)", "http(s)://host:port or unix:///path")
 ]
@@ -284,6 +287,22 @@ class PublishSettings(NomadSettings, VolumeSettings, AllocSettings, RunSettings)
         alias="DELIVERY_FORGE_TOKEN_FILE",
         description="token that may set statuses",
     )
+
+    mail_domains: Domains = Field(
+        default="",
+        alias="DELIVERY_MAIL_DOMAINS",
+        description="domains whose authors get a mail of a refused push, with commas",
+    )
+    mail_file: AbsolutePath = Field(
+        default=Path("/secrets/mail_uri"),
+        alias="DELIVERY_MAIL_FILE",
+        description="URI of the mail server",
+    )
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The domains of authors who get a mail, in lower case."""
+        return tuple(each for each in self.mail_domains.lower().split(",") if each)
 
 
 class MirrorSettings(VolumeSettings):

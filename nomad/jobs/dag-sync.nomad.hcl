@@ -109,6 +109,17 @@ variable "airflow_url" {
   }
 }
 
+variable "author_mail_domains" {
+  type        = list(string)
+  description = "Domains of authors who get a mail when their push is refused, such as school.example; the server is in Vault at delivery/mail."
+  default     = []
+
+  validation {
+    condition     = length([for name in var.author_mail_domains : name if regex_replace(name, "^[a-z0-9][a-z0-9.-]*\\.[a-z]+$", "ok") != "ok"]) == 0
+    error_message = "A domain is lower-case letters, digits, hyphens and dots, such as school.example."
+  }
+}
+
 variable "volume_prefix" {
   type        = string
   description = "What the names of host volumes begin with, such as staging-, or none."
@@ -322,7 +333,7 @@ job "dag-sync" {
       }
 
       dynamic "vault" {
-        for_each = var.forge == "none" ? [] : [var.forge]
+        for_each = var.forge == "none" && length(var.author_mail_domains) == 0 ? [] : [var.environment]
 
         content {
           role         = "${var.environment}-dag-sync-status"
@@ -346,10 +357,25 @@ job "dag-sync" {
         }
       }
 
+      dynamic "template" {
+        for_each = length(var.author_mail_domains) == 0 ? [] : [var.environment]
+
+        content {
+          destination          = "${NOMAD_SECRETS_DIR}/mail_uri"
+          data                 = "{{ with secret \"${local.secrets}/delivery/mail\" }}{{ .Data.data.conn_uri }}{{ end }}"
+          uid                  = 50000
+          gid                  = 50000
+          perms                = "0400"
+          error_on_missing_key = true
+          change_mode          = "noop"
+        }
+      }
+
       env {
-        DELIVERY_FORGE     = var.forge
-        DELIVERY_FORGE_URL = var.forge_url
-        DELIVERY_PAGES     = "${var.airflow_url}/delivery" # where a status leads
+        DELIVERY_FORGE        = var.forge
+        DELIVERY_FORGE_URL    = var.forge_url
+        DELIVERY_PAGES        = "${var.airflow_url}/delivery" # where a status leads
+        DELIVERY_MAIL_DOMAINS = join(",", var.author_mail_domains)
       }
 
       config {

@@ -77,6 +77,10 @@ push_hook = false
 # Whether failed runs of the analysts' DAGs are posted, to the URL in Vault at airflow/alerts.
 failure_webhook = false
 
+# Authors of these domains get a mail when their push is refused, by the server in Vault at
+# delivery/mail. Who an author is, a commit says: name no domain that is not your own.
+author_mail_domains = []
+
 # Backblaze itself; another value is for an endpoint that speaks its API.
 b2_realm  = "production"
 b2_bucket = "example-harmattan-backups"

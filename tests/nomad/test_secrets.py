@@ -160,3 +160,15 @@ def test_the_scheduler_has_the_failures_webhook_only_where_it_is_asked_for() -> 
         assert [each["Perms"] for each in secrets] == ["0400"] * (given == "true")
         file = "/secrets/failure_webhook" if given == "true" else ""
         assert task["Env"]["FAILURE_WEBHOOK_FILE"] == file
+
+
+@pytest.mark.programs
+def test_the_mail_server_is_for_the_task_that_publishes_alone() -> None:
+    done = output(DEPLOYMENTS["dag-sync"], author_mail_domains='["school.example"]')
+    assert done.returncode == 0, done.stderr
+    (group,) = json.loads(done.stdout)["Job"]["TaskGroups"]
+    by_name = {task["Name"]: task for task in group["Tasks"]}
+    (template,) = by_name["publish"]["Templates"]
+    assert "secret/data/local/delivery/mail" in template["EmbeddedTmpl"]
+    assert by_name["publish"]["Env"]["DELIVERY_MAIL_DOMAINS"] == "school.example"
+    assert "delivery/mail" not in json.dumps([by_name["fetch"], by_name["judge"]])
