@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
+import select
 import signal
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -185,7 +188,7 @@ def test_each_job_is_asked_for_in_its_namespace(airflow: HttpServer, tmp_path: P
         "NOMAD_NAMESPACE": "a",
         "NOMAD_RUNS_NAMESPACE": "a-runs",
     }
-    rows = status.jobs(Access(nowhere(tmp_path).values | nomad))
+    rows = status.jobs(Access({**nowhere(tmp_path).values, **nomad}))
     assert {row.name: row.state for row in rows if row.name.startswith("ingest-")} == {
         "ingest-hr": "absent",
         "ingest-records": "absent",
@@ -266,34 +269,34 @@ def test_a_table_can_show_what_other_programs_say(capsys: pytest.CaptureFixture[
     assert "[Errno 111]" in shown
 
 
-def launch(minutes: float, group: str, status: str = "dead") -> dict[str, object]:
+def launch(minutes: float, group: str, status: str) -> dict[str, object]:
     submitted = (datetime.now(UTC) - timedelta(minutes=minutes)).timestamp() * 1e9
     return {
         "SubmitTime": int(submitted),
         "Status": status,
-        "JobSummary": {"Summary": {"dag-sync": {"Complete": 0, "Failed": 0} | {group: 1}}},
+        "JobSummary": {"Summary": {"dag-sync": {"Complete": 0, "Failed": 0, group: 1}}},
     }
 
 
 @pytest.mark.parametrize(
     ("launches", "state", "well"),
     [
-        ([launch(7, "Complete"), launch(2, "Complete")], "last good sync 2 min ago", True),
+        ([(7, "Complete", "dead"), (2, "Complete", "dead")], "last good sync 2 min ago", True),
         # One that failed or still runs is no good one, however new it is.
-        ([launch(12, "Complete"), launch(2, "Failed")], "last good sync 12 min ago", False),
-        ([launch(12, "Complete"), launch(1, "Complete", "running")], "12 min ago", False),
-        ([launch(2, "Failed")], "no sync is known that ended well", False),
+        ([(12, "Complete", "dead"), (2, "Failed", "dead")], "last good sync 12 min ago", False),
+        ([(12, "Complete", "dead"), (1, "Complete", "running")], "12 min ago", False),
+        ([(2, "Failed", "dead")], "no sync is known that ended well", False),
         ([], "no sync is known that ended well", False),
     ],
 )
 def test_the_last_good_sync_has_an_age(
     airflow: HttpServer,
-    launches: list[dict[str, object]],
+    launches: list[tuple[float, str, str]],
     state: str,
     well: object,
     tmp_path: Path,
 ) -> None:
-    airflow.answer(Answer(body=launches))
+    airflow.answer(Answer(body=[launch(*each) for each in launches]))
     row, *bundles = status.delivery(Access({**nowhere(tmp_path).values, "NOMAD_ADDR": airflow.url}))
     assert row.state.endswith(state)
     assert row.well is well
@@ -306,20 +309,24 @@ def test_the_last_good_sync_has_an_age(
 
 @pytest.mark.slow
 def test_watching_looks_again_until_it_is_stopped(tmp_path: Path) -> None:
-    environment = {"PATH": os.environ["PATH"], **nowhere(tmp_path).values}
+    size = {"TERM": "xterm", "LINES": "100", "COLUMNS": "120"}
+    environment = {"PATH": os.environ["PATH"], **size, **nowhere(tmp_path).values}
+    ours, terminal = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "scripts.status", "--watch"],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=ROOT, env=environment, stdin=terminal, stdout=terminal, stderr=subprocess.PIPE,
+        text=True,
     ) as watching:  # fmt: skip
-        assert watching.stdout is not None
-        seen = 0
-        while seen < 2:
-            line = watching.stdout.readline()
-            assert line, watching.stderr and watching.stderr.read()
-            seen += "drill" in line
-        watching.send_signal(signal.SIGINT)
+        os.close(terminal)
+        shown, deadline = b"", time.monotonic() + 60
+        while shown.count(b"drill") < 2 and time.monotonic() < deadline:
+            if select.select([ours], [], [], 1)[0]:
+                shown += os.read(ours, 1 << 16)
+        watching.terminate()
         _, said = watching.communicate(timeout=30)
-    assert watching.returncode == 130
+    os.close(ours)
+    assert shown.count(b"drill") >= 2
+    assert watching.returncode == 128 + signal.SIGTERM
     assert "Traceback" not in said
 
 
