@@ -45,7 +45,8 @@ console = screen(stderr=True)
 ENDED = {"success", "failed"}
 TEMPLATE = ROOT / "airflow/analysts-template"
 SETTLES = 60  # seconds: what was started is looked at every ten
-AFTERWARDS = ("models", "school_report")  # what works on what the pipelines published
+# What works on what the pipelines published, and the one load that needs nobody's connection.
+AFTERWARDS = ("models", "school_report", "load_lists")
 
 
 def main_job(platform: Access) -> None:
