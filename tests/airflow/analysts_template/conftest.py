@@ -19,12 +19,15 @@ from ingest.connections import Entry
 from ingest.job import Job
 from scripts import environments
 from standins.school.load import DATABASES, load
+from tests.airflow.loading import connect, dlt_settings, library, mariadb, warehouse
 from tests.ingest.world import as_role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import PostgresServer
+
+__all__ = ["connect", "dlt_settings", "library", "mariadb", "warehouse"]
 
 TEMPLATE = Path(__file__).parents[3] / "airflow" / "analysts-template"
 MARTS = sorted(path.stem for path in (TEMPLATE / "models/marts").glob("*/*.sql"))

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scripts.repository import ROOT
+from tests.airflow.loading import connect, dlt_settings, library, mariadb, warehouse
 from tests.vault_policies.server import vault_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["vault_server"]
+__all__ = ["connect", "dlt_settings", "library", "mariadb", "vault_server", "warehouse"]
 
 
 @pytest.fixture(scope="session")
