@@ -110,7 +110,10 @@ def test_the_judge_of_strangers_code_is_shut_in() -> None:
     assert config["security_opt"] == ["no-new-privileges"]
     assert config["readonly_rootfs"] is True
     assert 0 < config["pids_limit"] <= 512
-    assert judge["Env"] == {"DELIVERY_QUEUES": "analysts"}
+    assert judge["Env"] == {
+        "DELIVERY_QUEUES": "analysts",
+        "DELIVERY_ENVIRONMENTS": "local,production,staging",
+    }
     assert judge["Vault"] is None
 
 

@@ -97,6 +97,7 @@ REFUSED = [
     ("ingest-hr", "runs_namespace", "a b", "A namespace is letters, digits and hyphens."),
     ("ingest-hr", "ingest_timeout", "soon", "A time is a number and its unit"),
     ("ingest-hr", "ingest_memory", "64", "A run needs at least 128 MB."),
+    ("dag-sync", "environments", '["A b"]', "An environment is lower-case letters"),
     ("restore-drill", "b2_bucket", "under_score", "A bucket's name is 6 to 63 letters"),
 ]  # fmt: skip
 # What must not be refused: the neighbours of the above.
