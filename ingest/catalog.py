@@ -59,9 +59,14 @@ _NAMES: LiteralString = """
     WHERE c.oid = ANY(%s)
 """
 
+# From PostgreSQL 18 on a column is marked by a NOT NULL that is NOT VALID, too, and has NULLs.
 _COLUMNS: LiteralString = """
-    SELECT a.attrelid, a.attname, a.attnum, a.attnotnull, a.atttypid,
-           pg_catalog.format_type(a.atttypid, a.atttypmod), a.atthasmissing
+    SELECT a.attrelid, a.attname, a.attnum,
+           a.attnotnull AND NOT EXISTS
+             (SELECT FROM pg_catalog.pg_constraint n
+              WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND NOT n.convalidated
+                AND a.attnum = ANY(n.conkey)),
+           a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod), a.atthasmissing
     FROM pg_catalog.pg_attribute a
     WHERE a.attrelid = ANY(%s) AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY a.attrelid, a.attnum
