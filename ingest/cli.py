@@ -21,6 +21,7 @@ from ingest.errors import ContractError, Problem
 from ingest.job import Job, Scope
 from ingest.limits import MOST_JOBS
 from ingest.report import Report
+from ingest.shapes import NO_TABLES
 from ingest.words import PipelineFile, SomeTables
 
 if TYPE_CHECKING:
@@ -195,18 +196,19 @@ def plan_file(
     It says why, too; nothing is changed.
     """
     job = Job(contract.read(file), file.stem, "plan")
-    plans, failed = run.foresee(job, Scope(tuple(table or ()), full_refresh))
+    due = run.foresee(job, Scope(tuple(table or ()), full_refresh))
     if as_json:
         found = {
-            "tables": [_plan_as_json(each, job.pipeline.limits.jobs) for each in plans],
-            "failed": _errors(failed),
+            "tables": [_plan_as_json(each, job.pipeline.limits.jobs) for each in due.plans],
+            "failed": _errors(due.failed),
+            "left_out": {str(each): NO_TABLES[each.kind] for each in due.left_out},
         }
         print_json(found)
     else:
-        display.plans(plans)
-    for error in failed.values():
+        display.plans(due.plans, due.left_out)
+    for error in due.failed.values():
         print_failure(error)
-    if failed:
+    if due.failed:
         raise typer.Exit(ExitCode.FAILED)
 
 

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from frame.output import screen, table
+from ingest.shapes import listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from ingest.kept import Removed
     from ingest.plan import TablePlan
     from ingest.release import Loaded
+    from ingest.shapes import Relation
     from ingest.status import Run, Table
     from ingest.trial import Sample
 
@@ -35,8 +37,11 @@ def loaded(tables: Sequence[Loaded]) -> None:
     screen().print(shown)
 
 
-def plans(tables: Sequence[TablePlan]) -> None:
-    """Print what a run would do with each table, why, and what it would not see."""
+def plans(tables: Sequence[TablePlan], left_out: Sequence[Relation]) -> None:
+    """Print what a run would do with each table, why, and what it would not see.
+
+    ``left_out`` is what a pattern leaves out, as it is no table.
+    """
     from rich.filesize import decimal
 
     shown = table("table", "load", "because", ">about", "format", "not seen")
@@ -54,6 +59,8 @@ def plans(tables: Sequence[TablePlan]) -> None:
             "\n".join(f"- {line}" for line in each.read.unseen) or "-",
         )
     screen().print(shown)
+    if left_out:
+        print(f"a pattern means tables, which leaves out {listed(left_out)}: name what is to load")
 
 
 def status(pipeline: str, run: Run | None, tables: Sequence[Table]) -> None:

@@ -52,11 +52,15 @@ class Published:
 
 @dataclass(frozen=True)
 class Due:
-    """The plan of each table, the errors of those that have none, and the types to make first."""
+    """The plan of each table, the errors of those that have none, and the types to make first.
+
+    ``left_out`` is what patterns leave out as it is no table.
+    """
 
     plans: tuple[TablePlan, ...]
     failed: dict[str, Failure]
     steps: tuple[TypeStep, ...]
+    left_out: tuple[Relation, ...]
 
 
 def decide(
@@ -109,6 +113,7 @@ def decide(
         tuple(each for each in plans if str(each) not in scope.done),
         {table: error for table, error in failed.items() if table not in scope.done},
         tuple(landings.steps),
+        tables.left_out,
     )
 
 

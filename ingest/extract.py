@@ -55,7 +55,12 @@ class Source:
                 closed[table] = _made_anew(side, table)
         shapes = catalog.shapes(leader, [table for table in rules if table not in closed])
         self.tables = SourceTables(
-            rules, shapes, catalog.types(leader, shapes), closed, selected.missing
+            rules,
+            shapes,
+            catalog.types(leader, shapes),
+            closed,
+            selected.missing,
+            selected.left_out,
         )
         self.fence.unlock(shapes)
         ((self._snapshot, self.now),) = leader.execute(

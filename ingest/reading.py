@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from frame.failure import Failure
 from ingest import extract, staging, warehouse
 from ingest.errors import DatabaseError, is_transient
+from ingest.shapes import listed
 from ingest.types import made
 from ingest.workers import Sessions, Shared
 
@@ -89,6 +90,8 @@ def _read(job: Job, target: psycopg.Connection[Any], scope: Scope) -> Outcome:
     purpose = f"ingest {job.name}"
     with extract.snapshot(address, pipeline, purpose=purpose, only=scope.only, key=key) as source:
         decided = job.decide(source.tables, target, scope, key)
+        if decided.left_out:
+            log.info("a pattern means tables, which leaves out %s", listed(decided.left_out))
         without = warehouse.make_types(target, decided.steps)
         lacking = {str(each): error for each in decided.plans if (error := _lacks(each, without))}
         failed = decided.failed | lacking

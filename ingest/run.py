@@ -18,14 +18,14 @@ from ingest.report import Report
 if TYPE_CHECKING:
     import psycopg
 
+    from ingest.due import Due
     from ingest.journal import Journal
-    from ingest.plan import TablePlan
     from ingest.staging import Staged
 
 log = logging.getLogger(__name__)
 
 
-def foresee(job: Job, scope: Scope) -> tuple[list[TablePlan], dict[str, Failure]]:
+def foresee(job: Job, scope: Scope) -> Due:
     """Return what :func:`run` would do, and what would fail before it began."""
     address, key = job.source()
     with (
@@ -34,8 +34,7 @@ def foresee(job: Job, scope: Scope) -> tuple[list[TablePlan], dict[str, Failure]
             address, job.pipeline, purpose=f"ingest {job.name}", only=scope.only, key=key
         ) as source,
     ):
-        decided = job.decide(source.tables, target, scope, key)
-    return list(decided.plans), decided.failed
+        return job.decide(source.tables, target, scope, key)
 
 
 def stage(

@@ -34,11 +34,12 @@ class Selection:
     """The tables of the source that a file means, by name, each with its rule.
 
     ``missing`` are errors of rules that find none, by the name that would be published; a pattern's
-    by its own.
+    by its own. ``left_out`` is what a pattern matches and leaves out, as it is no table.
     """
 
     rules: dict[Relation, TableRule]
     missing: dict[str, Failure]
+    left_out: tuple[Relation, ...]
 
 
 def select(
@@ -82,7 +83,15 @@ def select(
         picked = {_pick(pipeline, tables, name) for name in only if name not in missing}
         tables = tuple(table for table in tables if table in picked)
         missing = {name: error for name, error in missing.items() if name in only}
-    return Selection({table: rules[table] for table in tables}, missing)
+    left_out = tuple(
+        relation
+        for relation in relations
+        if relation.needs_name
+        and relation not in rules
+        and not only
+        and any(rule.means(relation.schema, relation.name) for rule in pipeline.tables)
+    )
+    return Selection({table: rules[table] for table in tables}, missing, left_out)
 
 
 def rule(pipeline: Pipeline, schema: str, table: str) -> TableRule | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from ingest import names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from frame.failure import Failure
     from ingest.origin import Origin
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # relkind: ordinary, partitioned, view, materialised view, foreign
 Kind = Literal["r", "p", "v", "m", "f"]
+# What a pattern does not mean, and files load only by name.
+NO_TABLES = {"v": "a view", "m": "a materialised view", "f": "a foreign table"}
 # typtype: base, composite, domain, enum, range, multirange, pseudo
 TypeKind = Literal["b", "c", "d", "e", "r", "m", "p"]
 
@@ -42,8 +44,18 @@ class Relation:
         """Whether a pattern means it: an ordinary or a whole partitioned table."""
         return self.kind in "rp" and not self.partition and not self.extension
 
+    @property
+    def needs_name(self) -> bool:
+        """Whether a pattern leaves it out because of what it is (NO_TABLES)."""
+        return self.kind in NO_TABLES and not self.partition and not self.extension
+
     def __str__(self) -> str:
         return names.display(self.schema, self.name)
+
+
+def listed(relations: Iterable[Relation]) -> str:
+    """Return ``relations`` that are no tables in one line: each with what it is."""
+    return ", ".join(f"{each} ({NO_TABLES[each.kind]})" for each in relations)
 
 
 @dataclass(frozen=True)
@@ -107,7 +119,8 @@ class SourceTables:
     """The tables of one run: each one's rule, their shapes in order, the types in them by oid.
 
     ``closed`` are those that cannot be read now, and why; they have no shape. ``missing`` are
-    errors of what the file names and the source has not, by the name that would be published.
+    errors of what the file names and the source has not, by the name that would be published;
+    ``left_out`` is what its patterns leave out as it is no table.
     """
 
     rules: Mapping[Relation, TableRule]
@@ -115,6 +128,7 @@ class SourceTables:
     types: Mapping[int, SourceType]
     closed: Mapping[Relation, Failure] = field(default_factory=dict)
     missing: Mapping[str, Failure] = field(default_factory=dict)
+    left_out: tuple[Relation, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import psycopg
 from frame.failure import Failure
 from ingest import catalog, connections
 from ingest.errors import from_postgres
+from ingest.shapes import NO_TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from ingest.connections import Address
     from ingest.shapes import TableShape
 
-_BY_NAME = {"v": "a view", "m": "a materialised view", "f": "a foreign table"}
 _LARGE = 50_000  # rows, from which a copy of all of them each night begins to cost
 
 
@@ -60,9 +60,9 @@ def pipeline_file(address: Address, *, schemas: Sequence[str], published: str) -
     for shape in shapes:
         lines += _table(shape)
     lines += [
-        f"  # {_scalar(str(each))}: {_BY_NAME[each.kind]}, which is loaded only if it is named"
+        f"  # {_scalar(str(each))}: {NO_TABLES[each.kind]}, which is loaded only if it is named"
         for each in relations
-        if each.kind in _BY_NAME and not (each.partition or each.extension)
+        if each.needs_name
     ]
     return "\n".join(lines) + "\n"
 

@@ -207,7 +207,7 @@ def test_a_view_is_read_in_the_time_zone_of_its_users(world: World) -> None:
 
 def test_large_objects_are_named_as_not_read(world: World) -> None:
     world.at_source("CREATE TABLE photos (id int PRIMARY KEY, photo oid, born date)")
-    (planned,), _ = run.foresee(world.job("public.photos"), Scope())
+    (planned,) = run.foresee(world.job("public.photos"), Scope()).plans
     assert planned.changes.describe() == (
         "column photo: large objects that its numbers mean are not read",
     )

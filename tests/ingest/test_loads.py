@@ -211,7 +211,7 @@ def test_rows_that_a_view_does_not_show_bring_the_whole_of_it_by_itself(world: W
     text = rule(deletes="detect", key="[id]", lookback="").replace("staff", "staff_view")
     world.at_source(*STAFF, "CREATE VIEW staff_view AS SELECT * FROM staff")
     load(world, text)
-    (plan,), _ = run.foresee(world.job(text), Scope())
+    (plan,) = run.foresee(world.job(text), Scope()).plans
     assert (
         plan.read.unseen[0] == "updates that commit with updated_at more than 1h behind the newest"
     )

@@ -137,6 +137,33 @@ def test_plan_tells_what_a_run_would_do_and_changes_nothing(world: World) -> Non
     assert "incremental" in ingest("plan", file, **environment).stdout
 
 
+def test_what_a_pattern_leaves_out_is_said_and_is_loaded_by_its_name(world: World) -> None:
+    world.at_source(
+        *(f"CREATE TABLE {name} (id int PRIMARY KEY)" for name in ("a", "b", "c")),
+        "CREATE VIEW seen AS SELECT 1 AS id", "CREATE MATERIALIZED VIEW kept AS SELECT 1 AS id",
+        "CREATE EXTENSION file_fdw", "CREATE SERVER files FOREIGN DATA WRAPPER file_fdw",
+        "CREATE FOREIGN TABLE far (id int) SERVER files OPTIONS (program 'seq 3')",
+    )  # fmt: skip
+    environment = {"AIRFLOW_CONN_HR": world.source, "AIRFLOW_CONN_WAREHOUSE": world.warehouse}
+    said = "a pattern means tables, which leaves out {}public.kept (a materialised view), "
+    plan = ingest("plan", world.file(), **environment)
+    every = said.format("public.far (a foreign table), ") + "public.seen (a view)"
+    assert every in plan.stdout
+    done = ingest("run", world.file(), **environment)
+    assert done.stderr.count(every) == 1
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == [
+        "raw_hr.a", "raw_hr.b", "raw_hr.c",
+    ]  # fmt: skip
+    named = world.file("public.*", "public.far")
+    found = json.loads(ingest("plan", named, "--json", **environment).stdout)
+    assert found["left_out"] == {"public.kept": "a materialised view", "public.seen": "a view"}
+    some = ingest("run", named, "--table", "far", "--table", "raw_hr.c", **environment)
+    assert "leaves out" not in some.stderr
+    assert [line.split("\t")[:3:2] for line in some.stdout.splitlines()] == [
+        ["raw_hr.c", "0"], ["raw_hr.far", "3"],
+    ]  # fmt: skip
+
+
 def test_init_writes_a_file_that_check_and_run_take(world: World) -> None:
     world.at_source(
         'CREATE TABLE "Odd ""one"" #" (id int)',

@@ -46,7 +46,7 @@ def test_what_somebody_made_under_a_published_name_stays_and_is_named(
     assert "one that postgres owns" in str(failure.value)
     assert "move it into another schema" in failure.value.hint
     assert world.rows("SELECT oid FROM pg_class WHERE relname = 'staff'") == before
-    assert not run.foresee(world.job(), Scope())[0][1:], "plan says so, too"
+    assert not run.foresee(world.job(), Scope()).plans[1:], "plan says so, too"
 
 
 def test_a_published_table_that_a_dba_made_again_is_not_ours(world: World) -> None:
@@ -131,6 +131,6 @@ def test_an_older_release_s_tables_are_ours(world: World) -> None:
         "DROP TABLE ops.staging",
         "CREATE TABLE raw_hr_staging.staff ()",
     )
-    plans, failed = run.foresee(world.job(), Scope())
-    assert (plans[0].read.reason, failed) == ("load: full", {})
+    due = run.foresee(world.job(), Scope())
+    assert (due.plans[0].read.reason, due.failed) == ("load: full", {})
     assert world.run().loaded[0].rows == 2

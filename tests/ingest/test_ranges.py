@@ -87,7 +87,7 @@ def load(world: World, **how: object) -> Loaded:
 
 def test_a_table_that_changes_meanwhile_is_copied_as_of_one_moment(world: World) -> None:
     world.at_source(*ACCOUNTS)
-    (plan,), _ = run.foresee(world.job("public.accounts"), Scope())
+    (plan,) = run.foresee(world.job("public.accounts"), Scope()).plans
     assert len(staging.parts(plan, JOBS)) == 64
     with money_moves(world) as times:
         for _ in range(3):

@@ -102,11 +102,11 @@ def test_every_type_and_value_arrives_by_a_full_load_and_again_after_changes(tor
 
 
 def test_tables_go_by_binary_copy_unless_a_type_forbids_it(torn: World) -> None:
-    plans, failed = run.foresee(torn.job("public.*"), Scope())
-    assert not failed
+    due = run.foresee(torn.job("public.*"), Scope())
+    assert not due.failed
     binary = {
         plan.target.name: plan.read.format == "binary"
-        for plan in plans
+        for plan in due.plans
         if plan.target.name in torture.KEYED
     }
     forbidden = {*torture.TEXTUAL, "documents"}  # an empty tsquery has no binary form
