@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 from psycopg.rows import class_row, dict_row
 
-from ingest.origin import Leaf, Moment, Origin
+from ingest import moments
+from ingest.origin import Leaf, Origin
 from ingest.shapes import (
     Column,
     Relation,
@@ -136,17 +136,6 @@ _LEAVES: LiteralString = """
     GROUP BY p.root
 """
 
-_MOMENT: LiteralString = """
-    SELECT d.oid::bigint, pg_catalog.pg_snapshot_xmin(s)::text::bigint,
-           pg_catalog.pg_snapshot_xmax(s)::text::bigint
-    FROM pg_catalog.pg_database d, pg_catalog.pg_current_snapshot() AS s
-    WHERE d.datname = pg_catalog.current_database()
-"""
-_SYSTEM: LiteralString = """
-    SELECT c.system_identifier::text, p.timeline_id::bigint
-    FROM pg_catalog.pg_control_system() AS c, pg_catalog.pg_control_checkpoint() AS p
-"""
-
 _EXTENSION_TYPES: LiteralString = """
     SELECT x.extname, t.typname, n.nspname
     FROM pg_catalog.pg_extension x
@@ -214,7 +203,7 @@ def shapes(
     for root, found, files, size, blocks in connection.execute(_LEAVES, [oids]):
         leaves[root] = tuple(map(Leaf, found, files))
         sizes[root] = size, blocks
-    moment = _moment(connection)
+    moment = moments.read(connection)
     return tuple(
         TableShape(
             table,
@@ -229,14 +218,6 @@ def shapes(
         )
         for table in tables
     )
-
-
-def _moment(connection: psycopg.Connection[Any]) -> Moment:
-    ((database, oldest, newest),) = connection.execute(_MOMENT).fetchall()
-    system, timeline = "", 0
-    with suppress(psycopg.errors.InsufficientPrivilege), connection.transaction():
-        ((system, timeline),) = connection.execute(_SYSTEM).fetchall()
-    return Moment(system, timeline, database, oldest, newest)
 
 
 def types(

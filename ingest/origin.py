@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 _HALF = 2**31  # transactions: beyond them PostgreSQL's own comparison turns round
 _WHOLE = 2**32
+UNKNOWN = "no sign that the source is the same server, as EXECUTE on pg_control_system() gives"
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,9 @@ class Moment:
 
     ``system`` is the cluster's identifier, empty where it may not be asked for; ``timeline`` grows
     with each failover; ``database`` is an oid. All transactions before ``oldest`` had ended, and
-    ``newest`` had not begun: both count on for ever, where a row's xmin turns round.
+    ``newest`` had not begun: both count on for ever, where a row's xmin turns round. ``counting``
+    is since when the server keeps its statistics: since it was made, or crashed; empty in what an
+    older release wrote.
     """
 
     system: str
@@ -30,6 +33,7 @@ class Moment:
     database: int
     oldest: int
     newest: int
+    counting: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,13 +102,27 @@ def written_since(oldest: int) -> sql.Composed:
     )
 
 
+def _other_server(then: Moment, now: Moment) -> str:
+    """Return why both may be of two servers, "" if they are of one.
+
+    Servers that are made by one script have the same oids, transactions and positions of their
+    logs. Where the identifier may not be asked for, the beginning of the statistics tells them
+    apart; that a crash moves it, too, costs a full load.
+    """
+    if then.system and now.system:
+        return "the source is another server" if then.system != now.system else ""
+    if not now.counting:
+        return UNKNOWN
+    return UNKNOWN if then.counting and then.counting != now.counting else ""
+
+
 def _other(old: Origin, new: Origin) -> str:
     then, now = old.moment, new.moment
-    if then.system != now.system:
-        return "the source is another server"
+    if why := _other_server(then, now):
+        return why
     if then.database != now.database:
         return "the source is another database"
-    if then.timeline != now.timeline:
+    if then.timeline and then.timeline != now.timeline:
         return "the source had a failover or was restored"
     if not then.oldest <= now.newest < then.oldest + _HALF:
         return "the source has another history of transactions"

@@ -231,10 +231,18 @@ def _unknown(
 def _refresh(rule: TableRule, whole: TablePlan, state: State, why: str) -> TablePlan:
     """Return a full load, unless rows that only the warehouse still has would be lost."""
     if rule.load == "append" and state.rows:
+        hint = (
+            "An append table keeps rows that the source may no longer have: use"
+            " on_schema_change: evolve, or run once with --full-refresh to replace it."
+        )
+        if why == origins.UNKNOWN:
+            hint = (
+                "If it is, `ingest reset FILE --table NAME` goes on with the rows that are there;"
+                " GRANT EXECUTE ON FUNCTION pg_control_system() to the connection's role, and a"
+                " server is known from then on."
+            )
         raise SchemaChangedError(
-            f"table {whole}: expected to add rows to those that are there, found {why}",
-            hint="An append table keeps rows that the source may no longer have: use"
-            " on_schema_change: evolve, or run once with --full-refresh to replace it.",
+            f"table {whole}: expected to add rows to those that are there, found {why}", hint=hint
         )
     return _because(whole, why)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -12,8 +13,9 @@ import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
+from ingest import status
 from ingest.errors import RunFailedError
-from ingest.origin import Leaf, Moment, Moved, Origin, compare
+from ingest.origin import UNKNOWN, Leaf, Moment, Moved, Origin, compare
 from tests.backup.clusters import Cluster, cluster
 from tests.ingest.staff import load
 from tests.ingest.test_convergence import QUICK
@@ -21,6 +23,7 @@ from tests.ingest.test_convergence import QUICK
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ingest.run import Loaded
     from tests.ingest.world import World
 
 MOMENT = Moment("7301", 1, 16384, oldest=2**33 + 5, newest=2**33 + 9)
@@ -147,7 +150,11 @@ def test_a_connection_that_points_elsewhere_mixes_no_rows(
 
 
 def test_a_server_that_is_made_anew_every_night_has_no_renames(world: World) -> None:
-    """Its tables have the oids of last night's, and other columns under their numbers."""
+    """Its tables have the oids of last night's, and other columns under their numbers.
+
+    So have its rows the transactions, and its log has the positions.
+    """
+    found: list[Loaded] = []
     people = "(id int PRIMARY KEY, {}last_name text, email text)"
     rule = "name: public.people\n    load: incremental\n    on_schema_change: evolve"
     for columns, values in (("first_name text, ", "'Ada', "), ("", "")):
@@ -156,10 +163,25 @@ def test_a_server_that_is_made_anew_every_night_has_no_renames(world: World) -> 
                 night.uri(),
                 f"CREATE TABLE people {people.format(columns)}",
                 f"INSERT INTO people VALUES (1, {values}'Lovelace', 'ada@example.org')",
-            )
+                *STAFF, f"UPDATE staff SET name = 'of night {columns}'",
+                "ALTER ROLE ingest_reader LOGIN", "GRANT pg_read_all_data TO ingest_reader",
+                "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC",
+            )  # fmt: skip
             here = at(world, night.uri())
             load(here, rule)
             here.assert_same("public.people", "raw_hr.people")
+            # A role that may not ask for the system's identifier.
+            least = replace(here, source=night.uri(user="ingest_reader"))
+            found.append(load(least, FOLLOWING))
+            least.assert_same("public.staff", "raw_hr.staff")
+            found.append(load(least, FOLLOWING))
+    assert [(each.load, each.reason) for each in found] == [
+        ("full", "first load"), ("incremental", "rows that were written since the last load"),
+        ("full", UNKNOWN), ("incremental", "rows that were written since the last load"),
+    ]  # fmt: skip
+
+
+CONTROLLED = "SELECT timeline_id FROM pg_control_checkpoint()"
 
 
 def replayed(standby: Cluster, primary: str) -> None:
@@ -182,7 +204,7 @@ def test_a_standby_is_read_by_its_transactions_and_a_failover_that_loses_some_is
 ) -> None:
     name = elsewhere.source.rpartition("/")[2]
     with cluster(
-        15, "hot_standby=on", "max_prepared_transactions=10", standby_of=primary
+        15, "max_prepared_transactions=10", "checkpoint_timeout=1d", standby_of=primary
     ) as second:
         behind = at(world, second.uri(name))
         replayed(second, elsewhere.source)
@@ -205,7 +227,9 @@ def test_a_standby_is_read_by_its_transactions_and_a_failover_that_loses_some_is
                 connection.execute("SELECT pg_sleep(0.05)")
         make(elsewhere.source, "INSERT INTO staff VALUES (77, 'lost', 0, '2026-01-02')")
         load(elsewhere, FOLLOWING)
-        make(second.uri(), "SELECT pg_promote()", "CHECKPOINT")
+        make(second.uri(), "SELECT pg_promote()")
+        with psycopg.connect(second.uri()) as connection:  # whose first checkpoint takes a while
+            assert connection.execute(CONTROLLED).fetchall() == [(1,)]
         make(behind.source, "INSERT INTO staff VALUES (78, 'kept', 0, '2026-01-02')")
         loaded = load(behind, FOLLOWING)
         assert (loaded.load, loaded.reason) == (
@@ -222,8 +246,22 @@ def test_a_role_that_may_not_ask_for_the_system_is_known_by_the_rest(world: Worl
             load(world, FOLLOWING)
             world.at_source("UPDATE staff SET pay = 1 WHERE id = 5")
             assert load(world, FOLLOWING).load == "incremental"
+            world.assert_same("public.staff", "raw_hr.staff")
+            load(world, APPEND, full_refresh=True)
+            # A crash has the same effect, and another server, too.
+            connection.execute("SELECT pg_stat_reset_shared('archiver')")
+            with pytest.raises(RunFailedError, match=re.escape(UNKNOWN)) as refused:
+                load(world, APPEND)
+            assert "`ingest reset FILE --table NAME` goes on" in refused.value.hint
+            assert "GRANT EXECUTE ON FUNCTION pg_control_system()" in refused.value.hint
         finally:
             connection.execute("GRANT EXECUTE ON FUNCTION pg_control_system() TO PUBLIC")
+    job = world.job(APPEND)
+    with job.warehouse() as warehouse:
+        status.reset(warehouse, job.pipeline, job.name, ())
+    world.at_source("INSERT INTO staff VALUES (21, 'new', 0, '2026-01-02')")
+    assert load(world, APPEND).inserted == 1
+    assert load(world, APPEND).load == "append"
     world.assert_same("public.staff", "raw_hr.staff")
 
 
