@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, LiteralString
 
-import psycopg
 from psycopg.rows import class_row, dict_row
 
 from ingest import moments
@@ -21,6 +20,8 @@ from ingest.shapes import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    import psycopg
 
 # What reads whole: a table, the leaves of a partitioned one, the children that inherit.
 _RELATIONS: LiteralString = """

@@ -100,6 +100,11 @@ def helper(name: str, purpose: str) -> str:
     return suffixed(name, f"~{purpose}_{digest}")
 
 
+def is_long(name: str) -> bool:
+    """Return whether PostgreSQL would cut ``name``, of a database of single bytes, in UTF-8."""
+    return len(name.encode(errors="surrogatepass")) > MAX_BYTES
+
+
 def check_length(name: str, limit: int = MAX_BYTES) -> None:
     """Raise ValueError if ``name`` is not text of at most ``limit`` bytes in UTF-8."""
     try:

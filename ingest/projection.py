@@ -93,6 +93,9 @@ def project(
         )
     # Rows that are marked have no value in a column that came after they went.
     marks = rule.deletes == "mark"
+    for column in columns:
+        if not _hashes(withheld, column):
+            _check_type(table, column, landings)
     # In the order of the columns: landings make types as they are met.
     landed = [(column, landings.of(column.type)) for column in columns]
     key = _key(rule, table, {column.name for column in columns})
@@ -143,6 +146,18 @@ def _check_name(table: TableShape, name: str) -> None:
             hint="Name it by a view at the source that has a shorter one, or leave it out: a column"
             " by columns, a table by except.",
         ) from None
+
+
+def _check_type(table: TableShape, column: Column, landings: Landings) -> None:
+    long = sorted(landings.long_names(column.type.oid))
+    if long:
+        raise Failure(
+            f"table {table.relation}: column {column.name}: expected names in its type"
+            f" {column.type.declaration} of at most {names.MAX_BYTES} bytes in UTF-8,"
+            f" found {', '.join(long)}",
+            hint="Give it shorter ones at the source, cast the column to text in a view there, or"
+            " leave it out by columns.",
+        )
 
 
 def _hashes(withheld: Mapping[str, Withheld], column: Column) -> bool:

@@ -151,6 +151,21 @@ class Landings:
         own = frozenset(f"{found.name}.{label}" for label in found.labels)
         return own.union(*map(self.labels, parts))
 
+    def long_names(self, oid: int) -> frozenset[str]:
+        """Return the names that making a type would need and the warehouse would cut.
+
+        They are its own, and those of its attributes and labels and of all that it is made of.
+        """
+        found = self._source[oid]
+        parts = [found.element] if found.element else []
+        own: tuple[str, ...] = ()
+        if not (found.element or found.extension or found.schema == "pg_catalog"):
+            parts += [each.oid for _, each in found.attributes]
+            parts += [found.inner.oid] if found.inner else []
+            own = (found.name, found.multirange, *(name for name, _ in found.attributes))
+        long = frozenset(name for name in (*own, *found.labels) if names.is_long(name))
+        return long.union(*map(self.long_names, parts))
+
     def _array(self, used: TypeReference, element: SourceType) -> Landing:
         if element.schema == "pg_catalog":
             inside = self._builtin(element, used.declaration)

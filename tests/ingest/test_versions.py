@@ -1,11 +1,16 @@
-"""Servers of other versions as the source."""
+"""Sources of other versions and encodings."""
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING
 
 import psycopg
+import pytest
 
+from ingest import run
+from ingest.errors import RunFailedError
+from ingest.job import Scope
 from tests.backup.clusters import cluster
 from tests.ingest.test_origin import at
 
@@ -34,3 +39,46 @@ def test_what_postgresql_18_has_beside_older_ones_is_read(world: World) -> None:
         "SELECT attname FROM pg_attribute WHERE attrelid = 'raw_hr.t'::regclass"
         " AND attnum > 0 AND attnotnull ORDER BY attnum"
     ) == [("id",), ("mail",), ("phone",)]
+
+
+LONG = "é" * 40  # 40 bytes in a database of single bytes, 80 in UTF-8
+
+
+def test_names_that_are_too_long_in_utf_8_are_named_and_other_tables_arrive(world: World) -> None:
+    name = f"latin_{secrets.token_hex(3)}"
+    with psycopg.connect(world.source_admin, autocommit=True) as connection:
+        connection.execute(
+            f"CREATE DATABASE {name} TEMPLATE template0 ENCODING LATIN1 LOCALE 'C'".encode()
+        )
+    here = at(world, world.source_admin.rpartition("/")[0] + f"/{name}")
+    try:
+        with psycopg.connect(here.source_admin) as connection:
+            for statement in (
+                f"CREATE TYPE {LONG} AS ENUM ('a')", f"CREATE TYPE labelled AS ENUM ('{LONG}')",
+                f"CREATE DOMAIN domain_{LONG} AS int", f"CREATE TYPE parts AS ({LONG} int)",
+                f"CREATE TYPE range_{LONG} AS RANGE (subtype = int)",
+                f"CREATE TYPE ranged AS RANGE (subtype = int, multirange_type_name = many_{LONG})",
+                f"CREATE TYPE inner_ AS (deep {LONG}[])", "CREATE TYPE été AS ENUM ('à', 'é')",
+                f"CREATE TABLE table_{LONG} (id int)", f"CREATE TABLE by_column ({LONG} int)",
+                f"CREATE TABLE by_enum (v {LONG})", "CREATE TABLE by_label (v labelled)",
+                f"CREATE TABLE by_domain (v domain_{LONG})", "CREATE TABLE by_attribute (v parts)",
+                f"CREATE TABLE by_range (v range_{LONG})", "CREATE TABLE by_multirange (v ranged)",
+                "CREATE TABLE by_part (v inner_)", "CREATE TABLE short (é été, n text)",
+                "INSERT INTO short VALUES ('é', 'à la carte')",
+            ):  # fmt: skip
+                connection.execute(statement)
+        due = run.foresee(here.job(), Scope())
+        assert [str(plan) for plan in due.plans] == ["raw_hr.short"]
+        assert len(due.failed) == 9
+        for table, error in due.failed.items():
+            assert LONG in error.message, table
+            assert "at most 63 bytes" in error.message
+        with pytest.raises(RunFailedError, match="expected 10 tables published, found 9 not"):
+            here.run()
+        here.assert_same("public.short", "raw_hr.short")
+        assert (
+            world.rows("SELECT typname FROM pg_type WHERE typname LIKE %s", f"%{LONG[:20]}%") == []
+        )
+    finally:
+        with psycopg.connect(world.source_admin, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name}".encode())
