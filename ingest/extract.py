@@ -142,7 +142,7 @@ def copy_out(plan: TablePlan, blocks: tuple[int, int | None] | None = None) -> s
     most = plan.read.most
     return sql.SQL("COPY (SELECT {} FROM {}{}{}{}) TO STDOUT (FORMAT {})").format(
         sql.SQL(", ").join(column.select for column in plan.target.columns),
-        sql.Identifier(plan.source.schema, plan.source.name),
+        plan.source.relation,
         sql.SQL(" WHERE " if conditions else ""),
         sql.SQL(" AND ").join(conditions),
         sql.SQL("" if most is None else " LIMIT {}").format(sql.Literal(most)),

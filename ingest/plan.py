@@ -39,7 +39,8 @@ class Source:
 
     ``keyed``: an index there keeps the plan's key from coming twice. ``rows`` is the server's
     estimate, -1 if it has none; ``bytes`` the size of its rows; ``blocks``, of 8 kB, that of the
-    largest part, 0 where ranges of them cannot be read.
+    largest part, 0 where ranges of them cannot be read. ``parted``: partitions or children hold
+    its rows, or may.
     """
 
     schema: str
@@ -49,18 +50,27 @@ class Source:
     rows: int = -1
     bytes: int = 0
     blocks: int = 0
+    parted: bool = False
 
     def __str__(self) -> str:
         return names.display(self.schema, self.name)
 
     @property
-    def leaves(self) -> sql.Composed | None:
-        """The condition that a row of a table of several belongs to those there were at the plan.
+    def relation(self) -> sql.Composed:
+        """What follows FROM: a table that has no children is read without one that comes."""
+        alone = bool(self.origin.leaves) and not self.parted
+        return sql.SQL("ONLY {}" if alone else "{}").format(sql.Identifier(self.schema, self.name))
+
+    @property
+    def leaves(self) -> sql.Composable | None:
+        """The condition that a row belongs to the leaves that there were at the plan.
 
         A partition that is attached while the table is read has rows of another moment.
         """
+        if not self.parted:
+            return None
         leaves = [leaf.oid for leaf in self.origin.leaves]
-        return _in_leaves(leaves) if leaves[1:] else None
+        return _in_leaves(leaves) if leaves else sql.SQL("false")
 
 
 @dataclass(frozen=True)

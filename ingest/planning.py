@@ -109,6 +109,7 @@ def _whole(
             rows=relation.rows,
             bytes=table.bytes,
             blocks=table.blocks if relation.heap else 0,
+            parted=relation.kind == "p" or len(table.origin.leaves) > 1,
         ),
         read=Read(
             "full",

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 def source_table(plan: TablePlan) -> sql.Composed:
     """Return the source's table, with the condition that tells its rows from later ones."""
-    name, leaves = sql.Identifier(plan.source.schema, plan.source.name), plan.source.leaves
-    return sql.SQL("{} WHERE {}").format(name, leaves) if leaves else sql.Composed([name])
+    relation, leaves = plan.source.relation, plan.source.leaves
+    return sql.SQL("{} WHERE {}").format(relation, leaves) if leaves else relation
 
 
 def published_table(plan: TablePlan) -> sql.Identifier:

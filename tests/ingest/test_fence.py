@@ -27,11 +27,18 @@ TABLES = (
     "CREATE TABLE term_1 PARTITION OF terms FOR VALUES IN (1)",
     "CREATE TABLE term_2 PARTITION OF terms FOR VALUES IN (2)",
     "INSERT INTO terms VALUES (1), (2)",
+    "CREATE TABLE empty (id int NOT NULL, name text) PARTITION BY LIST (id)",
+    "CREATE TABLE full_1 AS SELECT 9 AS id, ''::text AS name FROM generate_series(1, 5)",
+    "CREATE TABLE lone AS SELECT 1 AS id", "CREATE TABLE child AS SELECT 9 AS id",
+    "CREATE TABLE filled AS SELECT 9 AS id FROM generate_series(1, 5)",
     "CREATE TABLE people (id int)", "CREATE TABLE pupils () INHERITS (people)",
     "INSERT INTO people VALUES (1)", "INSERT INTO pupils VALUES (2)",
     "ANALYZE",
 )  # fmt: skip
-ALL = ("public.big", "public.small", "public.seen", "public.terms", "public.people")
+ALL = (
+    "public.big", "public.small", "public.seen", "public.terms", "public.people", "public.empty",
+    "public.lone",
+)  # fmt: skip
 
 
 def run_beside(world: World, *statements: str) -> Report:
@@ -103,14 +110,24 @@ def test_the_application_changes_small_tables_while_a_large_one_is_read(world: W
     world.at_source(*TABLES)
     report = run_beside(
         world,
+        "ALTER TABLE child INHERIT lone",
+        "ALTER TABLE full_1 ALTER id SET NOT NULL",
+        "ALTER TABLE empty ATTACH PARTITION full_1 FOR VALUES IN (9)",
         "ALTER TABLE small ADD COLUMN born date",
         "ALTER TABLE terms ADD COLUMN name text",
+        "ALTER TABLE filled ADD name text, ALTER id SET NOT NULL",
+        "ALTER TABLE terms ATTACH PARTITION filled FOR VALUES IN (9)",
         "CREATE TABLE term_3 PARTITION OF terms FOR VALUES IN (3)",
         "INSERT INTO terms VALUES (3)",
     )
     assert {each.table: each.rows for each in report.loaded} == {
         "raw_hr.big": 20000, "raw_hr.people": 2, "raw_hr.seen": 1, "raw_hr.small": 1,
-        "raw_hr.terms": 2,
+        "raw_hr.terms": 2, "raw_hr.empty": 0, "raw_hr.lone": 1,
+    }  # fmt: skip
+    # What joined had rows at the first run's snapshot, and is the next one's.
+    after = world.run("public.terms", "public.empty", "public.lone").loaded
+    assert {each.table: each.rows for each in after} == {
+        "raw_hr.terms": 8, "raw_hr.empty": 5, "raw_hr.lone": 2,
     }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -106,6 +106,31 @@ def test_every_number_of_sessions_brings_the_same_rows(world: World) -> None:
     for jobs in (1, 2, 7):
         assert load(world, jobs=jobs).rows == ROWS - 40_001
         world.assert_same("public.accounts", "raw_hr.accounts")
+
+
+def test_a_filled_partition_that_is_attached_between_two_ranges_is_for_the_next_run(
+    world: World,
+) -> None:
+    world.at_source(
+        "CREATE TABLE accounts (id int NOT NULL, owner text) PARTITION BY RANGE (id)",
+        "CREATE TABLE early PARTITION OF accounts FOR VALUES FROM (0) TO (50000)",
+        "CREATE TABLE late (LIKE accounts)",
+        *(f"INSERT INTO {name} SELECT n, repeat('x', 90) FROM generate_series({first}, {last}) n"
+          for name, first, last in (("accounts", 1, 49_999), ("late", 50_000, 99_999))),
+        "ANALYZE",
+    )  # fmt: skip
+    attach = ["ALTER TABLE accounts ATTACH PARTITION late FOR VALUES FROM (50000) TO (100000)"]
+
+    def attached(_table: str, _size: int) -> None:
+        with suppress(IndexError):
+            world.at_source(attach.pop())
+
+    (plan,) = run.foresee(world.job("public.accounts"), Scope()).plans
+    assert len(staging.parts(plan, 2)) > 8
+    assert load(world, jobs=2, progress=attached).rows == 49_999
+    assert not attach
+    assert load(world, jobs=2).rows == 99_999
+    world.assert_same("public.accounts", "raw_hr.accounts")
 
 
 def test_rows_of_a_lost_range_are_missed(world: World) -> None:
