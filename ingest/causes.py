@@ -52,8 +52,14 @@ CAUSES = (
         ("54000",),
         "A row is larger than the 1 GB that PostgreSQL sends: leave its largest column out by"
         " columns.",
-        "A row is larger than the 1 GB that PostgreSQL takes: leave its largest column out by"
-        " columns.",
+        "A row is larger than the 1 GB that PostgreSQL takes, or has too many columns for the 8 kB"
+        " of a page, into which hashes and deletes: mark put more: leave some out by columns.",
+    ),
+    Cause(
+        ("54011",),
+        "It has more columns than PostgreSQL takes: leave some out by columns.",
+        "It has more columns than PostgreSQL takes, and deletes: mark adds one: leave some out by"
+        " columns, or choose another way for deletes.",
     ),
     Cause(
         ("53200",),

@@ -303,14 +303,22 @@ def _connect(address: Address, side: str, purpose: str) -> psycopg.Connection[An
             " a password's @ : / ? # % and spaces are written as %40 and so on.",
             transient=cause.passes,
         ) from None
-    version = connection.info.server_version // 10_000
-    if version < _OLDEST:
+    try:
+        expect_version(side, connection.info.server_version)
+    except DatabaseError:
         connection.close()
+        raise
+    return connection
+
+
+def expect_version(side: str, number: int) -> None:
+    """Raise DatabaseError if a server's version, such as 150019, is too old."""
+    version = number // 10_000
+    if version < _OLDEST:
         raise DatabaseError(
             f"{side}: expected PostgreSQL {_OLDEST} or newer, found {version}",
             hint="Upgrade it: PostgreSQL's own support for it has ended.",
         )
-    return connection
 
 
 def _malformed(connection_id: str, found: str) -> UnknownConnectionError:

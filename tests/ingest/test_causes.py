@@ -73,6 +73,43 @@ def test_what_the_source_says_has_its_way_out_and_blames_its_own_table(world: Wo
     assert lines[5] == "HINT: Each has its way out above; then run again."
 
 
+def test_postgresqls_own_hint_is_carried(world: World) -> None:
+    world.at_source("CREATE MATERIALIZED VIEW kept AS SELECT 1 AS id WITH NO DATA")
+    with pytest.raises(RunFailedError, match='"kept" has not been populated') as failure:
+        world.run("public.kept")
+    assert failure.value.hint.endswith(
+        "PostgreSQL says: Use the REFRESH MATERIALIZED VIEW command."
+    )
+
+
+def test_a_table_that_is_too_wide_fails_by_itself_and_at_its_limit_it_arrives(world: World) -> None:
+    columns = ", ".join(f"c{n} int DEFAULT {n}" for n in range(2, 1601))
+    texts = ", ".join(f"c{n} text" for n in range(2, 1601))
+    world.at_source(
+        f"CREATE TABLE full_up (id int PRIMARY KEY, {columns})",
+        f"CREATE TABLE hashes (id int PRIMARY KEY, {texts})", "CREATE TABLE small (id int)",
+        "INSERT INTO full_up (id) VALUES (1), (2)", "INSERT INTO small VALUES (1)",
+        f"INSERT INTO hashes SELECT {', '.join(map(str, range(1, 1601)))}",
+    )  # fmt: skip
+    hashed = ", ".join(f"c{n}" for n in range(2, 1601))
+    with pytest.raises(RunFailedError, match="expected 3 tables published, found 2 not") as failure:
+        world.run("name: public.full_up\n    deletes: mark", "public.small",
+                  f"name: public.hashes\n    columns: {{hash: [{hashed}]}}")  # fmt: skip
+    lines = failure.value.message.splitlines()
+    assert lines[1:4:2] == [
+        "warehouse: table raw_hr.full_up: expected it to be written, found: tables can have at most"
+        " 1600 columns",
+        "warehouse: table raw_hr.hashes: expected it to be written, found: row is too big:"
+        " size 28816, maximum size 8160",
+    ]
+    assert "deletes: mark adds one" in lines[2]
+    assert "8 kB of a page" in lines[4]
+    assert world.rows("SELECT * FROM raw_hr.small") == [(1,)]
+    world.run("public.full_up", "public.hashes")
+    world.assert_same("public.full_up", "raw_hr.full_up")
+    world.assert_same("public.hashes", "raw_hr.hashes")
+
+
 BIG = "CREATE TABLE one AS SELECT repeat('x', 1000) AS x FROM generate_series(1, 20000)"
 
 

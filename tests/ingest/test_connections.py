@@ -15,7 +15,7 @@ import pytest
 
 from frame.failure import Failure
 from ingest import connections, starter
-from ingest.errors import UnknownConnectionError
+from ingest.errors import DatabaseError, UnknownConnectionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -176,6 +176,16 @@ def test_a_connections_own_timeouts_go_before_ours(postgres: PostgresServer) -> 
     address = connections.postgres(connections.Entry("hr", "postgresql", uri))
     with closing(warehouse(address)) as connection:
         assert connection.info.get_parameters()["tcp_user_timeout"] == "5000"
+
+
+def test_a_server_that_is_too_old_is_refused_by_its_version(postgres: PostgresServer) -> None:
+    with psycopg.connect(postgres.uri()) as connection:
+        connections.expect_version("source hr", connection.info.server_version)
+    connections.expect_version("source hr", 140000)
+    for number in (139999, 130023, 90624):
+        with pytest.raises(DatabaseError, match="expected PostgreSQL 14 or newer, found") as old:
+            connections.expect_version("source hr", number)
+        assert old.value.hint
 
 
 @pytest.mark.parametrize("odd", ["@", "/", "%", ":", "?", "#", " ", "%zz", "@[", "..", "x" * 80])
