@@ -262,6 +262,30 @@ def test_an_append_says_of_rows_that_its_cursor_does_not_show_and_an_interval_br
     assert load(world, text).rows == 101
 
 
+def test_a_time_stamp_13_hours_ahead_hides_no_row_that_comes_behind_it(world: World) -> None:
+    """Without a zone it may be somebody's present, so it is believed: 14 hours are the most."""
+    world.at_source(
+        "CREATE TABLE log (id int, at timestamp)",
+        "INSERT INTO log VALUES (1, now() AT TIME ZONE 'UTC' + interval '13 hours')",
+        *(f"CREATE VIEW seen_{n} AS SELECT * FROM log" for n in (1, 2)),
+        "CREATE TABLE keyed AS SELECT * FROM log",
+    )
+    merged = "\n    load: incremental\n    cursor: at\n    key: [id]"
+    rules = (
+        f"name: public.seen_1{merged}", f"name: public.seen_2{merged}\n    deletes: detect",
+        f"name: public.keyed{merged}", "name: public.log\n    load: append\n    cursor: at",
+    )  # fmt: skip
+    world.run(*rules)
+    late = "(2, now() AT TIME ZONE 'UTC')"
+    world.at_source(*(f"INSERT INTO {table} VALUES {late}" for table in ("log", "keyed")))
+    with pytest.raises(RunFailedError, match=r"raw_hr\.log: .* that are not there, 1 at least"):
+        world.run(*rules)
+    for seen in ("seen_1", "seen_2", "keyed"):
+        assert world.rows(f"SELECT id FROM raw_hr.{seen} ORDER BY 1") == [(1,), (2,)]
+    world.run(rules[-1], interval=Interval("2020-01-01", "2100-01-01"))
+    assert world.rows("SELECT id FROM raw_hr.log ORDER BY 1") == [(1,), (2,)]
+
+
 def test_append_adds_and_never_changes_or_removes(world: World) -> None:
     world.at_source(*STAFF)
     text = rule(load="append", lookback="2h")

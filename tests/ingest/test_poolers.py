@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from frame.failure import Failure
 from ingest import run
 from ingest.connections import Entry
-from ingest.errors import DatabaseError
+from ingest.errors import DatabaseError, RunFailedError
 from ingest.job import Job
 from tests.ingest.pooler import pooler
 
@@ -22,16 +23,16 @@ if TYPE_CHECKING:
 TEXT = "name: public.t\n    load: incremental\n    deletes: detect"
 
 
-def job(world: World, side: str, between: Pooler) -> Job:
-    """Return a run of which one side is reached by the pooler."""
+def job(world: World, side: str, between: Pooler, text: str = TEXT) -> Job:
+    """Return a run of which one connection is reached by the pooler."""
 
     def resolve(connection_id: str) -> Entry:
         if connection_id == side:
-            direct = world.warehouse if side == "warehouse" else world.source
+            direct = world.resolve(side).uri
             return Entry(side, "postgresql", between.uri(direct))
         return world.resolve(connection_id)
 
-    return Job(world.pipeline(TEXT), "hr", "one", resolve)
+    return Job(world.pipeline(text), "hr", "one", resolve)
 
 
 @pytest.fixture(params=["transaction", "session"])
@@ -62,6 +63,38 @@ def test_a_source_behind_one_is_read_right_and_its_sessions_stay_as_they_were(
         world.assert_same("t", "raw_hr.t")
         for _ in range(8):
             assert settings() == before
+
+
+def test_rows_hidden_by_a_policy_are_an_error_behind_one_too(world: World, mode: str) -> None:
+    """On sessions that an application has used, which may have told them to hide rows."""
+    world.at_source(
+        "CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t SELECT generate_series(1, 9)",
+        "ALTER TABLE t ENABLE ROW LEVEL SECURITY",
+        "CREATE POLICY three ON t TO ingest_reader USING (id <= 3)",
+    )  # fmt: skip
+    with pooler(world.source, mode) as between:
+        with psycopg.connect(between.uri(world.source), autocommit=True) as application:
+            application.execute("SET row_security = on")
+            assert application.execute("SELECT count(*) FROM t").fetchone() == (3,)
+        with pytest.raises(RunFailedError, match="would be affected by row-level security"):
+            run.run(job(world, "hr", between))
+        assert world.rows("SELECT to_regclass('raw_hr.t')") == [(None,)]
+        world.at_source("DROP POLICY three ON t", "ALTER TABLE t DISABLE ROW LEVEL SECURITY")
+        run.run(job(world, "hr", between))
+    world.assert_same("t", "raw_hr.t")
+
+
+def test_a_login_of_checks_behind_one_is_refused_by_name(world: World, mode: str) -> None:
+    world.at_source("CREATE TABLE t (id int PRIMARY KEY)")
+    check = '\n    checks: {sql: {some: "select count(*) = 0 from {table}"}}'
+    with pooler(world.checks, mode) as between:
+        work = job(world, "warehouse_checks", between, TEXT + check)
+        if mode == "session":
+            assert run.run(work).loaded
+            return
+        with pytest.raises(Failure, match="found a pooler that gives it to others") as failure:
+            run.run(work)
+    assert "Point connection warehouse_checks at PostgreSQL itself" in failure.value.hint
 
 
 @pytest.mark.parametrize("size", [1, 8])
