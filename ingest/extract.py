@@ -131,7 +131,9 @@ def snapshot(
 
 def copy_out(plan: TablePlan, blocks: tuple[int, int | None] | None = None) -> sql.Composed:
     """Return the COPY of a table's rows, or of those in a range of blocks, the last one open."""
-    conditions = [sql.SQL("({})").format(plan.read.condition)] if plan.read.condition else []
+    conditions: list[sql.Composable] = []
+    if plan.read.condition:
+        conditions.append(sql.SQL("({})").format(plan.read.condition))
     if plan.source.leaves:
         conditions.append(plan.source.leaves)
     if blocks is not None:

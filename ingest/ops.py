@@ -6,6 +6,14 @@ from typing import LiteralString
 
 SCHEMA = "ops"
 TABLES: dict[str, LiteralString] = {
+    "locks": """
+        CREATE TABLE ops.locks (
+          schema text PRIMARY KEY,
+          key bigint NOT NULL,
+          holder oid NOT NULL
+        );
+        COMMENT ON TABLE ops.locks IS 'Which session a schema is loaded by, if its lock is held'
+    """,
     "runs": """
         CREATE TABLE ops.runs (
           pipeline text NOT NULL,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from time import sleep
+import secrets
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
@@ -22,8 +23,30 @@ if TYPE_CHECKING:
     from ingest.types import TypeStep
 
 READERS = "warehouse_readers"
+# Anybody who may log in can take an advisory lock whose key is known. So a run takes one of a key
+# that it has just drawn, and writes that into ops.locks, where only the loader writes: the schema
+# is taken as long as a session of that role holds that lock. It ends with the session, also in a
+# pool, and when a run is killed.
+_TAKE: LiteralString = """
+    INSERT INTO ops.locks AS held (schema, key, holder)
+      SELECT %(schema)s, %(key)s, oid FROM pg_catalog.pg_roles WHERE rolname = session_user
+    ON CONFLICT (schema) DO UPDATE SET key = excluded.key, holder = excluded.holder
+    WHERE NOT EXISTS (
+      SELECT FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a USING (pid)
+      WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+        AND l.database = (SELECT oid FROM pg_catalog.pg_database
+                          WHERE datname = current_database())
+        AND (l.classid::bigint << 32) + l.objid::bigint = held.key AND a.usesysid = held.holder)
+    RETURNING true
+"""
+_WAIT, _LOOK = 600.0, 0.25  # seconds for a schema, and between two looks
 # One transaction at a time creates what pipelines share: CREATE … IF NOT EXISTS alone races.
-_SETUP_LOCK = "harmattan ingest: set-up"
+_SETUP_LOCK: LiteralString = "LOCK TABLE ops.locks IN SHARE ROW EXCLUSIVE MODE"
+_RACED = (
+    psycopg.errors.UniqueViolation,
+    psycopg.errors.DuplicateSchema,
+    psycopg.errors.DuplicateTable,
+)
 _SET_UP: LiteralString = """
     SELECT array_agg(n.nspname::text) FILTER (WHERE n.nspname IS NOT NULL),
            (SELECT array_agg(c.relname::text) FROM pg_catalog.pg_class c
@@ -41,35 +64,32 @@ def lock(connection: psycopg.Connection[Any], pipeline: Pipeline) -> None:
     The lock belongs to the session, so it ends with it, also when a run is killed.
     Raises Failure.
     """
-    schema = pipeline.published_schema
+    schema, until = pipeline.published_schema, monotonic() + _WAIT
+    taken = {"schema": schema, "key": secrets.randbits(63)}
     try:
-        connection.execute(
-            "SELECT pg_advisory_lock(hashtextextended(%s, 0))", [_lock_name(pipeline)]
-        )
-    except psycopg.errors.LockNotAvailable as error:
-        raise ConflictError(
-            f"schema {schema}: expected to be the only run that loads it,"
-            " found another one still going after 10 minutes",
-            hint="Let it finish, or end its session: pg_stat_activity shows it as ingest.",
-        ) from error
+        _make_locks(connection)
+        connection.execute("SELECT pg_advisory_lock(%(key)s)", taken)
+        while connection.execute(_TAKE, taken).fetchone() is None:
+            if monotonic() > until:
+                raise ConflictError(
+                    f"schema {schema}: expected to be the only run that loads it,"
+                    " found another one still going after 10 minutes",
+                    hint="Let it finish, or end its session: pg_stat_activity shows it as ingest.",
+                )
+            sleep(_LOOK)
     except psycopg.Error as error:
         raise from_postgres(error, side="warehouse", table=f"{schema}.*") from error
 
 
 def let_others(connection: psycopg.Connection[Any], pipeline: Pipeline, seconds: float) -> None:
     """Give up the lock of the pipeline's schema for ``seconds``. Raises Failure."""
-    name = _lock_name(pipeline)
     try:
-        connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
+        connection.execute("SELECT pg_advisory_unlock_all()")
     except psycopg.Error as error:
         table = f"{pipeline.published_schema}.*"
         raise from_postgres(error, side="warehouse", table=table) from error
     sleep(seconds)
     lock(connection, pipeline)
-
-
-def _lock_name(pipeline: Pipeline) -> str:
-    return f"harmattan ingest: schema {pipeline.published_schema}"
 
 
 def prepare(connection: psycopg.Connection[Any], pipeline: Pipeline) -> None:
@@ -84,10 +104,9 @@ def prepare(connection: psycopg.Connection[Any], pipeline: Pipeline) -> None:
             and columns == len(ops.ADDED)
         ):
             return
+        _make_locks(connection)
         with connection.transaction():
-            connection.execute(
-                "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [_SETUP_LOCK]
-            )
+            connection.execute(_SETUP_LOCK)
             for schema in schemas:
                 _create_schema(connection, schema, readable=schema != pipeline.staging_schema)
             _create_ops(connection)
@@ -130,9 +149,7 @@ def make_types(
         try:
             if step.installs:
                 with connection.transaction():
-                    connection.execute(
-                        "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [_SETUP_LOCK]
-                    )
+                    connection.execute(_SETUP_LOCK)
                     _create_schema(connection, EXTENSIONS_SCHEMA, readable=True)
                     connection.execute(step.statement)
             else:
@@ -152,20 +169,39 @@ def has_readers(connection: psycopg.Connection[Any]) -> bool:
     return found is not None
 
 
+def _make_locks(connection: psycopg.Connection[Any]) -> None:
+    """Create the table of locks where it is missing; another run may do so at the same moment."""
+    for last in (False, True):
+        there = connection.execute("SELECT to_regclass('ops.locks') IS NOT NULL").fetchone()
+        if there == (True,):
+            return
+        try:
+            with connection.transaction():
+                _create_schema(connection, ops.SCHEMA, readable=True)
+                _create_tables(connection, ["locks"])
+        except _RACED:  # which has waited for the other to commit
+            if last:
+                raise
+
+
 def _create_ops(connection: psycopg.Connection[Any]) -> None:
+    _create_tables(connection, ops.TABLES)
+    for statement in ops.ADDED.values():
+        connection.execute(statement)
+
+
+def _create_tables(connection: psycopg.Connection[Any], wanted: Iterable[str]) -> None:
     readers = has_readers(connection)
-    for name, statement in ops.TABLES.items():
+    for name in wanted:
         table = sql.Identifier(ops.SCHEMA, name)
         found = connection.execute("SELECT to_regclass(%s)", [f"ops.{name}"]).fetchone()
         if found is not None and found[0] is not None:
             continue
-        connection.execute(statement)
+        connection.execute(ops.TABLES[name])
         if readers:
             connection.execute(
                 sql.SQL("GRANT SELECT ON {} TO {}").format(table, sql.Identifier(READERS))
             )
-    for statement in ops.ADDED.values():
-        connection.execute(statement)
 
 
 def _create_schema(connection: psycopg.Connection[Any], schema: str, *, readable: bool) -> None:

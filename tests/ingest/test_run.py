@@ -464,20 +464,42 @@ def test_a_warehouse_lost_while_its_types_are_read_is_named(
 
 def test_a_second_run_of_a_pipeline_waits_for_the_first(world: World) -> None:
     world.at_source(*SCHOOL)
-    with psycopg.connect(world.warehouse_admin, autocommit=True) as first:
-        first.execute(
-            "SELECT pg_advisory_lock(hashtextextended('harmattan ingest: schema raw_hr', 0))"
-        )
+    with world.job().warehouse() as first:
         second = threading.Thread(target=world.run)
         second.start()
         for _ in range(200):
-            if world.rows("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"):
+            if world.rows("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == [(2,)]:
                 break
             time.sleep(0.05)
+        time.sleep(1)  # a look or more of the second one
         assert second.is_alive()
         assert world.rows("SELECT to_regclass('ops.runs')") == [(None,)]
+        assert first.execute("SELECT count(*) FROM ops.locks").fetchone() == (1,)
     second.join(30)
     assert world.rows("SELECT count(*) FROM ops.runs") == [(1,)]
+
+
+def test_nobody_else_can_hold_the_lock_of_a_schema(world: World) -> None:
+    """Advisory locks are anybody's to take, such as a check's, and pg_locks shows their keys."""
+    world.at_source(*SCHOOL)
+    world.run()
+    ((key,),) = world.rows("SELECT key FROM ops.locks")
+    with psycopg.connect(world.checks, autocommit=True) as stranger:
+        stranger.execute("SELECT pg_advisory_lock(%s)", [key])
+        for name in ("schema raw_hr", "set-up"):  # the keys of older releases
+            stranger.execute(
+                "SELECT pg_advisory_lock(hashtextextended(%s, 0))", [f"harmattan ingest: {name}"]
+            )
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            stranger.execute("SELECT FROM ops.locks FOR UPDATE")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege), stranger.transaction():
+            stranger.execute("LOCK TABLE ops.locks IN SHARE ROW EXCLUSIVE MODE")
+        with psycopg.connect(world.warehouse_admin) as admin:
+            admin.execute("ALTER TABLE ops.tables DROP hint")  # so there is something to set up
+        began = time.monotonic()
+        world.run()
+        assert time.monotonic() - began < 20
+    assert world.rows("SELECT count(*) FROM ops.runs") == [(2,)]
 
 
 def test_pipelines_that_start_together_on_a_new_warehouse_all_get_through(world: World) -> None:
