@@ -109,6 +109,42 @@ def cluster(
         shutil.rmtree(home, ignore_errors=True)
 
 
+# How far a counter of transactions may go without a freeze, which the server insists on.
+_STRIDE = 1_400_000_000
+_OF_SEGMENT = 32 * 8192 * 4  # transactions of a file of pg_xact
+
+
+@contextmanager
+def counting_from(made: Cluster, transaction: int) -> Iterator[None]:
+    """Run a server of PG_BIN on with a next transaction of about this number, below 2^32."""
+
+    def control(*words: str | Path) -> None:
+        as_postgres(made.home, PG_BIN / "pg_ctl", "-D", made.home / "data", "-w", *words)
+
+    options = f"-p {made.port} -c listen_addresses=127.0.0.1 -c fsync=off"
+    options += f" -c unix_socket_directories={made.home}"
+    for number in (*range(_STRIDE, transaction, _STRIDE), transaction):
+        with psycopg.connect(made.uri(), autocommit=True) as connection:
+            connection.execute("UPDATE pg_database SET datallowconn = true")
+            names = connection.execute("SELECT datname FROM pg_database").fetchall()
+        for (name,) in names:
+            with psycopg.connect(made.uri(name), autocommit=True) as connection:
+                connection.execute("VACUUM FREEZE")
+        control("stop", "-m", "fast")
+        as_postgres(
+            made.home, PG_BIN / "pg_resetwal", f"--next-transaction-id={number}", made.home / "data"
+        )
+        segment = made.home / "data/pg_xact" / f"{number // _OF_SEGMENT:04X}"
+        segment.write_bytes(bytes(_OF_SEGMENT // 4))
+        if os.geteuid() == 0:
+            shutil.chown(segment, "postgres", "postgres")
+        control("start", "-l", made.home / "again", "-o", options)
+    try:
+        yield
+    finally:
+        control("stop", "-m", "immediate")
+
+
 def _wait(made: Cluster, server: subprocess.Popen[bytes]) -> None:
     until = time.monotonic() + 30
     while server.poll() is None and time.monotonic() < until:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ingest import status
 from ingest.errors import RunFailedError
 from ingest.origin import UNKNOWN, Leaf, Moment, Moved, Origin, compare
-from tests.backup.clusters import Cluster, cluster
+from tests.backup.clusters import Cluster, cluster, counting_from
 from tests.ingest.staff import load
 from tests.ingest.test_convergence import QUICK
 
@@ -179,6 +179,41 @@ def test_a_server_that_is_made_anew_every_night_has_no_renames(world: World) -> 
         ("full", "first load"), ("incremental", "rows that were written since the last load"),
         ("full", UNKNOWN), ("incremental", "rows that were written since the last load"),
     ]  # fmt: skip
+
+
+# A transaction each, of 3,500.
+MANY = """
+    DO $$ BEGIN FOR n IN 1..3500 LOOP
+      BEGIN INSERT INTO staff (id) VALUES (1); EXCEPTION WHEN unique_violation THEN END;
+    END LOOP; END $$
+"""
+
+
+def test_no_transaction_is_missed_where_their_counter_turns(world: World) -> None:
+    with cluster(15) as server, counting_from(server, 2**32 - 3000):
+        make(server.uri(), *STAFF)
+        here = at(world, server.uri())
+        load(here, FOLLOWING)
+        with psycopg.connect(server.uri()) as late:
+            late.execute("INSERT INTO staff VALUES (50, 'begun before', 0, '2026-01-02')")
+            make(server.uri(), MANY, "INSERT INTO staff VALUES (51, 'after', 0, '2026-01-02')")
+            found = load(here, FOLLOWING)
+            assert (found.load, found.inserted) == ("incremental", 1)
+            here.assert_same("public.staff", "raw_hr.staff")
+            make(server.uri(), "UPDATE staff SET pay = 1 WHERE id = 5")
+        found = load(here, FOLLOWING)
+        assert (found.load, found.inserted, found.updated) == ("incremental", 1, 1)
+        here.assert_same("public.staff", "raw_hr.staff")
+        assert here.source_rows(
+            "SELECT count(*) FILTER (WHERE xmin::text::bigint > 4000000000),"
+            " count(*) FILTER (WHERE xmin::text::bigint < 4000) FROM staff"
+        ) == [(20, 2)]
+        # From here on the number that it starts from has turned, too.
+        load(here, FOLLOWING)
+        make(server.uri(), "UPDATE staff SET pay = 2 WHERE id = 6")
+        found = load(here, FOLLOWING)
+        assert (found.load, found.read, found.updated) == ("incremental", 1, 1)
+        here.assert_same("public.staff", "raw_hr.staff")
 
 
 CONTROLLED = "SELECT timeline_id FROM pg_control_checkpoint()"
