@@ -99,8 +99,13 @@ def test_what_a_query_sets_or_holds_ends_with_it(world: World) -> None:
         first="select bool_and(set_config('statement_timeout', '0', false) <> '') from {table}",
         second="select current_setting('statement_timeout') = '0' from {table} limit 1",
         third="select pg_advisory_lock(1) is null from {table} limit 1",
+        # Of the schema's own lock, which the run goes on to hold.
+        fourth="select pg_advisory_unlock_all() is null from {table} limit 1",
+        fifth="select count(*) = 1 from pg_locks, (select from {table} limit 1) as one"
+        " where locktype = 'advisory' and granted and pid <> pg_backend_pid()",
     )
     assert "sql.first" not in said
+    assert "sql.fifth" not in said
     assert "sql.second: expected true, found false" in said
     assert world.rows("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == [(0,)]
 
