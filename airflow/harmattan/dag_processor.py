@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 from airflow.cli.commands import dag_processor_command
+from airflow.configuration import conf
 from airflow.dag_processing import manager
 from airflow.dag_processing.manager import DagFileInfo, DagFileProcessorManager
 from airflow.dag_processing.processor import DagFileParsingResult, DagFileProcessorProcess
@@ -27,7 +28,7 @@ from sqlalchemy import or_, select, update
 from frame.failure import Failure
 from harmattan import switched
 from harmattan.claims import Holder, own_part, refused
-from harmattan.fork_server import CODE, ForkServer, lost
+from harmattan.fork_server import BEGUN, CODE, ForkServer, lost
 from harmattan.strangers import PARSERS
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 _SERVED = 1.0  # seconds: Airflow's own longest wait of a round
+_AHEAD = 2  # parses asked for, to each user for them: none waits until a result is stored
 
 
 class ForkedParse(ProcessTracker):
@@ -49,13 +51,18 @@ class ForkedParse(ProcessTracker):
     def __init__(self, own: socket) -> None:
         """Take the parse's ``own`` socket."""
         self._own, self._code = own, None
+        self.begun: float | None = None
 
-    def ended(self, own: socket) -> bool:
-        """Take the exit code, once there is something to read; raise Failure if there is none."""
+    def heard(self, own: socket) -> bool:
+        """Take that it has begun, or its exit code; raise Failure if the server says neither."""
         message = own.recv(CODE.size)
         if not message:
             raise lost()
-        (self._code,) = CODE.unpack(message)
+        (code,) = CODE.unpack(message)
+        if code == BEGUN:
+            self.begun = time.monotonic()
+            return True
+        self._code = code
         return False
 
     def send_signal(self, s: int) -> None:
@@ -113,7 +120,7 @@ class StrangersParse(DagFileProcessorProcess):
         read, closed = parse.selector.get_key(requests).data
         parse.selector.modify(requests, selectors.EVENT_READ, (_guarded(read), closed))
         parse._open_sockets[own] = "end"
-        parse.selector.register(own, selectors.EVENT_READ, (tracker.ended, parse._on_socket_closed))
+        parse.selector.register(own, selectors.EVENT_READ, (tracker.heard, parse._on_socket_closed))
         parse._on_child_started(callbacks, path, bundle_path, bundle_name)
         return parse
 
@@ -160,6 +167,9 @@ def _guarded(read: Callable[[socket], bool]) -> Callable[[socket], bool]:
 class BundleManager(DagFileProcessorManager):
     """Airflow's manager, for a bundle that moves as a whole and files that may lie."""
 
+    _parallelism: int = attrs.field(
+        factory=lambda: _AHEAD * conf.getint("dag_processor", "parsing_processes"), init=False
+    )
     # By file and bundle: the ids that another file has.
     _refused: dict[tuple[str, str], set[str]] = attrs.field(
         factory=lambda: defaultdict(set), init=False
@@ -195,11 +205,13 @@ class BundleManager(DagFileProcessorManager):
         """Stop what takes too long; it ends as others do, with an import error."""
         most = self.processor_timeout
         for parse in self._processors.values():
-            if time.monotonic() - parse.start_time > most:
+            begun = parse._process.begun  # type: ignore[attr-defined]
+            if begun is not None and time.monotonic() - begun > most:
                 parse.stop(f"it took longer than {most:g} s")  # type: ignore[attr-defined]
 
     def handle_parsing_result(self, file: DagFileInfo, proc: Any, **more: Any) -> None:
         """Keep what the file says of itself, unless its bundle moved while it was read."""
+        proc.start_time = proc._process.begun or proc.start_time  # its duration is its own
         if proc.parsing_result and proc.version != self._bundle_versions.get(file.bundle_name):
             self._add_files_to_queue([file], mode="front")
             return
@@ -270,11 +282,10 @@ class BundleManager(DagFileProcessorManager):
 def main() -> None:
     """Run ``airflow dag-processor`` with the arguments given and the classes of this module."""
     from airflow.__main__ import main as airflow
-    from airflow.configuration import conf
 
     StrangersParse.server = ForkServer(PARSERS[: conf.getint("dag_processor", "parsing_processes")])
     manager.DagFileProcessorProcess = StrangersParse  # type: ignore[attr-defined]
-    dag_processor_command.DagFileProcessorManager = BundleManager  # type: ignore[attr-defined]
+    dag_processor_command.DagFileProcessorManager = BundleManager  # type: ignore[attr-defined,assignment]
     sys.argv = ["airflow", "dag-processor", *sys.argv[1:]]
     try:
         airflow()

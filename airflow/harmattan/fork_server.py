@@ -7,8 +7,9 @@ Each runs as one of the users, alone: as no two run as the same one at a time, n
 trace or read another, and whatever a parse started ends with it.
 
 Requests come by the socket DESCRIPTOR: four descriptors of a child (requests, stdout, stderr, logs)
-and a socket of the parse's own. Its other side is closed, or shut for writing, to end the parse;
-a parse that has ended says its exit code there, an ``int`` as :mod:`struct` packs it.
+and a socket of the parse's own, on which the server says :data:`BEGUN` when a user is free for it,
+and its exit code when it has ended, each an ``int`` as :mod:`struct` packs it. The other side is
+closed, or shut for writing, to end the parse.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CODE = struct.Struct("i")
+BEGUN = 1 << 16  # no exit code
 _DESCRIPTORS = 5
 # Processes and threads of one user: both together leave the container room to end them.
 _MOST_PROCESSES = 128
@@ -189,7 +191,10 @@ def _fork(user: int, descriptors: list[int]) -> _Parse:
             os._exit(1)
     for each in descriptors[:-1]:
         os.close(each)
-    return _Parse(user, pid, os.pidfd_open(pid), socket.socket(fileno=descriptors[-1]))
+    own = socket.socket(fileno=descriptors[-1])
+    with suppress(OSError):  # who waited for it is gone, which its next look sees
+        own.send(CODE.pack(BEGUN))
+    return _Parse(user, pid, os.pidfd_open(pid), own)
 
 
 def _child(user: int, descriptors: list[int]) -> None:
