@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from backup.attempt import Attempt
 from backup.manifest import Sequence
@@ -46,6 +48,19 @@ def test_a_lock_tells_who_holds_it_and_ends_with_its_connection(database: str) -
             pass
     with exclusive(uri, "hr"):
         pass
+
+
+def test_a_lock_of_another_role_holds_no_backup_up(database: str) -> None:
+    role, password = f"stranger_{secrets.token_hex(4)}", secrets.token_hex(8)
+    with psycopg.connect(database, autocommit=True) as owner:
+        owner.execute(
+            sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), password)
+        )
+        with psycopg.connect(database, user=role, password=password) as stranger:
+            stranger.execute("SELECT pg_advisory_lock(%s)", (lock_key("hr"),))
+            with exclusive(PostgresUri(database, "the test"), "hr"):
+                pass
+        owner.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
 
 
 def test_a_truncate_cannot_come_between_count_and_dump(database: str) -> None:
