@@ -46,7 +46,9 @@ _RACED = (
     psycopg.errors.UniqueViolation,
     psycopg.errors.DuplicateSchema,
     psycopg.errors.DuplicateTable,
+    psycopg.errors.InternalError,  # two grants at a time: tuple concurrently updated
 )
+_RACES = 10  # tries, each after one that somebody else won
 _SET_UP: LiteralString = """
     SELECT array_agg(n.nspname::text) FILTER (WHERE n.nspname IS NOT NULL),
            (SELECT array_agg(c.relname::text) FROM pg_catalog.pg_class c
@@ -171,7 +173,7 @@ def has_readers(connection: psycopg.Connection[Any]) -> bool:
 
 def _make_locks(connection: psycopg.Connection[Any]) -> None:
     """Create the table of locks where it is missing; another run may do so at the same moment."""
-    for last in (False, True):
+    for left in reversed(range(_RACES)):
         there = connection.execute("SELECT to_regclass('ops.locks') IS NOT NULL").fetchone()
         if there == (True,):
             return
@@ -180,7 +182,7 @@ def _make_locks(connection: psycopg.Connection[Any]) -> None:
                 _create_schema(connection, ops.SCHEMA, readable=True)
                 _create_tables(connection, ["locks"])
         except _RACED:  # which has waited for the other to commit
-            if last:
+            if not left:
                 raise
 
 

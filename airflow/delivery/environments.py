@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -17,14 +16,11 @@ if TYPE_CHECKING:
     from delivery.verdict import Finding
 
 
-NAMES = "DELIVERY_ENVIRONMENTS"
-"""The variable with the environments that there are, with commas; without it any name is taken."""
-
-
-def of_tree(root: Path, ids: Collection[str]) -> Iterator[Finding]:
+def of_tree(root: Path, ids: Collection[str], names: Collection[str]) -> Iterator[Finding]:
     """Yield what is wrong with the file of the tree ``root``, if it has one.
 
-    ``ids`` are those of its DAGs, pipelines' among them.
+    ``ids`` are those of its DAGs, pipelines' among them; ``names`` the environments that there are,
+    none if any is taken.
     """
     path = root / switches.FILE
     if not path.is_file():
@@ -36,7 +32,6 @@ def of_tree(root: Path, ids: Collection[str]) -> Iterator[Finding]:
         yield finding("environments", switches.FILE, error.what, line=error.line)
         return
     lines = content.decode().splitlines()
-    names = [name for name in os.environ.get(NAMES, "").split(",") if name]
     for name, patterns in switched.items():
         if names and name not in names:
             said = f"there is no environment {name!r}{_nearest(name, names)}"

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from delivery import environments, exemptions, surroundings, verdict
+from delivery import exemptions, surroundings, verdict
 from delivery.policies import finding
 from delivery.sandbox import Bounds
 from frame.log import get_logger
@@ -199,11 +199,10 @@ def _python(place: Place) -> Seen:
     with sandbox.scratch() as scratch:
         ended = sandbox.run(
             [str(settings.python), "-I", "-B", "-m", "delivery.importer", str(tree),
-             str(settings.file_seconds), settings.queues or "",
+             str(settings.file_seconds), settings.queues or "", settings.environments or "",
              *([str(sandbox.user[0])] if sandbox.user else [])],
             folder=scratch,
-            environ=surroundings.airflow(scratch, place.environ, settings.file_seconds)
-            | {environments.NAMES: settings.environments or ""},
+            environ=surroundings.airflow(scratch, place.environ, settings.file_seconds),
         )  # fmt: skip
     findings: list[Finding] = []
     complete: dict[str, Any] | None = None

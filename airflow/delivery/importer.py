@@ -1,4 +1,6 @@
-"""Reads and imports DAG files: ``python -I -m delivery.importer TREE SECONDS QUEUES [UID]``.
+"""Reads and imports DAG files.
+
+``python -I -m delivery.importer TREE SECONDS QUEUES ENVIRONMENTS [UID]``
 
 Strangers' code runs here, so this runs in the sandbox. It prints one JSON object a line:
 ``{"importing": file}`` before each file, ``{"seconds": [file, s]}`` after it, ``{"finding": …}``,
@@ -12,7 +14,8 @@ as an answer in a file of its own, which no other file can know and which is not
 strangers' code runs: one that crashes, hangs, ends early or leaves something behind speaks for
 itself only.
 
-QUEUES are those that a worker serves, with commas; if it is empty, a task may name any.
+QUEUES are those that a worker serves, with commas; if it is empty, a task may name any. So are
+ENVIRONMENTS those that environments.toml may speak of.
 With UID, and only if it runs as that user, everything else of that user is killed after each file:
 a fork bomb takes no process from the next one, and a file that left a process is told so.
 """
@@ -77,7 +80,9 @@ class Airflow(NamedTuple):
     examine: Callable[[str], dict[str, Any]]
 
 
-def main(root: Path, file_seconds: float, queues: list[str], alone_as: int = 0) -> None:
+def main(
+    root: Path, file_seconds: float, queues: list[str], names: list[str], alone_as: int = 0
+) -> None:
     """Examine every DAG file of the tree ``root``; findings go to the real stdout."""
     results = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.set_inheritable(results.fileno(), False)
@@ -114,7 +119,7 @@ def main(root: Path, file_seconds: float, queues: list[str], alone_as: int = 0) 
         ids.add(f"{rules.RESERVED}{pipeline.stem}")
         file = pipeline.relative_to(root).as_posix()
         findings += rules.of_pipeline(file, pipeline.read_bytes())
-    findings += environments.of_tree(root, ids)
+    findings += environments.of_tree(root, ids, names)
     for each in findings:
         _say(results, {"finding": vars(each)})
     _say(results, {"complete": {"files": len(airflow.files), "dags": len(claims)}})
@@ -292,6 +297,6 @@ if __name__ == "__main__":
     main(
         Path(sys.argv[1]),
         float(sys.argv[2]),
-        [name for name in sys.argv[3].split(",") if name],
-        *map(int, sys.argv[4:5]),
+        *([name for name in word.split(",") if name] for word in sys.argv[3:5]),
+        *map(int, sys.argv[5:6]),
     )

@@ -2,11 +2,13 @@
 {% macro require_sources() -%}
     {% if execute %}
         {% set known = [] %}
-        {% for source in graph.sources.values() if source.unique_id in selected_resources %}
-            {% do known.append(source.schema ~ '.' ~ source.identifier) %}
+        {% for model in graph.nodes.values() if model.unique_id in selected_resources %}
+            {% for id in model.depends_on.nodes if id in graph.sources %}
+                {% do known.append(graph.sources[id].schema ~ '.' ~ graph.sources[id].identifier) %}
+            {% endfor %}
         {% endfor %}
         {% set missing = run_query(
-            "select name from unnest(string_to_array('" ~ known | join(',') ~ "', ',')) as name"
+            "select name from unnest(string_to_array('" ~ known | unique | join(',') ~ "', ',')) as name"
             ~ " where to_regclass(name) is null order by name"
         ).columns[0].values() %}
         {% if missing %}

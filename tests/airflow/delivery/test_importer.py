@@ -88,11 +88,11 @@ def examined(tree: Path, queues: str) -> list[Any]:
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sqlite:////nonexistent/airflow.db",
         "AIRFLOW__CORE__DAGBAG_IMPORT_ERROR_TRACEBACK_DEPTH": "20",
         "_AIRFLOW_PROCESS_CONTEXT": "client",
-        "DELIVERY_ENVIRONMENTS": "production,staging",
         "PYTHONPATH": f"{ROOT}/airflow:{ROOT}",
     }
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "delivery.importer", tree, "60", queues],
+        [sys.executable, "-W", "ignore", "-m", "delivery.importer", tree, "60", queues,
+         "production,staging"],
         env=environment, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

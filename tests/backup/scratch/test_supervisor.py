@@ -150,7 +150,7 @@ def test_a_lease_is_an_empty_server_as_production_has_it_and_nothing_is_left(
             for folder in ("sockets", "data", "tmp"):
                 path = running.home / folder / "left"
                 connection.execute(f"COPY public.t FROM PROGRAM '{leave(path)}'".encode())
-        assert running.others().count("sleep") == 3
+        eventually(lambda: running.others().count("sleep") == 3)
         assert {"left", "data"} <= {*running.left()}
         assert segments(running) == 1, "PostgreSQL's own"
     assert (running.others(), running.left(), segments(running)) == ([], [], 0)
