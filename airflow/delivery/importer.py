@@ -294,9 +294,5 @@ def _say(results: TextIO, value: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(
-        Path(sys.argv[1]),
-        float(sys.argv[2]),
-        *([name for name in word.split(",") if name] for word in sys.argv[3:5]),
-        *map(int, sys.argv[5:6]),
-    )
+    queues, names = ([name for name in word.split(",") if name] for word in sys.argv[3:5])
+    main(Path(sys.argv[1]), float(sys.argv[2]), queues, names, *map(int, sys.argv[5:6]))
