@@ -43,7 +43,7 @@ drill: setup ## Hold a restore drill now and show its report
 	@$(PYTHON) -m scripts.restore_drill
 
 .PHONY: check
-check: setup ## Check style and run the tests that need no server, Docker or toolchain (about a minute)
+check: setup ## Check style and run the tests that need no server, Docker or toolchain (under two minutes)
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m pytest -m "not programs and not slow and not e2e and not soak" --numprocesses 2
