@@ -8,6 +8,7 @@ import sys
 # Elsewhere, at a desk, a tree that one trusts is read without it.
 LINUX = sys.platform == "linux"
 # Of linux/prctl.h.
+PARENT_DEATH_SIGNAL = 1
 DUMPABLE = 4
 CHILD_SUBREAPER = 36
 NO_NEW_PRIVS = 38

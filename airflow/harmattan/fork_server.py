@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from delivery import prctl
 from frame.failure import Failure
 from harmattan.strangers import LOGS, STRANGER, child_environment
 
@@ -59,8 +60,6 @@ warm()
 """
 # <linux/capability.h>: version 3, of this process; effective, permitted and inheritable twice.
 _CAPABILITIES, _NONE = struct.pack("II", 0x20080522, 0), bytes(24)
-# <linux/prctl.h>
-_PDEATHSIG, _SET_DUMPABLE, _NO_NEW_PRIVS = 1, 4, 38
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -129,9 +128,9 @@ def become(user: int) -> None:
     os.setresuid(user, user, user)
     # Between two users that are not root the kernel keeps capabilities.
     _check(_libc.capset(_CAPABILITIES, _NONE))
-    _check(_libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0))
+    prctl.set_to(prctl.NO_NEW_PRIVS, 1)
     # A change of user shuts a process's own /proc to it.
-    _check(_libc.prctl(_SET_DUMPABLE, 1, 0, 0, 0))
+    prctl.set_to(prctl.DUMPABLE, 1)
 
 
 def sweep(user: int) -> None:
@@ -206,7 +205,7 @@ def _child(user: int, descriptors: list[int]) -> None:
         os.dup2(descriptor, number)
     os.closerange(LOGS + 1, os.sysconf("SC_OPEN_MAX"))
     become(user)
-    _check(_libc.prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
+    prctl.set_to(prctl.PARENT_DEATH_SIGNAL, signal.SIGKILL)
     # Where memory runs out, it is a parse that ends.
     Path("/proc/self/oom_score_adj").write_text("1000")
     resource.setrlimit(resource.RLIMIT_NPROC, (_MOST_PROCESSES, _MOST_PROCESSES))
