@@ -36,7 +36,7 @@ def test_a_round_reports_the_syncs_what_is_live_since_when_and_how_the_remote_wa
     first = reported(verbs)
     assert first.live.commit == good
     assert first.live.time
-    assert first.look.seen == first.written
+    assert "" < first.look.seen <= first.written
     refused = verbs.remote.push(REFUSED)
     verbs.deliver()
     second = reported(verbs)
