@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from bench import data, engine, toolbox, tools
+from bench import data, engine, identity, toolbox, tools
 from bench.figures import OURS, Figure, Section, Target, find, ratio
-from bench.race import Contender, load_now, race
+from bench.race import Contender, load_now, once, race
 from frame.failure import Failure
 from frame.output import screen
 from frame.progress import step
@@ -36,10 +36,11 @@ _SHARE = 100  # one row in so many changes
 _RECENT = 6  # a sixth of lineitem is the third table of the run without changes
 _COMMON = ("o_orderkey", "o_custkey", "o_orderdate", "o_comment", "updated_at")
 _ABOUT = (
-    "Whole commands with their start. 1% of TPC-H orders changed before each round, found by an"
-    " indexed updated_at; once more, without it, by the transactions that wrote them. psql asks"
-    " its copy for the newest value, copies the changed rows into a temporary table and merges them"
-    " by ON CONFLICT DO UPDATE; once more it is told that value, as ingestr is; the others keep it."
+    "Whole commands with their start. 1% of TPC-H orders changed before each round. ingest finds"
+    " them by the transactions that wrote them, whether a cursor is named or not; the others by an"
+    " indexed updated_at. psql asks its copy for the newest value, copies the changed rows into a"
+    " temporary table and merges them by ON CONFLICT DO UPDATE; once more it is told that value, as"
+    " ingestr is; the others keep it."
     " Every copy is compared with the source. Nothing changed: one pipeline of three such tables."
 )
 
@@ -104,8 +105,10 @@ def measure(setting: Setting) -> Section:
             console.print(f"[yellow]left out:[/] {tool.title}: {error.message}")
             absent.append(Figure(tool.name, tool.title, 0, failed=error.message))
     figures = race(contenders, setting, changes.make) + absent
+    costs = [_cost(setting, one, find(figures, one.name)) for one in contenders[:2]]
     engine.forget(setting.clusters.warehouse)
-    figures.append(_nothing_changed(setting))
+    nothing, cost = _nothing_changed(setting)
+    figures.append(nothing)
     targets = [
         Target(
             f"incremental, {title}: times psql's{how}",
@@ -124,7 +127,13 @@ def measure(setting: Setting) -> Section:
             at_most=True,
         ),
     ]
+    targets += [*costs, cost]
     return Section("incremental", "Incremental load", _ABOUT, figures, targets, load)
+
+
+def _cost(setting: Setting, contender: Contender, figure: Figure) -> Target:
+    """Return what identity checks cost in a run of ``contender``."""
+    return identity.share(setting.clusters.source, figure, lambda: once(contender, setting))
 
 
 def _changed(setting: Setting) -> int:
@@ -250,7 +259,7 @@ def _since(cursor: datetime | None) -> tuple[str, ...]:
     return () if cursor is None else ("--interval-start", cursor.isoformat())
 
 
-def _nothing_changed(setting: Setting) -> Figure:
+def _nothing_changed(setting: Setting) -> tuple[Figure, Target]:
     source = setting.clusters.source
     if data.rows(source, "public", "lineitem_recent") is None:
         source.execute(
@@ -277,5 +286,6 @@ def _nothing_changed(setting: Setting) -> Figure:
         pipe=lambda: engine.run(file),
     )
     [figure] = race([contender], setting)
+    cost = _cost(setting, contender, figure)
     engine.forget(setting.clusters.warehouse)
-    return figure
+    return figure, cost

@@ -102,6 +102,11 @@ def race(
     return figures
 
 
+def once(contender: Contender, setting: Setting) -> None:
+    """Run ``contender`` once more, whatever it takes."""
+    _run(contender, contender.pipe(), setting)
+
+
 def load_now() -> float:
     """Return the machine's one-minute load, and say so where the machine is not idle."""
     found = os.getloadavg()[0]

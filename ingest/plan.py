@@ -78,8 +78,9 @@ class Read:
     """Which rows are read, how they come into what is published, and why.
 
     ``since`` is the value of ``cursor`` at which the last load ended; with ``interval`` its values
-    are read again instead. Rows come besides that transactions from ``oldest`` on wrote, and all of
-    the ``leaves`` with these oids. ``why_text`` is the first column that binary COPY cannot carry,
+    are read again instead. Where ``oldest`` is known, rows are those that transactions from it on
+    wrote, among which is all that the cursor could show; all of the ``leaves`` with these oids
+    come besides. ``why_text`` is the first column that binary COPY cannot carry,
     "" if it carries all; ``unseen`` says what this way of loading does not find, a sentence each.
     ``restarted``: the table has another file, so its cursor may have begun again. ``most`` bounds
     the rows that are read, of a sample; None: all are.
@@ -122,14 +123,10 @@ class Read:
     @property
     def condition(self) -> sql.Composable | None:
         """The source's condition for the rows that are read, None for all."""
-        if self.interval is not None:
-            return self.window
-        found = [self.window] if self.window else []
-        if self.oldest is not None:
-            found.append(origin.written_since(self.oldest))
-        if self.leaves and found:
-            found.append(_in_leaves(self.leaves))
-        return sql.SQL(" OR ").join(found) if found else None
+        told = self.window if self.oldest is None else origin.written_since(self.oldest)
+        if told is None or self.interval is not None or not self.leaves:
+            return told
+        return sql.SQL("{} OR {}").format(told, _in_leaves(self.leaves))
 
 
 @dataclass(frozen=True)

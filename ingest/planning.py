@@ -260,7 +260,7 @@ def _suits(rule: TableRule, found: Drift, key: tuple[str, ...]) -> bool:
 
 def _reason(read: Read) -> str:
     """Return why these rows are read."""
-    if read.cursor is None:
+    if read.cursor is None or read.oldest is not None:
         reason = "rows that were written since the last load"
     elif read.interval is not None:
         reason = f"{read.cursor.column} from {read.interval.since} until {read.interval.until}"
