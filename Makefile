@@ -92,7 +92,7 @@ changelog: setup ## Write CHANGELOG.md from changelog.d: make changelog VERSION=
 
 .PHONY: lock
 lock: setup ## Write new lock files from pyproject.toml
-	@for extra in airflow backup ingest local dbt superset dev; do \
+	@for extra in airflow backup ingest local dbt meltano superset dev; do \
 	  $(UV) pip compile --quiet --upgrade --generate-hashes --no-emit-index-url \
 	    --python-version 3.11 --extra $$extra --custom-compile-command "make lock" \
 	    pyproject.toml --output-file requirements/$$extra.txt || exit 1; done

@@ -1,0 +1,68 @@
+"""Starts Meltano in a container: `start.py WORD…` runs `meltano WORD…` with the secrets of its job.
+
+They stand in the file that CONTAINER_SECRETS names, a JSON object of variables, and get into the
+environment of Meltano alone. The image is read-only, so Meltano works on a copy of the project, in
+the working directory. What fails asks for another try by exit code 75.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+PROJECT = Path(__file__).resolve().parent
+WRITTEN = ("run", "logs")  # of the folder .meltano; all else of it is as it was installed
+AGAIN = 75
+
+
+def main(words: list[str]) -> int:
+    """Run `meltano` with ``words`` and return the exit code."""
+    environment = {**os.environ, **variables(), "MELTANO_PROJECT_ROOT": str(copied())}
+    program = Path(sys.executable).with_name("meltano")
+    with subprocess.Popen([program, *words], env=environment) as meltano:
+
+        def forward(number: int, _frame: FrameType | None) -> None:
+            meltano.send_signal(number)
+
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, forward)
+        code = meltano.wait()
+    return AGAIN if code == 1 else code
+
+
+def variables() -> dict[str, str]:
+    """Return the job's secrets by the variables that they are; none where no file is named."""
+    file = os.environ.get("CONTAINER_SECRETS")
+    if not file:
+        return {}
+    try:
+        return {str(name): str(value) for name, value in json.loads(Path(file).read_text()).items()}
+    except (OSError, ValueError, AttributeError):
+        # What the file holds is not repeated.
+        sys.exit(f"{file}: expected a JSON object of variables, found something else or nothing\n"
+                 "HINT: Look at what Vault holds for this container.")  # fmt: skip
+
+
+def copied() -> Path:
+    """Copy the project into the working directory, less what was installed, and return its path."""
+    here = Path.cwd() / "project"
+    shutil.rmtree(here, ignore_errors=True)
+    shutil.copytree(PROJECT, here, ignore=shutil.ignore_patterns(".meltano"))
+    (here / ".meltano").mkdir()
+    for each in (PROJECT / ".meltano").iterdir():
+        if each.name not in WRITTEN:
+            (here / ".meltano" / each.name).symlink_to(each)
+    return here
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
