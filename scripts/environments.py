@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LOCKS = ROOT / "requirements"
 ENVIRONMENTS = TOOLS / "environments"
 # The lock files that .venv does not hold.
-BESIDE = ("dbt", "superset")
+BESIDE = ("dbt", "meltano", "superset")
 
 
 def place(lock: Path) -> Path:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from backup.registry import load_registry
 from backup.settings import REGISTRY
 from frame.failure import WrongUse
+from scripts.containers import load_containers
 from scripts.repository import ROOT
 from scripts.sources import load_sources
 from scripts.variables import read_variables
@@ -98,6 +99,16 @@ def runs() -> Iterator[Deployment]:
             f"-{source.name}",
             source=source.name,
             source_connections=json.dumps(source.paths),
+        )
+    for container in load_containers():
+        yield job(
+            "container",
+            f"-{container.name}",
+            container=container.name,
+            # For Nomad to fill in when it runs, and not for the file when it is read.
+            container_args=json.dumps(container.args).replace("${", "$${"),
+            container_meta=json.dumps(container.meta),
+            container_memory=str(container.memory),
         )
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from frame.failure import WrongUse
+from scripts import lists
 from scripts.repository import ROOT
 
 if TYPE_CHECKING:
@@ -70,16 +69,4 @@ class Sources(BaseModel):
 
 def load_sources(path: Path = SOURCES) -> tuple[Source, ...]:
     """Read and check the list; one :class:`WrongUse` names everything that is wrong in it."""
-    hint = "Correct the file; nomad/sources.toml in the repository shows the form."
-    try:
-        return Sources.model_validate(tomllib.loads(path.read_text())).source
-    except OSError as error:
-        raise WrongUse(f"list {path} cannot be read: {error.strerror}", hint) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise WrongUse(f"list {path} is not TOML: {error}", hint) from error
-    except ValidationError as error:
-        faults = "; ".join(
-            ": ".join(filter(None, (".".join(map(str, fault["loc"])), fault["msg"])))
-            for fault in error.errors()
-        )
-        raise WrongUse(f"list {path} is wrong: {faults}", hint) from error
+    return lists.read(path, Sources).source

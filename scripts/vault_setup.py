@@ -25,6 +25,7 @@ from backup.settings import REGISTRY
 from frame.application import Application, definitions, epilog, exit_codes
 from frame.failure import Failure, WrongUse
 from frame.output import screen
+from scripts.containers import load_containers
 from scripts.jobs import Namespaces
 from scripts.repository import ROOT
 from scripts.sources import load_sources
@@ -97,7 +98,7 @@ def roles(
 def listed() -> dict[str, list[dict[str, Any]]]:
     """Return what roles.toml may repeat a role for.
 
-    That is what is backed up and has a URI in Vault, what is and has none, and the sources.
+    That is what is backed up and has a URI in Vault, what is and has none, sources and containers.
     """
     entries = load_registry(REGISTRY).entries
     return {
@@ -111,6 +112,7 @@ def listed() -> dict[str, list[dict[str, Any]]]:
             {"source": source.name, "paths": list(source.paths.values())}
             for source in load_sources()
         ],
+        "containers": [{"container": container.name} for container in load_containers()],
     }
 
 

@@ -1,8 +1,8 @@
 """The commits that Airflow reads: what the platform makes of a push for the pipelines' bundle.
 
-Its tree holds the analysts' ``pipelines/*.yaml`` and ``environments.toml`` as plain files and one
-file of ours, so nothing that analysts can execute ever reaches the workers that may read source
-databases.
+Its tree holds the analysts' ``pipelines/*.yaml``, ``containers/*.yaml`` and ``environments.toml``
+as plain files and one file of ours, so nothing that analysts can execute ever reaches what may ask
+Nomad for a run.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ LIVE = "refs/heads/live"
 
 # Airflow's discovery opens files only that hold the words "dag" and "airflow". It parses a file
 # again at once only if the file itself is new, so this one names the tree that it stands for.
-DAGS_PY = b'''"""One Airflow DAG a pipeline file. Written by the platform, not by the analysts.
+DAGS_PY = b'''"""One Airflow DAG a file. Written by the platform, and not by the analysts.
 
-It stands for the pipeline files of the tree %s.
+It stands for the files of the tree %s.
 """
 
 from pathlib import Path
 
+from harmattan.containers import container_dags
 from harmattan.pipelines import pipeline_dags
 
-globals().update(pipeline_dags(Path(__file__).parent / "pipelines"))
+HERE = Path(__file__).parent
+globals().update(pipeline_dags(HERE / "pipelines") | container_dags(HERE / "containers"))
 '''
 _README = b"""Nothing was delivered yet: the first sound push replaces this file.
 """
@@ -63,21 +65,22 @@ def derive(analysts: Git, pipelines: Git, commit: str, parent: str) -> str:
     listing = analysts.run("ls-tree", "-r", "-l", "-z", "--full-tree", commit)
     entries = list(limits.entries(listing))
     push = links.Tree.of(entries, links.targets(analysts, entries))
-    files, beside = [], []
+    beside = []
+    folders: dict[bytes, list[tuple[str, str, str, bytes]]] = {}
     for entry in entries:
         if entry.path == switches.FILE.encode():
             content = analysts.run("cat-file", "blob", push.file(entry).object_id)
             beside.append(("100644", "blob", _blob(pipelines, content), entry.path))
-        if limits.is_pipeline(entry.path):
+        if limits.is_bundled(entry.path):
             content = analysts.run("cat-file", "blob", push.file(entry).object_id)
-            name = entry.path.removeprefix(b"pipelines/")
-            files.append(("100644", "blob", _blob(pipelines, content), name))
-    folder = _tree(pipelines, files) if files else "none"
-    dags = _blob(pipelines, DAGS_PY % folder.encode())
-    top = [*beside, ("100644", "blob", dags, b"dags.py")]
-    if files:
-        top.append(("040000", "tree", folder, b"pipelines"))
-    tree = _tree(pipelines, top)
+            folder, _, name = entry.path.partition(b"/")
+            folders.setdefault(folder, []).append(
+                ("100644", "blob", _blob(pipelines, content), name)
+            )
+    below = [("040000", "tree", _tree(pipelines, files), name) for name, files in folders.items()]
+    stands_for = _tree(pipelines, below) if below else "none"
+    dags = _blob(pipelines, DAGS_PY % stands_for.encode())
+    tree = _tree(pipelines, [*beside, ("100644", "blob", dags, b"dags.py"), *below])
     if tree == pipelines.text("rev-parse", "--verify", f"{parent}^{{tree}}"):
         return parent
     date = analysts.text("show", "--no-patch", "--format=%ct", commit)

@@ -37,7 +37,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from delivery import credentials, environments, prctl, reading, rules
+from delivery import containers, credentials, environments, prctl, reading, rules
 from delivery.policies import finding
 from delivery.sandbox import alive
 from delivery.verdict import parse_json
@@ -115,10 +115,13 @@ def main(
         _say(results, {"seconds": [file, round(time.monotonic() - began, 1)]})
     findings += rules.of_ids(claims, known)
     ids = set(claims)
-    for pipeline in sorted((root / "pipelines").glob("*.yaml")):
-        ids.add(f"{rules.RESERVED}{pipeline.stem}")
-        file = pipeline.relative_to(root).as_posix()
-        findings += rules.of_pipeline(file, pipeline.read_bytes())
+    for prefix, folder in rules.RESERVED.items():
+        for described in sorted((root / folder).glob("*.yaml")):
+            ids.add(f"{prefix}{described.stem}")
+            file = described.relative_to(root).as_posix()
+            findings += rules.of_schedule(file, described.read_bytes())
+            if folder == containers.FOLDER:
+                findings += rules.of_container(file, described)
     findings += environments.of_tree(root, ids, names)
     for each in findings:
         _say(results, {"finding": vars(each)})

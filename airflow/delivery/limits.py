@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     from delivery.verdict import Finding
 
+BUNDLED = ("pipelines", "containers")
+"""The folders whose files the platform makes DAGs of."""
+_YAML = re.compile(rb"[^/]+\.yaml")
 _UNFOLLOWED = tuple(f"{folder}/".encode() for folder in (FOLDER, MODELS))
 _REGULAR = ("100644", "100755", "100664")
 MAX_PATH = 250
@@ -126,26 +130,27 @@ def _plain(entry: Entry) -> str:
 
 
 def _misplaced(found: Sequence[Entry]) -> list[Finding]:
-    """Pipeline files that nobody would ever read: better said than silently left out."""
+    """Files of the platform's bundle that nobody would ever read: better said than left out."""
     findings = []
     for entry in found:
         path = entry.path.decode(errors="replace")
-        if not path.startswith("pipelines/"):
+        folder, slash, name = path.partition("/")
+        kind = folder.removesuffix("s")
+        if not slash or folder not in BUNDLED:
             continue
-        if path.endswith(".yml"):
-            findings.append(finding("pipeline", path, "pipeline files end in .yaml: rename it"))
-        elif path.endswith(".yaml") and path.count("/") > 1:
-            findings.append(
-                finding("pipeline", path, "pipeline files lie directly in pipelines/: move it")
-            )
+        if name.endswith(".yml"):
+            findings.append(finding(kind, path, f"{kind} files end in .yaml: rename it"))
+        elif name.endswith(".yaml") and "/" in name:
+            findings.append(finding(kind, path, f"{kind} files lie directly in {folder}/: move it"))
     return findings
 
 
-def is_pipeline(path: bytes) -> bool:
-    """Whether ``path`` is one of ``pipelines/*.yaml``."""
-    return path.startswith(b"pipelines/") and path.endswith(b".yaml") and path.count(b"/") == 1
+def is_bundled(path: bytes) -> bool:
+    """Whether ``path`` is one of ``pipelines/*.yaml`` or ``containers/*.yaml``."""
+    folder, _, name = path.partition(b"/")
+    return folder.decode(errors="replace") in BUNDLED and bool(_YAML.fullmatch(name))
 
 
 def delivers(entry: Entry) -> bool:
-    """Whether ``entry`` may hold a pipeline or a DAG."""
-    return is_pipeline(entry.path) or entry.path.endswith((b".py", b".zip"))
+    """Whether ``entry`` may hold a pipeline, a container or a DAG."""
+    return is_bundled(entry.path) or entry.path.endswith((b".py", b".zip"))

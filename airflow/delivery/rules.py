@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from delivery import schedules
+from delivery import containers, schedules
 from delivery.policies import finding, policies
+from ingest.errors import ContractError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from delivery.reading import Reading
     from delivery.verdict import Finding
 
-RESERVED = "ingest_"
-"""DAG ids that begin so belong to the pipelines' bundle."""
+RESERVED = {"ingest_": "pipelines", containers.PREFIX: containers.FOLDER}
+"""DAG ids that begin so belong to the pipelines' bundle, by the folder of their files."""
 
 
 def dag_id(data: object) -> str:
@@ -63,9 +65,10 @@ def of_ids(claims: dict[str, list[str]], reading: Reading) -> Iterator[Finding]:
         for file in files:
             others = sorted(set(files) - {file})
             line = reading.line_of(file, name)
-            if name.startswith(RESERVED):
-                pipeline = f"pipelines/{name.removeprefix(RESERVED)}.yaml"
-                said = f"DAG id {name!r} is kept for the pipeline file {pipeline}"
+            prefix = next(filter(name.startswith, RESERVED), None)
+            if prefix:
+                kept = f"{RESERVED[prefix]}/{name.removeprefix(prefix)}.yaml"
+                said = f"DAG id {name!r} is kept for the file {kept}"
                 yield finding("id", file, said, line=line)
             elif others:
                 said = f"DAG id {name!r} is defined in {' and '.join(others)} as well"
@@ -79,8 +82,17 @@ def of_schedules(file: str, reading: Reading) -> Iterator[Finding]:
             yield finding("schedule", file, f"schedule {said!r}: {why}", line=line)
 
 
-def of_pipeline(file: str, content: bytes) -> Iterator[Finding]:
-    """Yield what is wrong with a pipeline's schedule; all else of its file the engine checks."""
+def of_container(file: str, path: Path) -> Iterator[Finding]:
+    """Yield what is wrong with a file of containers/, which stands at ``path``."""
+    try:
+        containers.read(path)
+    except ContractError as error:
+        for each in error.problems:
+            yield finding("container", file, f"{each.key}: {each.message}", line=each.line)
+
+
+def of_schedule(file: str, content: bytes) -> Iterator[Finding]:
+    """Yield why a file of pipelines/ or containers/ runs within minutes of itself."""
     for number, line in enumerate(content.splitlines(), 1):
         if not line.startswith(b"schedule"):
             continue
@@ -91,7 +103,7 @@ def of_pipeline(file: str, content: bytes) -> Iterator[Finding]:
         schedule = said.get("schedule") if isinstance(said, dict) else None
         minutes = policies()["schedule"].more["minutes"]
         if isinstance(schedule, str) and (close := schedules.cron_too_close(schedule, minutes)):
-            yield finding("schedule", file, f"the pipeline {close}", line=number)
+            yield finding("schedule", file, f"it {close}", line=number)
 
 
 def _tasks(dag: dict[str, Any], defaults: dict[str, Any]) -> Iterator[dict[str, Any]]:

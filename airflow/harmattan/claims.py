@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 # The platform's own bundle: its ids are its own, and it may have any.
 PIPELINES = "pipelines"
-RESERVED = "ingest_"
+RESERVED = ("ingest_", "container_")
 
 
 def is_pipelines(dag_id: str) -> bool:
-    """Return whether a DAG of this id is a pipeline's, and no other task's or trigger's to write.
+    """Return whether a DAG of this id is of the pipelines' bundle, and no other's to write.
 
     Its task runs in the pipelines' triggerer, which writes what it keeps by itself.
     """
@@ -49,8 +49,8 @@ def refused(
         if has not in (None, bundle) and bundle != PIPELINES:
             faults[dag_id] = (
                 f"DAG id {dag_id!r}: expected an id that is free, found one that belongs to the "
-                f"bundle {has}\nHINT: Give this DAG another id; ids that begin with {RESERVED} "
-                "are for pipelines."
+                f"bundle {has}\nHINT: Give this DAG another id; ids that begin with "
+                f"{' or '.join(RESERVED)} are for files of pipelines/ and containers/."
             )
         elif holder and holder.bundle == bundle and holder.keeps and holder.file != file:
             faults[dag_id] = (

@@ -9,6 +9,9 @@ environment = "production"
 # what runs is what was tested. No registry has these zeros: put your own digests here.
 airflow_image  = "registry.example.org/harmattan/airflow@sha256:0000000000000000000000000000000000000000000000000000000000000000"
 backup_image   = "registry.example.org/harmattan/backup@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+container_images = {
+  meltano = "registry.example.org/harmattan/meltano@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+}
 ingest_image   = "registry.example.org/harmattan/ingest@sha256:0000000000000000000000000000000000000000000000000000000000000000"
 redis_image    = "registry.example.org/harmattan/redis@sha256:0000000000000000000000000000000000000000000000000000000000000000"
 superset_image = "registry.example.org/harmattan/dashboards@sha256:0000000000000000000000000000000000000000000000000000000000000000"

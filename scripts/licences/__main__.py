@@ -30,10 +30,10 @@ _INTRODUCTION = """\
 `make lint` refuses a dependency that is not open source. Why it is so, and what Nomad's and Vault's
 licences mean: [decision 0029](decisions/0029-licences.md).
 
-A dependency stands with the images that hold it - airflow, backup, ingest, local, redis, superset -
-or, if it is in no image, with what needs it: dev and tests (the development lock and `make test`),
-dbt (the school's models, in an environment of their own), setup and commands (`make`), nomad and
-vault (the tool that is built from it).
+A dependency stands with the images that hold it - airflow, backup, ingest, local, meltano, redis,
+superset - or, if it is in no image, with what needs it: dev and tests (the development lock and
+`make test`), dbt (the school's models, in an environment of their own), setup and commands
+(`make`), nomad and vault (the tool that is built from it).
 """
 
 

@@ -18,6 +18,7 @@ IMAGES = {
     "airflow": "airflow/Dockerfile",
     "backup": "backup/Dockerfile",
     "ingest": "ingest/Dockerfile",
+    "meltano": "containers/meltano/Dockerfile",
     "local": "nomad/images/local/Dockerfile",
     "redis": "nomad/images/redis/Dockerfile",
     "superset": "dashboards/Dockerfile",

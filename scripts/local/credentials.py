@@ -142,6 +142,12 @@ def services(environment: Environment) -> dict[str, dict[str, Any]]:
         "connections/ingest/warehouse": {"conn_uri": uri("warehouse_loader")},
         "connections/ingest/warehouse_checks": {"conn_uri": uri("warehouse_checks")},
         "connections/analysts/warehouse": {"conn_uri": uri("warehouse_analyst")},
+        "containers/meltano": {
+            "TAP_POSTGRES_SQLALCHEMY_URL": uri("service_desk_meltano"),
+            "TARGET_POSTGRES_SQLALCHEMY_URL": uri("warehouse_meltano"),
+            "MELTANO_DATABASE_URI": uri("warehouse_meltano").replace(":", "+psycopg:", 1)
+            + "?options=-csearch_path%3Dmeltano_state",
+        },
         "delivery/alerts": {"webhook": ""},  # nobody is told on one machine
         "delivery/push-hook": {"secret": own("push-hook")},
         "delivery/remote": {

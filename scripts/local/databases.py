@@ -75,6 +75,16 @@ GRANT USAGE ON SCHEMA load_{name} TO warehouse_readers;
 ALTER DEFAULT PRIVILEGES FOR ROLE {role} IN SCHEMA load_{name}
   GRANT SELECT ON TABLES TO warehouse_readers;
 """
+# A container that loads what no pipeline does: schemas of its own, of which readers see the first;
+# the others have what it tries, and where it stands.
+CONTAIN = """
+CREATE SCHEMA IF NOT EXISTS meltano AUTHORIZATION {role};
+CREATE SCHEMA IF NOT EXISTS meltano_dev AUTHORIZATION {role};
+CREATE SCHEMA IF NOT EXISTS meltano_state AUTHORIZATION {role};
+GRANT USAGE ON SCHEMA meltano TO warehouse_readers;
+ALTER DEFAULT PRIVILEGES FOR ROLE {role} IN SCHEMA meltano
+  GRANT SELECT ON TABLES TO warehouse_readers;
+"""
 # Who looks at dashboards: the marts and nothing else, for a short time each. New ones as well, if
 # the analysts' role makes them.
 LOOK = """
@@ -153,6 +163,8 @@ def _grants() -> Iterator[tuple[str, str, str]]:
     yield "warehouse_checks", "warehouse", CHECK
     loads = "".join(LOAD_SCHEMAS.replace("{name}", load) for load in LOADS)
     yield "warehouse_analyst", "warehouse", ANALYSE + loads
+    yield "service_desk_meltano", "service_desk", READ
+    yield "warehouse_meltano", "warehouse", CONTAIN
     yield "bi", "warehouse", LOOK
     yield "warehouse_report", "warehouse", REPORT
 

@@ -44,6 +44,7 @@ class Image:
         return {name: environment[name] for name in self.choices if environment.get(name)}
 
 
+MELTANO = "meltano"  # which analysts' files run, and no job of the platform
 IMAGES = (
     Image(
         "airflow",
@@ -77,6 +78,11 @@ IMAGES = (
             "standins/__init__.py",
             "standins/b2_server",
         ),
+    ),
+    Image(
+        MELTANO,
+        "containers/meltano/Dockerfile",
+        ("requirements/meltano.txt", "containers/meltano"),
     ),
     Image("redis", "nomad/images/redis/Dockerfile", ("nomad/images/redis",)),
     Image(
@@ -195,6 +201,11 @@ def ensure_images() -> dict[str, str]:
         tags[image.name] = tag
     IMAGE_VARIABLES.parent.mkdir(parents=True, exist_ok=True)
     IMAGE_VARIABLES.write_text(
-        "".join(f'{name}_image = "{tag}"\n' for name, tag in sorted(tags.items()))
+        "".join(
+            f'container_images = {{ {name} = "{tag}" }}\n'
+            if name == MELTANO
+            else f'{name}_image = "{tag}"\n'
+            for name, tag in sorted(tags.items())
+        )
     )
     return tags

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import psycopg
 import pytest
 
+from scripts import environments
 from scripts.repository import ROOT
 from tests.http_server import Answer, HttpServer, Request, http_server
 
@@ -29,8 +30,9 @@ PROJECT = ROOT / "containers" / "meltano"
 DESK = """
     CREATE TABLE assets (id int PRIMARY KEY, kind text NOT NULL);
     INSERT INTO assets VALUES (1, 'Laptop'), (2, 'Projector');
-    CREATE TABLE tickets (id int PRIMARY KEY, title text, updated_at timestamptz NOT NULL);
-    INSERT INTO tickets SELECT n, 'Ticket ' || n, '2026-10-01 08:00Z'::timestamptz + n * interval '1 min'
+    CREATE TABLE tickets (id int PRIMARY KEY, subject text, updated_at timestamptz NOT NULL);
+    INSERT INTO tickets
+    SELECT n, 'Ticket ' || n, '2026-10-01 08:00Z'::timestamptz + n * interval '1 min'
     FROM generate_series(1, 5) n;
 """
 
@@ -119,20 +121,13 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) -> Iterator[World]:
     """Install Meltano and the project's plugins, as the image's Dockerfile does."""
     home = tmp_path_factory.mktemp("meltano")
-    project, venv = home / "project", home / "venv"
+    project, venv = home / "project", environments.ensure("meltano")
     shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns("Dockerfile", ".meltano"))
-    uv = ROOT / ".venv" / "bin" / "uv"
-    requirements = ROOT / "requirements" / "meltano.txt"
-    for words in (
-        [uv, "venv", "--quiet", "--python", ROOT / ".venv/bin/python", venv],
-        [uv, "pip", "install", "--quiet", "--python", venv / "bin/python", "--no-deps",
-         "--require-hashes", "--requirement", requirements],
-        [venv / "bin/meltano", "install"],
-    ):  # fmt: skip
-        done = subprocess.run(
-            words, cwd=project, capture_output=True, text=True, timeout=300, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+    done = subprocess.run(
+        [venv / "bin/meltano", "install"], cwd=project, capture_output=True, text=True,
+        timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
     holidays = Holidays()
     place = home / "work"
     place.mkdir()
@@ -152,14 +147,14 @@ def test_tables_come_whole_and_by_what_is_new_and_where_it_stood_is_kept(world: 
     assert world.rows("SELECT to_regnamespace('meltano')") == [(None,)], "dev is not what runs"
     assert world.run("prod", "desk").returncode == 0
     world.at_source(
-        "UPDATE tickets SET title = 'unseen' WHERE id = 1;"  # behind the replication key
+        "UPDATE tickets SET subject = 'unseen' WHERE id = 1;"  # behind the replication key
         "INSERT INTO tickets VALUES (6, 'Ticket 6', '2026-10-02');"
         "UPDATE assets SET kind = 'Beamer' WHERE id = 2"
     )
     first = world.rows("SELECT max(_sdc_extracted_at) FROM meltano.tickets")[0][0]
     again = world.run("prod", "desk")
     assert again.returncode == 0
-    tickets = dict(world.rows("SELECT id, title FROM meltano.tickets"))
+    tickets = dict(world.rows("SELECT id, subject FROM meltano.tickets"))
     assert (len(tickets), tickets[1], tickets[6]) == (6, "Ticket 1", "Ticket 6")
     assert world.rows("SELECT kind FROM meltano.assets ORDER BY id") == [("Laptop",), ("Beamer",)]
     newer = "SELECT id FROM meltano.tickets WHERE _sdc_extracted_at > %s ORDER BY 1"

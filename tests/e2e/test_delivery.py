@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 import requests
 
 from scripts.health.observing import health
 from scripts.launches import force
+from scripts.local import databases
 from scripts.local.first_run import TEMPLATE, Checkout, is_parsed, live
 from scripts.local.home import VOLUMES
 from scripts.repository import read_secret
@@ -218,7 +220,9 @@ class Analyst:
             ignore=shutil.ignore_patterns(".*_cache", "__pycache__"),
         )
         for name, text in files.items():
-            (self.checkout.tree / "dags" / name).write_text(text)
+            file = self.checkout.tree / "dags" / name
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text)
         if not self.checkout.git("status", "--porcelain"):
             return self.checkout.git("rev-parse", "HEAD")
         return self.checkout.commit_and_push("Push: " + (", ".join(files) or "the template"))
@@ -321,12 +325,13 @@ def pushed(platform: Access, analyst: Analyst) -> Pushed:
         for dag_id, text in ((greedy, GREEDY), (slow, SLOW), (spanning, SPANNING))
     }
     files[SAID] = 'SAID = "before"\n'
+    files["../containers/desk.yaml"] = (TEMPLATE / "examples/desk.yaml").read_text()
     commit = analyst.push(files)
     analyst.call()
     wait_until(lambda: analyst.verdict()["commit"] == commit, "the gate's verdict", 240)
     verdict, now = analyst.verdict(), live(platform)
     assert not verdict["findings"]
-    for dag_id in (greedy, slow, spanning):
+    for dag_id in (greedy, slow, spanning, "container_desk"):
         wait_until(partial(is_parsed, platform, dag_id), f"{dag_id} to be shown", 180)
     departs = [each["because"] for each in verdict["exemptions"]]
     return Pushed(commit, verdict["verdict"], departs, now, files, greedy, slow, spanning)
@@ -349,6 +354,27 @@ def test_a_sound_push_goes_live_and_runs_where_analysts_run(
     assert "GIVEN hr" not in refused
     assert "The conn_id `hr` isn't defined" in refused
     assert platform.airflow(run)["bundle_version"] == pushed.commit
+
+
+def test_a_container_runs_by_a_file_with_secrets_of_its_own(
+    platform: Access, pushed: Pushed
+) -> None:
+    assert pushed.verdict == "sound"
+    run = trigger(platform, "container_desk")
+    assert ended(platform, run) == "success", task_log(platform, run, "run")
+    tickets = count("warehouse", "meltano.tickets")
+    assert tickets
+    assert tickets == count("service_desk", "public.tickets")
+    said = task_log(platform, run, "run")
+    assert "tap-postgres" in said
+    for role in ("warehouse_meltano", "service_desk_meltano"):
+        assert read_secret(f"database-{role}") not in said
+
+
+def count(database: str, table: str) -> int:
+    with psycopg.connect(databases.superuser(database), connect_timeout=10) as connection:
+        ((rows,),) = connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchall()
+    return int(rows)
 
 
 def test_a_stopped_worker_finishes_the_task_that_it_runs(platform: Access, pushed: Pushed) -> None:

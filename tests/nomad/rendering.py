@@ -34,7 +34,7 @@ VARIABLE_FILES = sorted(ROOT.glob("nomad/vars/*.hcl"))
 IMAGES = {
     f"{name}_image": f"registry.test:5000/{name}:0123456789ab"
     for name in ("airflow", "backup", "ingest", "local", "redis", "superset")
-}
+} | {"container_images": "registry.test:5000/meltano:0123456789ab"}
 DEPLOYMENTS = {each.id: each for each in [*stand_ins(), *platform(), *runs()]}
 RUNS = [each.id for each in runs()]
 PLATFORM = [*(each.id for each in platform()), *RUNS]
@@ -82,7 +82,9 @@ def image_variables() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="harmattan-jobs-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = folder / "images.hcl"
-    path.write_text("".join(f'{name} = "{tag}"\n' for name, tag in IMAGES.items()))
+    given = {name: f'"{tag}"' for name, tag in IMAGES.items()}
+    given["container_images"] = f"{{ meltano = {given['container_images']} }}"
+    path.write_text("".join(f"{name} = {value}\n" for name, value in given.items()))
     return path
 
 

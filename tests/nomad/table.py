@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 AIRFLOW = "50000:50000"
 ANALYST = "50008:50000"
 BACKUP = "50001:50001"
+CONTAINER = "50012:50012"
 INGEST = "50006:50006"
 LOCAL = "50002:50002"
 REDIS = "50003:50003"
@@ -162,6 +163,17 @@ def _ingest(source: str) -> Job:
 
 
 TABLE: dict[str, Job] = {
+    "container-meltano": Job(
+        "batch",
+        {
+            "container": Task(
+                "container_images",
+                CONTAINER,
+                role="container-meltano",
+                secrets={"containers/meltano"},
+            )
+        },
+    ),
     "ingest-hr": _ingest("hr"),
     "ingest-records": _ingest("records"),
     "ingest-service_desk": _ingest("service_desk"),

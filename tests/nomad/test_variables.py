@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # What scripts/deploy.py gives for each job, and the image tags, which a file of their own holds.
 GIVEN_BY_DEPLOY = {
     "bundle", "database", "database_path", "backup_schedule", "snapshot", "servers",
-    "drill_start", "source", "source_connections",
+    "drill_start", "source", "source_connections", "container",
 }  # fmt: skip
 PINNED = "The image must be pinned by a tag other than latest, or by a digest."
 ENVIRONMENT = "The environment must be lower-case letters, digits and hyphens."
@@ -49,6 +49,12 @@ REFUSED = [
         )
         for value in ("registry.test:5000/image:latest", "image", "image@sha256:abc")
     ],
+    ("container-meltano", "container_images", '{"meltano": "meltano:latest"}', PINNED),
+    ("container-meltano", "container_images", '{"meltano": "meltano"}', PINNED),
+    ("container-meltano", "container", "Meltano", "A container's name is lower-case letters"),
+    ("container-meltano", "container_args", '["a\\nb"]', "A word is of printable characters"),
+    ("container-meltano", "container_meta", '["A"]', "A name is lower-case letters"),
+    ("container-meltano", "container_memory", "16", "A container needs at least 32 MB."),
     ("redis", "environment", "Prod!", ENVIRONMENT),
     ("airflow-scheduler", "environment", "2production", ENVIRONMENT),
     ("backup-hr", "environment", "a/b", ENVIRONMENT),

@@ -6,6 +6,7 @@ import pytest
 
 from frame.failure import Failure, WrongUse
 from scripts import deploy, jobs
+from scripts.containers import load_containers
 from scripts.repository import ROOT
 from scripts.sources import load_sources
 from tests.conftest import free_port
@@ -53,9 +54,10 @@ def test_all_that_is_in_the_registry_has_a_backup_job() -> None:
         assert name in (variables.get("database"), variables.get("snapshot"))
 
 
-def test_each_source_has_a_job_that_airflow_may_launch() -> None:
-    names = [source.name for source in load_sources()]
-    assert [each.id for each in jobs.runs()] == [f"ingest-{name}" for name in names]
+def test_each_source_and_container_has_a_job_that_airflow_may_launch() -> None:
+    names = [f"ingest-{source.name}" for source in load_sources()]
+    names += [f"container-{container.name}" for container in load_containers()]
+    assert [each.id for each in jobs.runs()] == names
     assert not {each.id for each in jobs.runs()} & {each.id for each in jobs.platform()}
 
 

@@ -195,7 +195,8 @@ def test_each_job_is_asked_for_in_its_namespace(airflow: HttpServer, tmp_path: P
         "ingest-service_desk": "absent",
     }
     for request in airflow.requests:
-        asked = "a-runs" if "/job/ingest-" in request.path else "a"
+        launched = "/job/ingest-" in request.path or "/job/container-" in request.path
+        asked = "a-runs" if launched else "a"
         assert request.path.endswith(f"namespace={asked}")
 
 

@@ -1,4 +1,4 @@
-"""A Singer tap of one's own: school holidays from an HTTP API, page by page, what is new by its time.
+"""A Singer tap of one's own: school holidays from an HTTP API, page by page, and only what is new.
 
 Answers look like ``{"holidays": [{"id": 1, "name": …}, …], "next": "/holidays?page=2"}``.
 """

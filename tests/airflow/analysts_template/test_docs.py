@@ -40,7 +40,7 @@ LIBRARY = """
 """
 # Each begins where the one before ended.
 PAGES = ("README.md", "docs/add-a-source.md", "docs/add-a-check.md", "docs/add-a-model.md",
-         "docs/set-a-schedule.md")  # fmt: skip
+         "docs/set-a-schedule.md", "docs/add-a-container.md")  # fmt: skip
 
 
 @dataclass
@@ -168,6 +168,7 @@ def test_the_pages_are_followed_one_after_another(analyst: Analyst) -> None:
     )
 
     assert "sound: " in analyst.follow("docs/set-a-schedule.md")
+    assert "sound: " in analyst.follow("docs/add-a-container.md")
 
 
 @pytest.mark.usefixtures("started")

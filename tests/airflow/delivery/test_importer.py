@@ -119,6 +119,14 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, 
     (tree / "pipelines").mkdir()
     (tree / "pipelines/often.yaml").write_text('source: hr\nschedule: "*/2 * * * *"  # UTC\n')
     (tree / "pipelines/sound.yaml").write_text("source: hr\nschedule: '@daily'\n")
+    (tree / "containers").mkdir()
+    (tree / "containers/sound.yaml").write_text(
+        (ROOT / "airflow/analysts-template/examples/desk.yaml").read_text()
+    )
+    (tree / "containers/wrong.yaml").write_text(
+        "container: Meltano\nschedule: '*/2 * * * *'\nowner: x\n"
+        "meta: {job: '{{ conn.warehouse }}', run_id: x}\nimage: evil\n"
+    )
     (tree / "environments.toml").write_text(
         "[staging]\noff = ['ingest_*', 'sound', 'reaches_safly']\n[prodution]\noff = ['x']\n"
     )
@@ -147,6 +155,18 @@ def test_a_pipeline_leaves_time_between_its_runs_as_well(
     (said,) = found["pipelines/often.yaml"]
     assert (said["rule"], said["line"]) == ("schedule", 2)
     assert "pipelines/sound.yaml" not in found
+
+
+def test_a_container_says_what_runs_when_and_no_template(
+    found: dict[str, list[dict[str, Any]]],
+) -> None:
+    assert "containers/sound.yaml" not in found
+    said = {(each["line"], each["rule"], each["what"].partition(":")[0])
+            for each in found["containers/wrong.yaml"]}  # fmt: skip
+    assert said == {
+        (1, "container", "container"), (4, "container", "meta.job"), (5, "container", "image"),
+        (2, "schedule", "it runs within 5 minutes of itself, at 00"),
+    }  # fmt: skip
 
 
 def test_what_is_switched_off_must_be_there(found: dict[str, list[dict[str, Any]]]) -> None:

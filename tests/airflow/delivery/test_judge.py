@@ -87,7 +87,7 @@ BAD = {
         "    def next_dagrun_info(self, *, last_automated_data_interval, restriction): ...\n"
         "with DAG('mine', schedule=Mine()):\n    pass\n", "is not registered"),
     "dags/reserved.py": (BARE.format(id="ingest_hr"),
-                         "is kept for the pipeline file pipelines/hr.yaml"),
+                         "is kept for the file pipelines/hr.yaml"),
     "dags/grants.py": (
         "from airflow.sdk import DAG\n"
         "with DAG('grants', schedule=None, tags=['x'],\n"

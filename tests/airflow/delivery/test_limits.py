@@ -99,7 +99,10 @@ def test_what_passes_is_a_plain_path_inside_the_tree(path: bytes) -> None:
 @pytest.mark.parametrize(
     ("path", "is_one"),
     [(b"pipelines/hr.yaml", True), (b"pipelines/a/hr.yaml", False), (b"dags/hr.yaml", False),
-     (b"pipelines/hr.py", False)],
+     (b"pipelines/hr.py", False), (b"containers/hr.yaml", True), (b"containers/.yaml", False),
+     (b"containers", False), (b"containers/a/hr.yaml", False)],
 )  # fmt: skip
-def test_only_yaml_files_directly_in_pipelines_are_pipelines(path: bytes, is_one: bool) -> None:
-    assert limits.is_pipeline(path) is is_one
+def test_only_yaml_files_directly_in_their_folders_are_the_platforms_to_run(
+    path: bytes, is_one: bool
+) -> None:
+    assert limits.is_bundled(path) is is_one

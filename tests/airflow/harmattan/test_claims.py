@@ -56,4 +56,4 @@ def test_all_refused_ids_of_a_file_are_named() -> None:
 def test_the_gate_reserves_the_same_ids() -> None:
     from delivery import rules
 
-    assert rules.RESERVED == RESERVED
+    assert tuple(rules.RESERVED) == RESERVED

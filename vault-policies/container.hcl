@@ -1,0 +1,3 @@
+path "{{ secrets }}/containers/{{ container }}" {
+  capabilities = ["read"]
+}
