@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from frame.failure import Failure
+from frame.failure import Failure, WrongUse
 
 if TYPE_CHECKING:
     from ingest.rules import TableRule
@@ -177,3 +177,18 @@ def _text(lookback: timedelta | int) -> str:
         if seconds and seconds % size == 0:
             return f"{seconds // size}{unit}"
     return f"{seconds}s"
+
+
+def tick_before(moment: str, schedule: str) -> str:
+    """Return the schedule's last tick before a time. Raises WrongUse."""
+    from croniter import croniter  # most runs need none
+
+    try:
+        found = datetime.fromisoformat(moment)
+    except ValueError:
+        raise WrongUse(
+            f"interval_end: expected a date and time where it is alone, found {moment!r}",
+            "Write it like 2026-03-01T02:00:00+00:00, or give interval_start as well.",
+        ) from None
+    tick: datetime = croniter(schedule, found).get_prev(datetime)
+    return tick.isoformat()

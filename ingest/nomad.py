@@ -10,9 +10,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -25,10 +24,10 @@ from frame.git import MEBIBYTE, GitError, fetched
 from frame.output import print_json_text
 from frame.settings import Settings
 from ingest import contract, run
-from ingest.cursor import Interval
+from ingest.cursor import Interval, tick_before
 from ingest.errors import ContractError, DataError
 from ingest.job import Job, Scope
-from ingest.rendered import Rendered
+from ingest.rendered import Rendered, remove
 from ingest.report import Report
 from ingest.rules import Duration  # noqa: TC001 - pydantic reads it
 
@@ -110,7 +109,7 @@ class Asked(Settings):
                 raise WrongUse("interval_start needs interval_end", "Give both, or neither.")
             return Scope(self.tables, self.full_refresh)
         return Scope(
-            self.tables, self.full_refresh, Interval(since or _tick_before(until, schedule), until)
+            self.tables, self.full_refresh, Interval(since or tick_before(until, schedule), until)
         )
 
 
@@ -124,7 +123,9 @@ class Place(Settings):
     git_config: Path | None = Field(
         default=None, description="file of git's configuration that logs in at the mirror"
     )
-    connections: Path = Field(description="file of the connections, as JSON")
+    connections: Path = Field(
+        description="file of the connections, as JSON; it is removed when it has been read"
+    )
     timeout: Duration = Field(description="the longest that a run may take, such as 12h")
 
 
@@ -142,10 +143,18 @@ def job() -> None:
     stopped), rows of each published table, and why others failed; assets are the published schema
     and its tables, as Airflow calls them.
     """
-    asked, place = Asked.from_environment(os.environ), Place.from_environment(os.environ)
+    place = Place.from_environment(os.environ)
+    with ExitStack() as secrets:
+        secrets.callback(remove, place.connections, place.git_config)
+        _run(Asked.from_environment(os.environ), place, secrets)
+
+
+def _run(asked: Asked, place: Place, secrets: ExitStack) -> None:
+    """Do it, and close the ``secrets`` once they are read."""
     report, status, error, schema = Report(asked.pipeline, asked.run_id), "failed", None, ""
     try:
         connections, pipeline = Rendered(place.connections), _pipeline(place, asked)
+        secrets.close()
         schema, scope = pipeline.published_schema, asked.scope(pipeline.schedule)
         work = Job(pipeline, asked.pipeline, asked.run_id, connections.resolve)
         with _bounded(work, place.timeout, asked.log_url):
@@ -168,21 +177,6 @@ def job() -> None:
         raise
     finally:
         print_json_text(summary(report, status, error, schema))
-
-
-def _tick_before(moment: str, schedule: str) -> str:
-    """Return the schedule's last tick before a time. Raises WrongUse."""
-    from croniter import croniter  # most runs need none
-
-    try:
-        found = datetime.fromisoformat(moment)
-    except ValueError:
-        raise WrongUse(
-            f"interval_end: expected a date and time where it is alone, found {moment!r}",
-            "Write it like 2026-03-01T02:00:00+00:00, or give interval_start as well.",
-        ) from None
-    tick: datetime = croniter(schedule, found).get_prev(datetime)
-    return tick.isoformat()
 
 
 class _TimeOver(Stopped):

@@ -6,6 +6,7 @@ connection by Airflow's names.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -50,6 +51,13 @@ class Rendered:
         if uri:
             return Entry(connection_id, uri.partition(":")[0], uri)
         return from_parts(connection_id, secret)
+
+
+def remove(*files: Path | None) -> None:
+    """Remove what was read of secrets: Nomad keeps an allocation's files for days after its end."""
+    for file in filter(None, files):
+        with suppress(OSError):  # a folder that is not the task's keeps it
+            file.unlink()
 
 
 _RENDERED = "Let the job's Vault template render it, readable by the task's user."

@@ -44,6 +44,8 @@ ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]*(?<!-backup)(?<!-ingest)")
 # half an hour after its task. With an end before that Nomad would log in again in the middle of a
 # task, and stop it if that one login is refused (client/allocrunner/taskrunner/vault_hook.go).
 RENEWED = {"token_period": "30m", "token_explicit_max_ttl": 0}
+# The same of a run that Airflow launched: Nomad revokes no token, it only ceases to renew it.
+RENEWED_FOR_A_RUN = {**RENEWED, "token_period": "5m"}
 # What a task logs in for by itself. It cannot be renewed; the next question logs in again.
 ENDING = {"token_ttl": "5m", "token_explicit_max_ttl": "5m", "token_period": 0}
 # What Nomad's vault block puts into an identity, and the worker's file into one of its own.
@@ -136,7 +138,7 @@ def role_settings(role: Role, namespaces: Namespaces) -> dict[str, Any]:
         },
         "token_type": "service",
         "token_policies": [role.name],
-        **(ENDING if role.ending else RENEWED),
+        **(ENDING if role.ending else RENEWED_FOR_A_RUN if role.launched else RENEWED),
         **({"token_explicit_max_ttl": role.longest} if role.longest else {}),
     }
 

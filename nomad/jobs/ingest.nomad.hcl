@@ -189,6 +189,7 @@ job "ingest" {
         perms                = "0400"
         error_on_missing_key = true
         change_mode          = "noop"
+        once                 = true # the run removes it when it has read it
       }
 
       # git's configuration, with the header that logs in at the mirror and nowhere else.
@@ -203,6 +204,7 @@ job "ingest" {
           perms                = "0400"
           error_on_missing_key = true
           change_mode          = "noop"
+          once                 = true
         }
       }
 

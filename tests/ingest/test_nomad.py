@@ -98,6 +98,7 @@ class Launches:
     def run(self, **meta: str) -> Ended:
         process = self.start(**meta)
         stdout, stderr = process.communicate(timeout=60)
+        assert not (self.world.folder / "connections.json").exists()
         return Ended(process.returncode, stdout, stderr, self.connections)
 
 
@@ -505,10 +506,15 @@ def test_nomad_runs_what_is_dispatched_in_the_namespace_of_runs(
         with pytest.raises(NomadError, match="Dispatch request included unpermitted metadata"):
             nomad.job.dispatch_job("ingest-hr", meta={"pipeline": "hr", "run_id": "1", "x": "1"})
 
+        def secrets_of(allocation: dict[str, Any]) -> list[str]:
+            folder = tmp_path / "data/alloc" / allocation["ID"] / "ingest/secrets"
+            return [each.name for each in folder.iterdir()]
+
         def launch(**meta: str) -> tuple[dict[str, Any], str]:
             given = {"pipeline": "hr", "run_id": "scheduled__1", **meta}
             child = nomad.job.dispatch_job("ingest-hr", meta=given)["DispatchedJobID"]
             allocation = ended(nomad, child)
+            assert "connections.json" not in secrets_of(allocation)
             log = nomad.client.stream_logs.stream(allocation["ID"], "ingest", "stdout", plain=True)
             return allocation["TaskStates"]["ingest"]["Events"], log
 

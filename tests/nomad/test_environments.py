@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,8 +129,8 @@ def test_setting_up_and_deploying_one_changes_nothing_of_the_other(world: World)
     deployed(STAGING)
     assert world.state(PRODUCTION) == before
     for variables in (PRODUCTION, STAGING):
-        found = {job_id for _, job_id in world.state(variables)["jobs"]}
-        assert found == set(PLATFORM)
+        job_ids = {job_id for _, job_id in world.state(variables)["jobs"]}
+        assert job_ids == set(PLATFORM)
 
 
 def worker(variables: Path, role_of: Path) -> dict[str, Any]:
@@ -175,13 +177,7 @@ def start(world: World) -> Iterator[Callable[..., dict[str, Any]]]:
         nomad = world.nomad(variables)
         used.append(nomad)
         nomad.job.register_job(WORKER, worker(variables, role_of))
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            for each in nomad.job.get_allocations(WORKER):
-                if each["ClientStatus"] in {"running", "failed"}:
-                    return each  # type: ignore[no-any-return]
-            time.sleep(0.2)
-        raise TimeoutError(json.dumps(nomad.job.get_evaluations(WORKER)))
+        return found(nomad, WORKER, "running", "failed")
 
     yield started
     for nomad in used:
@@ -189,9 +185,20 @@ def start(world: World) -> Iterator[Callable[..., dict[str, Any]]]:
     used[0].system.initiate_garbage_collection()
 
 
-def folder(world: World, allocation: dict[str, Any]) -> Path:
+def found(nomad: Nomad, job_id: str, *states: str) -> dict[str, Any]:
+    """Return an allocation of a job that is in one of these states, within a minute."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for each in nomad.job.get_allocations(job_id):
+            if each["ClientStatus"] in states:
+                return each  # type: ignore[no-any-return]
+        time.sleep(0.2)
+    raise TimeoutError(json.dumps(nomad.job.get_evaluations(job_id)))
+
+
+def folder(world: World, allocation: dict[str, Any], task: str = "worker") -> Path:
     """Return where Nomad keeps the task of an allocation."""
-    return world.server.home.with_name("client") / "data/alloc" / allocation["ID"] / "worker"
+    return world.server.home.with_name("client") / "data/alloc" / allocation["ID"] / task
 
 
 def test_a_task_reads_its_own_environments_secrets_and_none_of_the_others(
@@ -236,6 +243,42 @@ def test_a_job_that_names_the_others_role_does_not_start(
     events = allocation["TaskStates"]["worker"]["Events"]
     assert allocation["ClientStatus"] == "failed"
     assert "claim" in " ".join(each["DisplayMessage"] for each in events)
+
+
+def test_a_runs_token_lives_as_long_as_the_run_and_is_not_renewed_after_it(world: World) -> None:
+    """Nomad revokes none. The role is the product's, but for a period of seconds."""
+    job_id, period = "ingest-hr", 4
+    places = namespaces([PRODUCTION])
+    nomad = connect(world.server.address, world.server.token, namespace=places.runs)
+    client, role = world.vault.client(), f"auth/{LOGIN}/role/production-{job_id}"
+    settings = client.read(role)["data"]
+    assert settings["token_period"] == 300
+    client.write_data(role, data={**settings, "token_period": period})
+    job = copy.deepcopy(rendered(job_id, PRODUCTION))
+    (task,) = job["TaskGroups"][0]["Tasks"]
+    for template in task["Templates"]:
+        template |= {"Uid": 0, "Gid": 0}
+        for path in re.findall(rf'secret "{MOUNT}/data/([^"]+)"', template["EmbeddedTmpl"]):
+            client.secrets.kv.v2.create_or_update_secret(path, {"of": path}, mount_point=MOUNT)
+    script = f"rm $NOMAD_SECRETS_DIR/connections.json; sleep {2 * period + 2}"
+    config = {"command": "/bin/sh", "args": ["-c", script]}
+    task |= {"Driver": "raw_exec", "User": "root", "Config": config}
+    nomad.job.register_job(job_id, {"Job": job})
+    asked = {"pipeline": "hr", "run_id": "1"}
+    child = nomad.job.dispatch_job(job_id, meta=asked)["DispatchedJobID"]
+    run = folder(world, found(nomad, child, "running"), "ingest")
+    token = world.vault.client((run / "private/vault_token").read_text())
+    began = time.monotonic()
+    while found(nomad, child, "running", "complete")["ClientStatus"] == "running":
+        assert token.auth.token.lookup_self()["data"]["ttl"] <= period
+        time.sleep(0.5)
+    assert time.monotonic() - began > 2 * period, "it was not renewed"
+    assert not (run / "secrets/connections.json").exists(), "it was rendered again"
+    time.sleep(period + 1)
+    with pytest.raises(hvac.exceptions.Forbidden):
+        token.auth.token.lookup_self()
+    client.write_data(role, data=settings)
+    nomad.job.deregister_job(job_id, purge=True)
 
 
 def test_two_environments_hold_nothing_in_common() -> None:

@@ -146,6 +146,14 @@ def test_a_token_of_a_role_can_be_renewed_for_as_long_as_its_task_lives(
     assert client.auth.token.renew_self()["auth"]["lease_duration"] == 1800
 
 
+def test_a_token_of_a_run_ends_in_minutes_when_nobody_renews_it(fresh: VaultServer) -> None:
+    set_up(fresh.client(), mount=MOUNT, environment=ENVIRONMENT, jwks_url=fresh.issuer.jwks_url)
+    identity = fresh.issuer.identity("ingest-hr", "ingest", nomad_namespace="runs")
+    client = fresh.login("production-ingest-hr", identity)
+    found = client.auth.token.lookup_self()["data"]
+    assert (found["period"], found["explicit_max_ttl"], found["ttl"] <= 300) == (300, 0, True)
+
+
 def test_a_token_that_a_task_logged_in_for_ends_in_minutes_whatever_it_does(
     fresh: VaultServer,
 ) -> None:
