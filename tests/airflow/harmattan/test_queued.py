@@ -1,12 +1,20 @@
-"""A task that no worker takes waits, whatever a real scheduler makes of its age."""
+"""What is queued waits, whatever becomes of the broker and however late a worker comes.
+
+A real scheduler sends it. No api-server is there: no task can begin, and what counts is what the
+scheduler makes of those that have not.
+"""
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -15,13 +23,15 @@ import pytest
 from tests.airflow.harmattan.test_executor import Servers, wait_for, worker
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.conftest import PostgresServer
 
 pytestmark = pytest.mark.programs
 
-TIMES = 4  # that it is sent again: by Airflow's own settings it has failed by then
+TASKS = 30  # as many as the scheduler has with the executor at a time, nearly
+TIMES = 4  # that each is sent again: by Airflow's own settings it has failed by then
 SEED = """
 import sys
 from pathlib import Path
@@ -30,12 +40,13 @@ from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
 from airflow.utils import db
 from airflow.utils.types import DagRunTriggeredByType
-folder = Path(sys.argv[1])
-(folder / "waits.py").write_text('''
+folder, tasks = Path(sys.argv[1]), sys.argv[2]
+(folder / "waits.py").write_text(f'''
 from airflow.sdk import DAG
 from airflow.providers.standard.operators.bash import BashOperator
-with DAG("waits", schedule=None):
-    BashOperator(task_id="t", bash_command="true")
+with DAG("waits", schedule=None, max_active_tasks={tasks}):
+    for number in range({tasks}):
+        BashOperator(task_id=f"t{{number}}", bash_command="true")
 ''')
 db.initdb()
 DagBundlesManager().sync_bundles_to_db()
@@ -45,9 +56,58 @@ trigger_dag("waits", triggered_by=DagRunTriggeredByType.TEST)
 """
 
 
-def test_a_task_waits_for_a_worker_for_as_long_as_there_is_none(
-    postgres: PostgresServer, tmp_path: Path
-) -> None:
+@dataclass
+class Waiting:
+    """A run of a DAG of TASKS tasks, and what its scheduler's processes need."""
+
+    servers: Servers
+    metadata: str
+    settings: dict[str, str]
+
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        with psycopg.connect(self.metadata) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    def states(self) -> set[object]:
+        return {state for (state,) in self.rows("SELECT state FROM task_instance")}
+
+    def waits(self) -> bool:
+        """Return whether the broker has a message."""
+        return bool(self.servers.as_user("scheduler", "broker").llen("analysts"))
+
+    def taken(self) -> set[str]:
+        """Take all messages, as workers that are then lost, and return which tasks they are of."""
+        lost_worker, names = self.servers.as_user("worker-analysts", "broker"), set()
+        while message := lost_worker.brpop("analysts", 1):
+            names.add(_task(json.loads(message[1])["body"]))
+        return names
+
+    @property
+    def log(self) -> Path:
+        return self.servers.home / "airflow.log"
+
+    @contextmanager
+    def scheduler(self) -> Iterator[None]:
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-W", "ignore", "-m", "airflow", "scheduler", "--skip-serve-logs"],
+                env=self.settings, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        try:
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(30)
+
+
+def _task(body: str) -> str:
+    """Return the name of the task that a message of Celery's is of."""
+    (workload,), *_ = json.loads(base64.b64decode(body))
+    return str(json.loads(workload)["ti"]["task_id"])
+
+
+@pytest.fixture
+def waiting(postgres: PostgresServer, tmp_path: Path) -> Waiting:
     uri, dags = postgres.create_database(), tmp_path / "dags"
     dags.mkdir()
     servers = Servers(tmp_path)
@@ -58,30 +118,35 @@ def test_a_task_waits_for_a_worker_for_as_long_as_there_is_none(
         AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT="2",
         AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL="1",
     )
-    python = [sys.executable, "-W", "ignore"]
     subprocess.run(
-        [*python, "-c", SEED, str(dags)], env=settings, check=True, capture_output=True, timeout=120
-    )
+        [sys.executable, "-W", "ignore", "-c", SEED, str(dags), str(TASKS)],
+        env=settings, check=True, capture_output=True, timeout=120,
+    )  # fmt: skip
+    return Waiting(servers, uri, settings)
 
-    def rows(query: str) -> list[tuple[object, ...]]:
-        with psycopg.connect(uri) as connection:
-            return connection.execute(query).fetchall()
 
+@pytest.mark.parametrize("seconds", [5, pytest.param(60, marks=pytest.mark.soak)])
+def test_a_task_waits_for_a_broker_and_for_a_worker_as_long_as_there_is_none(
+    waiting: Waiting, seconds: int
+) -> None:
+    """The broker is lost while tasks are sent, with those that it had."""
+    names = {f"t{number}" for number in range(TASKS)}
     with ExitStack() as stack:
-        for name in ("broker", "results"):
-            stack.enter_context(servers.running(name))
-        log = stack.enter_context((tmp_path / "airflow.log").open("wb"))
-        scheduler = stack.enter_context(
-            subprocess.Popen(
-                [*python, "-m", "airflow", "scheduler"],
-                env=settings, stdout=log, stderr=log, start_new_session=True,
-            )
-        )  # fmt: skip
-        stack.callback(os.killpg, scheduler.pid, signal.SIGKILL)
-        again = "SELECT count(*) FROM log WHERE event = 'stuck in queued reschedule'"
-        wait_for(lambda: rows(again)[0][0] >= TIMES, 90)
-        ((state,),) = rows("SELECT state FROM task_instance")
-        assert state in {"queued", "scheduled"}
-        # No api-server is there: what counts is that a worker is given it at last.
-        said = stack.enter_context(worker(servers))
+        stack.enter_context(waiting.servers.running("results"))
+        with waiting.servers.running("broker"):
+            stack.enter_context(waiting.scheduler())
+            wait_for(waiting.waits, 60)
+        time.sleep(seconds)
+        assert "are sent later: the broker did not take them" in waiting.log.read_text()
+        assert waiting.states() <= {"queued", "scheduled"}
+        stack.enter_context(waiting.servers.running("broker"))
+        # It is empty: the scheduler sends again what was in it, and what workers were lost with.
+        assert waiting.taken() == names
+        again = (
+            "SELECT count(*) FROM (SELECT task_id FROM log WHERE event = 'stuck in queued"
+            f" reschedule' GROUP BY task_id HAVING count(*) >= {TIMES}) AS often"
+        )
+        wait_for(lambda: waiting.rows(again) == [(TASKS,)], 90)
+        assert waiting.states() <= {"queued", "scheduled"}
+        said = stack.enter_context(worker(waiting.servers))
         wait_for(lambda: "received" in said.read_text(), 30)
