@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -49,6 +50,18 @@ server {
   min_heartbeat_ttl = "1s"
   heartbeat_grace   = "1s"
 }
+"""
+# One of several that elect a leader, within seconds.
+_ONE_OF_SEVERAL = """
+server {{
+  enabled          = true
+  bootstrap_expect = {servers}
+  raft_multiplier  = 1
+  server_join {{
+    retry_join     = {addresses}
+    retry_interval = "1s"
+  }}
+}}
 """
 _ACL = """
 acl {
@@ -168,6 +181,70 @@ def running_cluster(home: Path, *, vault: str = "", login: str = "") -> Iterator
     finally:
         server.process.terminate()
         server.process.wait(30)
+
+
+@dataclass
+class Servers:
+    """Servers of one cluster, by their addresses, and the ``address`` of a client of theirs.
+
+    The client asks whichever of them is there; ``token`` is the first of the cluster.
+    """
+
+    home: Path
+    by_address: dict[str, Server]
+    address: str
+    token: str
+
+    def kill_leader(self) -> Server:
+        """Kill the server that leads, and return it."""
+        leader = _asked("GET", f"{self.address}/v1/status/leader", "").json()
+        server = self.by_address[leader]
+        server.process.kill()
+        server.process.wait(30)
+        return server
+
+    def restart(self) -> None:
+        """Kill all of them and start them again, until they have a leader and answer."""
+        for server in self.by_address.values():
+            server.process.kill()
+            server.process.wait(30)
+        for server in self.by_address.values():
+            server.process = _start(server.home)
+        _asked("GET", f"{self.address}/v1/acl/tokens", self.token)
+
+
+@contextmanager
+def running_servers(home: Path, number: int = 3) -> Iterator[Servers]:
+    """Run several servers that ask for tokens, and a client."""
+    ports = [_ports() for _ in range(number)]
+    serf = [f"127.0.0.1:{each['serf']}" for each in ports]
+    rpc = [f"127.0.0.1:{each['rpc']}" for each in ports]
+    several = _ONE_OF_SEVERAL.format(servers=number, addresses=json.dumps(serf)) + _ACL
+    own = _ports()
+    joined = _CLIENT.replace('["SERVER"]', json.dumps(rpc)) + _ACL
+    servers: dict[str, Server] = {}
+    try:
+        for index, address in enumerate(rpc):
+            folder = home / f"server{index}"
+            folder.mkdir()
+            _configure(folder, ports[index], several, f"server{index}")
+            servers[address] = Server(folder, ports[index], _start(folder))
+        token = _bootstrap(servers[rpc[0]].address)
+        for server in servers.values():
+            server.token = token
+        (home / "client").mkdir()
+        _configure(home / "client", own, joined)
+        client = _start(home / "client")
+        try:
+            yield Servers(home, servers, f"http://127.0.0.1:{own['http']}", token)
+        finally:
+            client.terminate()
+            client.wait(30)
+    finally:
+        for server in servers.values():
+            server.process.terminate()
+        for server in servers.values():
+            server.process.wait(30)
 
 
 @dataclass

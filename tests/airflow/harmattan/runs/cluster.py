@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -12,13 +12,13 @@ import requests
 from harmattan.pipelines import META
 from scripts import nomad_setup
 from scripts.jobs import Namespaces
-from tests.nomad.agent import running_cluster
+from tests.nomad.agent import running_cluster, running_servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.nomad.agent import Server
+    from tests.nomad.agent import Servers
 
 JOB = "script"
 SECOND = 1_000_000_000
@@ -48,12 +48,23 @@ def job(job_id: str = JOB, **group: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Cluster:
-    """``token`` is that of the triggerer, ``management`` may do all."""
+    """``token`` is that of the triggerer, ``management`` may do all.
+
+    It has one server, or several ``servers``.
+    """
 
     address: str
     management: str
     token: str
-    server: Server | None = None
+    servers: Servers | None = None
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """Return the nodes; none while Nomad cannot say."""
+        try:
+            answer = self.api("GET", "nodes")
+        except requests.ConnectionError:
+            return []
+        return list(answer.json()) if answer.ok else []
 
     def api(
         self, method: str, path: str, body: object = None, /, *, token: str = "", **params: str
@@ -79,25 +90,43 @@ class Cluster:
 @contextmanager
 def running(home: Path) -> Iterator[Cluster]:
     """Run a Nomad that has the job, and the policy of nomad/acl."""
-    with running_cluster(home) as server:
-        bare = Cluster(server.address, server.token, "")
-        bare.api("PUT", "namespace/runs", {"Name": "runs"}).raise_for_status()
-        rules = nomad_setup.rules("runs", Namespaces())
-        bare.api("PUT", "acl/policy/runs", {"Name": "runs", "Rules": rules}).raise_for_status()
-        made = bare.api("PUT", "acl/token", {"Type": "client", "Policies": ["runs"]})
-        cluster = Cluster(server.address, server.token, made.json()["SecretID"], server)
-        cluster.register(job())
-        until(lambda: any(n["Status"] == "ready" for n in cluster.api("GET", "nodes").json()))
+    with (
+        running_cluster(home) as server,
+        _prepared(home, Cluster(server.address, server.token, "")) as cluster,
+    ):
         yield cluster
-        for each in cluster.api("GET", "jobs", namespace="*").json():
-            cluster.api("DELETE", f"job/{each['ID']}", namespace=each["Namespace"], purge="true")
-        folder = home / "client/data/alloc"
 
-        def removed() -> bool:
-            cluster.api("PUT", "system/gc")
-            return not any(folder.iterdir())
 
-        until(removed)
+@contextmanager
+def running_several(home: Path) -> Iterator[Cluster]:
+    """Run the same with three servers, of which one leads; its address is that of the client."""
+    with (
+        running_servers(home) as servers,
+        _prepared(home, Cluster(servers.address, servers.token, "", servers=servers)) as cluster,
+    ):
+        yield cluster
+
+
+@contextmanager
+def _prepared(home: Path, bare: Cluster) -> Iterator[Cluster]:
+    """Give a Nomad what its users need, and leave nothing of theirs on its client in the end."""
+    until(lambda: any(n["Status"] == "ready" for n in bare.nodes()))
+    bare.api("PUT", "namespace/runs", {"Name": "runs"}).raise_for_status()
+    rules = nomad_setup.rules("runs", Namespaces())
+    bare.api("PUT", "acl/policy/runs", {"Name": "runs", "Rules": rules}).raise_for_status()
+    made = bare.api("PUT", "acl/token", {"Type": "client", "Policies": ["runs"]})
+    cluster = replace(bare, token=made.json()["SecretID"])
+    cluster.register(job())
+    yield cluster
+    for each in cluster.api("GET", "jobs", namespace="*").json():
+        cluster.api("DELETE", f"job/{each['ID']}", namespace=each["Namespace"], purge="true")
+    folder = home / "client/data/alloc"
+
+    def removed() -> bool:
+        cluster.api("PUT", "system/gc")
+        return not any(folder.iterdir())
+
+    until(removed)
 
 
 def until(found: Callable[[], Any], seconds: float = 120) -> Any:

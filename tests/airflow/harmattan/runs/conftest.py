@@ -18,11 +18,18 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def nomad_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A Nomad with the job `script` in its namespace `runs`."""
+def nomad_agent(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    """A Nomad with the job `script` in its namespace `runs`.
+
+    A module that says so (SEVERAL) has one of three servers.
+    """
     if os.geteuid() != 0:
         pytest.fail("Nomad's client needs root: run this test as root")
-    with cluster.running(tmp_path_factory.mktemp("nomad")) as running:
+    several = getattr(request.module, "SEVERAL", False)
+    start = cluster.running_several if several else cluster.running
+    with start(tmp_path_factory.mktemp("nomad")) as running:
         yield running
 
 

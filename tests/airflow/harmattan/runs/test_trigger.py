@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from harmattan.runs.client import Nomad
     from tests.airflow.harmattan.runs.world import World
 
+SEVERAL = True  # a Nomad of three servers
 SUMMARY = {"rows": {"staff": 3}, "assets": {"raw.staff": {"rows": 3, "run": "x"}}}
 PARTLY = {"assets": {"raw.pay": {"rows": 1}}, "failed": {"staff": "its checks"}}
 ENDS = "echo line 1; sleep 4; echo line 2; echo '{\"a\": 1}'"
@@ -211,8 +212,8 @@ def test_a_task_whose_time_is_over_stops_its_run(airflow: World, runs: dict[str,
 
 @pytest.fixture(scope="module")
 def survivors(airflow: World, runs: dict[str, str], tmp_path_factory: Any) -> dict[str, str]:
-    """Runs that lost their triggerer, and one that lost its Nomad and its token, too."""
-    assert airflow.cluster.server is not None
+    """Runs that lost their triggerer, and one that lost a leader, its Nomad and its token, too."""
+    assert airflow.cluster.servers is not None
     enough = tmp_path_factory.mktemp("enough") / "file"
     count = f"until [ -e {enough} ]; do i=$((i+1)); echo line $i; sleep 0.5; done; echo line last"
     ids = {
@@ -230,7 +231,10 @@ def survivors(airflow: World, runs: dict[str, str], tmp_path_factory: Any) -> di
     airflow.start_triggerer()
     running(airflow, ids["is cleared meanwhile"], 2)
     airflow.ask("fail", ids["is cleared meanwhile"])
-    airflow.cluster.server.restart()
+    for lose in (airflow.cluster.servers.kill_leader, airflow.cluster.servers.restart):
+        lose()
+        before = len(printed(airflow, ids["goes on"]))
+        until(lambda before=before: len(printed(airflow, ids["goes on"])) > before + 2)
     renew(airflow)
     before = len(printed(airflow, ids["goes on"]))
     until(lambda: len(printed(airflow, ids["goes on"])) > before + 2)
@@ -249,7 +253,7 @@ def renew(airflow: World) -> None:
     asked("DELETE", f"acl/token/{own['AccessorID']}").raise_for_status()
 
 
-def test_a_lost_triggerer_nomad_or_token_makes_no_second_run_and_loses_no_line(
+def test_a_lost_triggerer_leader_nomad_or_token_makes_no_second_run_and_loses_no_line(
     airflow: World, survivors: dict[str, str]
 ) -> None:
     run_id = survivors["goes on"]
