@@ -58,6 +58,7 @@ BEHAVIOURS = {
     "nomad/test_secrets.py": "no secret in any job file",
     "nomad/test_variables.py": "the variables of job files and nomad/vars",
     "scripts/health/test_faults.py": "ports, disks, programs and nodes, while jobs are waited for",
+    "scripts/test_deploy_causes.py": "`deploy` as it is typed, beside what stops its jobs",
     "scripts/test_commands.py": "all commands: --help and wrong use",
     "standins/b2_server/test_object_lock.py": "Object Lock, in buckets, files and lifecycle",
     "test_repository.py": "the files around the code",
