@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 KEPT = HOME / "access.json"
 JOBS = "NOMAD_NAMESPACE"
 RUNS = "NOMAD_RUNS_NAMESPACE"
+POSTGRES = "POSTGRES_SERVERS"
 # What the environment must hold for a platform that is not this machine's; none is a secret but
 # the tokens and the password, which come as variables because that is how these tools take them.
 NAMES = {
@@ -47,6 +48,7 @@ VARIABLES = [
     ("VAULT_CACERT", "the same for Vault"),
     (JOBS, f"Nomad's namespace of the platform's jobs (default: {Namespaces.jobs})"),
     (RUNS, f"the one of what Airflow may launch (default: {Namespaces.runs})"),
+    (POSTGRES, "PostgreSQL servers whose certificates are looked at: host:port, with commas"),
 ]
 
 

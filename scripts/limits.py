@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import ssl
+import struct
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 
+from scripts.access import POSTGRES
+from scripts.cluster import NotFound
 from scripts.row import Row
 
 if TYPE_CHECKING:
@@ -22,27 +25,63 @@ if TYPE_CHECKING:
 SOON = timedelta(days=21)  # time for somebody to be back from leave
 FULL = 90  # per cent of a disk
 SECONDS = 10  # that a server may take to show its certificate
-# Who has an address, and the file of the authority that signs it.
-ADDRESSES = {
-    "NOMAD_ADDR": "NOMAD_CACERT",
-    "VAULT_ADDR": "VAULT_CACERT",
-    "AIRFLOW_URL": "",
-}
+# Who has an address that shows a certificate where it begins with https.
+ADDRESSES = ("NOMAD_ADDR", "VAULT_ADDR", "AIRFLOW_URL", "DAG_MIRROR_URL")
+REDIS = "redis"  # the job
+# PostgreSQL's own question whether a server speaks TLS, and its yes.
+SSL_REQUEST, SSL_YES = struct.pack("!ii", 8, 80877103), b"S"
+
+
+@dataclass(frozen=True)
+class Server:
+    """Who shows a certificate; PostgreSQL is asked for it first."""
+
+    host: str
+    port: int
+    postgres: bool = False
 
 
 def limits(platform: Access) -> Iterator[Row]:
-    """Yield each certificate, the token of Nomad and each disk with a volume of the platform."""
+    """Yield each certificate, tokens of Nomad and each disk with a volume of the platform."""
     now = datetime.now(UTC)
-    for name, authority in ADDRESSES.items():
+    for server in servers(platform):
+        name = f"certificate of {server.host}:{server.port}"
+        try:
+            yield until(name, certificate_ends(server), now)
+        except OSError as error:
+            yield Row(name, f"is not shown: {error}", well=False)
+    yield from tokens(platform, now)
+    yield from disks(platform)
+
+
+def servers(platform: Access) -> Iterator[Server]:
+    """Yield who shows a certificate: those with an address, Redis where it has one, PostgreSQL."""
+    for name in ADDRESSES:
         address = urlsplit(platform.values[name])
         if address.scheme == "https":
-            ends = certificate_ends(
-                str(address.hostname), address.port or 443, os.environ.get(authority)
-            )
-            yield until(f"certificate of {address.hostname}", ends, now)
-    if (expiry := token_ends(platform)) is not None:
-        yield until("token of Nomad", expiry, now)
-    yield from disks(platform)
+            yield Server(str(address.hostname), address.port or 443)
+    yield from redis(platform)
+    for each in platform.values.get(POSTGRES, "").split(","):
+        if each.strip():
+            address = urlsplit(f"//{each.strip()}")
+            yield Server(str(address.hostname), address.port or 5432, postgres=True)
+
+
+def redis(platform: Access) -> Iterator[Server]:
+    """Yield the ports of Redis, where the job says that they speak TLS."""
+    try:
+        job = platform.nomad.job.get_job(REDIS)
+    except NotFound:
+        return  # the section of jobs says so
+    tasks = [task for group in job["TaskGroups"] for task in group["Tasks"]]
+    if not any((task["Env"] or {}).get("TLS") for task in tasks):
+        return
+    for allocation in platform.nomad.job.get_allocations(REDIS):
+        if allocation["ClientStatus"] == "running":
+            found = platform.nomad.allocation.get_allocation(allocation["ID"])
+            for port in found["AllocatedResources"]["Shared"]["Ports"]:
+                if port["Label"] in {"broker", "results"}:
+                    yield Server(port["HostIP"], port["Value"])
 
 
 def until(name: str, ends: datetime, now: datetime) -> Row:
@@ -52,23 +91,36 @@ def until(name: str, ends: datetime, now: datetime) -> Row:
     return Row(name, state, ends - now > SOON, {"ends": ends.isoformat()})
 
 
-def certificate_ends(host: str, port: int, authority: str | None) -> datetime:
+def certificate_ends(server: Server) -> datetime:
     """Return when the certificate of a server ends, if it is trusted or not. Raises OSError."""
-    context = ssl.create_default_context(cafile=authority or None)
+    context = ssl.create_default_context()
     # One that has ended is to be told as such, not as a server that does not answer.
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with (
-        socket.create_connection((host, port), timeout=SECONDS) as plain,
-        context.wrap_socket(plain, server_hostname=host) as session,
-    ):
-        shown = session.getpeercert(binary_form=True) or b""  # a server has one
+    with socket.create_connection((server.host, server.port), timeout=SECONDS) as plain:
+        if server.postgres:
+            plain.sendall(SSL_REQUEST)
+            if plain.recv(1) != SSL_YES:
+                raise OSError("it speaks without TLS")
+        with context.wrap_socket(plain, server_hostname=server.host) as session:
+            shown = session.getpeercert(binary_form=True) or b""  # a server has one
     return x509.load_der_x509_certificate(shown).not_valid_after_utc
 
 
-def token_ends(platform: Access) -> datetime | None:
-    """Return when the token of Nomad ends, ``None`` if it has no end."""
-    found = platform.nomad.acl.get_self_token()
-    ends = found.get("ExpirationTime")
+def tokens(platform: Access, now: datetime) -> Iterator[Row]:
+    """Yield the end of the token of Nomad, and of others that end soon if it may list them."""
+    own = platform.nomad.acl.get_self_token()
+    if ends := _end_of(own):
+        yield until("token of Nomad", ends, now)
+    if own["Type"] != "management":
+        return
+    for token in platform.nomad.acl.get_tokens():
+        ends = _end_of(token)
+        if ends and ends - now <= SOON and token["AccessorID"] != own["AccessorID"]:
+            yield until(f"token {token['Name'] or token['AccessorID']}", ends, now)
+
+
+def _end_of(token: Mapping[str, Any]) -> datetime | None:
+    ends = token.get("ExpirationTime")
     return datetime.fromisoformat(ends).astimezone(UTC) if ends else None
 
 
