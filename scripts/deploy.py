@@ -21,7 +21,7 @@ from frame.output import screen
 from frame.progress import step
 from scripts.cluster import connect
 from scripts.health.waiting import LASTING, wait
-from scripts.jobs import JOBS, namespaces, platform, runs, stand_ins
+from scripts.jobs import JOBS, namespaces, platform, runs, runs_analysts_python, stand_ins
 from scripts.repository import ROOT
 from scripts.tools import NOMAD, ensure
 from scripts.variables import declared, refuse_unknown
@@ -109,7 +109,7 @@ def main(
     ] = 900,
 ) -> None:
     """Deploy the platform's jobs, and wait until all are well."""
-    known = [*platform(), *runs()]
+    known = [*platform(analysts_python=runs_analysts_python(variables)), *runs()]
     wanted = {each.id: each for each in known if not only or each.id in only}
     if only and (unknown := set(only) - set(wanted)):
         raise WrongUse(

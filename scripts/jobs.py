@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backup.registry import load_registry
 from backup.settings import REGISTRY
@@ -51,18 +51,22 @@ def job(name: str, suffix: str = "", **variables: str) -> Deployment:
     return Deployment(JOBS / f"{name}.nomad.hcl", name + suffix, variables)
 
 
-def platform() -> Iterator[Deployment]:
-    """Yield all jobs of the platform, in the order in which they are run."""
+def platform(*, analysts_python: bool = True) -> Iterator[Deployment]:
+    """Yield all jobs of the platform, in the order in which they are run.
+
+    Without ``analysts_python`` none is among them that only runs what analysts write in Python.
+    """
     yield job("redis")
     yield job("dag-mirror")
     yield job("airflow-migrate")
     yield job("airflow-logs")
     yield job("airflow-webserver")
     yield job("airflow-scheduler")
-    for bundle in ("pipelines", "analysts"):
+    for bundle in ("pipelines", "analysts") if analysts_python else ("pipelines",):
         yield job("airflow-dag-processor", f"-{bundle}", bundle=bundle)
     yield job("airflow-triggerer")
-    yield job("airflow-worker", "-analysts")
+    if analysts_python:
+        yield job("airflow-worker", "-analysts")
     yield job("dag-sync")
     yield job("airflow-clean")
     yield job("superset-migrate")
@@ -114,11 +118,20 @@ def runs() -> Iterator[Deployment]:
 
 def namespaces(variable_files: Sequence[Path]) -> Namespaces:
     """Return where the jobs go: of each what the last of the files says that says something."""
-    given = {name: value for file in variable_files for name, value in read_variables(file).items()}
+    given = _given(variable_files)
     return Namespaces(
         str(given.get("namespace", Namespaces.jobs)),
         str(given.get("runs_namespace", Namespaces.runs)),
     )
+
+
+def runs_analysts_python(variable_files: Sequence[Path]) -> bool:
+    """Return whether what analysts write in Python runs, by the same rule."""
+    return str(_given(variable_files).get("analysts_python", True)).lower() != "false"
+
+
+def _given(variable_files: Sequence[Path]) -> dict[str, Any]:
+    return {name: value for file in variable_files for name, value in read_variables(file).items()}
 
 
 def stand_ins() -> list[Deployment]:

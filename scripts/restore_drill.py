@@ -18,7 +18,7 @@ from frame.failure import ExitCode, Failure
 from frame.output import AsJson, print_json, screen
 from frame.progress import step
 from scripts import access, launches
-from scripts.status import newest_report
+from scripts.proofs import newest_report
 
 console = screen(stderr=True)
 

@@ -84,6 +84,17 @@ variable "runs_namespace" {
   }
 }
 
+variable "analysts_python" {
+  type        = bool
+  description = "Whether analysts' Python runs: without it there is no worker, and neither DAGs nor triggers of theirs are read."
+  default     = true
+
+  validation {
+    condition     = var.analysts_python == true || var.analysts_python == false
+    error_message = "It is true or false."
+  }
+}
+
 variable "analysts_network" {
   type        = string
   description = "A Docker network of the node for what runs the analysts' code, whose egress the node bounds; Docker's own by default."
@@ -154,7 +165,7 @@ job "airflow-triggerer" {
   # A triggerer for the pipelines' tasks, and one for strangers': whatever a trigger of theirs does to
   # its own triggerer, it neither stops the pipelines' nor speaks for them.
   dynamic "group" {
-    for_each = ["pipelines", "analysts"]
+    for_each = concat(["pipelines"], var.analysts_python ? ["analysts"] : [])
     labels   = ["triggerer-${group.value}"]
 
     content {

@@ -25,7 +25,7 @@ from backup.settings import B2_KEY, Settings
 from frame.failure import Failure
 from frame.output import screen, table
 from frame.progress import step
-from scripts import launches, status
+from scripts import delivered, launches, proofs, status
 from scripts.health.observing import health
 from scripts.launches import wait_until
 from scripts.local.backblaze import key_file
@@ -149,7 +149,7 @@ def _published(platform: Access, child: str) -> bool:
 
 def live(platform: Access) -> str:
     """Return the commit of the analysts that is live."""
-    return status.live(platform, "analysts")[0]
+    return delivered.live(platform, "analysts")[0]
 
 
 def run_dags(platform: Access, afterwards: Sequence[str] = AFTERWARDS) -> None:
@@ -244,13 +244,13 @@ def keep_backups(platform: Access) -> None:
     with TemporaryDirectory() as folder:
         (Path(folder) / B2_KEY).write_text(json.dumps(kept("b2-master")))
         settings = Settings.from_environment({**platform.values, "BACKUP_SECRETS_DIR": folder})
-        with time_limit(status.B2_SECONDS), open_store(settings, settings.b2_key()) as store:
+        with time_limit(proofs.B2_SECONDS), open_store(settings, settings.b2_key()) as store:
             lifecycle.apply(store, settings.prefix)
 
 
 def back_up(platform: Access) -> None:
     """Force the backup job of all that has no fresh backup, and wait for all."""
-    stale = [row.name for row in status.backups(platform) if not row.well]
+    stale = [row.name for row in proofs.backups(platform) if not row.well]
     if not stale:
         return
     with step(f"back up {', '.join(stale)}"):
@@ -261,7 +261,7 @@ def back_up(platform: Access) -> None:
 
 def hold_drill(platform: Access) -> None:
     """Force the restore drill unless the newest one proved every database."""
-    if all(row.well for row in status.drill(platform)):
+    if all(row.well for row in proofs.drill(platform)):
         return
     with step("hold a restore drill"):
         launches.finish(platform, launches.force(platform, "restore-drill"), timeout=600)

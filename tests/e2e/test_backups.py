@@ -29,8 +29,8 @@ from scripts import launches
 from scripts.launches import finish, force
 from scripts.local import backblaze, credentials, databases, first_run
 from scripts.local.home import VOLUMES, kept
+from scripts.proofs import newest_report
 from scripts.repository import ROOT
-from scripts.status import newest_report
 from tests.browser import SCREENSHOTS, launched
 from tests.e2e.contents import contents
 from tests.e2e.rounds import logs, wait_until

@@ -9,7 +9,7 @@ import pytest
 import requests
 from playwright.sync_api import expect
 
-from scripts import status
+from scripts import dags
 from scripts.local import databases
 from tests.browser import SCREENSHOTS
 from tests.e2e.rounds import ended, task_log, trigger
@@ -56,7 +56,7 @@ def test_every_mart_is_published_and_agrees_with_the_sources(platform: Access) -
         expected = value(f"{source}_owner", at_source)
         assert expected
         assert value("warehouse_analyst", in_mart) == expected, source
-    (row,) = status.marts(platform)
+    (row,) = dags.marts(platform)
     assert row.well
 
 

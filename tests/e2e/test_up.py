@@ -18,8 +18,8 @@ from scripts import deploy, jobs, launches
 from scripts.local import agents, first_run
 from scripts.local.home import NOMAD_ADDR, kept
 from scripts.local.up import VARIABLE_FILES
+from scripts.proofs import backups
 from scripts.repository import ROOT
-from scripts.status import backups
 from scripts.tools import NOMAD, ensure
 from scripts.vault_setup import LOGIN
 

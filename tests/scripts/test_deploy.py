@@ -5,11 +5,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from frame.failure import Failure, WrongUse
-from scripts import deploy, jobs
+from scripts import deploy, jobs, status
+from scripts.access import Access
+from scripts.cluster import connect
 from scripts.containers import load_containers
 from scripts.repository import ROOT
 from scripts.sources import load_sources
+from scripts.vault_setup import LOGIN
 from tests.conftest import free_port
+from tests.nomad.agent import running_cluster
+from tests.nomad.rendering import image_variables
 
 if TYPE_CHECKING:
     import subprocess
@@ -89,6 +94,39 @@ def test_an_unknown_job_is_told_with_those_that_are_there(
     for each in (*jobs.platform(), *jobs.runs()):
         assert each.id in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.programs
+def test_the_platform_is_deployed_without_the_analysts_python_and_nobody_misses_it(
+    command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """By a Nomad that takes every job; its node has no Docker, so that none becomes well."""
+    variables = tmp_path / "without.hcl"
+    variables.write_text("analysts_python = false\n")
+    files = [f"--var-file={each}" for each in (LOCAL, image_variables(), variables)]
+    without = {"airflow-worker-analysts", "airflow-dag-processor-analysts"}
+    with running_cluster(tmp_path, vault="http://127.0.0.1:1", login=LOGIN) as server:
+        nomad = connect(server.address, server.token)
+        nomad.namespace.create_namespace({"Name": jobs.Namespaces.runs})
+        access = Access({"NOMAD_ADDR": server.address, "NOMAD_TOKEN": server.token})
+        given = {"NOMAD_ADDR": server.address, "NOMAD_TOKEN": server.token}
+        done = command("python", "-m", "scripts.deploy", "--timeout=0", *files, **given)
+        assert "not every job is well" in done.stderr
+        groups = nomad.job.get_job("airflow-triggerer")["TaskGroups"]
+        assert [group["Name"] for group in groups] == ["triggerer-pipelines"]
+        registered = {each["ID"] for each in nomad.jobs.get_jobs() if not each["ParentID"]}
+        assert registered == {each.id for each in jobs.platform()} - without
+        rows = {row.name: row for row in status.jobs(access)}
+        assert set(rows) == registered | {each.id for each in jobs.runs()}
+        assert "absent" not in {row.state for row in rows.values()}
+        # With the analysts' group again, both are missed until they are there.
+        done = command(
+            "python", "-m", "scripts.deploy", "--timeout=0", *files[:2], "airflow-triggerer",
+            **given,
+        )  # fmt: skip
+        assert "airflow-triggerer" in done.stderr
+        missed = {row.name for row in status.jobs(access) if row.state == "absent"}
+        assert missed == without
 
 
 @pytest.mark.programs

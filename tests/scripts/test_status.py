@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -9,15 +10,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 import requests
+from rich.console import Console
 
 from frame.failure import Failure, WrongUse
 from frame.output import screen
-from scripts import access, status
+from scripts import access, dags, delivered, status
 from scripts.access import Access
 from scripts.cluster import NomadError
 from scripts.repository import ROOT
@@ -78,7 +81,7 @@ def airflow() -> Iterator[HttpServer]:
 @pytest.mark.parametrize(
     "body", [b"{}", b"[]", b"null", b'"x"', b"<html>", b"", b'{"scheduler": 1}']
 )
-@pytest.mark.parametrize("part", [status.airflow, status.pipelines, status.marts])
+@pytest.mark.parametrize("part", [dags.airflow, dags.pipelines, dags.marts])
 def test_an_answer_that_makes_no_sense_is_a_row_and_no_exception(
     airflow: HttpServer, part: Callable[[Access], list[Row]], body: bytes, tmp_path: Path
 ) -> None:
@@ -114,7 +117,7 @@ def test_airflows_health_is_read_from_the_answers_body(airflow: HttpServer, tmp_
     )
     airflow.answer(Answer(body={"total_entries": 0, "task_instances": []}))
     platform = Access({**nowhere(tmp_path).values, "AIRFLOW_URL": airflow.url})
-    assert status.airflow(platform) == [
+    assert dags.airflow(platform) == [
         Row("metadatabase", "healthy", well=True),
         Row("scheduler", "unhealthy", well=False),
         Row("triggerer", "None", well=False),
@@ -128,10 +131,10 @@ def paused(dag_id: str) -> dict[str, object]:
 def test_a_paused_pipeline_is_not_well_and_a_paused_dag_of_the_analysts_is(
     airflow: HttpServer, tmp_path: Path
 ) -> None:
-    dags = [paused("ingest_hr"), paused("report")]
-    airflow.answer(Answer(body={"dags": dags, "total_entries": 2, "import_errors": []}))
+    both = [paused("ingest_hr"), paused("report")]
+    airflow.answer(Answer(body={"dags": both, "total_entries": 2, "import_errors": []}))
     platform = Access({**nowhere(tmp_path).values, "AIRFLOW_URL": airflow.url})
-    assert status.pipelines(platform) == [
+    assert dags.pipelines(platform) == [
         Row("ingest_hr", "paused", well=False),
         Row("report", "paused", well=True),
     ]
@@ -146,7 +149,7 @@ def test_tasks_that_are_queued_for_long_are_not_well(
     airflow.answer(Answer(body={}), path="/api/v2/monitor/health")
     path = "/api/v2/dags/~/dagRuns/~/taskInstances"
     airflow.answer(Answer(body=waiting), path=f"{path}?state=queued&limit=100&order_by=run_after")
-    (row,) = status.airflow(Access({**nowhere(tmp_path).values, "AIRFLOW_URL": airflow.url}))
+    (row,) = dags.airflow(Access({**nowhere(tmp_path).values, "AIRFLOW_URL": airflow.url}))
     assert (row.state, row.well) == (f"3, the first for {minutes} min", well)
 
 
@@ -176,7 +179,7 @@ def test_marts_are_as_old_as_the_newest_run_that_published_them(
         answer = Answer(body={"is_stale": False, "dag_runs": [{"end_date": ended.isoformat()}]})
     airflow.answer(answer)
     platform = Access({**nowhere(tmp_path).values, "AIRFLOW_URL": airflow.url})
-    (row,) = status.marts(platform)
+    (row,) = dags.marts(platform)
     assert (row.name, row.state, row.well) == ("models", state, well)
     assert ("state=success" in airflow.requests[-1].path) == ("publish" in state)
 
@@ -270,6 +273,31 @@ def test_a_table_can_show_what_other_programs_say(capsys: pytest.CaptureFixture[
     assert "[Errno 111]" in shown
 
 
+def shown_on(found: Status, height: int) -> list[str]:
+    console = Console(file=io.StringIO(), width=80, height=height, legacy_windows=False)
+    console.print(status.fitting(found, console))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+def test_what_is_watched_fits_its_terminal_with_what_is_not_well_first() -> None:
+    well = [Row(f"job-{number}", "1/1 healthy", well=True) for number in range(30)]
+    red = Row("redis", "0/1 healthy" + " because of something" * 9, well=False, page="docs/x.md")
+    found = Status({"vault": [Row("vault", "unsealed", well=True)], "jobs": [*well, red]})
+    whole = shown_on(found, 100)
+    assert [line for line in whole if "job-7" in line]
+    lines = shown_on(found, 24)
+    assert lines[0].startswith("✗ jobs: redis: 0/1 healthy because")
+    assert [line.strip() for line in lines[1:]] == [
+        "✓ vault: 1 of 1 are well", "✗ jobs: 30 of 31 are well"
+    ]  # fmt: skip
+    many = Status({"jobs": [replace(red, name=f"job-{number}") for number in range(40)]})
+    lines = shown_on(many, 24)
+    assert len(lines) == 24
+    assert lines[0].startswith("✗ jobs: job-0: ")
+    assert lines[-1].startswith("and 18 lines more")
+
+
 def launch(minutes: float, group: str, status: str) -> dict[str, object]:
     submitted = (datetime.now(UTC) - timedelta(minutes=minutes)).timestamp() * 1e9
     return {
@@ -298,7 +326,9 @@ def test_the_last_good_sync_has_an_age(
     tmp_path: Path,
 ) -> None:
     airflow.answer(Answer(body=[launch(*each) for each in launches]))
-    row, *bundles = status.delivery(Access({**nowhere(tmp_path).values, "NOMAD_ADDR": airflow.url}))
+    row, *bundles = delivered.delivery(
+        Access({**nowhere(tmp_path).values, "NOMAD_ADDR": airflow.url})
+    )
     assert row.state.endswith(state)
     assert row.well is well
     assert airflow.requests[0].path == "/v1/jobs?prefix=dag-sync%2Fperiodic-&namespace=default"
@@ -310,8 +340,10 @@ def test_the_last_good_sync_has_an_age(
 
 @pytest.mark.slow
 def test_watching_looks_again_until_it_is_stopped(tmp_path: Path) -> None:
-    size = {"TERM": "xterm", "LINES": "100", "COLUMNS": "120"}
+    """On a usual terminal, where all tables do not fit: every red row is there."""
+    size = {"TERM": "xterm", "LINES": "24", "COLUMNS": "80"}
     environment = {"PATH": os.environ["PATH"], **size, **nowhere(tmp_path).values}
+    (tmp_path / "b2.json").unlink()  # nobody waits for B2
     ours, terminal = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "scripts.status", "--watch"],
@@ -320,13 +352,13 @@ def test_watching_looks_again_until_it_is_stopped(tmp_path: Path) -> None:
     ) as watching:  # fmt: skip
         os.close(terminal)
         shown, deadline = b"", time.monotonic() + 60
-        while shown.count(b"drill") < 2 and time.monotonic() < deadline:
+        while shown.count(b"drill: 0 of 1") < 2 and time.monotonic() < deadline:
             if select.select([ours], [], [], 1)[0]:
                 shown += os.read(ours, 1 << 16)
         watching.terminate()
         _, said = watching.communicate(timeout=30)
     os.close(ours)
-    assert shown.count(b"drill") >= 2
+    assert all(f"{name}: no answer: ".encode() in shown for name in SECTIONS), shown
     assert watching.returncode == 128 + signal.SIGTERM
     assert "Traceback" not in said
 
