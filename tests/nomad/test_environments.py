@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 import time
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ import hvac.exceptions
 import pytest
 
 from scripts import deploy, nomad_setup, vault_setup
-from scripts.cluster import Nomad, connect
+from scripts.cluster import Nomad, NomadError, connect
 from scripts.jobs import namespaces, platform, runs
 from scripts.repository import ROOT
+from scripts.tools import NOMAD, VAULT, ensure
 from tests.nomad.agent import Server, running_cluster
 from tests.nomad.rendering import PLATFORM, image_variables, rendered
+from tests.pages import block, desk
 from tests.vault_policies.server import VaultServer, running_vault
 
 if TYPE_CHECKING:
@@ -279,6 +282,52 @@ def test_a_runs_token_lives_as_long_as_the_run_and_is_not_renewed_after_it(world
         token.auth.token.lookup_self()
     client.write_data(role, data=settings)
     nomad.job.deregister_job(job_id, purge=True)
+
+
+def test_tokens_and_keys_are_rotated_as_the_page_says_and_no_task_notices(
+    world: World, start: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    running = start(PRODUCTION, role_of=PRODUCTION)
+    nomad = connect(world.server.address, world.server.token)
+
+    def token(policy: str) -> str:
+        made = {"Name": "x", "Type": "client", "Policies": [policy], "ExpirationTTL": "9h"}
+        return str(nomad.acl.create_token(made)["SecretID"])
+
+    def known(secret: str) -> bool:
+        try:
+            return bool(connect(world.server.address, secret).acl.get_self_token())
+        except NomadError:
+            return False
+
+    people = ("platform", "analysts")
+    old = [token(f"production-{name}") for name in people]
+    others, setup = token("staging-platform"), world.vault.client().auth.token.create(ttl="9h")
+    old_setup = setup["auth"]["client_token"]
+    programs = f"{ensure(NOMAD).parent}:{ensure(VAULT).parent}"
+    environment = {
+        "PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(tmp_path),
+        "NOMAD_ADDR": world.server.address, "NOMAD_TOKEN": world.server.token,
+        "VAULT_ADDR": world.vault.address, "VAULT_TOKEN": world.vault.token,
+    }  # fmt: skip
+    with desk(tmp_path, tmp_path, environment) as bash:
+        bash.type(block("Tokens of Nomad and Vault", 0))
+        new = [json.loads((tmp_path / f"{name}.json").read_text())["SecretID"] for name in people]
+        assert all(map(known, [*old, *new]))
+        bash.type(block("Tokens of Nomad and Vault", 1))
+        assert [*map(known, [*old, *new, others])] == [False, False, True, True, True]
+        bash.type(block("Tokens of Nomad and Vault", 2))
+        shown = bash.type(block("Tokens of Nomad and Vault", 3), given=f"{old_setup}\n")
+    new_setup = (tmp_path / "setup-token").read_text().strip()
+    assert "production-setup" in world.vault.client(new_setup).lookup_token()["data"]["policies"]
+    with pytest.raises(hvac.exceptions.Forbidden):
+        world.vault.client(old_setup).lookup_token()
+    assert not [each for each in (old_setup, new_setup) if each in shown]
+    # One that starts now logs in with an identity that the new key signed.
+    assert start(STAGING, role_of=STAGING)["ClientStatus"] == "running"
+    (now,) = world.nomad(PRODUCTION).job.get_allocations(WORKER)
+    assert (now["ID"], now["ClientStatus"]) == (running["ID"], "running")
+    assert now["TaskStates"]["worker"]["Restarts"] == 0
 
 
 def test_two_environments_hold_nothing_in_common() -> None:
