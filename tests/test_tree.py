@@ -55,6 +55,7 @@ BEHAVIOURS = {
     "ingest/test_torture.py": "every type of column and every value",
     "ingest/test_trouble.py": "what goes wrong on either server",
     "nomad/test_environments.py": "two environments on one Nomad and one Vault",
+    "nomad/test_moves.py": "Redis on another node, as its clients find it",
     "nomad/test_secrets.py": "no secret in any job file",
     "nomad/test_variables.py": "the variables of job files and nomad/vars",
     "scripts/health/test_faults.py": "ports, disks, programs and nodes, while jobs are waited for",
