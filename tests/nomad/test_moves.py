@@ -71,9 +71,12 @@ def test_redis_that_loses_its_node_is_found_on_another_and_what_is_sent_again_is
 
         until(moved, lambda: nomad.job.get_allocations("client"), seconds=60)
         assert time.monotonic() - lost < 60
-        (client,) = nomad.job.get_allocations("client")
-        events = [each["Type"] for each in client["TaskStates"]["task"]["Events"]]
-        assert "Restart Signaled" in events
+
+        def events() -> list[str]:
+            (client,) = nomad.job.get_allocations("client")
+            return [each["Type"] for each in client["TaskStates"]["task"]["Events"]]
+
+        until(lambda: "Restart Signaled" in events(), events)  # the server hears of it a bit later
 
 
 def address(nomad: Nomad, job_id: str) -> int:
