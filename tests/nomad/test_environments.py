@@ -281,7 +281,13 @@ def test_a_runs_token_lives_as_long_as_the_run_and_is_not_renewed_after_it(world
     with pytest.raises(hvac.exceptions.Forbidden):
         token.auth.token.lookup_self()
     client.write_data(role, data=settings)
+    nomad.job.deregister_job(child, purge=True)
     nomad.job.deregister_job(job_id, purge=True)
+    nomad.system.initiate_garbage_collection()
+    deadline = time.monotonic() + 30
+    while run.exists():  # with what Nomad has mounted there
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def test_tokens_and_keys_are_rotated_as_the_page_says_and_no_task_notices(
