@@ -142,7 +142,7 @@ def _read(path: Path) -> str | None:
         return content.decode("utf-16", "replace")
     head = content[:8192]
     if b"\0" not in head:
-        return content.decode("utf-8", "replace")
+        return content.decode("utf-8-sig", "replace")
     for first, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
         # ASCII in UTF-16 without a mark: each second byte is a NUL.
         if head[first::2].count(0) > 0.8 * len(head[first::2]) and not head[1 - first :: 2].count(

@@ -118,11 +118,14 @@ JOINS: list[Callable[[str, int], str]] = [
 
 
 @PLAIN
-@given(st.sampled_from(JOINS), st.integers(3, 20), st.randoms(use_true_random=True))
+@given(
+    st.sampled_from(["\n", "\ufeff\n"]), st.sampled_from(JOINS), st.integers(3, 20),
+    st.randoms(use_true_random=True),
+)  # fmt: skip
 def test_what_python_puts_together_is_found(
-    tmp_path: Path, join: Callable[[str, int], str], at: int, random: Random
+    tmp_path: Path, start: str, join: Callable[[str, int], str], at: int, random: Random
 ) -> None:
-    findings = of(tmp_path, "dags/a.py", "\n" + join("ghp_" + chars(random, 36), at))
+    findings = of(tmp_path, "dags/a.py", start + join("ghp_" + chars(random, 36), at))
     assert (findings[0].line, findings[0].what) == (2, "a GitHub token stands here")
 
 
