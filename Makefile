@@ -42,6 +42,9 @@ deploy: setup ## Deploy to the cluster of NOMAD_ADDR: make deploy VARS="a.hcl b.
 drill: setup ## Hold a restore drill now and show its report
 	@$(PYTHON) -m scripts.restore_drill
 
+# Else each process compiles all tests again: two fifths of the processor time of collecting them.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: check
 check: setup ## Check style and run the tests that need no server, Docker or toolchain (under two minutes)
 	@$(PYTHON) -m ruff check .
