@@ -1,7 +1,7 @@
 """Starts Meltano in a container: `start.py WORD…` runs `meltano WORD…` with the secrets of its job.
 
 They stand in the file that CONTAINER_SECRETS names, a JSON object of variables, and get into the
-environment of Meltano alone. The image is read-only, so Meltano works on a copy of the project, in
+environment of Meltano alone; the file goes when it is read, where that is allowed. The image is read-only, so Meltano works on a copy of the project, in
 the working directory. What fails asks for another try by exit code 75.
 """
 
@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,11 +46,16 @@ def variables() -> dict[str, str]:
     if not file:
         return {}
     try:
-        return {str(name): str(value) for name, value in json.loads(Path(file).read_text()).items()}
+        found = {
+            str(name): str(value) for name, value in json.loads(Path(file).read_text()).items()
+        }
     except (OSError, ValueError, AttributeError):
         # What the file holds is not repeated.
         sys.exit(f"{file}: expected a JSON object of variables, found something else or nothing\n"
                  "HINT: Look at what Vault holds for this container.")  # fmt: skip
+    with suppress(OSError):  # a folder that is not ours keeps it
+        Path(file).unlink()
+    return found
 
 
 def copied() -> Path:

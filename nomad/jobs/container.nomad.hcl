@@ -162,6 +162,7 @@ job "container" {
         perms                = "0400"
         error_on_missing_key = true
         change_mode          = "noop"
+        once                 = true # who reads it may remove it
       }
 
       env {
@@ -189,7 +190,7 @@ job "container" {
       }
 
       resources {
-        cpu        = 500 # MHz: its share of a full node, no cap
+        cpu        = 500                      # MHz: its share of a full node, no cap
         memory     = var.container_memory     # as nomad/containers.toml says
         memory_max = var.container_memory * 2 # for moments
       }

@@ -7,8 +7,8 @@ environment = "production"
 
 # Built from this repository, pushed to your registry and pinned by digest (docs/runbook.md), so that
 # what runs is what was tested. No registry has these zeros: put your own digests here.
-airflow_image  = "registry.example.org/harmattan/airflow@sha256:0000000000000000000000000000000000000000000000000000000000000000"
-backup_image   = "registry.example.org/harmattan/backup@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+airflow_image = "registry.example.org/harmattan/airflow@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+backup_image  = "registry.example.org/harmattan/backup@sha256:0000000000000000000000000000000000000000000000000000000000000000"
 container_images = {
   meltano = "registry.example.org/harmattan/meltano@sha256:0000000000000000000000000000000000000000000000000000000000000000"
 }

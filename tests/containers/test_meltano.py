@@ -154,6 +154,7 @@ def test_tables_come_whole_and_by_what_is_new_and_where_it_stood_is_kept(world: 
     first = world.rows("SELECT max(_sdc_extracted_at) FROM meltano.tickets")[0][0]
     again = world.run("prod", "desk")
     assert again.returncode == 0
+    assert not (world.place / "variables.json").exists(), "what was read is gone"
     tickets = dict(world.rows("SELECT id, subject FROM meltano.tickets"))
     assert (len(tickets), tickets[1], tickets[6]) == (6, "Ticket 1", "Ticket 6")
     assert world.rows("SELECT kind FROM meltano.assets ORDER BY id") == [("Laptop",), ("Beamer",)]
