@@ -1,8 +1,9 @@
 """Starts Meltano in a container: `start.py WORD…` runs `meltano WORD…` with the secrets of its job.
 
 They stand in the file that CONTAINER_SECRETS names, a JSON object of variables, and get into the
-environment of Meltano alone; the file goes when it is read, where that is allowed. The image is read-only, so Meltano works on a copy of the project, in
-the working directory. What fails asks for another try by exit code 75.
+environment of Meltano alone; the file goes when it is read, where that is allowed. The image is
+read-only, so Meltano works on a copy of the project, in the working directory. What fails asks for
+another try by exit code 75.
 """
 
 from __future__ import annotations
