@@ -1,3 +1,7 @@
+path "{{ secrets }}/delivery/chat" {
+  capabilities = ["read"]
+}
+
 path "{{ secrets }}/delivery/forge" {
   capabilities = ["read"]
 }

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from delivery import bundle, forge, fsck, history, live, mail, mirror, nomad, report, verdict
+from delivery import bundle, chat, forge, fsck, history, live, mail, mirror, nomad, report, verdict
 from delivery import candidate as candidates
 from delivery.errors import LiveMovedError
 from delivery.nomad import Word
@@ -66,6 +66,7 @@ def publish(settings: PublishSettings) -> Verdict | None:
     _tell(made)
     forge.tell(settings, made)
     mail.tell(settings, sync)
+    chat.tell(settings, sync)
     return made
 
 

@@ -298,6 +298,11 @@ class PublishSettings(NomadSettings, VolumeSettings, AllocSettings, RunSettings)
         alias="DELIVERY_MAIL_FILE",
         description="URI of the mail server",
     )
+    chat_file: AbsolutePath = Field(
+        default=Path("/secrets/chat_webhook"),
+        alias="DELIVERY_CHAT_FILE",
+        description="URL of a chat's webhook that hears of a refused push; without the file none",
+    )
 
     @property
     def domains(self) -> tuple[str, ...]:

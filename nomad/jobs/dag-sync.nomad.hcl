@@ -120,6 +120,12 @@ variable "author_mail_domains" {
   }
 }
 
+variable "refusal_chat" {
+  type        = bool
+  description = "Whether a refused push is posted to a chat of Slack, Mattermost or Rocket.Chat, to the URL in Vault at delivery/chat."
+  default     = false
+}
+
 variable "volume_prefix" {
   type        = string
   description = "What the names of host volumes begin with, such as staging-, or none."
@@ -333,7 +339,7 @@ job "dag-sync" {
       }
 
       dynamic "vault" {
-        for_each = var.forge == "none" && length(var.author_mail_domains) == 0 ? [] : [var.environment]
+        for_each = var.forge == "none" && length(var.author_mail_domains) == 0 && !var.refusal_chat ? [] : [var.environment]
 
         content {
           role         = "${var.environment}-dag-sync-status"
@@ -363,6 +369,20 @@ job "dag-sync" {
         content {
           destination          = "${NOMAD_SECRETS_DIR}/mail_uri"
           data                 = "{{ with secret \"${local.secrets}/delivery/mail\" }}{{ .Data.data.conn_uri }}{{ end }}"
+          uid                  = 50000
+          gid                  = 50000
+          perms                = "0400"
+          error_on_missing_key = true
+          change_mode          = "noop"
+        }
+      }
+
+      dynamic "template" {
+        for_each = var.refusal_chat ? [var.environment] : []
+
+        content {
+          destination          = "${NOMAD_SECRETS_DIR}/chat_webhook"
+          data                 = "{{ with secret \"${local.secrets}/delivery/chat\" }}{{ .Data.data.webhook }}{{ end }}"
           uid                  = 50000
           gid                  = 50000
           perms                = "0400"

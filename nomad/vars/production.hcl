@@ -83,6 +83,8 @@ failure_webhook = false
 # Authors of these domains get a mail when their push is refused, by the server in Vault at
 # delivery/mail. Who an author is, a commit says: name no domain that is not your own.
 author_mail_domains = []
+# Whether refused pushes are posted to a chat, to the URL in Vault at delivery/chat.
+refusal_chat = false
 
 # Backblaze itself; another value is for an endpoint that speaks its API.
 b2_realm  = "production"

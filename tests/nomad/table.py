@@ -489,7 +489,7 @@ _MIRROR = {"delivery/mirror"}
 BY_VARIABLE: dict[str, set[str]] = {
     "redis": {"redis/tls"},
     "airflow-scheduler": {"airflow/alerts"},
-    "dag-sync-status": {"delivery/forge", "delivery/mail"},
+    "dag-sync-status": {"delivery/chat", "delivery/forge", "delivery/mail"},
     "airflow-webserver": _MIRROR,
     "airflow-dag-processor-pipelines": _MIRROR,
     "airflow-dag-processor-analysts": _MIRROR,

@@ -172,3 +172,15 @@ def test_the_mail_server_is_for_the_task_that_publishes_alone() -> None:
     assert "secret/data/local/delivery/mail" in template["EmbeddedTmpl"]
     assert by_name["publish"]["Env"]["DELIVERY_MAIL_DOMAINS"] == "school.example"
     assert "delivery/mail" not in json.dumps([by_name["fetch"], by_name["judge"]])
+
+
+@pytest.mark.programs
+def test_the_webhook_of_the_chat_is_for_the_task_that_publishes_alone() -> None:
+    done = output(DEPLOYMENTS["dag-sync"], refusal_chat="true")
+    assert done.returncode == 0, done.stderr
+    (group,) = json.loads(done.stdout)["Job"]["TaskGroups"]
+    by_name = {task["Name"]: task for task in group["Tasks"]}
+    (template,) = by_name["publish"]["Templates"]
+    assert "secret/data/local/delivery/chat" in template["EmbeddedTmpl"]
+    assert template["Perms"] == "0400"
+    assert "delivery/chat" not in json.dumps([by_name["fetch"], by_name["judge"]])
