@@ -124,6 +124,11 @@ variable "refusal_chat" {
   type        = bool
   description = "Whether a refused push is posted to a chat of Slack, Mattermost or Rocket.Chat, to the URL in Vault at delivery/chat."
   default     = false
+
+  validation {
+    condition     = var.refusal_chat == true || var.refusal_chat == false
+    error_message = "It is true or false."
+  }
 }
 
 variable "volume_prefix" {

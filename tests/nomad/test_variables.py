@@ -124,6 +124,7 @@ ACCEPTED = [
     ("dag-sync", "analysts_remote", "ssh://git@git.example.org/analytics/dags.git"),
     ("dag-sync", "forge", "gitea"),
     ("dag-sync", "author_mail_domains", '["school.example", "it.school.example"]'),
+    ("dag-sync", "refusal_chat", "true"),
     ("dag-sync", "forge_url", "https://git.example.org/api/v1/repos/school/dags"),
     ("backup-hr", "b2_realm", "production"),
     ("backup-coverage", "recovery_fingerprint", "0A" * 20),
