@@ -36,12 +36,22 @@ _STEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _MOST_META = 20
 
 
+def _check_line(text: str) -> str:
+    # It stands in logs and pages, and PostgreSQL stores no text with a NUL.
+    if not text.isprintable():
+        raise ValueError("expected one line of printable characters")
+    return text
+
+
 def _check_schedule(text: str) -> str:
     schedule.check(text)
     return text
 
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+# As pipelines' files have it: Airflow takes what commas separate for several.
+Owner = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.@-]{0,99}$")]
+Line = Annotated[str, Field(max_length=200), AfterValidator(_check_line)]
 # No brace: what a file says is no template, which the platform would fill in. Nor does it begin as
 # an option of the container's program would.
 Value = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.,:;/@=+*][A-Za-z0-9_.,:;/@=+* -]{0,199}$")]
@@ -54,8 +64,8 @@ class Container(BaseModel):
 
     container: Name = Field(description="a name of the platform's list, nomad/containers.toml")
     schedule: Annotated[str, AfterValidator(_check_schedule)] = Field(description="cron, in UTC")
-    owner: Annotated[str, Field(min_length=1, max_length=100)]
-    description: Annotated[str, Field(max_length=200)] = ""
+    owner: Owner
+    description: Line = ""
     meta: dict[Name, Value] = Field(
         default_factory=dict, max_length=_MOST_META, description="what the container is told"
     )
