@@ -119,7 +119,7 @@ def main(
         for described in sorted((root / folder).glob("*.yaml")):
             ids.add(f"{prefix}{described.stem}")
             file = described.relative_to(root).as_posix()
-            findings += rules.of_schedule(file, described.read_bytes())
+            findings += rules.of_schedule(file, described)
             if folder == containers.FOLDER:
                 findings += rules.of_container(file, described)
     findings += environments.of_tree(root, ids, names)

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from delivery import containers, schedules
 from delivery.policies import finding, policies
+from ingest import document
 from ingest.errors import ContractError
 
 if TYPE_CHECKING:
@@ -91,19 +90,16 @@ def of_container(file: str, path: Path) -> Iterator[Finding]:
             yield finding("container", file, f"{each.key}: {each.message}", line=each.line)
 
 
-def of_schedule(file: str, content: bytes) -> Iterator[Finding]:
-    """Yield why a file of pipelines/ or containers/ runs within minutes of itself."""
-    for number, line in enumerate(content.splitlines(), 1):
-        if not line.startswith(b"schedule"):
-            continue
-        try:
-            said = yaml.safe_load(line)
-        except (yaml.YAMLError, RecursionError, ValueError):
-            continue
-        schedule = said.get("schedule") if isinstance(said, dict) else None
-        minutes = policies()["schedule"].more["minutes"]
-        if isinstance(schedule, str) and (close := schedules.cron_too_close(schedule, minutes)):
-            yield finding("schedule", file, f"it {close}", line=number)
+def of_schedule(file: str, path: Path) -> Iterator[Finding]:
+    """Yield why a file of pipelines/ or containers/, at ``path``, runs within minutes of itself."""
+    try:
+        found = document.read(path)
+    except ContractError:
+        return  # what reads the whole of it says so
+    said = found.value.get("schedule") if isinstance(found.value, dict) else None
+    minutes = policies()["schedule"].more["minutes"]
+    if isinstance(said, str) and (close := schedules.cron_too_close(said, minutes)):
+        yield finding("schedule", file, f"it {close}", line=found.line(("schedule",)))
 
 
 def _tasks(dag: dict[str, Any], defaults: dict[str, Any]) -> Iterator[dict[str, Any]]:
