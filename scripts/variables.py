@@ -55,6 +55,8 @@ def _plain(value: Any) -> Any:
     """Undo that newer python-hcl2 keeps a string's quotes."""
     if isinstance(value, list):
         return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items() if not name.startswith("__")}
     if isinstance(value, str) and value.startswith('"') and value.endswith('"'):
         return value[1:-1]
     return value

@@ -82,7 +82,7 @@ IMAGES = (
     Image(
         MELTANO,
         "containers/meltano/Dockerfile",
-        ("requirements/meltano.txt", "containers/meltano"),
+        ("requirements/meltano.txt", "containers/meltano", "frame"),
     ),
     Image("redis", "nomad/images/redis/Dockerfile", ("nomad/images/redis",)),
     Image(
