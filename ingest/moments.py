@@ -41,7 +41,7 @@ def read(connection: psycopg.Connection[Any]) -> Moment:
     ((database, oldest, newest, counting, standby),) = connection.execute(_MOMENT).fetchall()
     system = _allowed(connection, _SYSTEM) or ""
     timeline = _allowed(connection, _TIMELINE_OF_STANDBY if standby else _TIMELINE) or 0
-    return Moment(system, timeline, database, oldest, newest, counting)
+    return Moment(system, timeline, database, oldest, newest, counting, standby)
 
 
 def _allowed(connection: psycopg.Connection[Any], query: LiteralString) -> Any:

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 _HALF = 2**31  # transactions: beyond them PostgreSQL's own comparison turns round
 _WHOLE = 2**32
+CRASHED = "the source crashed, and may have lost what was read"
 UNKNOWN = "no sign that the source is the same server, as EXECUTE on pg_control_system() gives"
 
 
@@ -25,7 +26,7 @@ class Moment:
     with each failover; ``database`` is an oid. All transactions before ``oldest`` had ended, and
     ``newest`` had not begun: both count on for ever, where a row's xmin turns round. ``counting``
     is since when the server keeps its statistics: since it was made, or crashed; empty in what an
-    older release wrote.
+    older release wrote. ``standby``: what it shows is in the log of its primary for good.
     """
 
     system: str
@@ -34,6 +35,7 @@ class Moment:
     oldest: int
     newest: int
     counting: str = ""
+    standby: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,15 @@ class Moved:
     ``source`` says that nothing can be told of rows that were read before, and why; ``rewritten``
     that all of them may have changed, as the table has another file; ``fresh`` are the oids of
     leaves whose rows may all be new, ``joined`` those of them that were not there before.
+    ``crashed``: rows that were read may have been taken back, and the numbers of their
+    transactions given again.
     """
 
     source: str = ""
     rewritten: bool = False
     fresh: tuple[int, ...] = ()
     joined: tuple[int, ...] = ()
+    crashed: bool = False
 
 
 def compare(old: Origin | None, new: Origin) -> Moved:
@@ -83,6 +88,7 @@ def compare(old: Origin | None, new: Origin) -> Moved:
         rewritten=bool(fresh) and len(fresh) == len(new.leaves),
         fresh=fresh,
         joined=tuple(oid for oid in fresh if oid not in files),
+        crashed=_crashed(old.moment, new.moment),
     )
 
 
@@ -100,6 +106,17 @@ def written_since(oldest: int) -> sql.Composed:
     return sql.SQL("pg_catalog.age(xmin) <= (SELECT pg_catalog.age({}::pg_catalog.xid))").format(
         sql.Literal(str(oldest % _WHOLE))
     )
+
+
+def _crashed(then: Moment, now: Moment) -> bool:
+    """Return whether a primary may have lost the end of its log in between.
+
+    Commits that were not waited for, and all that was rolled back, are seen before they are there
+    for good. A crash begins the statistics again; a reset of them costs a full load, too.
+    """
+    if then.standby or now.standby or not then.counting:
+        return False
+    return then.counting != now.counting
 
 
 def _other_server(then: Moment, now: Moment) -> str:

@@ -211,6 +211,8 @@ def _next_load(
     )
     if read.interval is None:
         oldest = state.origin.moment.oldest if follows and state.origin else None
+        if follows and moved.crashed:  # an append: by its key it gets what it does not have
+            return replace(whole, read=replace(read, since=None, reason=origins.CRASHED))
         leaves = moved.joined if rule.load == "append" else moved.fresh
         read = replace(read, oldest=oldest, leaves=leaves, restarted=moved.rewritten)
     return replace(whole, read=replace(read, reason=_reason(read)))
@@ -222,6 +224,8 @@ def _unknown(
     """Return why nobody can say which rows are new, "" if somebody can."""
     if moved.rewritten:
         return "; ".join(found.describe()) or "the source table was rewritten or emptied"
+    if moved.crashed:
+        return origins.CRASHED
     if follows:
         return ""
     if cursor is None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
+import signal
+import time
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +18,7 @@ from hypothesis import strategies as st
 
 from ingest import status
 from ingest.errors import RunFailedError
-from ingest.origin import UNKNOWN, Leaf, Moment, Moved, Origin, compare
+from ingest.origin import CRASHED, UNKNOWN, Leaf, Moment, Moved, Origin, compare
 from tests.backup.clusters import Cluster, cluster, counting_from
 from tests.ingest.staff import load
 from tests.ingest.test_convergence import QUICK
@@ -31,6 +34,7 @@ BEFORE = Origin(MOMENT, 100, (Leaf(100, 100),))
 CURSOR = "name: public.staff\n    load: incremental\n    cursor: at"
 FOLLOWING = "name: public.staff\n    load: incremental"
 APPEND = "name: public.staff\n    load: append\n    cursor: id"
+KEYED = f"{APPEND}\n    key: [id]"
 STAFF = (
     "CREATE TABLE staff (id int PRIMARY KEY, name text, pay int, at timestamptz)",
     "INSERT INTO staff SELECT n, 'Name ' || n, n * 10, '2026-01-01' FROM generate_series(1, 20) n",
@@ -118,6 +122,13 @@ def make(uri: str, *statements: str) -> None:
 @pytest.fixture(scope="module")
 def primary() -> Iterator[Cluster]:
     with cluster(15, "wal_level=replica", "max_prepared_transactions=10") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def asynchronous() -> Iterator[Cluster]:
+    """A server whose log is written seconds after what is not waited for."""
+    with cluster(15, "wal_writer_delay=10s", "autovacuum=off") as made:
         yield made
 
 
@@ -214,6 +225,43 @@ def test_no_transaction_is_missed_where_their_counter_turns(world: World) -> Non
         found = load(here, FOLLOWING)
         assert (found.load, found.read, found.updated) == ("incremental", 1, 1)
         here.assert_same("public.staff", "raw_hr.staff")
+
+
+@pytest.mark.parametrize("rule", [CURSOR, FOLLOWING, KEYED], ids=["cursor", "following", "keyed"])
+def test_what_a_crash_of_the_source_took_back_is_no_row_of_the_warehouse(
+    world: World, asynchronous: Cluster, rule: str
+) -> None:
+    uri = asynchronous.uri()
+    make(uri, "DROP TABLE IF EXISTS staff", *STAFF, "CHECKPOINT")
+    here = at(world, uri)
+    load(here, rule)
+    # Both are visible before they are in the log, and so are the numbers of what was rolled back.
+    lost = "INSERT INTO staff VALUES (77, 'lost', 0, '2026-01-02')"
+    if rule != KEYED:
+        off = "SET synchronous_commit = off"
+        make(uri, off, "UPDATE staff SET pay = 1 WHERE id = 5", lost)
+    make(uri, *["BEGIN; SELECT pg_current_xact_id(); ROLLBACK"] * 20)
+    load(here, rule)
+    with psycopg.connect(uri) as victim, psycopg.connect(uri) as other:
+        os.kill(victim.info.backend_pid, signal.SIGKILL)
+        with pytest.raises(psycopg.OperationalError):  # the server ends all others, and is down
+            other.execute("SELECT pg_sleep(30)")
+    recovered(uri)
+    reused = "INSERT INTO staff VALUES (21, 'under a number used before', 0, '1999-01-01')"
+    make(uri, reused, *["SELECT pg_current_xact_id()"] * 60)
+    assert load(here, rule).reason == CRASHED
+    here.assert_same("public.staff", "raw_hr.staff")
+    assert load(here, rule).load in rule
+
+
+def recovered(uri: str) -> None:
+    """Wait until a server that crashed lets sessions in again."""
+    for _ in range(200):
+        with suppress(psycopg.OperationalError):
+            psycopg.connect(uri).close()
+            return
+        time.sleep(0.05)
+    raise AssertionError("the server does not come back")
 
 
 CONTROLLED = "SELECT timeline_id FROM pg_control_checkpoint()"
