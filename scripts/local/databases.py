@@ -78,6 +78,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE {role} IN SCHEMA load_{name}
 # A container that loads what no pipeline does: schemas of its own, of which readers see the first;
 # the others have what it tries, and where it stands.
 CONTAIN = """
+GRANT TEMPORARY ON DATABASE {database} TO {role};
 CREATE SCHEMA IF NOT EXISTS meltano AUTHORIZATION {role};
 CREATE SCHEMA IF NOT EXISTS meltano_dev AUTHORIZATION {role};
 CREATE SCHEMA IF NOT EXISTS meltano_state AUTHORIZATION {role};
