@@ -58,7 +58,8 @@ FORMS: dict[str, Callable[[Random], str]] = {
     "a Google API key": lambda r: "AIza" + chars(r, 35),
     "a JSON web token": jwt,
     "a URI with a password": lambda r: f"postgresql://hr:{chars(r, 16)}@db.school.edu.gh:5432/hr",
-    "a long random string": lambda r: chars(r, 48),
+    # Of 48 characters one in 400 has so many that could be words that it is let by.
+    "a long random string": lambda r: chars(r, 96),
 }
 FILES: dict[str, Callable[[str], str]] = {
     "dags/a.py": lambda key: f'import os\n\nKEY = "{key}"\n',
