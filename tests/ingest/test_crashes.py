@@ -123,7 +123,9 @@ def test_a_crash_that_takes_the_end_of_what_was_staged_takes_its_mark_too(
     text = rule(load="append", lookback="30d")
     fragile.at_source(*STAFF)
     fragile.run(text)
-    fragile.at_source("INSERT INTO staff VALUES (101, 'new', '2026-03-01')")
+    fragile.at_source(
+        "UPDATE staff SET name = name", "INSERT INTO staff VALUES (101, 'new', '2026-03-01')"
+    )
     real = loads.Append.settle
 
     def at_warehouse(statement: LiteralString) -> None:

@@ -108,7 +108,7 @@ def tree(tmp_path: Path) -> Tree:
     )
     (root / "nomad/jobs").mkdir(parents=True)
     (root / "nomad/vars.hcl").write_text('namespace = "default"\n')
-    for name in ("nomad/local", "nomad/sources.toml", ".tools"):
+    for name in ("nomad/local", "nomad/sources.toml", "nomad/containers.toml", ".tools"):
         if (ROOT / name).exists():
             (root / name).symlink_to(ROOT / name)
     return Tree(root)
