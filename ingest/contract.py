@@ -5,7 +5,6 @@ Only keys that this version acts on are accepted; an unknown one is an error, ne
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 STAGING_SUFFIX = "_staging"
 RESERVED_SCHEMAS = frozenset({ops.SCHEMA, EXTENSIONS_SCHEMA, "public", "information_schema"})
-_FILE_STEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")  # it becomes a DAG id and a URL part
 
 
 def _check_schema(text: str) -> str:
@@ -50,6 +48,9 @@ def _check_schedule(text: str) -> str:
     return text
 
 
+Schedule = Annotated[str, AfterValidator(_check_schedule)]
+# Without a comma: Airflow takes what they separate for several.
+Owner = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.@-]{0,99}$")]
 ConnectionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,200}$")]
 EmailAddress = Annotated[str, Field(pattern=r"^[^@\s,<>]+@[^@\s,<>]+$")]
 
@@ -105,13 +106,11 @@ class Pipeline(BaseModel):
     ] = Field(
         alias="schema", description="schema of the warehouse that readers see, this file's alone"
     )
-    schedule: Annotated[str, AfterValidator(_check_schedule)] = Field(
+    schedule: Schedule = Field(
         description="five cron fields in UTC, or a preset such as @daily",
         examples=["0 2 * * *"],
     )
-    owner: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.@-]{0,99}$")] = Field(
-        description="who answers for this pipeline"
-    )
+    owner: Owner = Field(description="who answers for this pipeline")
     alert: ConnectionId | None = Field(
         default=None,
         description="connection id of a webhook that hears of failed runs and of recovery",
@@ -147,10 +146,7 @@ _INSIDE: dict[str, type[BaseModel]] = {
 
 def read(file: Path) -> Pipeline:
     """Read and check one pipeline file; raise ContractError with every fault of it."""
-    if file.suffix != ".yaml" or not _FILE_STEM.fullmatch(file.stem):
-        raise ContractError(
-            (Problem(file, 1, "the file's name", "expected letters, digits, _ or -, then .yaml"),)
-        )
+    document.check_name(file)
     found = document.read(file)
     if not isinstance(found.value, dict):
         problem = f"expected keys such as source and tables, found {_show(found.value)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Key = tuple[str | int, ...]
+_STEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")  # it becomes a DAG id and a URL part
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 MAX_BYTES = 256 * 1024  # a pipeline of 1,000 tables with every key takes less
 
@@ -30,6 +32,13 @@ class Document:
         while key not in self.lines:
             key = key[:-1]
         return self.lines[key]
+
+
+def check_name(file: Path) -> None:
+    """Raise ContractError unless the name of ``file`` is one that becomes a DAG's."""
+    if file.suffix != ".yaml" or not _STEM.fullmatch(file.stem):
+        wanted = "expected letters, digits, _ or -, then .yaml"
+        raise ContractError((Problem(file, 1, "the file's name", wanted),))
 
 
 def read(file: Path) -> Document:

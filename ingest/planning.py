@@ -210,9 +210,9 @@ def _next_load(
         interval=None if cursor is None else interval,
     )
     if read.interval is None:
-        oldest = state.origin.moment.oldest if follows and state.origin else None
         if follows and moved.crashed:  # an append: by its key it gets what it does not have
             return replace(whole, read=replace(read, since=None, reason=origins.CRASHED))
+        oldest = state.origin.moment.oldest if follows and state.origin else None
         leaves = moved.joined if rule.load == "append" else moved.fresh
         read = replace(read, oldest=oldest, leaves=leaves, restarted=moved.rewritten)
     return replace(whole, read=replace(read, reason=_reason(read)))

@@ -65,18 +65,15 @@ def derive(analysts: Git, pipelines: Git, commit: str, parent: str) -> str:
     listing = analysts.run("ls-tree", "-r", "-l", "-z", "--full-tree", commit)
     entries = list(limits.entries(listing))
     push = links.Tree.of(entries, links.targets(analysts, entries))
-    beside = []
-    folders: dict[bytes, list[tuple[str, str, str, bytes]]] = {}
+    folders: dict[bytes, list[tuple[str, str, str, bytes]]] = {}  # b"" is the root
     for entry in entries:
-        if entry.path == switches.FILE.encode():
+        if entry.path == switches.FILE.encode() or limits.is_bundled(entry.path):
             content = analysts.run("cat-file", "blob", push.file(entry).object_id)
-            beside.append(("100644", "blob", _blob(pipelines, content), entry.path))
-        if limits.is_bundled(entry.path):
-            content = analysts.run("cat-file", "blob", push.file(entry).object_id)
-            folder, _, name = entry.path.partition(b"/")
+            folder, _, name = entry.path.rpartition(b"/")
             folders.setdefault(folder, []).append(
                 ("100644", "blob", _blob(pipelines, content), name)
             )
+    beside = folders.pop(b"", [])
     below = [("040000", "tree", _tree(pipelines, files), name) for name, files in folders.items()]
     stands_for = _tree(pipelines, below) if below else "none"
     dags = _blob(pipelines, DAGS_PY % stands_for.encode())

@@ -10,7 +10,6 @@ Such as::
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,16 +22,15 @@ from pydantic import (
     field_validator,
 )
 
-from ingest import document, schedule
+from ingest import document
+from ingest.contract import Owner, Schedule  # noqa: TC001 - pydantic reads them
 from ingest.errors import ContractError, Problem
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FOLDER = "containers"
 PREFIX = "container_"
 """What the id of a container's DAG begins with; the file's name without its suffix follows."""
-_STEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _MOST_META = 20
 
 
@@ -43,14 +41,7 @@ def _check_line(text: str) -> str:
     return text
 
 
-def _check_schedule(text: str) -> str:
-    schedule.check(text)
-    return text
-
-
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
-# As pipelines' files have it: Airflow takes what commas separate for several.
-Owner = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.@-]{0,99}$")]
 Line = Annotated[str, Field(max_length=200), AfterValidator(_check_line)]
 # No brace: what a file says is no template, which the platform would fill in. Nor does it begin as
 # an option of the container's program would.
@@ -63,7 +54,7 @@ class Container(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     container: Name = Field(description="a name of the platform's list, nomad/containers.toml")
-    schedule: Annotated[str, AfterValidator(_check_schedule)] = Field(description="cron, in UTC")
+    schedule: Schedule = Field(description="cron, in UTC")
     owner: Owner
     description: Line = ""
     meta: dict[Name, Value] = Field(
@@ -88,9 +79,7 @@ class Container(BaseModel):
 
 def read(file: Path) -> Container:
     """Return what ``file`` says; raise ContractError with all that is wrong, each with its line."""
-    if file.suffix != ".yaml" or not _STEM.fullmatch(file.stem):
-        wanted = "expected letters, digits, _ or -, then .yaml"
-        raise ContractError((Problem(file, 1, "the file's name", wanted),))
+    document.check_name(file)
     found = document.read(file)
     try:
         return Container.model_validate(found.value)

@@ -37,7 +37,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from delivery import containers, credentials, environments, prctl, reading, rules
+from delivery import credentials, environments, limits, prctl, reading, rules
 from delivery.policies import finding
 from delivery.sandbox import alive
 from delivery.verdict import parse_json
@@ -120,7 +120,7 @@ def main(
             ids.add(f"{prefix}{described.stem}")
             file = described.relative_to(root).as_posix()
             findings += rules.of_schedule(file, described)
-            if folder == containers.FOLDER:
+            if folder == limits.CONTAINERS:
                 findings += rules.of_container(file, described)
     findings += environments.of_tree(root, ids, names)
     for each in findings:

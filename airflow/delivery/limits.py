@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from delivery.verdict import Finding
 
-BUNDLED = ("pipelines", "containers")
+PIPELINES, CONTAINERS = BUNDLED = ("pipelines", "containers")
 """The folders whose files the platform makes DAGs of."""
 _YAML = re.compile(rb"[^/]+\.yaml")
 _UNFOLLOWED = tuple(f"{folder}/".encode() for folder in (FOLDER, MODELS))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from delivery import containers, schedules
+from delivery import containers, limits, schedules
 from delivery.policies import finding, policies
 from ingest import document
 from ingest.errors import ContractError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from delivery.reading import Reading
     from delivery.verdict import Finding
 
-RESERVED = {"ingest_": "pipelines", containers.PREFIX: containers.FOLDER}
+RESERVED = {"ingest_": limits.PIPELINES, containers.PREFIX: limits.CONTAINERS}
 """DAG ids that begin so belong to the pipelines' bundle, by the folder of their files."""
 
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from airflow.sdk import DAG, CronTriggerTimetable
-
 from delivery import containers
+from harmattan.pipelines import PATIENT, platform_dag
 from harmattan.runs.operator import NomadJobOperator
 from ingest.errors import ContractError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from airflow.sdk import DAG
+
     from ingest.errors import Problem
 
-_START = datetime(2026, 1, 1, tzinfo=UTC)
 # What a run is told beside the file's meta; the file itself holds no template.
 GIVEN = {"run_id": "{{ run_id }}", "log_url": "{{ ti.log_url }}"}
 
@@ -24,16 +23,12 @@ GIVEN = {"run_id": "{{ run_id }}", "log_url": "{{ ti.log_url }}"}
 def container_dag(file: Path) -> DAG:
     """Return the DAG ``container_<file stem>`` of one file; raise ContractError."""
     said = containers.read(file)
-    with DAG(
-        dag_id=f"{containers.PREFIX}{file.stem}",
-        description=said.description or f"Nomad's job container-{said.container}",
-        schedule=CronTriggerTimetable(said.schedule, timezone="UTC"),
-        start_date=_START,
-        catchup=False,
-        max_active_runs=1,
-        is_paused_upon_creation=False,
-        tags={"container", said.container},
-        default_args={"owner": said.owner},
+    with platform_dag(
+        f"{containers.PREFIX}{file.stem}",
+        said.description or f"Nomad's job container-{said.container}",
+        said.schedule,
+        said.owner,
+        {"container", said.container},
     ) as dag:
         NomadJobOperator(
             task_id="run",
@@ -41,10 +36,7 @@ def container_dag(file: Path) -> DAG:
             meta={**said.meta, **GIVEN},
             execution_timeout=said.limit,
             doc_md=f"Runs Nomad's job `container-{said.container}`, with this file's meta.",
-            retries=3,
-            retry_delay=timedelta(seconds=30),
-            retry_exponential_backoff=2.0,
-            max_retry_delay=timedelta(minutes=15),
+            **PATIENT,
         )
     return dag
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 # 30 s passes over a failover, and the growing delays over a restart of the database or the
 # cluster; nobody waits at night, but a run should be over before the school's day begins.
-_PATIENT: dict[str, Any] = {
+PATIENT: dict[str, Any] = {
     "retries": 3,
     "retry_delay": timedelta(seconds=30),
     "retry_exponential_backoff": 2.0,
@@ -61,23 +61,42 @@ def published_table(schema: str, table: str) -> Asset:
     return Asset(name=f"{schema}.{table}", uri=uri)
 
 
+def platform_dag(
+    dag_id: str,
+    description: str,
+    cron: str,
+    owner: str,
+    tags: set[str],
+    params: dict[str, Param] | None = None,
+) -> DAG:
+    """Return the DAG, without tasks, of a file of the analysts: one run at a time, by ``cron``."""
+    return DAG(
+        dag_id=dag_id,
+        description=description,
+        schedule=CronTriggerTimetable(cron, timezone="UTC"),
+        start_date=_START,
+        catchup=False,
+        max_active_runs=1,
+        is_paused_upon_creation=False,
+        tags=tags,
+        default_args={"owner": owner},
+        params=params,
+    )
+
+
 def pipeline_dag(file: Path) -> DAG:
     """Return the DAG ``ingest_<file stem>`` of one pipeline file; raise ContractError."""
     return _dag(contract.read(file), file.stem)
 
 
 def _dag(pipeline: Pipeline, name: str) -> DAG:
-    with DAG(
-        dag_id=f"ingest_{name}",
-        description=f"{pipeline.source} into {pipeline.published_schema}",
-        schedule=CronTriggerTimetable(pipeline.schedule, timezone="UTC"),
-        start_date=_START,
-        catchup=False,
-        max_active_runs=1,
-        is_paused_upon_creation=False,
-        tags={"ingest", pipeline.source},
-        default_args={"owner": pipeline.owner},
-        params=_form(pipeline),
+    with platform_dag(
+        f"ingest_{name}",
+        f"{pipeline.source} into {pipeline.published_schema}",
+        pipeline.schedule,
+        pipeline.owner,
+        {"ingest", pipeline.source},
+        _form(pipeline),
     ) as dag:
         NomadJobOperator(
             task_id="load",
@@ -86,7 +105,7 @@ def _dag(pipeline: Pipeline, name: str) -> DAG:
             outlets=_assets(pipeline),
             execution_timeout=_TIMEOUT + pipeline.publish.wait,
             doc_md=f"Runs Nomad's job `ingest-{pipeline.source}`; its log has a line a table.",
-            **_PATIENT,
+            **PATIENT,
         )
     return dag
 
