@@ -75,6 +75,7 @@ def log_with(platform: Access, run: str, words: str) -> str:
     return str(wait_until(told, f"{words!r} in the log of {run}", 60))
 
 
+@pytest.mark.soak
 def test_a_vault_that_denies_is_told_as_that_and_the_retry_succeeds(platform: Access) -> None:
     wait_for_earlier_runs(platform)
     with worker_denied():

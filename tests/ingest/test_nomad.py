@@ -29,7 +29,7 @@ from tests.conftest import free_port
 from tests.http_server import http_server
 from tests.ingest.killed import settle
 from tests.ingest.world import World
-from tests.nomad.agent import running_client
+from tests.nomad.agent import running_nodes
 from tests.nomad.rendering import rendered
 
 if TYPE_CHECKING:
@@ -496,7 +496,7 @@ def test_nomad_runs_what_is_dispatched_in_the_namespace_of_runs(
 ) -> None:
     launches.deliver("name: public.a\n    columns: {hash: [name]}", "public.b")
     launches.connections["hash_key/hr"] = launches.connections["hash_key"]
-    with running_client(tmp_path) as default:
+    with running_nodes(tmp_path, {"node": None}) as (default, nodes):
         default.namespace.create_namespace({"Name": Namespaces.runs})
         nomad = connect(default.address, None, namespace=Namespaces.runs)
         job = run_by_nomad(copy.deepcopy(rendered("ingest-hr")), launches)
@@ -507,7 +507,7 @@ def test_nomad_runs_what_is_dispatched_in_the_namespace_of_runs(
             nomad.job.dispatch_job("ingest-hr", meta={"pipeline": "hr", "run_id": "1", "x": "1"})
 
         def secrets_of(allocation: dict[str, Any]) -> list[str]:
-            folder = tmp_path / "data/alloc" / allocation["ID"] / "ingest/secrets"
+            folder = nodes["node"].data / "alloc" / allocation["ID"] / "ingest/secrets"
             return [each.name for each in folder.iterdir()]
 
         def launch(**meta: str) -> tuple[dict[str, Any], str]:

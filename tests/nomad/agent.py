@@ -104,14 +104,10 @@ plugin "raw_exec" {
 
 
 @contextmanager
-def running_agent(home: Path, *, client: bool = False) -> Iterator[str]:
-    """Run a server, and a ``client`` in it, with its data in ``home``; yield its address.
-
-    It may not answer yet.
-    """
+def running_agent(home: Path) -> Iterator[str]:
+    """Run a server alone with its data in ``home``; yield its address. It may not answer yet."""
     ports = _ports()
-    more = _SERVER + (_CLIENT.replace("SERVER", f"127.0.0.1:{ports['rpc']}") if client else "")
-    _configure(home, ports, more)
+    _configure(home, ports, _SERVER)
     agent = _start(home)
     try:
         yield f"http://127.0.0.1:{ports['http']}"
@@ -156,29 +152,70 @@ def running_server(home: Path) -> Iterator[Server]:
         server.process.wait(30)
 
 
+@dataclass
+class Node:
+    """A client that is a machine of its own: its tasks and mounts end with it.
+
+    With a ``disk``, its data are on one of so many MB, which is empty whenever it starts.
+    """
+
+    home: Path
+    disk: int | None = None
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def data(self) -> Path:
+        """The folder of its data, as others see it."""
+        assert self.process is not None
+        pid = self.process.pid
+        child = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0]
+        return Path(f"/proc/{child}/root{self.home}/data")
+
+    def start(self) -> None:
+        """Start it; with the data of its life before, if it keeps any."""
+        (self.home / "data").mkdir(exist_ok=True)
+        mount = f"mount -t tmpfs -o size={self.disk}m disk {self.home}/data"
+        mount = mount if self.disk else "true"
+        agent = f"exec {ensure(NOMAD)} agent -config={self.home}/agent.hcl"
+        with (self.home / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+                 "sh", "-c", f"{mount} && {agent}"],
+                env={"PATH": os.environ["PATH"], "HOME": str(self.home)},
+                stdout=log, stderr=log, cwd=self.home,
+            )  # fmt: skip
+
+    def die(self) -> None:
+        """Lose it at once, with all that runs on it."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(30)
+            self.process = None
+
+
 @contextmanager
-def running_cluster(home: Path, *, vault: str = "", login: str = "") -> Iterator[Server]:
-    """Run a server that asks for tokens, and a client; tasks log in to the Vault at ``vault``.
+def running_cluster(
+    home: Path, *, vault: str = "", login: str = ""
+) -> Iterator[tuple[Server, Node]]:
+    """Run a server that asks for tokens, and a node; tasks log in to the Vault at ``vault``.
 
     They are two agents: a client that comes before the server's keys waits for a quarter minute.
     """
-    for name in ("server", "client"):
-        (home / name).mkdir()
+    node = Node(home / "node")
+    for folder in (home / "server", node.home):
+        folder.mkdir()
     ports = _ports()
     both = _ACL + (_VAULT.replace("ADDRESS", vault).replace("LOGIN", login) if vault else "")
     _configure(home / "server", ports, _SERVER + both)
     joined = _CLIENT.replace("SERVER", f"127.0.0.1:{ports['rpc']}")
-    _configure(home / "client", _ports(), joined + both)
+    _configure(node.home, _ports(), joined + both)
     server = Server(home / "server", ports, _start(home / "server"))
     try:
         server.token = _bootstrap(server.address)
-        client = _start(home / "client")
-        try:
-            yield server
-        finally:
-            client.terminate()
-            client.wait(30)
+        node.start()
+        yield server, node
     finally:
+        node.die()
         server.process.terminate()
         server.process.wait(30)
 
@@ -223,6 +260,7 @@ def running_servers(home: Path, number: int = 3) -> Iterator[Servers]:
     own = _ports()
     joined = _CLIENT.replace('["SERVER"]', json.dumps(rpc)) + _ACL
     servers: dict[str, Server] = {}
+    node = Node(home / "node")
     try:
         for index, address in enumerate(rpc):
             folder = home / f"server{index}"
@@ -232,60 +270,16 @@ def running_servers(home: Path, number: int = 3) -> Iterator[Servers]:
         token = _bootstrap(servers[rpc[0]].address)
         for server in servers.values():
             server.token = token
-        (home / "client").mkdir()
-        _configure(home / "client", own, joined)
-        client = _start(home / "client")
-        try:
-            yield Servers(home, servers, f"http://127.0.0.1:{own['http']}", token)
-        finally:
-            client.terminate()
-            client.wait(30)
+        node.home.mkdir()
+        _configure(node.home, own, joined)
+        node.start()
+        yield Servers(home, servers, f"http://127.0.0.1:{own['http']}", token)
     finally:
+        node.die()
         for server in servers.values():
             server.process.terminate()
         for server in servers.values():
             server.process.wait(30)
-
-
-@dataclass
-class Node:
-    """A client that is a machine of its own: its tasks and mounts end with it.
-
-    With a ``disk``, its data are on one of so many MB, which is empty whenever it starts.
-    """
-
-    home: Path
-    disk: int | None = None
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def data(self) -> Path:
-        """The folder of its data, as others see it."""
-        assert self.process is not None
-        pid = self.process.pid
-        child = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0]
-        return Path(f"/proc/{child}/root{self.home}/data")
-
-    def start(self) -> None:
-        """Start it; with the data of its life before, if it keeps any."""
-        (self.home / "data").mkdir(exist_ok=True)
-        mount = f"mount -t tmpfs -o size={self.disk}m disk {self.home}/data"
-        mount = mount if self.disk else "true"
-        agent = f"exec {ensure(NOMAD)} agent -config={self.home}/agent.hcl"
-        with (self.home / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
-                 "sh", "-c", f"{mount} && {agent}"],
-                env={"PATH": os.environ["PATH"], "HOME": str(self.home)},
-                stdout=log, stderr=log, cwd=self.home,
-            )  # fmt: skip
-
-    def die(self) -> None:
-        """Lose it at once, with all that runs on it."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait(30)
-            self.process = None
 
 
 @contextmanager
@@ -357,36 +351,12 @@ def _start(home: Path) -> subprocess.Popen[bytes]:
         )  # fmt: skip
 
 
-@contextmanager
-def running_client(home: Path) -> Iterator[Nomad]:
-    """Run a server with a client in it and yield its API as soon as a job can run."""
-    with running_agent(home, client=True) as address:
-        nomad = connect(address, None)
-        _until(lambda: _ready(nomad), 60)
-        try:
-            yield nomad
-        finally:
-            _remove_all(nomad, home / "data/alloc")
-
-
 def _ready(nomad: Nomad) -> set[str]:
     """Return the names of the nodes on which a job can run."""
     try:
         return {each["Name"] for each in nomad.nodes.get_nodes() if each["Status"] == "ready"}
     except NomadError:
         return set()
-
-
-def _remove_all(nomad: Nomad, folder: Path) -> None:
-    """Have every job's allocations removed, with what is mounted in their ``folder``."""
-    for job in nomad.jobs.get_jobs(namespace="*"):
-        nomad.job.deregister_job(job["ID"], namespace=job["Namespace"], purge=True)
-
-    def removed() -> bool:
-        nomad.system.initiate_garbage_collection()
-        return not any(folder.iterdir())
-
-    _until(removed, 30)
 
 
 def _until(found: Callable[[], Any], seconds: float) -> None:

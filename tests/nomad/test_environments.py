@@ -20,7 +20,7 @@ from scripts.cluster import Nomad, NomadError, connect
 from scripts.jobs import namespaces, platform, runs
 from scripts.repository import ROOT
 from scripts.tools import NOMAD, VAULT, ensure
-from tests.nomad.agent import Server, running_cluster
+from tests.nomad.agent import Node, Server, running_cluster
 from tests.nomad.rendering import PLATFORM, image_variables, rendered
 from tests.pages import block, desk
 from tests.vault_policies.server import VaultServer, running_vault
@@ -49,6 +49,7 @@ class World:
     """One Nomad and one Vault, with both environments set up in them."""
 
     server: Server
+    node: Node
     vault: VaultServer
 
     def nomad(self, variables: Path) -> Nomad:
@@ -111,8 +112,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Both environments, set up one after the other."""
     with running_vault() as vault:
         home = tmp_path_factory.mktemp("nomad")
-        with running_cluster(home, vault=vault.address, login=LOGIN) as server:
-            both = World(server, vault)
+        with running_cluster(home, vault=vault.address, login=LOGIN) as (server, node):
+            both = World(server, node, vault)
             both.set_up(PRODUCTION)
             both.set_up(STAGING)
             yield both
@@ -201,7 +202,7 @@ def found(nomad: Nomad, job_id: str, *states: str) -> dict[str, Any]:
 
 def folder(world: World, allocation: dict[str, Any], task: str = "worker") -> Path:
     """Return where Nomad keeps the task of an allocation."""
-    return world.server.home.with_name("client") / "data/alloc" / allocation["ID"] / task
+    return world.node.data / "alloc" / allocation["ID"] / task
 
 
 def test_a_task_reads_its_own_environments_secrets_and_none_of_the_others(

@@ -105,7 +105,7 @@ def test_the_platform_is_deployed_without_the_analysts_python_and_nobody_misses_
     variables.write_text("analysts_python = false\n")
     files = [f"--var-file={each}" for each in (LOCAL, image_variables(), variables)]
     without = {"airflow-worker-analysts", "airflow-dag-processor-analysts"}
-    with running_cluster(tmp_path, vault="http://127.0.0.1:1", login=LOGIN) as server:
+    with running_cluster(tmp_path, vault="http://127.0.0.1:1", login=LOGIN) as (server, _):
         nomad = connect(server.address, server.token)
         nomad.namespace.create_namespace({"Name": jobs.Namespaces.runs})
         access = Access({"NOMAD_ADDR": server.address, "NOMAD_TOKEN": server.token})

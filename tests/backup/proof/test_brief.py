@@ -104,7 +104,7 @@ def test_coverage_alone_leaves_what_the_web_server_reads_as_it_comes(tmp_path: P
         for each in task["Templates"] or []
         if each["DestPath"].endswith("/backups.json")
     ]
-    with running_cluster(tmp_path) as server:
+    with running_cluster(tmp_path) as (server, node):
         nomad = connect(server.address, server.token)
         nomad_setup.set_up(nomad, environment="local", namespaces=Namespaces())
         web = job(
@@ -115,27 +115,18 @@ def test_coverage_alone_leaves_what_the_web_server_reads_as_it_comes(tmp_path: P
         )  # fmt: skip
         nomad.job.register_job("airflow-webserver", web)
         running = allocation(nomad, "airflow-webserver", "running")
-        allocations = tmp_path / "client/data/alloc"
+        allocations = node.data / "alloc"
         file = allocations / running["ID"] / "webserver/secrets/read"
         assert file.read_text() == ""
-        try:
-            for name, what, ended in (
-                ("backup-coverage", "hr", "complete"),
-                ("backup-monthly", "forged", "failed"),
-            ):
-                nomad.job.register_job(name, leaves(name, server.address, what))
-                done = allocation(nomad, name, "complete", "failed")
-                logs = allocations / done["ID"] / "alloc/logs"
-                said = "".join(each.read_text() for each in sorted(logs.glob("*std*.0")))
-                assert done["ClientStatus"] == ended, said
-                assert ("takes no brief" in said) == (ended == "failed"), said
-            text = until(file.read_text)
-            assert [row["name"] for row in json.loads(text)["rows"]] == ["hr"]
-        finally:
-            nomad.job.deregister_job("airflow-webserver", purge=True)
-            until(lambda: not _runs(nomad))
-
-
-def _runs(nomad: Nomad) -> bool:
-    found = nomad.allocations.get_allocations()
-    return any(each["ClientStatus"] == "running" for each in found)
+        for name, what, ended in (
+            ("backup-coverage", "hr", "complete"),
+            ("backup-monthly", "forged", "failed"),
+        ):
+            nomad.job.register_job(name, leaves(name, server.address, what))
+            done = allocation(nomad, name, "complete", "failed")
+            logs = allocations / done["ID"] / "alloc/logs"
+            said = "".join(each.read_text() for each in sorted(logs.glob("*std*.0")))
+            assert done["ClientStatus"] == ended, said
+            assert ("takes no brief" in said) == (ended == "failed"), said
+        text = until(file.read_text)
+        assert [row["name"] for row in json.loads(text)["rows"]] == ["hr"]

@@ -18,7 +18,7 @@ from scripts.health.rules import judge
 from scripts.health.waiting import wait
 from scripts.repository import ROOT
 from tests.conftest import free_port
-from tests.nomad.agent import running_client
+from tests.nomad.agent import running_nodes
 from tests.nomad.rendering import image_variables
 from tests.scripts.health.running import AGAIN, FOREVER, ONCE, run, tcp_check
 
@@ -35,7 +35,7 @@ def nomad_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nomad]:
     """A server with one client that starts plain processes."""
     if os.geteuid() != 0:
         pytest.fail("Nomad's client needs root: run this test as root")
-    with running_client(tmp_path_factory.mktemp("nomad")) as client:
+    with running_nodes(tmp_path_factory.mktemp("nomad"), {"node": None}) as (client, _):
         yield client
 
 

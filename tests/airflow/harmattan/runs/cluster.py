@@ -90,26 +90,19 @@ class Cluster:
 @contextmanager
 def running(home: Path) -> Iterator[Cluster]:
     """Run a Nomad that has the job, and the policy of nomad/acl."""
-    with (
-        running_cluster(home) as server,
-        _prepared(home, Cluster(server.address, server.token, "")) as cluster,
-    ):
-        yield cluster
+    with running_cluster(home) as (server, _):
+        yield _prepared(Cluster(server.address, server.token, ""))
 
 
 @contextmanager
 def running_several(home: Path) -> Iterator[Cluster]:
     """Run the same with three servers, of which one leads; its address is that of the client."""
-    with (
-        running_servers(home) as servers,
-        _prepared(home, Cluster(servers.address, servers.token, "", servers=servers)) as cluster,
-    ):
-        yield cluster
+    with running_servers(home) as servers:
+        yield _prepared(Cluster(servers.address, servers.token, "", servers=servers))
 
 
-@contextmanager
-def _prepared(home: Path, bare: Cluster) -> Iterator[Cluster]:
-    """Give a Nomad what its users need, and leave nothing of theirs on its client in the end."""
+def _prepared(bare: Cluster) -> Cluster:
+    """Give a Nomad what its users need."""
     until(lambda: any(n["Status"] == "ready" for n in bare.nodes()))
     bare.api("PUT", "namespace/runs", {"Name": "runs"}).raise_for_status()
     rules = nomad_setup.rules("runs", Namespaces())
@@ -117,16 +110,7 @@ def _prepared(home: Path, bare: Cluster) -> Iterator[Cluster]:
     made = bare.api("PUT", "acl/token", {"Type": "client", "Policies": ["runs"]})
     cluster = replace(bare, token=made.json()["SecretID"])
     cluster.register(job())
-    yield cluster
-    for each in cluster.api("GET", "jobs", namespace="*").json():
-        cluster.api("DELETE", f"job/{each['ID']}", namespace=each["Namespace"], purge="true")
-    folder = home / "client/data/alloc"
-
-    def removed() -> bool:
-        cluster.api("PUT", "system/gc")
-        return not any(folder.iterdir())
-
-    until(removed)
+    return cluster
 
 
 def until(found: Callable[[], Any], seconds: float = 120) -> Any:
