@@ -3,7 +3,8 @@
 They stand in the file that CONTAINER_SECRETS names, a JSON object of variables, and get into the
 environment of Meltano alone; the file goes when it is read, where that is allowed. The image is
 read-only, so Meltano works on a copy of the project, in the working directory. What fails asks for
-another try by exit code 75.
+another try by exit code 75; what meltano.yml does not have is an error by exit code 2, as another
+try would not find it either.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from ruamel.yaml import YAML
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -28,7 +31,9 @@ AGAIN = 75
 
 def main(words: list[str]) -> int:
     """Run `meltano` with ``words`` and return the exit code."""
-    environment = {**os.environ, **variables(), "MELTANO_PROJECT_ROOT": str(copied())}
+    secret = variables()
+    check(words, YAML(typ="safe").load(PROJECT / "meltano.yml"))
+    environment = {**os.environ, **secret, "MELTANO_PROJECT_ROOT": str(copied())}
     program = Path(sys.executable).with_name("meltano")
     with subprocess.Popen([program, *words], env=environment) as meltano:
 
@@ -39,6 +44,25 @@ def main(words: list[str]) -> int:
             signal.signal(each, forward)
         code = meltano.wait()
     return AGAIN if code == 1 else code
+
+
+def check(words: list[str], project: dict[str, Any]) -> None:
+    """End with exit code 2 at an environment, or at a job of `run`, that the project has not."""
+    at = words.index("run") if "run" in words else len(words)
+    given = {
+        "environments": [
+            word.partition("=")[2] for word in words[:at] if word.startswith("--environment=")
+        ],
+        "jobs": [word for word in words[at + 1 :] if not word.startswith("-")],
+    }
+    for kind, names in given.items():
+        there = [each["name"] for each in project[kind]]
+        for name in names:
+            if name not in there:
+                print(f"{name!r}: expected one of the project's {kind} ({', '.join(there)})\n"
+                      "HINT: Correct what the file in containers/ says in `meta`.",
+                      file=sys.stderr)  # fmt: skip
+                sys.exit(2)
 
 
 def variables() -> dict[str, str]:

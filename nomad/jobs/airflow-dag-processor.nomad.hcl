@@ -173,8 +173,8 @@ job "airflow-dag-processor" {
         timeout  = "5s"
 
         check_restart {
-          limit = 6 # a minute of a stale heartbeat
-          grace = "120s"
+          limit = 6      # a minute of a stale heartbeat
+          grace = "300s" # a start takes minutes where the machine is busy
         }
       }
     }

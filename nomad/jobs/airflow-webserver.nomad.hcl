@@ -223,8 +223,8 @@ job "airflow-webserver" {
         timeout  = "5s"
 
         check_restart {
-          limit = 6 # a minute of silence
-          grace = "120s"
+          limit = 6      # a minute of silence
+          grace = "300s" # a start takes minutes where the machine is busy
         }
       }
     }

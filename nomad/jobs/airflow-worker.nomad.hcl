@@ -312,8 +312,8 @@ job "airflow-worker" {
         timeout  = "5s"
 
         check_restart {
-          limit = 6 # a minute without a sign from Celery's consumer
-          grace = "120s"
+          limit = 6      # a minute without a sign from Celery's consumer
+          grace = "300s" # a start takes minutes where the machine is busy
         }
       }
     }

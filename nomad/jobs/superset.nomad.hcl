@@ -166,8 +166,8 @@ job "superset" {
         timeout  = "5s"
 
         check_restart {
-          limit = 6 # a minute of silence
-          grace = "120s"
+          limit = 6      # a minute of silence
+          grace = "300s" # a start takes minutes where the machine is busy
         }
       }
     }

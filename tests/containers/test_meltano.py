@@ -204,3 +204,13 @@ def test_secrets_that_are_none_are_an_error_without_them(world: World) -> None:
     assert done.returncode == 1
     assert "expected a JSON object of variables" in done.stderr
     assert "s3cr3t" not in done.stderr
+
+
+def test_a_job_or_an_environment_that_the_project_has_not_asks_for_no_other_try(
+    world: World,
+) -> None:
+    for environment, job, wrong in (("prod", "dsek", "dsek"), ("staging", "desk", "staging")):
+        done = world.run(environment, job)
+        assert done.returncode == 2
+        assert f"{wrong!r}: expected one of the project's" in done.stderr
+        assert "HINT: Correct what the file in containers/ says" in done.stderr
