@@ -200,7 +200,7 @@ def _python(place: Place) -> Seen:
         ended = sandbox.run(
             [str(settings.python), "-I", "-B", "-m", "delivery.importer", str(tree),
              str(settings.file_seconds), settings.queues or "", settings.environments or "",
-             *([str(sandbox.user[0])] if sandbox.user else [])],
+             settings.containers or "", *([str(sandbox.user[0])] if sandbox.user else [])],
             folder=scratch,
             environ=surroundings.airflow(scratch, place.environ, settings.file_seconds),
         )  # fmt: skip

@@ -1,6 +1,6 @@
 """Reads and imports DAG files.
 
-``python -I -m delivery.importer TREE SECONDS QUEUES ENVIRONMENTS [UID]``
+``python -I -m delivery.importer TREE SECONDS QUEUES ENVIRONMENTS CONTAINERS [UID]``
 
 Strangers' code runs here, so this runs in the sandbox. It prints one JSON object a line:
 ``{"importing": file}`` before each file, ``{"seconds": [file, s]}`` after it, ``{"finding": …}``,
@@ -15,7 +15,7 @@ strangers' code runs: one that crashes, hangs, ends early or leaves something be
 itself only.
 
 QUEUES are those that a worker serves, with commas; if it is empty, a task may name any. So are
-ENVIRONMENTS those that environments.toml may speak of.
+ENVIRONMENTS those that environments.toml may speak of, and CONTAINERS those that files may run.
 With UID, and only if it runs as that user, everything else of that user is killed after each file:
 a fork bomb takes no process from the next one, and a file that left a process is told so.
 """
@@ -80,9 +80,15 @@ class Airflow(NamedTuple):
     examine: Callable[[str], dict[str, Any]]
 
 
-def main(
-    root: Path, file_seconds: float, queues: list[str], names: list[str], alone_as: int = 0
-) -> None:
+class There(NamedTuple):
+    """What a tree may ask for: the names that there are, of each kind; of an empty one, any."""
+
+    queues: list[str]
+    environments: list[str]
+    containers: list[str]
+
+
+def main(root: Path, file_seconds: float, there: There, alone_as: int = 0) -> None:
     """Examine every DAG file of the tree ``root``; findings go to the real stdout."""
     results = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.set_inheritable(results.fileno(), False)
@@ -106,7 +112,7 @@ def main(
         began = time.monotonic()
         answer = _apart(file, partial(airflow.examine, path), results, file_seconds + _GRACE)
         left = _clear(alone_as)
-        findings += judged(root, file, answer, known, queues)
+        findings += judged(root, file, answer, known, there.queues)
         if left:
             said = f"it leaves a process behind: {left}"
             findings.append(finding("import", file, said))
@@ -121,8 +127,8 @@ def main(
             file = described.relative_to(root).as_posix()
             findings += rules.of_schedule(file, described)
             if folder == limits.CONTAINERS:
-                findings += rules.of_container(file, described)
-    findings += environments.of_tree(root, ids, names)
+                findings += rules.of_container(file, described, there.containers)
+    findings += environments.of_tree(root, ids, there.environments)
     for each in findings:
         _say(results, {"finding": vars(each)})
     _say(results, {"complete": {"files": len(airflow.files), "dags": len(claims)}})
@@ -297,5 +303,5 @@ def _say(results: TextIO, value: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    queues, names = ([name for name in word.split(",") if name] for word in sys.argv[3:5])
-    main(Path(sys.argv[1]), float(sys.argv[2]), queues, names, *map(int, sys.argv[5:6]))
+    there = There(*([name for name in word.split(",") if name] for word in sys.argv[3:6]))
+    main(Path(sys.argv[1]), float(sys.argv[2]), there, *map(int, sys.argv[6:7]))

@@ -81,10 +81,14 @@ def of_schedules(file: str, reading: Reading) -> Iterator[Finding]:
             yield finding("schedule", file, f"schedule {said!r}: {why}", line=line)
 
 
-def of_container(file: str, path: Path) -> Iterator[Finding]:
-    """Yield what is wrong with a file of containers/, which stands at ``path``."""
+def of_container(file: str, path: Path, there: Sequence[str]) -> Iterator[Finding]:
+    """Yield what is wrong with a file of containers/, at ``path``; ``there`` is what may run."""
     try:
-        containers.read(path)
+        name = containers.read(path).container
+        if there and name not in there:
+            said = f"no container {name!r} runs here: there are {', '.join(there)}"
+            line = document.read(path).line(("container",))
+            yield finding("container", file, said, line=line)
     except ContractError as error:
         for each in error.problems:
             yield finding("container", file, f"{each.key}: {each.message}", line=each.line)

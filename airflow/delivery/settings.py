@@ -54,6 +54,10 @@ Environments = Annotated[
     str,
     _matching(r"[a-z][a-z0-9-]*(,[a-z][a-z0-9-]*)*", "environments with commas between them"),
 ]
+Containers = Annotated[
+    str,
+    _matching(r"[a-z][a-z0-9_]*(,[a-z][a-z0-9_]*)*", "containers with a comma between two of them"),
+]
 Domains = Annotated[
     str, _matching(r"([A-Za-z0-9.-]+(,[A-Za-z0-9.-]+)*)?", "domains with a comma between two")
 ]
@@ -155,6 +159,11 @@ class GateSettings(Settings):
         default=None,
         alias="DELIVERY_ENVIRONMENTS",
         description="what environments.toml may speak of; without it, anything",
+    )
+    containers: Containers | None = Field(
+        default=None,
+        alias="DELIVERY_CONTAINERS",
+        description="what files of containers/ may run; without it, anything",
     )
     # A quarter of what Airflow gives a file (airflow.cfg): what passes here does on a busy node.
     file_seconds: Positive = Field(

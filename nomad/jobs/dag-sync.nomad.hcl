@@ -153,6 +153,17 @@ variable "environments" {
   }
 }
 
+variable "container_images" {
+  type        = map(string)
+  description = "The image of each container, by its name, pinned by a content tag or a digest."
+  default     = {}
+
+  validation {
+    condition     = length([for image in values(var.container_images) : image if regex_replace(image, "^[^@]+(:[^:/@]+|@sha256:[0-9a-f]{64})$", "ok") != "ok" || regex_replace(image, ":latest$", "") != image]) == 0
+    error_message = "The image must be pinned by a tag other than latest, or by a digest."
+  }
+}
+
 variable "worker_queues" {
   type        = list(string)
   description = "The queues of the pools of workers: a job airflow-worker-<queue> each."
@@ -290,6 +301,7 @@ job "dag-sync" {
       env {
         DELIVERY_QUEUES       = join(",", var.worker_queues)
         DELIVERY_ENVIRONMENTS = join(",", distinct(concat([var.environment], var.environments)))
+        DELIVERY_CONTAINERS   = join(",", keys(var.container_images))
       }
 
       config {

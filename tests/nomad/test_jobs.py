@@ -113,6 +113,7 @@ def test_the_judge_of_strangers_code_is_shut_in() -> None:
     assert judge["Env"] == {
         "DELIVERY_QUEUES": "analysts",
         "DELIVERY_ENVIRONMENTS": "local,production,staging",
+        "DELIVERY_CONTAINERS": "meltano",
     }
     assert judge["Vault"] is None
 

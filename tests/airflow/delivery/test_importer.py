@@ -92,7 +92,7 @@ def examined(tree: Path, queues: str) -> list[Any]:
     }
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "delivery.importer", tree, "60", queues,
-         "production,staging"],
+         "production,staging", "meltano,r"],
         env=environment, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -129,6 +129,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, 
     (tree / "containers/wrong.yaml").write_text(
         "container: Meltano\nschedule: '*/2 * * * *'\nowner: x\n"
         "meta: {job: '{{ conn.warehouse }}', run_id: x}\nimage: evil\n"
+    )
+    (tree / "containers/unknown.yaml").write_text(
+        "schedule: '@daily'\nowner: x\ncontainer: metlano\n"
     )
     (tree / "environments.toml").write_text(
         "[staging]\noff = ['ingest_*', 'sound', 'reaches_safly']\n[prodution]\noff = ['x']\n"
@@ -171,6 +174,9 @@ def test_a_container_says_what_runs_when_and_no_template(
         (1, "container", "container"), (4, "container", "meta.job"), (5, "container", "image"),
         (2, "schedule", "it runs at 00"),
     }  # fmt: skip
+    (unknown,) = found["containers/unknown.yaml"]
+    assert (unknown["line"], unknown["rule"]) == (3, "container")
+    assert unknown["what"] == "no container 'metlano' runs here: there are meltano, r"
 
 
 def test_what_is_switched_off_must_be_there(found: dict[str, list[dict[str, Any]]]) -> None:
