@@ -171,7 +171,7 @@ def test_a_launch_that_failed_is_not_waited_for_and_its_words_are_read(nomad_age
         launches.finish(platform, launches.force(platform, "monthly"), timeout=30)
     found = becomes(nomad_agent, "monthly", lambda each: not each.well)
     assert found.state == "last launch failed in task"
-    assert found.reason == "Exit Code: 5, after it wrote: the mirror is away (on node test)"
+    assert found.reason == "Exit Code: 5, after it wrote: the mirror is away (on node node)"
     wait(nomad_agent, ["monthly"], timeout=1, lasting=0)
 
 
