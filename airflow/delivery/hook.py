@@ -7,6 +7,7 @@ itself. So a call that is forged, lost or sent twice delivers nothing and holds 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import os
@@ -28,6 +29,7 @@ log = get_logger(__name__)
 
 PREFIX = "/push"
 MOST_BYTES = 1 << 20  # of a body: they say what was pushed, which is not read
+MOST_SECONDS = 10.0  # until all of it is there
 PATIENCE = 300.0  # seconds that a run in progress is waited for: more than a sync takes
 _EVERY = 1.0
 
@@ -41,10 +43,14 @@ async def pushed(request: Request, background: BackgroundTasks) -> dict[str, str
     if not settings.secret_file.exists():
         raise HTTPException(404, "this platform takes no calls of a git server")
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MOST_BYTES:
-            raise HTTPException(413, f"a call has at most {MOST_BYTES} bytes")
+    try:
+        async with asyncio.timeout(MOST_SECONDS):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > MOST_BYTES:
+                    raise HTTPException(413, f"a call has at most {MOST_BYTES} bytes")
+    except TimeoutError:
+        raise HTTPException(408, f"a call takes at most {MOST_SECONDS:.0f} seconds") from None
     secret = settings.secret_file.read_bytes().strip()
     if not believed(secret, bytes(body), request.headers):
         log.warning("a call was not believed: its signature or token is not the one in Vault")

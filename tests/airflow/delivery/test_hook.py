@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+import socket
 import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -72,8 +74,13 @@ class World:
         return found.pop()
 
     def end(self) -> None:
+        """End the rounds; Nomad says a moment later that they are dead."""
         for each in self.rounds():
             self.nomad.job.deregister_job(each)
+        deadline = time.monotonic() + 30
+        while found := self.rounds():
+            assert time.monotonic() < deadline, found
+            time.sleep(0.1)
 
 
 @contextmanager
@@ -159,6 +166,16 @@ def test_a_body_without_end_is_not_read(world: World) -> None:
     answer = world.call(body, X_Gitea_Signature=world.signature(body))
     assert answer.status_code == 413
     assert not world.rounds()
+
+
+def test_a_body_that_never_ends_is_not_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hook, "MOST_SECONDS", 0.2)
+    asked = urlsplit(world.url)
+    with socket.create_connection((asked.hostname or "", asked.port or 0), timeout=30) as caller:
+        caller.sendall(b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 100\r\n\r\nslow")
+        assert caller.recv(1000).startswith(b"HTTP/1.1 408")
 
 
 def test_without_a_secret_there_is_nothing_to_call(
