@@ -28,6 +28,7 @@ from backup.registry import Database
 from backup.settings import Settings
 from backup.source.contents import list_tables
 from standins.b2_server.endpoint import b2_endpoint
+from tests import forked
 from tests.conftest import PG_ROOT
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from backup.manifest import Manifest
     from standins.b2_server.endpoint import B2Endpoint
     from tests.conftest import PostgresServer
+    from tests.forked import Forked
 
 __all__ = ["b2_endpoint"]
 
@@ -242,14 +244,14 @@ class House:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
+    def fork(self, *arguments: str, **environment: str) -> Forked:
+        """Start it without its imports, where they are not what is shown."""
+        return forked.fork("backup", *arguments, env=self.environment() | environment)
+
     def run(self, *arguments: str, unprivileged: bool = False, **environment: str) -> Any:
         """Run the program to its end, as somebody other than root if ``unprivileged``."""
-        user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-        prefix = user if unprivileged and os.geteuid() == 0 else []
-        return subprocess.run(
-            [*prefix, sys.executable, "-m", "backup", *arguments], check=False,
-            env=self.environment() | environment, capture_output=True, text=True, cwd="/",
-        )  # fmt: skip
+        user = "postgres" if unprivileged and os.geteuid() == 0 else None
+        return forked.run("backup", *arguments, env=self.environment() | environment, user=user)
 
 
 def make_database(name: str, dbname: str = "") -> Database:

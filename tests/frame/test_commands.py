@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
+
+from tests import forked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,32 +92,29 @@ def file(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        ("-m backup list", "BACKUP_BUCKET"),
-        ("-m backup restore hr --into-env NOT_SET", "BACKUP_SECRETS_DIR"),
-        ("-m ingest check /nowhere/hr.yaml", "/nowhere/hr.yaml"),
-        ("-m ingest plan {file}", "AIRFLOW_CONN_NOWHERE"),
-        ("-m ingest init nowhere", "AIRFLOW_CONN_NOWHERE"),
-        ("-m ingest init postgresql://u:hush@h/d", "connection id"),
-        ("-m delivery fetch", "DELIVERY_REMOTE"),
-        ("-m scripts.tools podman", "podman"),
-        ("-m delivery publish", "NOMAD_ALLOC_ID"),
-        ("-m delivery verdict", "/mirror"),
-        ("-m scripts.deploy --var-file /nowhere.hcl", "/nowhere.hcl"),
-        ("-m scripts.vault_setup --environment a --jwks-url b --address c", "VAULT_TOKEN"),
-        ("-m scripts.show nothing", "nothing"),
+        ("backup list", "BACKUP_BUCKET"),
+        ("backup restore hr --into-env NOT_SET", "BACKUP_SECRETS_DIR"),
+        ("ingest check /nowhere/hr.yaml", "/nowhere/hr.yaml"),
+        ("ingest plan {file}", "AIRFLOW_CONN_NOWHERE"),
+        ("ingest init nowhere", "AIRFLOW_CONN_NOWHERE"),
+        ("ingest init postgresql://u:hush@h/d", "connection id"),
+        ("delivery fetch", "DELIVERY_REMOTE"),
+        ("scripts.tools podman", "podman"),
+        ("delivery publish", "NOMAD_ALLOC_ID"),
+        ("delivery verdict", "/mirror"),
+        ("scripts.deploy --var-file /nowhere.hcl", "/nowhere.hcl"),
+        ("scripts.vault_setup --environment a --jwks-url b --address c", "VAULT_TOKEN"),
+        ("scripts.show nothing", "nothing"),
     ],
 )
 def test_a_connection_file_or_variable_that_is_not_there_is_wrong_use(
     words: str, named: str, file: Path
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, *words.format(file=file).split()],
+    done = forked.run(
+        *words.format(file=file).split(),
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
-        capture_output=True,
-        text=True,
         timeout=60,
-        check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")
     error, hint = done.stderr.split("\nHINT: ")

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from tests import forked
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -21,13 +23,7 @@ if TYPE_CHECKING:
 
 
 def ingest(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "ingest", *map(str, arguments)],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=os.environ | environment,
-    )
+    return forked.run("ingest", *map(str, arguments), env=os.environ | environment)
 
 
 def test_check_tells_sound_files_from_broken_ones(world: World) -> None:

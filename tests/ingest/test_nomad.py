@@ -25,6 +25,7 @@ from ingest.report import Report
 from scripts.cluster import NomadError, connect
 from scripts.health.observing import health
 from scripts.jobs import Namespaces
+from tests import forked
 from tests.conftest import free_port
 from tests.http_server import http_server
 from tests.ingest.killed import settle
@@ -74,21 +75,27 @@ class Launches:
         git("-C", work, "push", "--quiet", self.mirror / "pipelines.git", "HEAD:refs/heads/live")
         return git("-C", work, "rev-parse", "HEAD")
 
-    def start(self, **meta: str) -> subprocess.Popen[str]:
+    def environment(self, **meta: str) -> dict[str, str]:
+        """Write the connections, and return the environment of a launch."""
         file = self.world.folder / "connections.json"
         file.write_text(json.dumps(self.connections))
         asked = {"pipeline": "hr", "run_id": "scheduled__1", **meta}
         clean = {name: value for name, value in os.environ.items() if "CONN" not in name}
-        return subprocess.Popen(
-            [sys.executable, "-m", "ingest", "job"],
-            env=clean
+        return (
+            clean
             | {f"NOMAD_META_{name.upper()}": value for name, value in asked.items()}
             | {
                 "HARMATTAN_SOURCE": "hr",
                 "HARMATTAN_MIRROR": self.url,
                 "HARMATTAN_CONNECTIONS": str(file),
                 "HARMATTAN_TIMEOUT": self.timeout,
-            },
+            }
+        )
+
+    def start(self, **meta: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "ingest", "job"],
+            env=self.environment(**meta),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -96,10 +103,9 @@ class Launches:
         )
 
     def run(self, **meta: str) -> Ended:
-        process = self.start(**meta)
-        stdout, stderr = process.communicate(timeout=60)
+        done = forked.run("ingest", "job", env=self.environment(**meta), timeout=60)
         assert not (self.world.folder / "connections.json").exists()
-        return Ended(process.returncode, stdout, stderr, self.connections)
+        return Ended(done.returncode, done.stdout, done.stderr, self.connections)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +12,7 @@ from scripts import access, repository, shell
 from scripts.local import home as place
 from scripts.local import preflight, processes
 from scripts.repository import ROOT
+from tests import forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,14 +40,11 @@ def command() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run an operators' command with nothing of a platform in its environment."""
 
     def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        given = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "COLUMNS": "200", **environment}
+        if words[:2] == ("python", "-m"):
+            return forked.run(*words[2:], env=given, cwd=ROOT, timeout=60)
         return subprocess.run(
-            [sys.executable if words[0] == "python" else words[0], *words[1:]],
-            cwd=ROOT,
-            env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "COLUMNS": "200", **environment},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
+            words, cwd=ROOT, env=given, capture_output=True, text=True, timeout=60, check=False
         )
 
     return run

@@ -49,7 +49,8 @@ def test_an_unknown_option_is_wrong_use(
     script: Path, command: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     assert "Application(" in script.read_text(), f"{script.name} has no parser of its options"
-    done = command(str(script.relative_to(ROOT)), "--no-such-option")
+    module = ".".join(script.relative_to(ROOT).with_suffix("").parts)
+    done = command("python", "-m", module, "--no-such-option")
     assert done.returncode == 2
     assert "--no-such-option" in done.stderr
     assert "Traceback" not in done.stderr

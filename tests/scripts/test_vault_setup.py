@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import hvac
@@ -16,6 +14,7 @@ from frame.failure import Failure, WrongUse
 from scripts.jobs import Namespaces
 from scripts.repository import ROOT
 from scripts.vault_setup import AUDIENCES, LOGIN, POLICIES, listed, roles, set_up
+from tests import forked
 from tests.conftest import free_port
 from tests.vault_policies.server import issuer, running_vault
 
@@ -40,12 +39,12 @@ def fresh() -> Iterator[VaultServer]:
 def command(server: VaultServer, *words: str, **changes: str | None) -> tuple[int, str, str]:
     """Run the program as an operator would; ``changes`` overrule its environment."""
     environment = {"PATH": os.environ["PATH"], "VAULT_TOKEN": server.token, **changes}
-    done = subprocess.run(
-        [sys.executable, "-m", "scripts.vault_setup", f"--environment={ENVIRONMENT}",
-         f"--mount={MOUNT}", f"--jwks-url={server.issuer.jwks_url}", *words],
+    done = forked.run(
+        "scripts.vault_setup", f"--environment={ENVIRONMENT}", f"--mount={MOUNT}",
+        f"--jwks-url={server.issuer.jwks_url}", *words,
         cwd=ROOT,
         env={name: value for name, value in environment.items() if value is not None},
-        capture_output=True, text=True, timeout=60, check=False,
+        timeout=60,
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
 
@@ -280,10 +279,9 @@ def test_a_sealed_vault() -> None:
 
 
 def test_a_missing_option_is_wrong_use(fresh: VaultServer) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "scripts.vault_setup", "--environment=production"],
-        cwd=ROOT, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, timeout=60,
-        check=False,
+    done = forked.run(
+        "scripts.vault_setup", "--environment=production", cwd=ROOT,
+        env={"PATH": os.environ["PATH"]}, timeout=60,
     )  # fmt: skip
     assert done.returncode == 2
     assert "--jwks-url" in done.stderr or "--address" in done.stderr
