@@ -10,7 +10,7 @@ from scripts.health.observing import health
 from scripts.health.waiting import wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from scripts.cluster import Nomad
 
@@ -66,18 +66,37 @@ def ends_well(
     client: Nomad, job_id: str, mend: Callable[[], object], *causes: str, seconds: float = 30
 ) -> None:
     """Wait for a job as `deploy` does: the causes are told, and after ``mend`` it is well."""
+    all_end_well(client, {job_id: causes}, mend, seconds=seconds)
+
+
+def all_end_well(
+    client: Nomad,
+    causes: Mapping[str, Sequence[str]],
+    mend: Callable[[], object],
+    *,
+    seconds: float = 30,
+) -> None:
+    """Wait for jobs as `deploy` does: the causes of each are told, and after ``mend`` all are well.
+
+    Each is told beside its job, whatever is told of the others.
+    """
     told: list[str] = []
+    unnamed = dict(causes)
 
     def named() -> bool:
-        return any(job_id in each and all(cause in each for cause in causes) for each in told)
+        for line in (line for text in told for line in text.split("\n    ")):
+            for job_id, wanted in list(unnamed.items()):
+                if job_id in line and all(cause in line for cause in wanted):
+                    del unnamed[job_id]
+        return not unnamed
 
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(
-            wait, client, [job_id], timeout=2 * seconds, lasting=1, say=told.append
+            wait, client, list(causes), timeout=2 * seconds, lasting=1, say=told.append
         )
         try:
-            until(named, lambda: told[-1:], seconds=seconds)
+            until(named, lambda: (unnamed, told[-1:]), seconds=seconds)
         finally:
             mend()
         waiting.result()
-    assert health(client, job_id).well
+    assert all(health(client, job_id).well for job_id in causes)

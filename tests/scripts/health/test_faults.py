@@ -15,7 +15,15 @@ from scripts.health.observing import health
 from scripts.health.waiting import wait
 from tests.conftest import free_port
 from tests.nomad.agent import running_nodes
-from tests.scripts.health.running import AGAIN, FOREVER, ends_well, run, tcp_check, until
+from tests.scripts.health.running import (
+    AGAIN,
+    FOREVER,
+    all_end_well,
+    ends_well,
+    run,
+    tcp_check,
+    until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,86 +54,69 @@ def serve(port: int) -> str:
     return f"exec python3 -m http.server --bind 127.0.0.1 {port}"
 
 
-def test_a_port_that_another_program_has(cluster: Cluster) -> None:
-    client, _ = cluster
-    port = free_port()
-    with socket.create_server(("127.0.0.1", port)) as taken:
-        run(client, "blocked", serve(port), RestartPolicy=AGAIN, Constraints=[on("large")])
-        ends_well(client, "blocked", taken.close, "Address already in use", "(on node large)")
+def test_a_port_a_program_and_a_disk_are_named_until_they_are_to_be_had(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """A port that a program has and one that a job has; no program; a disk full, one too small.
 
-
-def test_a_port_that_another_job_has(cluster: Cluster) -> None:
-    client, _ = cluster
-    port = free_port()
-    here = {"Constraints": [on("large")], "Networks": tcp_check(port)["Networks"]}
+    Raw_exec refuses the program with the kind of error with which Docker refuses a missing image.
+    Its first allocation is dead for good, and that is history.
+    """
+    client, nodes = cluster
+    port, reserved, program = free_port(), free_port(), tmp_path / "program"
+    small = {"Constraints": [on("small")]}
+    here = {"Constraints": [on("large")], "Networks": tcp_check(reserved)["Networks"]}
     run(
         client, "first", "exec sleep 600", **here, Count=2
     )  # for both addresses of 127.0.0.1's card
     wait(client, ["first"], timeout=30, lasting=1)
-    run(client, "second", "exec sleep 600", **here)
-
-    def mend() -> None:
-        client.job.deregister_job("first")
-
-    ends_well(client, "second", mend, f"reserved port collision port={port}")
-
-
-def test_a_program_that_is_missing(cluster: Cluster, tmp_path: Path) -> None:
-    """Raw_exec refuses it with the kind of error with which Docker refuses a missing image.
-
-    The first allocation is dead for good, and that is history.
-    """
-    client, _ = cluster
-    program = tmp_path / "program"
-    task = {"Config": {"command": str(program)}}
-    run(client, "missing", "", ReschedulePolicy=FOREVER, task=task)
-
-    def mend() -> None:
-        program.write_text("#!/bin/sh\nexec sleep 600\n")
-        program.chmod(0o755)
-
-    ends_well(client, "missing", mend, str(program)[-20:], "(on node ")
-
-
-def test_a_disk_that_is_full(cluster: Cluster) -> None:
-    client, nodes = cluster
     rest = nodes["small"].data / "rest"
     for size in (1 << 16, 1):  # to the last byte: a task's files are small
         with pytest.raises(OSError, match="No space left"), rest.open("ab", buffering=0) as file:
             while True:
                 file.write(bytes(size))
-    run(client, "full", "exec sleep 600", ReschedulePolicy=FOREVER, Constraints=[on("small")])
-    ends_well(client, "full", rest.unlink, "no space left on device (on node small)")
+    with socket.create_server(("127.0.0.1", port)) as taken:
+        run(client, "blocked", serve(port), RestartPolicy=AGAIN, Constraints=[on("large")])
+        run(client, "second", "exec sleep 600", **here)
+        task = {"Config": {"command": str(program)}}
+        run(client, "missing", "", ReschedulePolicy=FOREVER, task=task, Constraints=[on("large")])
+        run(client, "full", "exec sleep 600", ReschedulePolicy=FOREVER, **small)
+        run(client, "wide", "exec sleep 600", **small, EphemeralDisk={"SizeMB": 1000})
+
+        def mend() -> None:
+            taken.close()
+            client.job.deregister_job("first")
+            program.write_text("#!/bin/sh\nexec sleep 600\n")
+            program.chmod(0o755)
+            rest.unlink()
+            run(client, "wide", "exec sleep 600", **small, EphemeralDisk={"SizeMB": 10})
+
+        all_end_well(
+            client,
+            {
+                "blocked": ["Address already in use", "(on node large)"],
+                "second": [f"reserved port collision port={reserved}"],
+                "missing": [str(program)[-20:], "(on node large)"],
+                "full": ["no space left on device (on node small)"],
+                "wide": ["disk exhausted (1)"],
+            },
+            mend,
+            seconds=60,
+        )
 
 
-def test_a_disk_that_is_too_small(cluster: Cluster) -> None:
-    client, _ = cluster
-    here = {"Constraints": [on("small")]}
-    run(client, "large", "exec sleep 600", **here, EphemeralDisk={"SizeMB": 1000})
-
-    def mend() -> None:
-        run(client, "large", "exec sleep 600", **here, EphemeralDisk={"SizeMB": 10})
-
-    ends_well(client, "large", mend, "disk exhausted (1)")
-
-
-def test_a_dead_node_is_named_until_it_is_back(cluster: Cluster) -> None:
+def test_a_dead_node_is_named_until_it_is_back_and_another_takes_over_from_it(
+    cluster: Cluster,
+) -> None:
     client, nodes = cluster
     run(client, "everywhere", "exec sleep 600", Count=2, Constraints=[DISTINCT])
-    wait(client, ["everywhere"], timeout=30, lasting=1)
-    nodes["large"].die()
-    until(lambda: not health(client, "everywhere").well, lambda: "its loss is not seen")
-    ends_well(client, "everywhere", nodes["large"].start, "lost with node large", "large is down")
-
-
-def test_another_node_takes_over_from_a_dead_one(cluster: Cluster) -> None:
-    client, nodes = cluster
     run(client, "anywhere", "exec sleep 600")
-    wait(client, ["anywhere"], timeout=30, lasting=1)
+    wait(client, ["everywhere", "anywhere"], timeout=30, lasting=1)
     (first,) = client.job.get_allocations("anywhere")
-    dead = nodes[first["NodeName"]]
-    dead.die()
+    name = first["NodeName"]
+    nodes[name].die()
     try:
+        until(lambda: not health(client, "everywhere").well, lambda: "its loss is not seen")
         until(lambda: len(client.job.get_allocations("anywhere")) > 1, lambda: "it is not replaced")
         wait(client, ["anywhere"], timeout=30, lasting=1)
         (running,) = [
@@ -133,6 +124,8 @@ def test_another_node_takes_over_from_a_dead_one(cluster: Cluster) -> None:
             for each in client.job.get_allocations("anywhere")
             if each["ClientStatus"] == "running"
         ]
-        assert running != first["NodeName"]
+        assert running != name
     finally:
-        dead.start()
+        ends_well(
+            client, "everywhere", nodes[name].start, f"lost with node {name}", f"{name} is down"
+        )
