@@ -132,4 +132,6 @@ def _main(
     time.tzset()
     os.chdir(cwd)
     sys.argv = [program, *words]
+    for imported in (program, f"{program}.__main__"):  # it is run again, as the program
+        sys.modules.pop(imported, None)
     runpy.run_module(program, run_name="__main__", alter_sys=True)
