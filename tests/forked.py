@@ -1,15 +1,14 @@
 """Runs of our programs in processes that are forked from one that has imported them.
 
-Each is a process of its own, with its exit code, its environment, its user and its signals; only
-the second of processor time is spared that a new interpreter takes for the imports.
+Each is a process of its own, with its exit code, its environment and its signals; only the second
+of processor time is spared that a new interpreter takes for the imports. A run with another user or
+another loader needs an interpreter of its own.
 """
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
-import pwd
 import runpy
 import signal
 import subprocess
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 # What the process to fork from imports: these programs, and so what most of the others import.
 PROGRAMS = ("backup.__main__", "ingest.__main__", "scripts.status", "scripts.deploy")
-_PR_SET_DUMPABLE = 4
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload([__name__, *PROGRAMS])
@@ -75,13 +73,12 @@ def fork(
     *words: str | Path,
     env: Mapping[str, str],
     cwd: str | Path = "/",
-    user: str | None = None,
 ) -> Forked:
-    """Start what ``python -m program words`` would, as ``user`` if it is given."""
+    """Start what ``python -m program words`` would."""
     out, err = _unnamed_file(), _unnamed_file()
     process = _context.Process(
         target=_main,
-        args=(program, tuple(map(str, words)), dict(env), str(cwd), user, os.getpid(),
+        args=(program, tuple(map(str, words)), dict(env), str(cwd), os.getpid(),
               (out.fileno(), err.fileno())),
     )  # fmt: skip
     process.start()
@@ -93,11 +90,10 @@ def run(
     *words: str | Path,
     env: Mapping[str, str],
     cwd: str | Path = "/",
-    user: str | None = None,
     timeout: float | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run it to its end, or fail if it has none within ``timeout`` seconds."""
-    forked = fork(program, *words, env=env, cwd=cwd, user=user)
+    forked = fork(program, *words, env=env, cwd=cwd)
     out, err = forked.communicate(timeout)
     assert forked.returncode is not None
     return subprocess.CompletedProcess([program, *words], forked.returncode, out, err)
@@ -112,7 +108,6 @@ def _main(
     words: tuple[str, ...],
     env: Mapping[str, str],
     cwd: str,
-    user: str | None,
     parent: int,
     streams: tuple[int, int],
 ) -> None:
@@ -120,13 +115,6 @@ def _main(
         opened = os.open(f"/proc/{parent}/fd/{theirs}", os.O_WRONLY | os.O_APPEND)
         os.dup2(opened, ours)
         os.close(opened)
-    if user:
-        entry = pwd.getpwnam(user)
-        os.setgroups([])
-        os.setgid(entry.pw_gid)
-        os.setuid(entry.pw_uid)
-        # Whoever changes its user without a new program could else not read its own /proc.
-        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1)
     os.environ.clear()
     os.environ.update(env)
     time.tzset()

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def slow(house: House) -> Iterator[House]:
-    """The environment with a source of 64 MB and an endpoint that takes its time for a part."""
-    add_megabytes(house.source, 64)
+    """The environment with a source of 32 MB and an endpoint that takes its time for a part."""
+    add_megabytes(house.source, 32)
     house.endpoint.set_faults(
         {"operation": "upload_part", "kind": "delay", "seconds": 1.5, "count": 100}
     )
@@ -88,7 +88,7 @@ def test_nothing_is_left_on_the_disk(house: House) -> None:
 
 
 def test_rows_that_come_during_the_dump_are_in_neither_count_nor_dump(slow: House) -> None:
-    run = slow.start("run", "hr", "--json")
+    run = slow.fork("run", "hr", "--json")
     eventually(slow.unfinished)
     with psycopg.connect(slow.source, autocommit=True) as connection:
         connection.execute("INSERT INTO empty VALUES (1)")
@@ -103,7 +103,7 @@ def test_rows_that_come_during_the_dump_are_in_neither_count_nor_dump(slow: Hous
 
 def test_what_was_put_before_a_manifest_fails_the_run(slow: House) -> None:
     """The oldest of a name counts, and its name can be seen while the dump is on its way."""
-    run = slow.start("run", "hr")
+    run = slow.fork("run", "hr")
     (name,) = eventually(slow.unfinished)
     marker = name.replace(".dump.zst.gpg", ".manifest.json.gpg")
     slow.bucket.upload_bytes(b"{}", marker)
@@ -115,7 +115,7 @@ def test_what_was_put_before_a_manifest_fails_the_run(slow: House) -> None:
 
 @pytest.mark.parametrize("victim", ["pg_dump", "zstd", "gpg"])
 def test_a_killed_child_leaves_no_backup(slow: House, victim: str) -> None:
-    run = slow.start("run", "hr")
+    run = slow.fork("run", "hr")
     eventually(slow.unfinished)
     os.kill(child_of(run.pid, victim), signal.SIGKILL)
     _, err = run.communicate(timeout=60)
@@ -125,7 +125,7 @@ def test_a_killed_child_leaves_no_backup(slow: House, victim: str) -> None:
 
 
 def test_a_stopped_run_leaves_no_backup_and_no_child(slow: House) -> None:
-    run = slow.start("run", "hr")
+    run = slow.fork("run", "hr")
     eventually(slow.unfinished)
     children = descendants(run.pid)
     run.terminate()
@@ -137,9 +137,9 @@ def test_a_stopped_run_leaves_no_backup_and_no_child(slow: House) -> None:
 
 
 def test_a_run_over_its_time_leaves_no_backup(slow: House) -> None:
-    run = slow.run("run", "hr", "--timeout", "4s")
+    run = slow.run("run", "hr", "--timeout", "3s")
     assert run.returncode == 1
-    assert "time limit of 4 s is over" in run.stderr
+    assert "time limit of 3 s is over" in run.stderr
     assert (slow.names(), slow.unfinished()) == ([], [])
 
 
@@ -214,7 +214,7 @@ def test_a_load_that_is_open_at_the_start_is_in_the_backup(house: House) -> None
 
 
 def test_a_migration_beside_a_backup_passes_and_the_backup_comes_about(slow: House) -> None:
-    run = slow.start("run", "hr", "--json")
+    run = slow.fork("run", "hr", "--json")
     (given_up,) = eventually(slow.unfinished)
     with psycopg.connect(slow.source, autocommit=True, application_name="migrator") as migrator:
         began = time.monotonic()
@@ -227,7 +227,7 @@ def test_a_migration_beside_a_backup_passes_and_the_backup_comes_about(slow: Hou
     assert "AccessExclusiveLock on public.blobs" in err
     assert slow.unfinished() == []
     assert given_up not in slow.names()
-    assert json.loads(out)["plain_size"] > 64 << 20
+    assert json.loads(out)["plain_size"] > 32 << 20
 
 
 def test_a_backup_that_no_longer_gives_way_says_so_in_its_manifest(
