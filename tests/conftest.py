@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from xdist.remote import Producer
 
-pytest_plugins = ["tests.programs", "tests.ingest.world", "tests.tls"]
+pytest_plugins = ["tests.programs", "tests.ingest.world", "tests.tls", "tests.airflow.metadata"]
 
 PG_ROOT = Path("/usr/lib/postgresql")
 PG_BIN = PG_ROOT / "15/bin"
@@ -93,12 +93,14 @@ class PostgresServer:
         """Return the superuser's connection URI of ``database``."""
         return f"postgresql://{self.superuser}:{self.password}@127.0.0.1:{self.port}/{database}"
 
-    def create_database(self) -> str:
-        """Create an empty database and return the superuser's URI of it."""
+    def create_database(self, template: str = "template0") -> str:
+        """Create an empty database, or a copy of another; return the superuser's URI of it."""
         name = f"test_{secrets.token_hex(4)}"
         with psycopg.connect(self.uri(), autocommit=True) as connection:
             connection.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name))
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                    sql.Identifier(name), sql.Identifier(template)
+                )
             )
         return self.uri(name)
 

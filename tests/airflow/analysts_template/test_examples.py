@@ -18,7 +18,7 @@ from tests.airflow.harmattan.stack import Stack, stack
 from tests.mail_server import MailServer, mail_server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.conftest import PostgresServer
 
@@ -85,7 +85,10 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def school(
-    repository: Path, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+    repository: Path,
+    postgres: PostgresServer,
+    metadata_database: Callable[[], str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[School]:
     home, warehouse = tmp_path_factory.mktemp("airflow"), postgres.create_database()
     with psycopg.connect(warehouse) as connection:
@@ -95,7 +98,7 @@ def school(
         smtp = f"smtp://127.0.0.1:{mails.port}/?from_email=airflow%40school.example"
         airflow = ending.enter_context(
             stack(
-                home, repository, postgres.create_database(),
+                home, repository, metadata_database(),
                 AIRFLOW_CONN_WAREHOUSE=warehouse.replace("postgresql:", "postgres:"),
                 AIRFLOW_CONN_SMTP_DEFAULT=f"{smtp}&disable_ssl=true&disable_tls=true",
             )

@@ -25,7 +25,6 @@ from tests.http_server import Answer, HttpServer, http_server
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.conftest import PostgresServer
     from tests.mariadb import MariaDb
 
 pytestmark = pytest.mark.programs
@@ -153,7 +152,7 @@ def test_a_mariadb_table_is_merged_by_what_changed(
 def test_the_dag_loads_and_its_asset_says_how_much(
     library: tuple[Library, HttpServer],
     warehouse: Warehouse,
-    postgres: PostgresServer,
+    metadata_database: Callable[[], str],
     tmp_path: Path,
 ) -> None:
     service, server = library
@@ -161,7 +160,7 @@ def test_the_dag_loads_and_its_asset_says_how_much(
     bundle = tmp_path / "bundle"
     ignore = shutil.ignore_patterns("__pycache__", ".*_cache", "models*", "school_report*")
     shutil.copytree(TEMPLATE, bundle, ignore=ignore)
-    metadata = postgres.create_database()
+    metadata = metadata_database()
     hidden = {service.token, warehouse.password}
     with running(tmp_path, bundle, metadata, hidden, **image_settings()) as airflow:
         done = airflow.run(

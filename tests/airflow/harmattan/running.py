@@ -31,7 +31,6 @@ from pathlib import Path
 from airflow import settings
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
-from airflow.utils import db
 
 def run(dag_id):
     bag = BundleDagBag(dag_folder=str(bundle), bundle_path=bundle, bundle_name="analysts")
@@ -40,7 +39,6 @@ def run(dag_id):
     return bag.dags[dag_id].test().run_id
 
 bundle, answers = Path(sys.argv[1]), os.fdopen(int(sys.argv[2]), "w")
-db.upgradedb()
 DagBundlesManager().sync_bundles_to_db()
 print("READY", file=answers, flush=True)
 for line in sys.stdin:
@@ -130,8 +128,8 @@ def running(
 ) -> Iterator[Airflow]:
     """Run an Airflow whose bundle ``analysts`` is ``root``, for as long as the block.
 
-    ``metadata`` is the URI of its database, ``more`` goes into its environment. No log of a run may
-    show one of the ``secrets``.
+    ``metadata`` is the URI of its migrated database, ``more`` goes into its environment. No log of
+    a run may show one of the ``secrets``.
     """
     (home / "config").mkdir()
     (home / "config" / "airflow_local_settings.py").write_text(SETTINGS)

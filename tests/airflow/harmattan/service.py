@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography.fernet import Fernet
@@ -21,8 +22,6 @@ from scripts.repository import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    from tests.conftest import PostgresServer
 
 AIRFLOW = 50000
 # As in a container: who ends all processes of a user ends none of another container's.
@@ -68,15 +67,18 @@ def _python() -> str:
 
 
 @contextmanager
-def service(postgres: PostgresServer, code: str, bundles: Iterable[str]) -> Iterator[Service]:
-    """Make a service whose processes and their children may import ``code`` as strangers_code."""
+def service(uri: str, code: str, bundles: Iterable[str]) -> Iterator[Service]:
+    """Make a service whose processes and their children may import ``code`` as strangers_code.
+
+    ``uri`` is that of its migrated metadata database.
+    """
     if os.geteuid() != 0:
         pytest.fail("this test changes users for real: run it as root")
     place = Path(tempfile.mkdtemp(prefix="harmattan-service-", dir="/tmp"))
     place.chmod(0o755)
     (place / "code").mkdir()
     (place / "code/strangers_code.py").write_text(code)
-    uri, key = postgres.create_database(), Fernet.generate_key().decode()
+    key = Fernet.generate_key().decode()
     listed = []
     for bundle in bundles:
         (place / bundle).mkdir()
@@ -109,7 +111,7 @@ def service(postgres: PostgresServer, code: str, bundles: Iterable[str]) -> Iter
     }
     _writable(place / "free")
     try:
-        yield Service(place, uri, (key, postgres.password), environment)
+        yield Service(place, uri, (key, str(urlsplit(uri).password)), environment)
     finally:
         shutil.rmtree(place)
 

@@ -25,13 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# Makes the metadata database, and keeps the DAGs of the folder as a DAG processor does.
+# Keeps the DAGs of the folder as a DAG processor does.
 SEED = """
 import sys
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
-from airflow.utils import db
-db.initdb()
 DagBundlesManager().sync_bundles_to_db()
 bag = BundleDagBag(dag_folder=sys.argv[1], bundle_path=sys.argv[1], bundle_name="analysts")
 assert not bag.import_errors, bag.import_errors
@@ -148,9 +146,10 @@ class Stack:
 
 
 @contextmanager
-def stack(home: Path, dags: Path, metadata: str, **more: str) -> Iterator[Stack]:
+def stack(home: Path, dags: Path, metadata: str, *, seed: str = "", **more: str) -> Iterator[Stack]:
     """Make an Airflow whose bundle ``analysts`` is ``dags``; a test starts its processes.
 
+    ``metadata`` is the URI of a migrated database; ``seed`` is run once the DAGs are in it, and
     ``more`` goes into their environment. All of them end with the block.
     """
     (home / "config").mkdir()
@@ -180,7 +179,7 @@ def stack(home: Path, dags: Path, metadata: str, **more: str) -> Iterator[Stack]
         **more,
     }
     made = Stack(home, metadata, address, env)
-    made.run("-c", SEED, str(dags))
+    made.run("-c", SEED + seed, str(dags))
     try:
         yield made
     finally:

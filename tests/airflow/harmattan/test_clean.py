@@ -31,7 +31,6 @@ for _ in range(2):
 migrate.warn_of_secrets(sys.argv[1])
 """
 NAMES = "from airflow.utils.db_cleanup import config_dict; print('cleaned:', *config_dict)\n"
-MIGRATE = f"{NAMES}from airflow.utils import db; db.upgradedb()" + PREPARE
 # Locks are waited for a second, that a test may wait too.
 RUN = """
 from harmattan import clean
@@ -117,9 +116,11 @@ class Metadata:
 
 @pytest.fixture(scope="module")
 def migrated(
-    postgres: PostgresServer, airflow_program: Callable[..., subprocess.CompletedProcess[str]]
+    postgres: PostgresServer,
+    metadata_database: Callable[[], str],
+    airflow_program: Callable[..., subprocess.CompletedProcess[str]],
 ) -> Iterator[Metadata]:
-    owner, role = postgres.create_database(), f"clean-{secrets.token_hex(4)}"
+    owner, role = metadata_database(), f"clean-{secrets.token_hex(4)}"
     database = owner.rpartition("/")[2]
     with psycopg.connect(owner, autocommit=True) as connection:
         connection.execute(
@@ -129,7 +130,7 @@ def migrated(
         )
         uri = f"postgresql://{role}:cleaner@127.0.0.1:{postgres.port}/{database}"
         metadata = Metadata(owner, role, uri, airflow_program)
-        said = metadata.prepare(MIGRATE, role)
+        said = metadata.prepare(NAMES + PREPARE, role)
         assert f"{role} may delete old rows of 19 tables" in said
         (names,) = [line for line in said.splitlines() if line.startswith("cleaned: ")]
         metadata.cleaned.update(names.split()[1:])

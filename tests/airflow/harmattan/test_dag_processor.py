@@ -12,13 +12,10 @@ from harmattan.strangers import PARSERS
 from tests.airflow.harmattan.service import service
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.conftest import PostgresServer
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.programs
 
-INIT = "from airflow.utils import db; db.initdb()"
 DAG = """
 from airflow.sdk import DAG
 from airflow.providers.standard.operators.empty import EmptyOperator
@@ -107,9 +104,9 @@ class Parsed:
 
 
 @pytest.fixture(scope="module")
-def parsed(postgres: PostgresServer) -> Iterator[Parsed]:
+def parsed(metadata_database: Callable[[], str]) -> Iterator[Parsed]:
     """The pipelines' bundle parsed, then the analysts', each file once and as its job does."""
-    with service(postgres, "", ["pipelines", "analysts"]) as airflow:
+    with service(metadata_database(), "", ["pipelines", "analysts"]) as airflow:
         place = airflow.place
         files = {
             "pipelines/ours.py": (["ingest_hr", "models"], PLATFORMS),
@@ -123,7 +120,6 @@ def parsed(postgres: PostgresServer) -> Iterator[Parsed]:
         for name, code in ATTACKS.items():
             marked = f"# airflow dag\n{code}".replace("PLACE", repr(str(place)))
             (place / "analysts" / name).write_text(marked)
-        airflow.seed(INIT)
         airflow.environment["AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT"] = "10"
         with (place / "output").open("w") as output:
             for bundle in ("pipelines", "analysts"):

@@ -12,15 +12,11 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
 
-    from tests.conftest import PostgresServer
-
     Program = Callable[..., subprocess.CompletedProcess[str]]
 
 SEED = """
 from airflow.models import Connection, Trigger, Variable
-from airflow.utils import db
 from airflow.utils.session import create_session
-db.upgradedb()
 with create_session() as session:
     for number in range(250):
         Variable.set(f"v{number}", f"value {number}", session=session)
@@ -54,9 +50,9 @@ def test_what_is_encrypted_is_what_airflow_itself_rotates(airflow_program: Progr
 
 @pytest.mark.programs
 def test_every_row_is_read_with_the_new_key_alone_or_the_old_one_is_kept(
-    airflow_program: Program, postgres: PostgresServer
+    airflow_program: Program, metadata_database: Callable[[], str]
 ) -> None:
-    uri = postgres.create_database()
+    uri = metadata_database()
     old, new, strange = (Fernet.generate_key().decode() for _ in range(3))
 
     def run(code: str, *keys: str) -> subprocess.CompletedProcess[str]:

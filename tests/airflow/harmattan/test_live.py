@@ -17,10 +17,8 @@ import pytest
 from tests.airflow.harmattan.service import AIRFLOW, service
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from tests.conftest import PostgresServer
 
 pytestmark = pytest.mark.programs
 
@@ -102,8 +100,8 @@ class Branch:
 
 
 @pytest.fixture(scope="module")
-def branch(postgres: PostgresServer) -> Iterator[Branch]:
-    with service(postgres, "", ["analysts"]) as airflow:
+def branch(metadata_database: Callable[[], str]) -> Iterator[Branch]:
+    with service(metadata_database(), "", ["analysts"]) as airflow:
         place = airflow.place
         # Git takes a repository of another user for a trap, unless it is told otherwise.
         (place / "gitconfig").write_text("[safe]\n  directory = *\n")
@@ -128,7 +126,6 @@ def branch(postgres: PostgresServer) -> Iterator[Branch]:
                 "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "1",
             }
         )
-        airflow.seed("from airflow.utils import db; db.initdb()")
         files = {f"dags/d{n}.py": DAG.format(dag_id=f"d{n}") for n in range(FILES)}
         found.push(files | {"include/names.py": 'SCHOOL = "Cape Coast"\n'})
         with found.output.open("w") as output:

@@ -13,7 +13,7 @@ from tests.http_server import Answer, http_server
 from tests.transform.conftest import BUILDER, FILES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.airflow.harmattan.running import Airflow
     from tests.conftest import PostgresServer
@@ -34,7 +34,9 @@ dag = models_dag(
 
 @pytest.fixture(scope="module")
 def airflow(
-    tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer
+    tmp_path_factory: pytest.TempPathFactory,
+    postgres: PostgresServer,
+    metadata_database: Callable[[], str],
 ) -> Iterator[Airflow]:
     home = tmp_path_factory.mktemp("airflow")
     (home / "bundle/models").mkdir(parents=True)
@@ -42,7 +44,7 @@ def airflow(
         (home / "bundle" / name).write_text(text)
     dbt = str(environments.ensure("dbt") / "bin/dbt")
     secrets = {postgres.password}
-    metadata = postgres.create_database()
+    metadata = metadata_database()
     with running(home, home / "bundle", metadata, secrets, HARMATTAN_DBT=dbt) as found:
         yield found
 

@@ -23,10 +23,8 @@ import pytest
 from tests.airflow.harmattan.test_executor import Servers, wait_for, worker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from tests.conftest import PostgresServer
 
 pytestmark = pytest.mark.programs
 
@@ -38,7 +36,6 @@ from pathlib import Path
 from airflow.api.common.trigger_dag import trigger_dag
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
-from airflow.utils import db
 from airflow.utils.types import DagRunTriggeredByType
 folder, tasks = Path(sys.argv[1]), sys.argv[2]
 (folder / "waits.py").write_text(f'''
@@ -48,7 +45,6 @@ with DAG("waits", schedule=None, max_active_tasks={tasks}):
     for number in range({tasks}):
         BashOperator(task_id=f"t{{number}}", bash_command="true")
 ''')
-db.initdb()
 DagBundlesManager().sync_bundles_to_db()
 bag = BundleDagBag(dag_folder=str(folder), bundle_path=folder, bundle_name="dags-folder")
 sync_bag_to_db(bag, "dags-folder", None)
@@ -107,8 +103,8 @@ def _task(body: str) -> str:
 
 
 @pytest.fixture
-def waiting(postgres: PostgresServer, tmp_path: Path) -> Waiting:
-    uri, dags = postgres.create_database(), tmp_path / "dags"
+def waiting(metadata_database: Callable[[], str], tmp_path: Path) -> Waiting:
+    uri, dags = metadata_database(), tmp_path / "dags"
     dags.mkdir()
     servers = Servers(tmp_path)
     settings = servers.settings(

@@ -23,8 +23,6 @@ from tests.conftest import free_port
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.conftest import PostgresServer
-
 pytestmark = pytest.mark.programs
 
 DAGS = """
@@ -44,9 +42,7 @@ from airflow.api_fastapi.execution_api.app import _jwt_generator
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
 from airflow.models.taskinstance import TaskInstance
-from airflow.utils import db
 from airflow.utils.types import DagRunTriggeredByType
-db.initdb()
 DagBundlesManager().sync_bundles_to_db()
 bag = BundleDagBag(dag_folder=sys.argv[1], bundle_path=sys.argv[1], bundle_name="pipelines")
 assert not bag.import_errors, bag.import_errors
@@ -64,8 +60,8 @@ session.commit()
 
 
 @pytest.fixture(scope="module")
-def metadata(postgres: PostgresServer) -> str:
-    return postgres.create_database()
+def metadata(metadata_database: Callable[[], str]) -> str:
+    return metadata_database()
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,7 @@ from harmattan.strangers import STRANGER
 from tests.airflow.harmattan.service import service
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.conftest import PostgresServer
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.programs
 
@@ -52,7 +50,16 @@ def holds(text, backwards):
             return True
     return False
 
+def objects_hold(backwards):
+    found = set()
+    for part in gc.get_objects():
+        if isinstance(part, (list, dict, tuple)) and len(part) < 1000:
+            text = repr(part)
+            found |= {each for each in backwards if holds(text, each)}
+    return [each in found for each in backwards]
+
 def own_memory_holds(backwards):
+    found = set()
     with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", 0) as memory:
         for line in maps:
             span, rights, *_ = line.split()
@@ -60,9 +67,9 @@ def own_memory_holds(backwards):
                 start, end = (int(each, 16) for each in span.split("-"))
                 memory.seek(start)
                 part = tried(lambda: memory.read(end - start))
-                if isinstance(part, bytes) and holds(part, backwards.encode()):
-                    return True
-    return False
+                if isinstance(part, bytes):
+                    found |= {each for each in backwards if holds(part, each.encode())}
+    return [each in found for each in backwards]
 
 class Trigger(BaseTrigger):
     def __init__(self, **given):
@@ -106,10 +113,8 @@ class Look(Trigger):
             "first_process": tried(lambda: Path("/proc/1/environ").read_bytes()),
             "back": [tried(lambda: os.setuid(user)) for user in (0, 50000)],
             "signal_parent": tried(lambda: os.kill(parent, 0)),
-            "objects": [any(holds(repr(part), each) for part in gc.get_objects()
-                            if isinstance(part, (list, dict, tuple)) and len(part) < 1000)
-                        for each in given["backwards"]],
-            "memory": [own_memory_holds(each) for each in given["backwards"]],
+            "objects": objects_hold(given["backwards"]),
+            "memory": own_memory_holds(given["backwards"]),
             "connection": getattr(connection, "password", str(connection)),
         })
 
@@ -147,7 +152,7 @@ class Wait(Trigger):
             await asyncio.sleep(0.1)
         yield TriggerEvent({"parent": os.getppid()})
 """
-# Makes the metadata database, and a run of each DAG whose task has deferred to its trigger. A
+# Makes a run of each DAG whose task has deferred to its trigger. A
 # stranger names a queue as it likes.
 SEED = """
 import json, sys
@@ -157,13 +162,11 @@ from airflow.models.callback import Callback
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.trigger import Trigger
-from airflow.utils import db, timezone
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
 from airflow.api.common.trigger_dag import trigger_dag
 from airflow.utils.types import DagRunTriggeredByType
 
-db.initdb()
 DagBundlesManager().sync_bundles_to_db()
 given = json.loads(sys.argv[1])
 for bundle in {each["bundle"] for each in given["dags"].values()}:
@@ -248,10 +251,10 @@ def hosts(uri: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def triggered(postgres: PostgresServer) -> Iterator[Triggered]:
+def triggered(metadata_database: Callable[[], str]) -> Iterator[Triggered]:
     """Run both triggerers, as the job file does, until each task has its event or its failure."""
     bundles = sorted(set(DAGS.values()))
-    with service(postgres, STRANGERS_CODE, bundles) as airflow, ExitStack() as stack:
+    with service(metadata_database(), STRANGERS_CODE, bundles) as airflow, ExitStack() as stack:
         place, free = airflow.place, airflow.place / "free"
         for bundle in bundles:
             ids = [dag_id for dag_id, its in DAGS.items() if its == bundle]

@@ -31,7 +31,7 @@ from tests.conftest import free_port
 from tests.nomad.rendering import tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from playwright.sync_api import Browser, BrowserContext, Page
 
@@ -61,7 +61,9 @@ class Service:
 
 @pytest.fixture(scope="module")
 def service(
-    postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+    postgres: PostgresServer,
+    metadata_database: Callable[[], str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Service]:
     home, port = tmp_path_factory.mktemp("airflow"), free_port()
     passwords = {name: secrets.token_urlsafe(12) for name in ("admin", *USERS)}
@@ -94,7 +96,7 @@ def service(
         "AIRFLOW_CONFIG": str(ROOT / "airflow/config/airflow.cfg"),
         "AIRFLOW__FAB__CONFIG_FILE": str(ROOT / "airflow/config/webserver_config.py"),
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": postgres.create_database().replace(
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata_database().replace(
             "postgresql:", "postgresql+psycopg2:"
         ),
         "AIRFLOW__CORE__FERNET_KEY": Fernet.generate_key().decode(),

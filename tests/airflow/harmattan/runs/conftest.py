@@ -10,11 +10,10 @@ import pytest
 from tests.airflow.harmattan.runs import cluster, world
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.airflow.harmattan.runs.cluster import Cluster
     from tests.airflow.harmattan.runs.world import World
-    from tests.conftest import PostgresServer
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +34,11 @@ def nomad_agent(
 
 @pytest.fixture(scope="module")
 def airflow(
-    nomad_agent: Cluster, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+    nomad_agent: Cluster,
+    metadata_database: Callable[[], str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[World]:
     """An Airflow whose tasks run at that Nomad."""
     home = tmp_path_factory.mktemp("airflow")
-    with world.running(home, nomad_agent, postgres.create_database()) as running:
+    with world.running(home, nomad_agent, metadata_database()) as running:
         yield running

@@ -10,10 +10,9 @@ import pytest
 from tests.airflow.harmattan.running import Airflow, running
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.airflow.harmattan.runs.cluster import Cluster
-    from tests.conftest import PostgresServer
 
 DAGS = """
 from datetime import timedelta
@@ -37,11 +36,13 @@ make("passing", "exit 75")
 
 @pytest.fixture(scope="module")
 def airflow(
-    nomad_agent: Cluster, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+    nomad_agent: Cluster,
+    metadata_database: Callable[[], str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Airflow]:
     home, root = tmp_path_factory.mktemp("airflow"), tmp_path_factory.mktemp("dags")
     (root / "dags.py").write_text(DAGS)
-    with running(home, root, postgres.create_database(), {nomad_agent.token}) as started:
+    with running(home, root, metadata_database(), {nomad_agent.token}) as started:
         yield started
 
 

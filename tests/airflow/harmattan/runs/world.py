@@ -60,7 +60,6 @@ from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
 from airflow.models.dagbag import DBDagBag
 from airflow.models.taskinstance import TaskInstance, clear_task_instances
-from airflow.utils import db
 from airflow.utils.session import create_session
 from airflow.utils.types import DagRunTriggeredByType
 from sqlalchemy import select
@@ -81,7 +80,6 @@ def fail(run_id):
         dag.set_task_instance_state(task_id="run", run_id=run_id, state="failed", session=session)
 
 bundle, answers = Path(sys.argv[1]), os.fdopen(int(sys.argv[2]), "w")
-db.upgradedb()
 DagBundlesManager().sync_bundles_to_db()
 bag = BundleDagBag(dag_folder=str(bundle), bundle_path=bundle, bundle_name="pipelines")
 assert not bag.import_errors, bag.import_errors
