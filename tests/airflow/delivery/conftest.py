@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
+import frame.git
 from delivery.__main__ import app
 from tests.conftest import free_port
 from tests.http_server import Answer, http_server
@@ -307,7 +308,9 @@ class Verbs:
 
 
 @pytest.fixture
-def verbs(place: Path, remote: Remote, nomad: HttpServer) -> Verbs:
+def verbs(place: Path, remote: Remote, nomad: HttpServer, monkeypatch: pytest.MonkeyPatch) -> Verbs:
+    # No test cuts the power, and a busy disk takes its time.
+    monkeypatch.setitem(frame.git._CONFIG, "core.fsync", "none")
     for name in ("mirror", "incoming", "alloc/data", "local", "secrets"):
         (place / name).mkdir(parents=True)
     (place / "alloc" / "data").chmod(0o777)

@@ -296,11 +296,10 @@ def test_what_the_remote_refuses_is_said_at_once(verbs: Any, change: str, hint: 
         "branch": {"DELIVERY_BRANCH": "other"},
         "path": {"DELIVERY_REMOTE": verbs.remote.url.replace("analysts", "nothing")},
     }[change]
-    began = time.monotonic()
     done = verbs("fetch", **more)
     assert done.returncode == 1, done.stderr
     assert hint in done.stderr.split("HINT:")[1]
-    assert time.monotonic() - began < 5
+    assert "did not answer" not in done.stderr, "no other try could end otherwise"
     assert not (verbs.run_folder / "candidate.json").exists()
 
 

@@ -126,10 +126,7 @@ def test_the_pipelines_commit_moves_only_with_its_files_and_is_the_same_anywhere
     ("answer", "outcome"),
     [
         ({"code": 1}, "refused"),
-        ({"code": 4}, "unknown"),
-        ({"code": 137, "event": {"Signal": 9}}, "unknown"),
         ({"code": 0, "state": {"Failed": True}}, "unknown"),
-        ({"code": 0, "state": {"State": "running"}}, "unknown"),
     ],
 )
 def test_what_nomad_does_not_call_sound_moves_nothing(
