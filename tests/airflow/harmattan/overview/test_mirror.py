@@ -52,4 +52,4 @@ def test_a_mirror_that_takes_calls_and_says_nothing_is_left_in_time(
         began = time.monotonic()
         with pytest.raises(Failure, match="took longer than"):
             mirror.newest(f"git://127.0.0.1:{silent.getsockname()[1]}", None)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30

@@ -18,11 +18,11 @@ assert "anyio" in runner.TriggerRunner.arun.__code__.co_names
 
 async def rest():
     begun = time.monotonic()
-    with runner.anyio.move_on_after(1):
+    with runner.anyio.move_on_after(600):
         await runner.anyio.Event().wait()
     return time.monotonic() - begun
 
-assert PACE <= asyncio.run(rest()) < 1
+assert PACE <= asyncio.run(rest()) < 60
 """
 
 
