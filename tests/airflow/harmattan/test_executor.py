@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import functools
 import json
 import os
 import re
@@ -142,6 +143,7 @@ class Servers:
         }
 
 
+@functools.cache
 def _tasks(job_id: str, *, tls: bool) -> list[dict[str, Any]]:
     if not tls:
         return tasks(job_id)
