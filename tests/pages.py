@@ -84,10 +84,10 @@ class Desk:
     shell: subprocess.Popen[str]
     folder: Path
 
-    def follow(self, page: Path, values: Mapping[str, str], at: Path) -> str:
+    def follow(self, page: Path, values: Mapping[str, str], at: Path, *, but: str = "") -> str:
         """Do what ``page`` says, step by step, with its examples replaced; return what is shown.
 
-        Its files are below the folder ``at``.
+        Its files are below the folder ``at``. A line ``but`` of its commands is left out.
         """
         shown = ""
         left = dict(values)
@@ -96,7 +96,7 @@ class Desk:
             for example in [each for each in left if each in text]:
                 text = text.replace(example, left.pop(example))
             if step.language == "sh":
-                shown += self.type(text)
+                shown += self.type("\n".join(line for line in text.split("\n") if line != but))
             elif step.file:
                 with (at / step.file).open("a" if step.adds else "w") as file:
                     file.write(text)
