@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
-from dashboards.__main__ import CONFLICT
+from dashboards.__main__ import CONFLICT, app
 from dashboards.layout import DATABASE_UUID
 from tests.conftest import free_port
 from tests.dashboards import examples
@@ -184,13 +185,16 @@ def test_no_secret_stands_in_what_is_said_kept_or_exported(
 
 
 def test_a_database_that_lets_nobody_in_is_said_without_its_password(
-    superset: Service, tmp_path: Path
+    superset: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """In this process: before Superset is loaded, and without the patience of a service."""
+    monkeypatch.setattr("dashboards.__main__.PATIENCE", 0.5)
     wrong = tmp_path / "uri"
     wrong.write_text(re.sub(r"/\w+$", "/nowhere", (superset.home / "web").read_text().strip()))
-    done = superset.run("import", Repository().write(tmp_path / "r"),
-                        DASHBOARDS_METADATA_URI_FILE=str(wrong))  # fmt: skip
-    assert done.returncode == 1
+    environment = superset.environment(DASHBOARDS_METADATA_URI_FILE=str(wrong))
+    root = str(Repository().write(tmp_path / "r"))
+    done = CliRunner().invoke(app, ["import", root], env=environment)
+    assert done.exit_code == 1
     assert "Superset's database: expected a connection, found a database that" in done.stderr
     assert superset.password not in done.stdout + done.stderr
 
