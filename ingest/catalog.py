@@ -60,15 +60,31 @@ _NAMES: LiteralString = """
     WHERE c.oid = ANY(%s)
 """
 
-# From PostgreSQL 18 on a column is marked by a NOT NULL that is NOT VALID, too, and has NULLs.
+# From PostgreSQL 18 on a column is marked by a NOT NULL that is NOT VALID, too, and has NULLs; and
+# one that is generated may be computed as it is read. That a column came with a value for all rows
+# stands with the table that holds them, and one of a child that its parent got later has its own.
 _COLUMNS: LiteralString = """
+    WITH RECURSIVE part AS (
+      SELECT oid AS root, oid FROM unnest(%s::oid[]) AS oid
+      UNION
+      SELECT p.root, i.inhrelid FROM part p JOIN pg_catalog.pg_inherits i ON i.inhparent = p.oid
+    ), filled AS (
+      SELECT DISTINCT p.root, c.attname FROM part p
+      JOIN pg_catalog.pg_attribute c ON c.attrelid = p.oid AND c.attnum > 0 AND NOT c.attisdropped
+      WHERE c.atthasmissing OR c.attgenerated <> '' OR (c.attislocal AND p.oid <> p.root)
+    )
     SELECT a.attrelid, a.attname, a.attnum,
            a.attnotnull AND NOT EXISTS
              (SELECT FROM pg_catalog.pg_constraint n
               WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND NOT n.convalidated
                 AND a.attnum = ANY(n.conkey)),
-           a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod), a.atthasmissing
+           a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod), f.root IS NOT NULL,
+           coalesce((SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid)
+                     FROM pg_catalog.pg_attrdef d
+                     WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated = 'v'),
+                    '')
     FROM pg_catalog.pg_attribute a
+    LEFT JOIN filled f ON f.root = a.attrelid AND f.attname = a.attname
     WHERE a.attrelid = ANY(%s) AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY a.attrelid, a.attnum
 """
@@ -93,6 +109,10 @@ _TYPES: LiteralString = """
               AND NOT a.attisdropped) AS attributes,
            ARRAY(SELECT l.enumlabel::text FROM pg_catalog.pg_enum l WHERE l.enumtypid = t.oid
                  ORDER BY l.enumsortorder) AS labels,
+           -- The bytes of what is infinite from then on were those of finite values.
+           CASE WHEN t.oid = 'interval'::regtype
+                  AND pg_catalog.current_setting('server_version_num')::int >= 170000
+                THEN 17 ELSE 0 END AS since,
            (SELECT x.extname FROM pg_catalog.pg_depend d
             JOIN pg_catalog.pg_extension x ON x.oid = d.refobjid
             WHERE d.classid = 'pg_catalog.pg_type'::regclass
@@ -189,9 +209,13 @@ def shapes(
     oids = [table.oid for table in tables]
     columns: dict[int, list[Column]] = {oid: [] for oid in oids}
     derived = {table.oid for table in tables if table.kind not in "rp"}
-    for table, name, number, not_null, oid, text, filled in connection.execute(_COLUMNS, [oids]):
+    for table, name, number, not_null, oid, text, filled, computed in connection.execute(
+        _COLUMNS, [oids, oids]
+    ):
         has_values = filled or table in derived
-        columns[table].append(Column(name, TypeReference(oid, text), not_null, number, has_values))
+        columns[table].append(
+            Column(name, TypeReference(oid, text), not_null, number, has_values, computed)
+        )
     keys: dict[int, tuple[str, ...]] = {}
     unique: dict[int, list[frozenset[str]]] = {oid: [] for oid in oids}
     for table, primary, names_of, guarded in connection.execute(_KEYS, [oids]):
@@ -258,6 +282,7 @@ def warehouse_types(
             name: WarehouseType(kind, tuple(labels), comment)
             for name, kind, labels, comment in here
         },
+        version=connection.info.server_version // 10_000,
     )
 
 
@@ -275,6 +300,7 @@ def _type(row: dict[str, Any]) -> SourceType:
             (name, TypeReference(oid, text)) for name, oid, text in row["attributes"] or ()
         ),
         labels=tuple(row["labels"]),
+        since=row["since"],
         extension=row["extension"],
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, TypeAdapter
@@ -17,7 +17,8 @@ class ShapeColumn:
 
     ``type`` is the source's, ``lands`` the warehouse's; ``number`` is the source's attnum, by
     which a rename is known; ``hashed`` is a mark of the key that hashed it, empty if none did;
-    ``labels`` are those of the enums in its values.
+    ``labels`` are those of the enums in its values; ``computed`` is the expression that makes them
+    as they are read.
     """
 
     name: str
@@ -28,6 +29,7 @@ class ShapeColumn:
     hashed: str = ""
     labels: tuple[str, ...] = ()
     filled: bool = False
+    computed: str = ""
 
 
 def _withheld(value: Any) -> Any:
@@ -155,6 +157,7 @@ def compare(old: Shape, new: Shape, *, same_table: bool = True) -> Drift:
     replaced: list[tuple[ShapeColumn, ShapeColumn]] = []
     added: list[ShapeColumn] = []
     back = {column.name: column for column in old.kept}
+    held = {each.number or each.name for each in old.withheld}  # whose values nobody has read
     for column in new.columns:
         before = by_number.get(column.number) if same_table else by_name.get(column.name)
         left = by_name.get(column.name)
@@ -165,7 +168,8 @@ def compare(old: Shape, new: Shape, *, same_table: bool = True) -> Drift:
         elif column.name in back:
             replaced.append((back[column.name], column))
         else:
-            added.append(column)
+            had = column.filled or not held.isdisjoint((column.number, column.name))
+            added.append(replace(column, filled=had))
     met = {before.name for before, _ in (*pairs, *replaced)}
     dropped = tuple(column for column in old.columns if column.name not in met)
     renamed = tuple(
@@ -184,7 +188,11 @@ def compare(old: Shape, new: Shape, *, same_table: bool = True) -> Drift:
             (before, after)
             for before, after in pairs
             # A label that went is one that is called otherwise now, and old rows have it.
-            if not (_alike(before, after) and {*before.labels} <= {*after.labels})
+            if not (
+                _alike(before, after)
+                and before.computed == after.computed
+                and {*before.labels} <= {*after.labels}
+            )
         ),
         nullable=tuple(after for before, after in pairs if before.not_null is not after.not_null),
         rekeyed=None if same_key else (old.key, new.key),
@@ -207,7 +215,7 @@ _VARCHAR = re.compile(r"character varying(?:\((\d+)\))?")
 
 def widens(old: ShapeColumn, new: ShapeColumn) -> bool:
     """Return whether every value of ``old`` keeps its text when altered to ``new``."""
-    if old.hashed or new.hashed:
+    if old.hashed or new.hashed or old.computed != new.computed:
         return False
     if old.lands in _INTEGERS and new.lands in _INTEGERS:
         return _INTEGERS.index(old.lands) < _INTEGERS.index(new.lands)
@@ -235,4 +243,6 @@ def _change(old: ShapeColumn, new: ShapeColumn) -> str:
 def _type(column: ShapeColumn) -> str:
     if column.hashed:
         return f"a hash under key {column.hashed}"
-    return column.type if column.lands == column.type else f"{column.type} (as {column.lands})"
+    computed = f" computed by {column.computed}" if column.computed else ""
+    lands = "" if column.lands == column.type else f" (as {column.lands})"
+    return f"{column.type}{computed}{lands}"

@@ -180,6 +180,7 @@ def _remembered(column: Column, landing: Landing, landings: Landings, hashed: st
         hashed=hashed,
         labels=() if hashed else tuple(sorted(landings.labels(column.type.oid))),
         filled=column.filled,
+        computed=column.computed,
     )
 
 

@@ -80,13 +80,15 @@ class SourceType:
     attributes: tuple[tuple[str, TypeReference], ...] = ()
     labels: tuple[str, ...] = ()
     extension: str | None = None
+    since: int = 0  # the version of PostgreSQL from which on its bytes mean what they do there
 
 
 @dataclass(frozen=True)
 class Column:
     """One column of a source table; ``number`` (pg_attribute.attnum) outlives a rename.
 
-    ``filled``: it was added with a value for all rows there were, none of which was written anew.
+    ``filled``: it may have come with values for rows that there were, none of which was written
+    anew. ``computed`` is the expression of one whose values are stored nowhere, or empty.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Column:
     not_null: bool = False
     number: int = 0
     filled: bool = False
+    computed: str = ""
 
 
 @dataclass(frozen=True)
@@ -148,3 +151,4 @@ class WarehouseTypes:
     extensions: dict[tuple[str, str], str] = field(default_factory=dict)  # (ext., type): schema
     installable: frozenset[str] = frozenset()  # extensions that our role may create
     here: dict[str, WarehouseType] = field(default_factory=dict)  # types of the published schema
+    version: int = 0  # of PostgreSQL

@@ -186,7 +186,8 @@ class Landings:
             return Landing(declaration.replace("money", "numeric"), "numeric", binary=True)
         # xml's output drops the encoding declaration, its cast does not.
         cast = "text" if found.name == "xml" else None
-        return Landing(declaration, cast, binary=found.name not in _TEXT_ONLY)
+        known = found.since <= self._warehouse.version
+        return Landing(declaration, cast, binary=known and found.name not in _TEXT_ONLY)
 
     def _of_extension(self, found: SourceType, extension: str, declaration: str) -> Landing:
         home = self._warehouse.extensions.get((extension, found.name))

@@ -92,14 +92,34 @@ def test_evolve_alters_the_table_where_no_row_must_be_read_again(
     assert load(world, text).read == 0
 
 
-def test_a_column_that_comes_with_a_value_for_all_rows_has_them_read(world: World) -> None:
-    text = rule(on_schema_change="evolve")
-    world.at_source(*STAFF)
-    load(world, text)
-    world.at_source("ALTER TABLE staff ADD COLUMN joined date DEFAULT '2026-01-01'")
-    loaded = load(world, text)
-    assert (loaded.load, loaded.reason) == ("full", "column joined added (date) with a value")
-    world.assert_same("public.staff", "raw_hr.staff")
+def test_a_column_that_comes_with_values_for_rows_that_were_read_has_them_read(
+    world: World,
+) -> None:
+    """By a default, also of a table whose partitions hold it; of a child; as the file lets it."""
+    evolve = "name: public.{}\n    load: incremental\n    on_schema_change: evolve"
+    rules = [evolve.format(table) for table in ("plain", "parted", "parent", "excluded", "listed")]
+    world.at_source(
+        *(f"CREATE TABLE {table} (id int PRIMARY KEY, pay int)" for table in ("plain", "parent")),
+        *(f"CREATE TABLE {table} (id int PRIMARY KEY, pay int, joined date DEFAULT '2026-01-01')"
+          for table in ("excluded", "listed")),
+        "CREATE TABLE parted (id int PRIMARY KEY, pay int) PARTITION BY RANGE (id)",
+        "CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (1) TO (9)",
+        "CREATE TABLE child (joined date DEFAULT '2026-01-01') INHERITS (parent)",
+        *(f"INSERT INTO {table} VALUES (1, 10)"
+          for table in ("plain", "parted", "child", "excluded", "listed")),
+    )  # fmt: skip
+    held = [f"{rules[3]}\n    columns: {{exclude: [joined]}}",
+            f"{rules[4]}\n    columns: {{only: [id, pay]}}"]  # fmt: skip
+    world.run(*rules[:3], *held)
+    world.at_source(
+        *(f"ALTER TABLE {table} ADD joined date DEFAULT '2026-01-01'"
+          for table in ("plain", "parted")),
+        "ALTER TABLE parent ADD joined date",
+    )  # fmt: skip
+    for loaded in world.run(*rules).loaded:
+        assert (loaded.load, loaded.reason) == ("full", "column joined added (date) with a value")
+        world.assert_same(loaded.source, loaded.table)
+    assert {each.load for each in world.run(*rules).loaded} == {"incremental"}
 
 
 def test_an_append_table_is_never_replaced_by_itself(world: World) -> None:

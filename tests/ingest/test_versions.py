@@ -12,10 +12,14 @@ from ingest import run
 from ingest.errors import RunFailedError
 from ingest.job import Scope
 from tests.backup.clusters import cluster
-from tests.ingest.test_origin import at
+from tests.ingest.staff import load
+from tests.ingest.test_origin import FOLLOWING, at
 
 if TYPE_CHECKING:
     from tests.ingest.world import World
+
+
+EVOLVE = "\n    on_schema_change: evolve"
 
 
 def test_what_postgresql_18_has_beside_older_ones_is_read(world: World) -> None:
@@ -28,13 +32,31 @@ def test_what_postgresql_18_has_beside_older_ones_is_read(world: World) -> None:
             "ALTER TABLE t ALTER phone SET NOT NULL",
         ):
             connection.execute(statement.encode())
-        here = at(world, server.uri())
-        here.run()
+        here, rule = at(world, server.uri()), f"{FOLLOWING.replace('staff', 't')}{EVOLVE}"
+        assert load(here, rule).reason == "first load"
         here.assert_same("public.t", "raw_hr.t")
         connection.execute("UPDATE t SET mail = 'bob@school.example' WHERE mail IS NULL")
         connection.execute("ALTER TABLE t VALIDATE CONSTRAINT has_mail")
-        here.run()
+        assert load(here, rule).reason == "column mail became NOT NULL"
         here.assert_same("public.t", "raw_hr.t")
+        # What is computed as it is read changes in rows that nobody writes.
+        for change, reason in (
+            ("ADD thrice int GENERATED ALWAYS AS (id * 3) VIRTUAL",
+             "column thrice added (integer) with a value"),
+            ("ALTER thrice SET EXPRESSION AS (id * 4)", "column thrice changed from integer"
+             " computed by (id * 3) to integer computed by (id * 4)"),
+        ):  # fmt: skip
+            connection.execute(f"ALTER TABLE t {change}".encode())
+            assert load(here, rule).reason == reason
+            here.assert_same("public.t", "raw_hr.t")
+        # Its bytes are a finite interval in the warehouse.
+        connection.execute("CREATE TABLE waits (waits interval[])")
+        connection.execute("INSERT INTO waits VALUES ('{1 day -00:00:01.5}')")
+        here.run("public.waits")
+        here.assert_same("public.waits", "raw_hr.waits")
+        connection.execute("INSERT INTO waits VALUES ('{infinity}')")
+        with pytest.raises(RunFailedError, match="raw_hr.waits, column waits, row 2: expected it"):
+            here.run("public.waits")
     assert world.rows(
         "SELECT attname FROM pg_attribute WHERE attrelid = 'raw_hr.t'::regclass"
         " AND attnum > 0 AND attnotnull ORDER BY attnum"
