@@ -53,9 +53,15 @@ _STATE: LiteralString = """
     VALUES (%(table)s, %(pipeline)s, %(run_id)s, %(load_id)s, %(cursor)s, %(cursor_value)s,
       %(version)s, %(rows)s, %(origin)s, to_regclass(%(table)s)::oid)
     ON CONFLICT ("table") DO UPDATE SET pipeline = excluded.pipeline, run_id = excluded.run_id,
-      load_id = excluded.load_id, cursor = excluded.cursor, cursor_value = excluded.cursor_value,
-      version = excluded.version, rows = excluded.rows, published_at = clock_timestamp(),
-      origin = coalesce(excluded.origin, s.origin), oid = excluded.oid
+      load_id = excluded.load_id, version = excluded.version, rows = excluded.rows,
+      published_at = clock_timestamp(), oid = excluded.oid,
+      -- What was reset meanwhile stays so, until a load has begun from there.
+      cursor = CASE WHEN NOT (%(goes_on)s AND s.cursor IS NULL AND s.origin IS NULL)
+                    THEN excluded.cursor END,
+      cursor_value = CASE WHEN NOT (%(goes_on)s AND s.cursor IS NULL AND s.origin IS NULL)
+                          THEN excluded.cursor_value END,
+      origin = CASE WHEN NOT (%(goes_on)s AND s.cursor IS NULL AND s.origin IS NULL)
+                    THEN coalesce(excluded.origin, s.origin) END
 """
 
 
@@ -134,6 +140,7 @@ def move(journal: Journal, staged: Staged, rows: int) -> None:
         cursor_value=staged.cursor_value,
         version=_version(journal, plan),
         rows=rows,
+        goes_on=plan.read.since is not None or plan.read.oldest is not None,
         # What was written since the last load outside of an interval is still to be read.
         origin=None
         if plan.read.interval

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from frame.failure import ExitCode, Failure, WrongUse
-from ingest import run
+from ingest import run, status
 from ingest.errors import CheckFailedError, RunFailedError
 from ingest.report import Report
 from tests.ingest.world import publish as published_by
@@ -68,6 +68,29 @@ def test_what_could_not_be_published_is_kept_and_published_without_the_source(
     with pytest.raises(Failure, match="found none") as nothing:
         publish(world)
     assert nothing.value.exit_code == ExitCode.NOTHING_TO_DO
+
+
+def test_what_is_published_late_does_not_undo_a_reset(world: World) -> None:
+    world.at_source(*TABLES)
+    rules = ("name: public.a\n    load: incremental",
+             "name: public.b\n    load: append\n    cursor: id")  # fmt: skip
+    world.run(*rules)
+    world.at_source("UPDATE a SET load = 2", "INSERT INTO b VALUES (2, 2)")
+    with psycopg.connect(world.warehouse_admin) as holder:
+        holder.execute("LOCK TABLE raw_hr.a, raw_hr.b IN SHARE MODE")
+        with pytest.raises(RunFailedError):
+            world.run(*rules, head=SOON)
+    job = world.job(*rules)
+    with job.warehouse() as warehouse:
+        status.reset(warehouse, job.pipeline, job.name, ())
+        # What only the warehouse is wrong about: no increment brings it.
+        warehouse.execute("UPDATE raw_hr.a SET load = 7")
+        warehouse.execute("DELETE FROM raw_hr.b")
+    loaded = world.run(*rules).loaded
+    assert [(each.load, each.read) for each in loaded] == [("full", 1), ("append", 2)]
+    for table in "ab":
+        world.assert_same(f"public.{table}", f"raw_hr.{table}")
+    assert [each.load for each in world.run(*rules).loaded] == ["incremental", "append"]
 
 
 def test_a_kept_copy_is_overtaken_by_the_next_run_and_kept_increments_come_first(
