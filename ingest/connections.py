@@ -43,6 +43,7 @@ _SETTINGS = {
     "bytea_output": "hex",
     "array_nulls": "on",
     "xmloption": "content",
+    "quote_all_identifiers": "off",  # which types' names would have, too
     "row_security": "off",  # rows hidden by a policy are an error, never a smaller copy
     "lock_timeout": "10min",
     "idle_in_transaction_session_timeout": "0",

@@ -155,6 +155,7 @@ def test_what_databases_set_for_themselves_changes_no_value(
         "default_transaction_isolation": ("'serializable'", "'serializable'"),
         "extra_float_digits": ("0", "-15"),
         "intervalstyle": ("iso_8601", "sql_standard"),
+        "quote_all_identifiers": ("on", "on"),
         "search_path": ("public", "pg_temp"),
         "standard_conforming_strings": ("off", "off"),
         "timezone": ("'Asia/Kathmandu'", "'America/St_Johns'"),
@@ -169,6 +170,8 @@ def test_what_databases_set_for_themselves_changes_no_value(
             execute(torn.warehouse_admin, f"ALTER ROLE {role} SET {setting} = {values[place]}")
     torn.run(*ALL)
     assert_same(warehouse(torn), expected)
+    dated = "name: odd.long_key\n    load: incremental\n    cursor: day"
+    assert not run.foresee(torn.job(dated), Scope()).failed, "types are known by their names"
 
 
 def test_one_of_two_tables_whose_names_begin_alike_can_be_loaded_alone(torn: World) -> None:
