@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from ingest.job import Job
+    from ingest.job import Job, Scope
     from ingest.journal import Counts, Journal
     from ingest.staging import Staged
 
@@ -123,22 +123,36 @@ def waiting(job: Job, target: psycopg.Connection[Any], only: tuple[str, ...]) ->
     return [tables for _, tables in found]
 
 
-def catch_up(job: Job, target: psycopg.Connection[Any]) -> None:
+def catch_up(job: Job, target: psycopg.Connection[Any], scope: Scope) -> list[Staged]:
     """Publish increments that wait in staging, where that is done at once.
 
-    So an append loses none that the source no longer has; a full copy is overtaken by the next.
+    Return those of an append that others hold up, and this run is to publish in place of reading
+    the table: the source may no longer have their rows. All else is overtaken by the next load.
+    Raises BusyError if other rows of such a table are asked for.
     """
+    held_up: list[Staged] = []
     if job.pipeline.publish.tables == "together":
-        return
+        return held_up
     for each in kept.listed(target, job.pipeline):
-        if each.staged and each.checked and not loads.of(each.staged.plan).replaces:
-            journal = replace(job.journal(target), run_id=each.run_id or job.run_id)
-            try:
-                Publishing(journal, [each.staged]).run()
-            except Failure as error:
-                log.warning("%s stays in staging: %s", each, error.message)
-            else:
-                log.info("published %s, which waited in staging", each)
+        staged = each.staged
+        if not (staged and each.checked) or loads.of(staged.plan).replaces:
+            continue
+        journal = replace(job.journal(target), run_id=each.run_id or job.run_id)
+        try:
+            Publishing(journal, [staged]).run()
+        except Failure as error:
+            log.warning("%s stays in staging: %s", each, error.message)
+            wanted = not scope.only or selection.is_named(
+                staged.plan.source, job.pipeline, scope.only
+            )
+            lasts = wanted and staged.plan.read.load == "append" and not scope.full_refresh
+            if lasts and isinstance(error, BusyError):
+                if scope.interval:
+                    raise
+                held_up.append(staged)
+        else:
+            log.info("published %s, which waited in staging", each)
+    return held_up
 
 
 @contextmanager

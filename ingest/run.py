@@ -42,18 +42,22 @@ def stage(
 ) -> tuple[list[Staged], dict[str, Failure]]:
     """Copy what is due of every table of ``scope`` from one snapshot into staging.
 
-    Return what is staged and the errors of tables that are not; both are in ops. Raises Failure if
+    What waits there of an append, and others hold up, takes the place of what is due of it. Return
+    what is staged and the errors of tables that are not; both are in ops. Raises Failure if
     nothing could even begin.
     """
     journal = job.journal(target)
     journal.begin()
-    release.catch_up(job, target)
-    found = reading.read(job, target, scope)
+    held_up = release.catch_up(job, target, scope)
+    done = scope.done.union(map(str, held_up))
+    found = reading.read(job, target, replace(scope, done=done))
+    for each in held_up:
+        journal.taken_on(each)
     for each in found.staged:
         journal.staged(each)
     for table, fault in found.faults.items():
         journal.failed(table, fault.step, fault.error, fault.plan)
-    return found.staged, {table: fault.error for table, fault in found.faults.items()}
+    return [*held_up, *found.staged], {table: fault.error for table, fault in found.faults.items()}
 
 
 def audit(job: Job, target: psycopg.Connection[Any], staged: Staged) -> None:

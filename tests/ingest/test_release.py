@@ -10,7 +10,8 @@ import pytest
 
 from frame.failure import ExitCode, Failure, WrongUse
 from ingest import run, status
-from ingest.errors import CheckFailedError, RunFailedError
+from ingest.cursor import Interval
+from ingest.errors import BusyError, CheckFailedError, RunFailedError
 from ingest.report import Report
 from tests.ingest.world import publish as published_by
 from tests.ingest.world import stage
@@ -104,7 +105,11 @@ def test_a_kept_copy_is_overtaken_by_the_next_run_and_kept_increments_come_first
         holder.execute("LOCK TABLE raw_hr.a, raw_hr.b IN SHARE MODE")
         with pytest.raises(RunFailedError):
             world.run(*rules, head=SOON)
-    world.at_source("UPDATE a SET load = 3", "TRUNCATE b", "INSERT INTO b VALUES (3, 3)")
+        world.at_source("UPDATE a SET load = 3", "TRUNCATE b", "INSERT INTO b VALUES (3, 3)")
+        # Nor is the append's lost while others still hold it up, by a run or by an interval.
+        for how, error in (({}, RunFailedError), ({"interval": Interval("3", "4")}, BusyError)):
+            with pytest.raises(error, match=r"raw_hr\.b: expected a moment without long readers"):
+                world.run(*rules, head=SOON, **how)
     world.run(*rules)
     assert world.rows("SELECT load FROM raw_hr.a") == [(3,)]
     assert world.rows("SELECT id FROM raw_hr.b ORDER BY 1") == [(1,), (2,), (3,)]
