@@ -109,7 +109,14 @@ CAUSES = (
         "It went away during the run: run again.",
     ),
     Cause(
-        ("22", "P0", "38", "39", "XX002"),
+        ("P0", "38", "39"),
+        "The source cannot read a value, or what a view makes of it: mend it there, or leave the"
+        " column out by columns.",
+        "A trigger or an event trigger that somebody made in the warehouse refused it: drop it, or"
+        " have it let the loader's role through.",
+    ),
+    Cause(
+        ("22", "XX002"),
         "The source cannot read a value, or what a view makes of it: mend it there, or leave the"
         " column out by columns.",
         "A value does not fit its type in the warehouse: compare both sides' versions and types.",
@@ -139,6 +146,18 @@ CAUSES = (
         ("57P04",),
         "The database was dropped: look at what the connection names.",
         "The database was dropped: look at what the connection names.",
+    ),
+    Cause(
+        ("42P07", "42710"),
+        "It came to be during the run: run again.",
+        "Something else has a name that the table needs, perhaps an index of a table that was"
+        " renamed: rename that, too; the server's log names it.",
+    ),
+    Cause(
+        ("08P01",),
+        "A pooler in between gives no whole transactions: its pool_mode must be transaction or"
+        " session.",
+        "A pooler in between gives no session: point the connection at PostgreSQL itself.",
     ),
     # The server ends, starts, or is not to be heard.
     Cause(("57P", "08"), _AGAIN, _AGAIN, transient=True),
