@@ -11,7 +11,7 @@ from psycopg import sql
 from ingest import checker, deletes, kept, loads, names, staging, state
 from ingest.errors import CheckFailedError, from_postgres
 from ingest.journal import Outcome
-from ingest.relations import listed, same_key, staging_keys, staging_table
+from ingest.relations import listed, staging_table
 from ingest.rules import Checks, Rows
 
 if TYPE_CHECKING:
@@ -252,11 +252,7 @@ def _candidate(connection: psycopg.Connection[Any], staged: Staged) -> Iterator[
         yield staging_table(plan)
         return
     view = sql.Identifier(plan.target.staging, names.helper(plan.target.name, "candidate"))
-    query = load.candidate(plan, plan.target.names)
-    if staged.keys:
-        query = sql.SQL("SELECT * FROM ({}) c WHERE EXISTS (SELECT FROM {} k WHERE {})").format(
-            query, staging_keys(plan), same_key(plan, "k", "c")
-        )
+    query = loads.outcome(staged)
     gone = sql.SQL("DROP VIEW IF EXISTS {}").format(view)
     connection.execute(gone)  # of an audit that was killed
     connection.execute(sql.SQL("CREATE VIEW {} AS {}").format(view, query))

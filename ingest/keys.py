@@ -55,11 +55,11 @@ def stage(sessions: Sessions, plan: TablePlan, candidate: sql.Composed, side: st
     selected = {column.name: column.select for column in key}
     with told(side, plan.source):
         there = sessions.source.execute(
-            _digest((selected[name] for name in plan.target.key), source_table(plan))
+            digest((selected[name] for name in plan.target.key), source_table(plan))
         ).fetchall()
     target = sessions.target
     ours = sql.SQL("({}) AS candidate").format(candidate)
-    if target.execute(_digest(map(sql.Identifier, plan.target.key), ours)).fetchall() == there:
+    if target.execute(digest(map(sql.Identifier, plan.target.key), ours)).fetchall() == there:
         return Found.NONE
     name, columns = staging_keys(plan), listed(column.name for column in key)
     declared = sql.SQL(", ").join(
@@ -132,7 +132,8 @@ def no_key(plan: TablePlan, found: str, samples: Iterable[str]) -> Failure:
     )
 
 
-def _digest(key: Iterable[sql.Composable], relation: sql.Composable) -> sql.Composed:
+def digest(key: Iterable[sql.Composable], relation: sql.Composable) -> sql.Composed:
+    """Return the query of the number of a relation's rows, and of the sum of their keys' hashes."""
     return sql.SQL(
         "SELECT count(*), coalesce(sum(pg_catalog.hashtextextended(ROW({})::text, 0)), 0) FROM {}"
     ).format(sql.SQL(", ").join(key), relation)

@@ -21,6 +21,7 @@ from ingest.relations import (
     same_key,
     same_old_key,
     source_table,
+    staging_keys,
     staging_table,
 )
 
@@ -204,6 +205,17 @@ _LOADS: dict[str, Load] = {"full": Full(), "incremental": Incremental(), "append
 def of(plan: TablePlan) -> Load:
     """Return the way in which ``plan`` loads."""
     return _LOADS[plan.read.load]
+
+
+def outcome(staged: Staged) -> sql.Composed:
+    """Return the query of all rows of the source that the table would have after this load."""
+    plan = staged.plan
+    query = of(plan).candidate(plan, plan.target.names)
+    if not staged.keys:
+        return query
+    return sql.SQL("SELECT * FROM ({}) c WHERE EXISTS (SELECT FROM {} k WHERE {})").format(
+        query, staging_keys(plan), same_key(plan, "k", "c")
+    )
 
 
 def _unseen(load: Load, sessions: Sessions, plan: TablePlan, side: str) -> tuple[int, str | None]:

@@ -12,7 +12,17 @@ import psycopg
 from psycopg import sql
 
 from frame.failure import Failure
-from ingest import alterations, altering, deletes, dependents, loads, staging, state, warehouse
+from ingest import (
+    alterations,
+    altering,
+    deletes,
+    dependents,
+    loads,
+    staging,
+    state,
+    tally,
+    warehouse,
+)
 from ingest.claim import Table, claim, columns
 from ingest.errors import BusyError, from_postgres
 from ingest.journal import Counts
@@ -196,8 +206,9 @@ class Publishing:
 
     def _merge(self, table: Table) -> Counts:
         plan, connection = self._at(table.staged), self._connection
-        before = table.base.rows
+        before, due = table.base.rows, tally.expected(connection, table.staged)
         changed = loads.of(plan).bring(connection, table.staged, before)
+        tally.hold(connection, table.staged, due)
         rows = before + changed.inserted - changed.deleted
         rows = deletes.of(plan).count(connection, published_table(plan), rows)
         staging.drop(connection, plan)
