@@ -32,6 +32,7 @@ class Reading:
     by_path: dict[str, Module]
     findings: list[Finding] = field(default_factory=list)
     _lines: dict[str, dict[str, int]] = field(default_factory=dict)
+    _reached: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def at_import(self, file: str) -> list[Finding]:
         """Return what the file at ``file`` does when it is read that it must not do."""
@@ -48,24 +49,31 @@ class Reading:
         """Return through which name a function reaches out, "" if through none.
 
         ``qualname`` is a task's function, as Airflow keeps it, in a DAG of ``file``. A function
-        that is not found there is one that the file imports, or any of that name in the push.
+        that is not found there is one that the file imports, or any of that name in the push. What
+        this takes counts with what :meth:`at_import` took of the file, which is asked first.
         """
+        if (file, qualname) not in self._reached:
+            self._reached[file, qualname] = self._reach(file, qualname)
+        return self._reached[file, qualname]
+
+    def _reach(self, file: str, qualname: str) -> str:
         module = self.by_path.get(file)
         if module is None:
             return ""
-        found = [module.defined[qualname]] if qualname in module.defined else []
-        self.names.begin()
-        if not found and qualname.isidentifier():
-            values = self.names.named(qualname, module.scope)
-            found = [each for each in values if isinstance(each, Defined)]
-        if not found:
-            others = self.by_path.values()
-            found = [each.defined[qualname] for each in others if qualname in each.defined]
-        reaching = _Reaching(self.names)
         try:
-            return next(filter(None, map(reaching.through, found)), "")
+            found = self._functions(module, qualname)
+            return next(filter(None, map(_Reaching(self.names).through, found)), "")
         except (TangledError, RecursionError):
             return "names that cannot be followed"
+
+    def _functions(self, module: Module, qualname: str) -> list[Defined]:
+        if qualname in module.defined:
+            return [module.defined[qualname]]
+        values = self.names.named(qualname, module.scope) if qualname.isidentifier() else []
+        others = (each.defined for each in self.by_path.values())
+        return [each for each in values if isinstance(each, Defined)] or [
+            each[qualname] for each in others if qualname in each
+        ]
 
     def imports(self) -> set[str]:
         """Return the modules of others that the files import at their top."""

@@ -29,6 +29,9 @@ AT_THE_TOP = {
     "module alias": "import airflow.sdk as a\na.Variable.get('x')",
     "alias": "from airflow.sdk import Variable as Settings\nSettings.get('x')",
     "two aliases": V + "A = Variable\nB = A.get\nB('x')",
+    "bound again and again": (
+        "import airflow.sdk\na = airflow\na = a.sdk\na = a.Variable\na.get('x')"
+    ),
     "tuple": "from airflow.sdk import Variable, DAG\nv, d = Variable, DAG\nv.get('x')",
     "getattr": V + "getattr(Variable, 'g' + 'et')('x')",
     "import_module": (
@@ -246,7 +249,11 @@ def two():
     def nested(): return rows()
     def quiet(): return pure(1)
 named = lambda: rows()
-"""
+def frame():
+    import pandas
+    df = pandas.DataFrame()
+%s    return df.to_dict()
+""" % "".join(f"    df = df.step{n}(df).dropna()\n" for n in range(40))
 
 
 @pytest.mark.parametrize(
@@ -257,6 +264,7 @@ named = lambda: rows()
         ("local", "psycopg.connect"), ("two.<locals>.nested", "hooks.postgres.PostgresHook"),
         ("two.<locals>.quiet", ""), ("rows", "hooks.postgres.PostgresHook"), ("pure", ""),
         ("<lambda>", "hooks.postgres.PostgresHook"), ("Client.get", ""), ("nobody", ""),
+        ("frame", ""),
     ],
 )  # fmt: skip
 def test_a_function_that_reaches_out_is_known_by_what_it_uses(
