@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Their first argument is called at once; other calls keep a function for later.
 _CALLS_AT_ONCE = ("builtins.", "functools.reduce", "itertools.")
 _LATER = frozenset({"python_callable", "key"})
+_PROPERTIES = frozenset({"property", "cached_property"})
 
 
 def findings(names: Names, module: Module) -> list[Finding]:
@@ -72,7 +73,9 @@ class _Walk:
                 for child in ast.iter_child_nodes(node):
                     self._run(child, scope)
 
-    def _look_at(self, node: ast.AST, scope: Scope) -> None:
+    def _look_at(  # noqa: PLR0912 - a case for each kind of node
+        self, node: ast.AST, scope: Scope
+    ) -> None:
         match node:
             case ast.Import(names=names):
                 for each in names:
@@ -84,6 +87,8 @@ class _Walk:
                 given = [*args, *(k.value for k in keywords if k.arg not in _LATER)]
                 self._called(node, self._names.resolve(func, scope), given, scope)
                 self._arguments(given, scope)
+            case ast.withitem(context_expr=of):
+                self._ask(of, "__enter__", scope)
             case ast.Assign(targets=targets):
                 for target in targets:
                     self._set(target, scope)
@@ -91,6 +96,8 @@ class _Walk:
                 self._set(target, scope)
             case ast.Attribute(attr=name) if name in policies()["import-time"].more["attributes"]:
                 self._add("import-time", node, scope, f"it looks into Python itself by {name}")
+            case ast.Attribute(value=of, attr=name):
+                self._ask(of, name, scope, _PROPERTIES)
             case ast.Constant(value=str() as said):
                 for begin in policies()["lookup"].more["environment"]:
                     if said.startswith(begin):
@@ -128,10 +135,19 @@ class _Walk:
                         self._call_all(self._names.attribute(value, method))
                 case Defined():
                     self._call(value)
-                    if scope is not None:
-                        self._call_arguments(given, scope)
+                    if scope is not None and isinstance(node, ast.Call):
+                        self._call_arguments(self._called_there(value, node), scope)
                 case Instance():
                     self._call_all(self._names.attribute(value, "__call__"))
+
+    def _ask(
+        self, of: ast.expr, name: str, scope: Scope, only: frozenset[str] = frozenset()
+    ) -> None:
+        """Call the method ``name`` of an object of the push, if it has one of ``only``."""
+        for value in self._names.resolve(of, scope):
+            if isinstance(value, Instance):
+                methods = self._names.attribute(value, name)
+                self._call_all(each for each in methods if not only or _decorated(each) & only)
 
     def _call_all(self, values: Iterable[Value]) -> None:
         for value in values:
@@ -144,6 +160,32 @@ class _Walk:
             self._enter(function.scope, [node.body])
         elif not isinstance(node, ast.ClassDef) and not self._is_task(function):
             self._enter(function.scope, node.body)
+
+    def _called_there(
+        self, function: Defined, call: ast.Call, within: tuple[Defined, ...] = ()
+    ) -> list[ast.expr]:
+        """Return what ``call`` gives to a function of the push that calls it, or hands it on to be.
+
+        A factory only puts it into an operator, for later.
+        """
+        if function in within or isinstance(function.node, ast.ClassDef):
+            return []
+        args = function.node.args
+        names = [each.arg for each in (*args.posonlyargs, *args.args)]
+        if self._names.of_class(function) is not None:
+            names = names[1:]
+        given = {k.arg: k.value for k in call.keywords if k.arg}
+        given |= dict(zip(names, call.args, strict=False))
+        called = set()
+        for each in (node for node in ast.walk(function.node) if isinstance(node, ast.Call)):
+            handed = [each.func]
+            for value in self._names.resolve(each.func, function.scope):
+                if isinstance(value, str) and value.startswith(_CALLS_AT_ONCE):
+                    handed += each.args
+                elif isinstance(value, Defined):
+                    handed += self._called_there(value, each, (*within, function))
+            called |= {name.id for name in handed if isinstance(name, ast.Name)}
+        return [value for name, value in given.items() if name in called]
 
     def _is_task(self, function: Defined) -> bool:
         """Return whether a call makes a task of it and runs nothing: ``@task``, ``@task.bash``."""
@@ -171,8 +213,12 @@ class _Walk:
         rules = policies()
         if dotted.rpartition(".")[2].isupper() and not isinstance(node, ast.Call):
             return  # a constant, such as signal.SIGTERM
+        if any(rules[rule].names("harmless", dotted) for rule in ("lookup", "import-time")):
+            return
         if rules["lookup"].names("names", dotted):
-            self._add("lookup", node, scope, f"it calls {dotted} when the file is read")
+            asked = dotted.partition("()")[0]
+            if asked == dotted or not rules["lookup"].names("names", asked):  # said of that call
+                self._add("lookup", node, scope, f"it calls {dotted} when the file is read")
         elif rules["import-time"].names("names", dotted):
             self._add("import-time", node, scope, f"it uses {dotted} when the file is read")
         elif dotted in (
@@ -202,8 +248,9 @@ class _Walk:
         match target:
             case ast.Attribute(value=value) | ast.Subscript(value=ast.Attribute() as value):
                 for found in self._names.resolve(value, scope):
-                    if isinstance(found, str) and self._is_foreign(found):
-                        what = f"it changes {found}, which is not its own"
+                    name = f"{found}.{target.attr}" if isinstance(target, ast.Attribute) else found
+                    if isinstance(found, str) and self._is_foreign(str(name)):
+                        what = f"it changes {name}, which is not its own"
                         self._add("import-time", target, scope, what)
             case ast.Tuple(elts=elements) | ast.List(elts=elements):
                 for element in elements:
@@ -211,17 +258,24 @@ class _Walk:
 
     @staticmethod
     def _is_foreign(dotted: str) -> bool:
-        own = "()" in dotted or dotted == "os.environ"
-        return not own and dotted.partition(".")[0] in policies()["import-time"].more["foreign"]
+        rule, module = policies()["import-time"], dotted.partition(".")[0]
+        return (
+            "()" not in dotted and dotted not in rule.more["own"] and module in rule.more["foreign"]
+        )
 
     def _add(self, rule: str, node: ast.AST, scope: Scope, what: str) -> None:
         line = getattr(node, "lineno", 0)
         self.findings.append(finding(rule, scope.module.path, what, line=line))
 
 
+def _decorated(value: Value) -> set[str]:
+    decorators = getattr(value.node, "decorator_list", []) if isinstance(value, Defined) else []
+    return {getattr(each, "attr", getattr(each, "id", "")) for each in decorators}
+
+
 def _is_task(dotted: str) -> bool:
-    parts = dotted.split(".")
-    return parts[0] == "airflow" and "task" in parts[-2:]
+    parts = dotted.removesuffix("()").split(".")
+    return parts[0] == "airflow" and bool({"task", "setup", "teardown"} & {*parts[-2:]})
 
 
 def _not_here(test: ast.expr) -> bool:

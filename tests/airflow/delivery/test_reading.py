@@ -65,6 +65,21 @@ AT_THE_TOP = {
         "from airflow.sdk import DAG, task_group, Variable\n@task_group\ndef g():\n"
         "    Variable.get('x')\nwith DAG('d'):\n    g()"
     ),
+    "method of its own": (
+        V + "class C:\n    def __init__(self):\n        self.load()\n    def load(self):\n"
+        "        self.x = Variable.get('x')\nC()"
+    ),
+    "property": (
+        V + "class C:\n    @property\n    def x(self):\n        return Variable.get('x')\nX = C().x"
+    ),
+    "with": (
+        V + "class C:\n    def __enter__(self):\n        return Variable.get('x')\n"
+        "    def __exit__(self, *_): ...\nwith C() as x:\n    pass"
+    ),
+    "handed to what calls it": (
+        V + "def ask():\n    return Variable.get('x')\ndef now(name, f):\n    return f()\n"
+        "def start(f):\n    return now('x', f)\nstart(ask)"
+    ),
     "handed on": (V + "def call(f):\n    return f('x')\ncall(Variable.get)"),
     "local import": "def f():\n    from airflow.sdk import Variable\n    Variable.get('x')\nf()",
     "of a list": V + "for ask in [Variable.get]:\n    ask('x')",
@@ -105,6 +120,39 @@ GOOD = {
         "    PythonOperator(task_id='f', python_callable=f)\n"
         "    PythonOperator(task_id='g', python_callable=Variable.get, op_args=['x'])"
     ),
+    "a factory of operators": (
+        "from airflow.sdk import DAG, Variable\nfrom airflow.providers.standard.operators.python "
+        "import PythonOperator\ndef f():\n    Variable.get('x')\n"
+        "def make(f, bad):\n"
+        "    return PythonOperator(task_id='f', python_callable=f, on_failure_callback=bad)\n"
+        "with DAG('d'):\n    make(f, f)"
+    ),
+    "a factory of tasks": (
+        "from airflow.sdk import DAG, Variable, task\ndef f():\n    Variable.get('x')\n"
+        "def make(name, f=None):\n    return task(task_id=name)(f)\n"
+        "with DAG('d'):\n    make('f', f)()"
+    ),
+    "an own name of task": (
+        "from airflow.sdk import DAG, task, Variable\npolite = task(retries=3)\n@polite\ndef t():\n"
+        "    return Variable.get('x')\nwith DAG('d'):\n    t()"
+    ),
+    "setup and teardown": (
+        "from airflow.sdk import DAG, setup, teardown, Variable\n@setup\ndef s():\n"
+        "    return Variable.get('x')\n@teardown\ndef t():\n    Variable.get('x')\n"
+        "with DAG('d'):\n    s() >> t()"
+    ),
+    "DAGs by a loop": (
+        "from airflow.sdk import DAG\ndef make(n):\n    return DAG(f'd{n}', tags=['x'])\n"
+        "globals().update({f'd{n}': make(n) for n in range(3)})\nglobals()['e'] = make(4)"
+    ),
+    "a hook's own id": (
+        "import os\nfrom airflow.providers.postgres.hooks.postgres import PostgresHook\n"
+        "ID = os.environ.get('WAREHOUSE', PostgresHook.default_conn_name)"
+    ),
+    "names of the machine": (
+        "import multiprocessing, socket\nX = socket.gethostname(), multiprocessing.cpu_count()"
+    ),
+    "a path, by hand": "import sys\nsys.path = ['x', *sys.path]\nsys.path[0:0] = ['y']",
     "a template": "from airflow.sdk import DAG\nDAG('d', params={'x': '{{ var.value.x }}'})",
     "never called": V + "def f():\n    return Variable.get('x')",
     "a callback": (
@@ -252,8 +300,7 @@ named = lambda: rows()
 def frame():
     import pandas
     df = pandas.DataFrame()
-%s    return df.to_dict()
-""" % "".join(f"    df = df.step{n}(df).dropna()\n" for n in range(40))
+""" + "".join(f"    df = df.step{n}(df).dropna()\n" for n in range(40))
 
 
 @pytest.mark.parametrize(
@@ -263,7 +310,7 @@ def frame():
         ("by_module", "hooks.postgres.PostgresHook"), ("by_class", "httpx.Client"),
         ("local", "psycopg.connect"), ("two.<locals>.nested", "hooks.postgres.PostgresHook"),
         ("two.<locals>.quiet", ""), ("rows", "hooks.postgres.PostgresHook"), ("pure", ""),
-        ("<lambda>", "hooks.postgres.PostgresHook"), ("Client.get", ""), ("nobody", ""),
+        ("<lambda>", "hooks.postgres.PostgresHook"), ("Client.get", "httpx.Client"), ("nobody", ""),
         ("frame", ""),
     ],
 )  # fmt: skip
