@@ -23,6 +23,7 @@ from detect_secrets.filters import heuristic
 from detect_secrets.plugins.high_entropy_strings import Base64HighEntropyString
 
 from delivery.policies import finding
+from delivery.verdict import MOST_ALIKE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -71,6 +72,7 @@ _OWN = (
 )  # fmt: skip
 
 _PEM = re.compile(r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
+_PUTTY = re.compile(r"Private-Lines: \d{1,3}\r?\n[A-Za-z0-9+/]{40}")
 _PEM_BODY = re.compile(r"[A-Za-z0-9+/]{40}")
 _PEM_REACH = 600
 _PEM_BASE64 = re.compile(r"LS0tLS1CRUdJTi[A-Za-z0-9+/]{60,120}")
@@ -78,18 +80,28 @@ _URI = re.compile(
     r"""://([^\s:/@"'<>|\\]{0,100}):([^\s/@"'<>|\\]{1,200})@(\[?[\w:.%{}$-]{1,100})"""
 )
 _ASSIGNED = re.compile(
-    r"""(?:password|passwd|pwd|passphrase|secret|(?:api|auth|access|secret)_?key|token)"""
+    r"""(?:password|passwd|pwd|passphrase|(?<![a-z])pass|secret"""
+    r"""|(?:api|auth|access|secret)_?key|token)"""
     r"""(?:\\?["'])?\]?[ \t]{0,5}(?::=|==?|:)[ \t]{0,5}(?:"""
     r"""[bru]{0,2}\\?(["'])(?P<quoted>[^"'\s\\]{8,200})\\?\1"""
-    r"""|(?P<bare>[^"'\s\\,;#()]{8,200})[ \t\r]*$)""",
+    r"""|(?P<bare>[^"'\s\\,;#()]{8,200})[ \t\r]*$"""
+    # In a connection's text, as host=… password=… dbname=…
+    r"""|(?<==)(?P<between>[^"'\s\\,;#()&]{8,200})(?=[ ;&"']))""",
     re.IGNORECASE | re.MULTILINE,
 )
-_ASSIGNED_WORDS = ("passw", "pwd", "passphrase", "secret", "api", "auth", "access", "token")
-_RUN = re.compile(r"[A-Za-z0-9+/_-]{32,}")
+_ASSIGNED_WORDS = ("pass", "pwd", "secret", "api", "auth", "access", "token")
+_RUN = re.compile(r"(?<!\\)[A-Za-z0-9+/_-]{32,}")  # the n of \n is none of it
 _MEDIA = ("image/", "video/", "audio/", "application/pdf")
 _RANDOM = "a long random string"
+# How long data goes from line to line, and through the strings of a program or of XML.
+_WRAPPED = re.compile(r"(?:\s|\\n|&#10;|[\"'])+")
+# A name that says that a value is an id, as a spreadsheet's in its address.
+_ID = re.compile(r"""(?:\b|_|[a-z](?=I))id["']?\]?[ \t]{0,5}[:=][ \t]{0,5}["']?$""", re.IGNORECASE)
 _SHORTEST = 12  # characters of a string in which a credential may be
-_LONGEST_RUN = 512  # longer is data, as an image's base64 is
+_LONGEST_RUN = 512  # longer is data, as an image's base64 is, on one line or many
+_LONGEST_PART = 10  # characters: a name of short parts, as Sat_ProdNum_VendNum_UntMsrCd_LDTS
+_WIDEST_GAP = 200  # characters between two lines of data
+_SEPARATORS = re.compile("[+/_-]")
 _WORDS = re.compile(r"[A-Z]?[a-z]{3,}|[A-Z]{5,}|\d{6,}")
 _NO_SECRET = re.compile(
     r"\bsha(?:1|224|256|384|512)[-:=][A-Za-z0-9+/_-]+=*"
@@ -123,11 +135,14 @@ def scan(tree: Path, files: Iterable[str]) -> list[Finding]:
             continue
         kinds = set(_in_text(text, file))
         named = {line for kind, line in kinds if kind != _RANDOM}
-        found += [
-            finding("credential", file, f"{kind} stands here", line=line)
-            for kind, line in sorted(kinds)
-            if kind != _RANDOM or line not in named
-        ]
+        # A table of them is one mistake: the known kinds come first.
+        ordered = sorted(kinds, key=lambda each: (each[0] == _RANDOM, each[1], each[0]))
+        told = [each for each in ordered if each[0] != _RANDOM or each[1] not in named]
+        for kind, line in told[:MOST_ALIKE]:
+            found.append(finding("credential", file, f"{kind} stands here", line=line))
+        if more := told[MOST_ALIKE:]:
+            what = f"{len(more)} more stand from here on"
+            found.append(finding("credential", file, what, line=min(line for _, line in more)))
     return found
 
 
@@ -207,6 +222,8 @@ def _known(text: str) -> Iterator[tuple[str, int]]:
         for match in _PEM.finditer(text):
             if _PEM_BODY.search(text, match.end(), match.end() + _PEM_REACH):
                 yield "a private key", match.start()
+    for match in _PUTTY.finditer(text):
+        yield "a private key", match.start()
     for match in _PEM_BASE64.finditer(text):
         encoded = match.group()
         try:
@@ -224,7 +241,9 @@ def _placeholder_key(key: str) -> bool:
 def _named(text: str) -> Iterator[tuple[str, int]]:
     """Yield passwords that a URI or the name of a value gives away."""
     for match in _URI.finditer(text):
-        _, password, host = match.groups()
+        login, password, host = match.groups()
+        if login == password and "." not in host:
+            continue  # as airflow:airflow@postgres: of a container beside, and known to everybody
         if not _PLACEHOLDER.search(password) and not _LOCAL.search(host.lower()):
             yield "a URI with a password", match.start()
     lower = text.lower()
@@ -238,7 +257,7 @@ def _named(text: str) -> Iterator[tuple[str, int]]:
         assigned = _ASSIGNED.match(text, place)
         if assigned is None:
             continue
-        value = assigned["quoted"] or assigned["bare"]
+        value = assigned["quoted"] or assigned["bare"] or assigned["between"]
         if _password(value, quoted=assigned["quoted"] is not None):
             yield "a password or key", place
 
@@ -261,9 +280,8 @@ def _random_runs(text: str) -> Iterator[int]:
     """Yield where a string begins that nobody would write: no words, both cases or many digits."""
     passed = _NO_SECRET.finditer(text)
     span = next(passed, None)
-    for match in _RUN.finditer(text):
-        run = match.group()
-        if len(run) > _LONGEST_RUN or not _looks_random(run):
+    for match in _no_data(text):
+        if not _looks_random(match.group()) or _is_said(text, match):
             continue
         while span is not None and span.end() <= match.start():
             span = next(passed, None)
@@ -271,9 +289,44 @@ def _random_runs(text: str) -> Iterator[int]:
             yield match.start()
 
 
+def _no_data(text: str) -> Iterator[re.Match[str]]:
+    """Yield the runs that are not data, which is long on one line or on many of one length."""
+    block: list[re.Match[str]] = []
+    for match in _RUN.finditer(text):
+        if block:
+            width = len(block[0].group())
+            between = text[block[-1].end() : match.start()]
+            wrapped = len(between) < _WIDEST_GAP and _WRAPPED.fullmatch(between)
+            if not wrapped or len(match.group()) > width or len(block[-1].group()) != width:
+                yield from _unless_long(block)
+                block = []
+        block.append(match)
+    yield from _unless_long(block)
+
+
+def _unless_long(block: list[re.Match[str]]) -> list[re.Match[str]]:
+    return block if sum(len(each.group()) for each in block) <= _LONGEST_RUN else []
+
+
+def _is_said(text: str, match: re.Match[str]) -> bool:
+    """Return whether a run is called an id, or is a text in base64 that gives nothing away."""
+    before = text[max(0, match.start() - 40) : match.start()]
+    if _ID.search(before) and not re.search("secret|key|token|pass", before, re.IGNORECASE):
+        return True
+    run = match.group()
+    try:
+        plain = base64.b64decode(run[: len(run) // 4 * 4], validate=True).decode("ascii")
+    except ValueError:
+        return False
+    return plain.isprintable() and not any((*_known(plain), *_named(plain)))
+
+
 def _looks_random(run: str) -> bool:
     lower, upper = re.search("[a-z]", run), re.search("[A-Z]", run)
-    if sum(map(len, _WORDS.findall(run))) > _MOST_WORDS * len(run):
+    parts = _SEPARATORS.split(run)
+    if max(map(len, parts)) < _LONGEST_PART:
+        return False
+    if sum(map(len, _WORDS.findall(run))) > _MOST_WORDS * sum(map(len, parts)):
         return False
     if _placeholder_key(run) or heuristic.is_sequential_string(run):
         return False
@@ -333,15 +386,23 @@ def _notebook(text: str) -> list[tuple[int, str, bool]] | None:
 
 
 def _constants(code: str) -> Iterator[tuple[int, int, str]]:
-    """Yield the constant strings of Python code, put together, with first and last lines."""
+    """Yield the constant strings of Python code, put together, with first and last lines.
+
+    Those that stand on a line as they are, are left out: they are read with the text.
+    """
     try:
         tree = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return
+    lines = code.encode(errors="replace").split(b"\n")
     stack: list[ast.AST] = [tree]
     while stack:
         node = stack.pop()
         if isinstance(node, ast.expr) and (string := _folded(node, 0)) is not None:
+            if isinstance(node, ast.Constant) and node.lineno == node.end_lineno:
+                literal = lines[node.lineno - 1][node.col_offset : node.end_col_offset]
+                if string.encode(errors="replace") in literal:
+                    continue
             yield node.lineno - 1, (node.end_lineno or node.lineno) - 1, string
         else:
             stack += ast.iter_child_nodes(node)

@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 from delivery import credentials, environments, limits, prctl, reading, rules
 from delivery.policies import finding
 from delivery.sandbox import alive
-from delivery.verdict import parse_json
+from delivery.verdict import parse_json, thinned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -129,7 +129,7 @@ def main(root: Path, file_seconds: float, there: There, alone_as: int = 0) -> No
             if folder == limits.CONTAINERS:
                 findings += rules.of_container(file, described, there.containers)
     findings += environments.of_tree(root, ids, there.environments)
-    for each in findings:
+    for each in thinned(findings):
         _say(results, {"finding": vars(each)})
     _say(results, {"complete": {"files": len(airflow.files), "dags": len(claims)}})
 

@@ -11,13 +11,19 @@ import os
 import stat
 import tempfile
 import unicodedata
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Outcome = Literal["sound", "refused", "unknown"]
 
 MAX_FINDINGS = 200
+MOST_ALIKE = 10
+"""How many findings of one file and rule are kept: 2,000 files with as many are 5 MB."""
 MAX_LINE = 300
 MAX_TRACE = 20
 MAX_LINES = 10**7
@@ -92,6 +98,23 @@ def bounded(findings: list[Finding]) -> list[Finding]:
         return found
     left = len(found) - MAX_FINDINGS + 1
     return [Finding("", 0, "", f"{left} more findings were left out"), *found[: MAX_FINDINGS - 1]]
+
+
+def thinned(findings: Iterable[Finding]) -> list[Finding]:
+    """Return each once, and MOST_ALIKE of a file and rule: one more says how many are left out.
+
+    Unlike :func:`bounded` it hides no rule of any file, so exemptions may follow.
+    """
+    kept, seen = [], Counter[tuple[str, str]]()
+    for each in dict.fromkeys(findings):
+        seen[each.file, each.rule] += 1
+        if seen[each.file, each.rule] <= MOST_ALIKE:
+            kept.append(each)
+    for (file, rule), count in seen.items():
+        if count > MOST_ALIKE:
+            what = f"{count - MOST_ALIKE} more of this rule were left out"
+            kept.append(Finding(file, 0, rule, what))
+    return kept
 
 
 def findings_from(value: object) -> list[Finding]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import string
+import textwrap
 import time
 import uuid
 from random import Random
@@ -18,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from delivery.credentials import scan
+from delivery.verdict import MOST_ALIKE
 from scripts.repository import ROOT
 
 if TYPE_CHECKING:
@@ -38,6 +41,15 @@ def chars(random: Random, count: int, alphabet: str = ALNUM) -> str:
 
 def encoded(random: Random, count: int) -> str:
     return base64.b64encode(random.randbytes(count)).decode()
+
+
+def wrapped(random: Random, width: int) -> str:
+    """Return a picture in base64, as programs wrap it."""
+    return "\n".join(textwrap.wrap(encoded(random, 900), width))
+
+
+def encoded_text(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
 
 
 def jwt(random: Random) -> str:
@@ -145,6 +157,7 @@ def test_a_private_key_is_found_however_it_is_written(tmp_path: Path) -> None:
         "a.py": f"KEY = {key!r}\n",
         "a.json": json.dumps({"key": key}),
         "a.txt": base64.b64encode(key.encode()).decode(),
+        "a.ppk": f"PuTTY-User-Key-File-3: ssh-rsa\nPrivate-Lines: 14\n{wrapped(Random(), 64)}",
         "b.txt": ("\ufeff" + key).encode("utf-16-le"),
         "c.txt": key.encode("utf-16-le"),
     }.items():
@@ -161,6 +174,29 @@ def test_a_value_that_is_called_a_password_is_found(tmp_path: Path, name: str) -
     assert [each.what for each in findings] == ["a password or key stands here"]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        'psycopg.connect("host=db.school.edu.gh password={} dbname=hr")',
+        "SQLALCHEMY=mssql://db;User=hr;Password={};Encrypt=yes",
+        "SMTP_PASS={}",
+        "pass: {}",
+    ],
+)
+def test_a_password_is_found_in_a_connections_text(tmp_path: Path, line: str) -> None:
+    findings = of(tmp_path, "a.py", line.format("aB3" + uuid.uuid4().hex[:9]) + "\n")
+    assert [each.what for each in findings] == ["a password or key stands here"]
+
+
+def test_a_table_of_them_is_few_findings_and_hides_no_key(tmp_path: Path) -> None:
+    random = Random()
+    rows = "".join(f"{n},{chars(random, 64)}=\n" for n in range(5000))
+    findings = of(tmp_path, "a.csv", f"id,mark\n{rows}5000,ghp_{chars(random, 36)}\n")
+    assert len(findings) == MOST_ALIKE + 1
+    assert findings[0].what == "a GitHub token stands here"
+    assert re.fullmatch(r"\d{4} more stand from here on", findings[-1].what)
+
+
 LOOK_ALIKES: list[Callable[[Random], str]] = [
     lambda r: hashlib.md5(r.randbytes(9), usedforsecurity=False).hexdigest(),
     lambda r: hashlib.sha1(r.randbytes(9), usedforsecurity=False).hexdigest(),
@@ -172,6 +208,8 @@ LOOK_ALIKES: list[Callable[[Random], str]] = [
     lambda r: "data:image/png;base64," + encoded(r, 300),
     lambda r: f"https://files.school.edu.gh/a/{chars(r, 40)}?page={chars(r, 40)}",
     lambda r: "ssh-ed25519 AAAA" + encoded(r, 50),
+    lambda r: wrapped(r, 76),
+    lambda _: encoded_text("Exams of the second term, by course and form"),
     lambda r: f"-----BEGIN CERTIFICATE-----\n{encoded(r, 48)}\n-----END CERTIFICATE-----",
 ]
 
@@ -205,11 +243,14 @@ def test_hashes_ids_and_addresses_are_none(
         "postgresql://user:password@db.school.edu.gh/hr",
         'f"postgresql://{user}:{password}@{host}/hr"',
         '"postgresql://%s:%s@%s/hr" % (user, password, host)',
+        "postgresql+psycopg2://airflow:airflow@postgres:5432/airflow",
+        "spreadsheetId: '1" + "".join(Random(1).choices(ALNUM, k=43)) + "'",
         "AKIA" + "IOSFODNN7EXAMPLE",
         "ghp_" + "x" * 36,
         "from airflow.providers.standard.operators.python import BranchPythonOperator",
         "airflow.providers.cncf.kubernetes.operators.pod.KubernetesPodOperatorLongName2",
         "select student_id, programme_code, academic_year_2026, final_result_percentage",
+        "Sat_ProdNum_VendNum_UntMsrCd_LDTS",
         "/srv/Marts/HrReports/2026/LeaveBalanceByDepartmentAndGrade",
         "stg_records__results_with_programmes_2026_by_semester_and_grade_3",
         "Begin with -----BEGIN PRIVATE KEY----- and end with -----END PRIVATE KEY-----.",
@@ -247,6 +288,8 @@ HOSTILE = [
     "-----BEGIN PRIVATE KEY-----" * 10_000,
     "LS0tLS1CRUdJTi" * 30_000,
     "password=" * 30_000,
+    "pass" * 300_000,
+    ("aB3" * 25 + "\n") * 30_000,
     "xoxb-1-" * 30_000,
     "T3BlbkFJ " + "sk-" * 300_000,
     "aws" * 300_000,
