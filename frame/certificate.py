@@ -6,6 +6,7 @@ the error deep in theirs.
 
 from __future__ import annotations
 
+import socket
 import ssl
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ class Fault(NamedTuple):
     hint: str
 
 
+_LIMIT = 10.0  # seconds for a handshake
 _CLOCK = "Renew it at the server; look at the clock of either side if it is new."
 _NAME = "Let the address here be a name that its certificate is for, or give it one for this name."
 _UNTRUSTED = Fault(
@@ -49,4 +51,17 @@ def failure(peer: str, error: BaseException) -> Failure | None:
     """Return what to say of a ``peer`` that is not trusted, if ``error`` came of that."""
     if found := fault(error):
         return Failure(f"{peer}: expected a good certificate, found {found.words}", found.hint)
+    return None
+
+
+def presented(peer: str, host: str, port: int) -> Failure | None:
+    """Return what to say of a ``peer`` whose certificate is not good, after asking it for it.
+
+    For those whose library does not say what is wrong. None if it is good, or there is none.
+    """
+    try:
+        with socket.create_connection((host, port), _LIMIT) as wire:
+            ssl.create_default_context().wrap_socket(wire, server_hostname=host).close()
+    except OSError as error:
+        return failure(peer, error)
     return None

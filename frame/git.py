@@ -58,6 +58,8 @@ _CONFIG = {
     "fetch.unpackLimit": "1",
     "submodule.recurse": "false",
     "gc.auto": "0",
+    # A login is for the address that was given, wherever that may lead.
+    "http.followRedirects": "false",
     "protocol.allow": "never",
     "protocol.version": "2",
 }
@@ -168,13 +170,18 @@ def init_bare(path: Path) -> Git:
     return Git(path)
 
 
-def reader(url: str, repository: Path | None = None, *, config: Path | None = None) -> Git:
+def reader(
+    url: str, repository: Path | None = None, *, config: Path | None = None, silence: int = 60
+) -> Git:
     """Return the git that reads from ``url``, trusting the authorities of :mod:`frame.trust`.
 
     ``config`` is a file of git's own form; what it says of the URL, such as a header that logs in,
-    is in no argument and no variable.
+    is in no argument and no variable. A server on https that sends nothing for ``silence`` seconds
+    is given up.
     """
-    environ = {"GIT_SSL_CAINFO": os.environ[BUNDLE]} if BUNDLE in os.environ else {}
+    environ = {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": str(silence)}
+    if BUNDLE in os.environ:
+        environ["GIT_SSL_CAINFO"] = os.environ[BUNDLE]
     if config is not None:
         environ["GIT_CONFIG_GLOBAL"] = str(config)
     return Git(repository, protocol=urlsplit(url).scheme, environ=environ)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.tls import Authority
 
@@ -24,11 +24,15 @@ _SECRET = re.compile(r"\{\{ with secret .*\{\{ end \}\}")
 
 @dataclass
 class GitServer:
-    """Where it is, who may read, and the answers that it gave."""
+    """Where it is, who may read and push, and the answers that it gave.
+
+    ``asked`` is called at each request, while the client waits.
+    """
 
     url: str
     login: str  # USER:TOKEN
     answers: list[int] = field(default_factory=list)
+    asked: Callable[[], None] = lambda: None
 
     def header(self) -> str:
         return base64.b64encode(self.login.encode()).decode()
@@ -42,14 +46,17 @@ class GitServer:
 
 
 @contextmanager
-def git_https(root: Path, folder: Path, authority: Authority, login: str) -> Iterator[GitServer]:
-    """Serve the repositories below ``root`` to those who log in."""
+def git_https(
+    root: Path, folder: Path, authority: Authority, login: str, *, expired: bool = False
+) -> Iterator[GitServer]:
+    """Serve the repositories below ``root`` to those who log in; its files go into ``folder``."""
     served = GitServer("", login)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.0"
 
         def do_GET(self) -> None:
+            served.asked()
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             if self.headers.get("Authorization") != f"Basic {served.header()}":
                 self.answer(401, [("WWW-Authenticate", 'Basic realm="git"')], b"")
@@ -60,6 +67,7 @@ def git_https(root: Path, folder: Path, authority: Authority, login: str) -> Ite
                 env={
                     "PATH": os.environ["PATH"], "GIT_PROJECT_ROOT": str(root),
                     "GIT_HTTP_EXPORT_ALL": "1", "PATH_INFO": path, "QUERY_STRING": query,
+                    "REMOTE_USER": served.login.partition(":")[0],
                     "REQUEST_METHOD": self.command, "HTTP_CONTENT_ENCODING":
                     self.headers.get("Content-Encoding", ""),
                     "CONTENT_TYPE": self.headers.get("Content-Type", ""),
@@ -86,7 +94,7 @@ def git_https(root: Path, folder: Path, authority: Authority, login: str) -> Ite
             pass
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*authority.issue(folder))
+    context.load_cert_chain(*authority.issue(folder, expired=expired))
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as serving:
         served.url = f"https://127.0.0.1:{serving.server_address[1]}"
         serving.socket = context.wrap_socket(

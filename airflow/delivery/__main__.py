@@ -79,8 +79,8 @@ def _volumes() -> Iterator[None]:
 def fetch() -> None:
     """Fetch the branch into the incoming volume.
 
-    It comes over ssh, its limits are checked, and it is exported read-only; none of it is run. A
-    push that breaks a limit is a verdict, and exit code 0.
+    It comes over ssh or https, its limits are checked, and it is exported read-only; none of it is
+    run. A push that breaks a limit is a verdict, and exit code 0.
     """
     with _volumes():
         fetching.fetch(FetchSettings.from_environment(os.environ))

@@ -1,6 +1,6 @@
 """``dag-sync fetch``: bring the analysts' branch to the incoming volume, and run none of it.
 
-The only step with the network and the deploy key. A push that breaks a limit is a verdict
+The only step with the network and the login at the remote. A push that breaks a limit is a verdict
 against the push, not a failure of this step.
 """
 

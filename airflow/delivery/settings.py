@@ -1,6 +1,7 @@
 """What each verb reads from its environment: one declaration for values, defaults and help.
 
-None of these values is a secret. The deploy key and the Nomad token are files, named here.
+None of these values is a secret. The deploy key, git's login and the Nomad token are files, named
+here.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ def _absolute(path: Path) -> Path:
 Remote = Annotated[
     str,
     _matching(
-        r"ssh://[A-Za-z0-9_][A-Za-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?"
+        r"(ssh://[A-Za-z0-9_][A-Za-z0-9._-]*@|https://)[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?"
         r"/[A-Za-z0-9._/~-]+",
-        "ssh://user@host:port/path",
+        "ssh://user@host:port/path or https://host:port/path, without a login",
     ),
 ]
 Branch = Annotated[
@@ -121,12 +122,17 @@ class FetchSettings(TreeSettings, VolumeSettings, RunSettings):
     key_file: AbsolutePath = Field(
         default=Path("/secrets/deploy_key"),
         alias="DELIVERY_KEY_FILE",
-        description="private deploy key",
+        description="private deploy key, for a remote with ssh",
     )
     known_hosts_file: AbsolutePath = Field(
         default=Path("/local/known_hosts"),
         alias="DELIVERY_KNOWN_HOSTS_FILE",
-        description="the remote's host keys",
+        description="the remote's host keys, for one with ssh",
+    )
+    git_config: AbsolutePath = Field(
+        default=Path("/secrets/git_config"),
+        alias="DELIVERY_GIT_CONFIG",
+        description="git's configuration with the header that logs in, for a remote with https",
     )
     alerts_file: AbsolutePath = Field(
         default=Path("/secrets/alerts"),

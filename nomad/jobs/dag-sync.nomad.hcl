@@ -1,5 +1,5 @@
 # Brings the analysts' repository in every five minutes. Three tasks, and what each may do is its
-# point: fetch has the network and the deploy key but runs nothing of what it fetches; judge runs it
+# point: fetch has the network and the remote's login but runs nothing of what it fetches; judge runs it
 # and has neither network, identity nor secrets; publish writes the mirror and believes only Nomad's
 # word that judge ended well.
 
@@ -58,11 +58,11 @@ variable "airflow_image" {
 
 variable "analysts_remote" {
   type        = string
-  description = "The analysts' repository, such as ssh://git@git.example.org/analytics/dags.git"
+  description = "The analysts' repository, such as ssh://git@git.example.org/analytics/dags.git or https://git.example.org/analytics/dags.git"
 
   validation {
-    condition     = regex_replace(var.analysts_remote, "^ssh://[^@ ]+@[^ ]+$", "ok") == "ok"
-    error_message = "The remote is ssh://USER@HOST[:PORT]/PATH."
+    condition     = regex_replace(var.analysts_remote, "^(ssh://[^@ ]+@[^ ]+|https://[A-Za-z0-9.-]+(:[0-9]+)?/[A-Za-z0-9._/~-]+)$", "ok") == "ok"
+    error_message = "The remote is ssh://USER@HOST[:PORT]/PATH or https://HOST[:PORT]/PATH, without a login."
   }
 }
 
@@ -178,6 +178,7 @@ variable "worker_queues" {
 locals {
   volumes = var.volume_prefix == "none" ? "" : var.volume_prefix
   secrets = "${var.vault_mount}/data/${var.environment}"
+  https   = substr(var.analysts_remote, 0, 8) == "https://"
 }
 
 job "dag-sync" {
@@ -229,24 +230,33 @@ job "dag-sync" {
         change_mode  = "noop" # a new token brings the same secrets
       }
 
-      template {
-        destination          = "${NOMAD_SECRETS_DIR}/deploy_key"
-        data                 = "{{ with secret \"${local.secrets}/delivery/remote\" }}{{ .Data.data.deploy_key }}{{ end }}"
-        uid                  = 50000
-        gid                  = 50000
-        perms                = "0400"
-        error_on_missing_key = true
-        change_mode          = "noop"
+      dynamic "template" {
+        for_each = local.https ? [] : ["deploy_key", "known_hosts"]
+
+        content {
+          destination          = "${NOMAD_SECRETS_DIR}/${template.value}"
+          data                 = "{{ with secret \"${local.secrets}/delivery/remote\" }}{{ .Data.data.${template.value} }}{{ end }}"
+          uid                  = 50000
+          gid                  = 50000
+          perms                = "0400"
+          error_on_missing_key = true
+          change_mode          = "noop"
+        }
       }
 
-      template {
-        destination          = "${NOMAD_SECRETS_DIR}/known_hosts"
-        data                 = "{{ with secret \"${local.secrets}/delivery/remote\" }}{{ .Data.data.known_hosts }}{{ end }}"
-        uid                  = 50000
-        gid                  = 50000
-        perms                = "0400"
-        error_on_missing_key = true
-        change_mode          = "noop"
+      # git's configuration, with the header that logs in at the remote and nowhere else.
+      dynamic "template" {
+        for_each = local.https ? [var.analysts_remote] : []
+
+        content {
+          destination          = "${NOMAD_SECRETS_DIR}/git_config"
+          data                 = "[http \"${template.value}\"]\nextraHeader = Authorization: Basic {{ with secret \"${local.secrets}/delivery/remote\" }}{{ printf \"%s:%s\" .Data.data.username .Data.data.token | base64Encode }}{{ end }}\n"
+          uid                  = 50000
+          gid                  = 50000
+          perms                = "0400"
+          error_on_missing_key = true
+          change_mode          = "noop"
+        }
       }
 
       template {

@@ -65,7 +65,7 @@ worker_count       = 2
 worker_concurrency = 4
 worker_memory      = 1024 # MB: 300 at rest, 150 for each task at once, and some room
 
-# Only ever pulled, with the deploy key that Vault holds.
+# Only ever pulled, with the deploy key that Vault holds; https:// with a token.
 analysts_remote = "ssh://git@git.example.org/analytics/dags.git"
 analysts_branch = "main"
 

@@ -184,3 +184,16 @@ def test_the_webhook_of_the_chat_is_for_the_task_that_publishes_alone() -> None:
     assert "secret/data/local/delivery/chat" in template["EmbeddedTmpl"]
     assert template["Perms"] == "0400"
     assert "delivery/chat" not in json.dumps([by_name["fetch"], by_name["judge"]])
+
+
+@pytest.mark.programs
+def test_a_remote_on_https_needs_a_login_and_no_key() -> None:
+    done = output(DEPLOYMENTS["dag-sync"], analysts_remote="https://git.example.org/dags.git")
+    assert done.returncode == 0, done.stderr
+    (group,) = json.loads(done.stdout)["Job"]["TaskGroups"]
+    by_name = {task["Name"]: task for task in group["Tasks"]}
+    written = {_file(each): each for each in by_name["fetch"]["Templates"]}
+    assert set(written) == {"git_config", "alerts"}
+    assert written["git_config"]["Perms"] == "0400"
+    assert "secret/data/local/delivery/remote" in written["git_config"]["EmbeddedTmpl"]
+    assert "delivery/remote" not in json.dumps([by_name["judge"], by_name["publish"]])

@@ -20,7 +20,9 @@ def test_only_the_remote_and_the_allocation_must_be_said() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("DELIVERY_REMOTE", "https://example.com/x.git"),
+        ("DELIVERY_REMOTE", "http://example.com/x.git"),
+        ("DELIVERY_REMOTE", "https://user:token@example.com/x.git"),
+        ("DELIVERY_REMOTE", "https://example.com/x.git?token=x"),
         ("DELIVERY_REMOTE", "ssh://-oProxyCommand=id@host/x"),
         ("DELIVERY_REMOTE", "ssh://git@-oProxyCommand=id/x"),
         ("DELIVERY_REMOTE", "ext::sh -c id"),
