@@ -15,6 +15,7 @@ import psycopg
 import pytest
 import yaml
 
+from frame import switches
 from ingest import contract
 from scripts.repository import ROOT
 from standins.school.load import load
@@ -40,7 +41,8 @@ LIBRARY = """
 """
 # Each begins where the one before ended.
 PAGES = ("README.md", "docs/add-a-source.md", "docs/add-a-check.md", "docs/add-a-model.md",
-         "docs/set-a-schedule.md", "docs/add-a-container.md")  # fmt: skip
+         "docs/set-a-schedule.md", "docs/add-a-container.md", "docs/try-it-first.md",
+         "docs/switch-off.md")  # fmt: skip
 
 
 @dataclass
@@ -61,6 +63,10 @@ class Analyst:
     def fails(self, text: str) -> str:
         shown = self.desk.type(f"if {text}; then false; fi")
         return shown
+
+    def pushed(self, file: str, branch: str = "main") -> str:
+        words = ["git", f"--git-dir={self.remote}", "show", f"{branch}:{file}"]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
     def rows(self, query: str, database: str = "") -> list[tuple[object, ...]]:
         with psycopg.connect(database or self.warehouse) as connection:
@@ -170,6 +176,20 @@ def test_the_pages_are_followed_one_after_another(analyst: Analyst) -> None:
 
     analyst.follow("docs/set-a-schedule.md", but="make check")
     assert "sound: " in analyst.follow("docs/add-a-container.md")
+
+    shown = analyst.follow("docs/try-it-first.md")
+    assert "sound: " in shown
+    assert " pipelines/library.yaml | 1 +" in shown, "it was on the branch alone"
+    assert "load: incremental" in analyst.pushed("pipelines/library.yaml")
+    assert analyst.pushed("pipelines/library.yaml", "staging") == analyst.pushed(
+        "pipelines/library.yaml"
+    )
+
+    assert "sound: " in analyst.follow("docs/switch-off.md")
+    switched = switches.read(analyst.pushed("environments.toml").encode())
+    assert switches.is_off("ingest_library", "staging", switched)
+    assert not switches.is_off("ingest_library", "production", switched)
+    assert not switches.is_off("ingest_hr", "staging", switched)
 
 
 @pytest.mark.usefixtures("started")
