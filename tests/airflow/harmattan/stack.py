@@ -146,15 +146,43 @@ class Stack:
 
 
 @contextmanager
-def stack(home: Path, dags: Path, metadata: str, *, seed: str = "", **more: str) -> Iterator[Stack]:
-    """Make an Airflow whose bundle ``analysts`` is ``dags``; a test starts its processes.
+def processes(home: Path, metadata: str, env: dict[str, str]) -> Iterator[Stack]:
+    """Let a test start Airflow's processes, with ``env`` besides how they know each other.
 
-    ``metadata`` is the URI of a migrated database; ``seed`` is run once the DAGs are in it, and
-    ``more`` goes into their environment. All of them end with the block.
+    All of them end with the block.
     """
     (home / "config").mkdir()
     (home / "config" / "airflow_local_settings.py").write_text(SETTINGS)
     address = f"http://127.0.0.1:{free_port()}"
+    made = Stack(
+        home,
+        metadata,
+        address,
+        {
+            "AIRFLOW__API__BASE_URL": address,
+            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(32),
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{address}/execution/",
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__PARALLELISM": "2",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",
+            **env,
+        },
+    )
+    try:
+        yield made
+    finally:
+        for name in list(made.processes):
+            made.stop(name)
+
+
+@contextmanager
+def stack(home: Path, dags: Path, metadata: str, *, seed: str = "", **more: str) -> Iterator[Stack]:
+    """Make an Airflow whose bundle ``analysts`` is ``dags``; a test starts its processes.
+
+    ``metadata`` is the URI of a migrated database; ``seed`` is run once the DAGs are in it, and
+    ``more`` goes into their environment.
+    """
     bundle = {
         "name": "analysts",
         "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
@@ -163,25 +191,14 @@ def stack(home: Path, dags: Path, metadata: str, *, seed: str = "", **more: str)
     env = environment(home) | {
         "HOME": str(home),
         "PYTHONPATH": f"{ROOT}/airflow:{ROOT}",
-        "AIRFLOW__API__BASE_URL": address,
-        "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(32),
-        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{address}/execution/",
-        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-        "AIRFLOW__CORE__PARALLELISM": "2",
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__CORE__FERNET_KEY": Fernet.generate_key().decode(),
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle]),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata.replace(
             "postgresql:", "postgresql+psycopg2:"
         ),
-        "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",
         **more,
     }
-    made = Stack(home, metadata, address, env)
-    made.run("-c", SEED + seed, str(dags))
-    try:
+    with processes(home, metadata, env) as made:
+        made.run("-c", SEED + seed, str(dags))
         yield made
-    finally:
-        for name in list(made.processes):
-            made.stop(name)

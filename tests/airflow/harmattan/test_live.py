@@ -14,7 +14,9 @@ import psutil
 import psycopg
 import pytest
 
+from tests.airflow.harmattan.runs.cluster import until
 from tests.airflow.harmattan.service import AIRFLOW, service
+from tests.airflow.harmattan.stack import processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,6 +45,29 @@ with DAG({name!r}, schedule={schedule}, catchup=False, description="none"):
     for name, schedule in SCHEDULES.items()
 }
 
+# Its run waits until the test lets it go on.
+FLIGHT = """
+import time
+from datetime import timedelta
+from pathlib import Path
+from airflow.sdk import dag, task
+
+@dag(schedule=timedelta(seconds=2), catchup=False, max_active_runs=1, tags=["on"])
+def flight():
+    @task
+    def fly(run_id=None):
+        while not Path("FOLDER", run_id).exists():
+            time.sleep(0.1)
+
+    @task
+    def land():
+        pass
+
+    fly() >> land()
+
+flight()
+"""
+
 
 @dataclass
 class Branch:
@@ -53,6 +78,7 @@ class Branch:
     uri: str
     environment: dict[str, str]
     output: Path
+    services: dict[str, str]  # the environment of Airflow's processes
     processor: subprocess.Popen[bytes] | None = None
 
     def git(self, *words: str) -> str:
@@ -106,7 +132,8 @@ def branch(metadata_database: Callable[[], str]) -> Iterator[Branch]:
         # Git takes a repository of another user for a trap, unless it is told otherwise.
         (place / "gitconfig").write_text("[safe]\n  directory = *\n")
         git = {"PATH": os.environ["PATH"], "GIT_CONFIG_GLOBAL": str(place / "gitconfig")}
-        found = Branch(place / "work", place / "mirror.git", airflow.uri, git, place / "output")
+        found = Branch(place / "work", place / "mirror.git", airflow.uri, git, place / "output",
+                       airflow.environment)  # fmt: skip
         for words in (["--initial-branch=live", str(found.work)], ["--bare", str(found.bare)]):
             subprocess.run(["git", "init", "--quiet", *words], check=True)
         bundle = {
@@ -191,6 +218,53 @@ def test_what_environments_toml_switches_off_is_there_and_not_scheduled(branch: 
     assert after("night*") == on | {"nightly": switched}
     assert after("after", "nightly") == {"nightly": switched, "after": switched}
     assert after() == on
+
+
+def test_a_run_in_flight_ends_after_a_switch_off_and_none_begins_until_it_is_on_again(
+    branch: Branch, tmp_path: Path
+) -> None:
+    """A real scheduler runs what the processor read; the tasks' processes fetch the commit."""
+
+    def runs(state: str) -> list[str]:
+        with psycopg.connect(branch.uri) as connection:
+            query = "SELECT run_id FROM dag_run WHERE dag_id = 'flight' AND state = %s ORDER BY id"
+            return [run_id for (run_id,) in connection.execute(query, [state])]
+
+    def is_off() -> bool:
+        with psycopg.connect(branch.uri) as connection:
+            query = "SELECT FROM dag_tag WHERE dag_id = 'flight' AND name = 'off'"
+            return connection.execute(query).fetchone() is not None
+
+    def flying() -> list[str]:
+        with psycopg.connect(branch.uri) as connection:
+            query = "SELECT run_id FROM task_instance WHERE task_id = 'fly' AND state = 'running'"
+            return [run_id for (run_id,) in connection.execute(query)]
+
+    off, on = "[staging]\noff = ['flight']\n", "[staging]\noff = []\n"
+    flight = FLIGHT.replace("FOLDER", str(tmp_path))
+    branch.push({"dags/flight.py": flight, "environments.toml": on})
+    (tmp_path / "home").mkdir()
+    env = branch.services | {
+        "AIRFLOW_HOME": str(tmp_path / "home"),
+        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(tmp_path / "bundles"),
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(tmp_path / "logs"),
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",  # a task's end is seen sooner
+    }
+    with processes(tmp_path / "home", branch.uri, env) as airflow:
+        airflow.start_api()
+        airflow.start_scheduler()
+        (first,) = until(flying)
+        (tmp_path / first).touch()
+        (second,) = until(lambda: [each for each in flying() if each != first])
+        branch.push({"environments.toml": off})
+        until(is_off)
+        (tmp_path / second).touch()
+        until(lambda: runs("success") == [first, second])
+        time.sleep(6)  # three of its intervals
+        assert runs("success") == [first, second]
+        assert runs("running") == runs("queued") == []
+        branch.push({"environments.toml": on})
+        until(lambda: runs("running"))
 
 
 def test_without_its_fork_server_the_processor_ends_and_says_so(branch: Branch) -> None:
