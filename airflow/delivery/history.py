@@ -79,13 +79,18 @@ def _base(git: Git, before: str) -> str:
     return before
 
 
-def store(root: Path, sync: Sync) -> None:
-    """Keep ``sync``, in place of an earlier one of its commit, and the newest MOST in all."""
+def store(root: Path, sync: Sync) -> list[str]:
+    """Keep ``sync``, in place of an earlier one of its commit; return which MOST commits are kept.
+
+    They are the newest.
+    """
     folder = root / "verdicts"
     folder.mkdir(exist_ok=True)
     write_json(folder / f"{sync.verdict.commit}.json", as_json(sync))
-    for old in load(root)[MOST:]:
-        (folder / f"{old.verdict.commit}.json").unlink(missing_ok=True)
+    commits = [each.verdict.commit for each in load(root)]
+    for old in commits[MOST:]:
+        (folder / f"{old}.json").unlink(missing_ok=True)
+    return commits[:MOST]
 
 
 def as_json(sync: Sync) -> dict[str, Any]:

@@ -11,7 +11,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from delivery import bundle, chat, forge, fsck, history, live, mail, mirror, nomad, report, verdict
+from delivery import (
+    bundle,
+    chat,
+    contents,
+    forge,
+    fsck,
+    history,
+    live,
+    mail,
+    mirror,
+    nomad,
+    report,
+    verdict,
+)
 from delivery import candidate as candidates
 from delivery.errors import LiveMovedError
 from delivery.nomad import Word
@@ -54,8 +67,10 @@ def publish(settings: PublishSettings) -> Verdict | None:
             _take(analysts, run, found)
             live.settle(settings.mirror)
         made = _verdict(settings.mirror, analysts, found, word, handed)
-        sync = history.describe(Git(run / "repo.git"), made, before)
-        history.store(settings.mirror, sync)
+        pushed = Git(run / "repo.git")
+        sync = history.describe(pushed, made, before)
+        kept = history.store(settings.mirror, sync)
+        contents.store(settings.mirror, made.commit, contents.of(pushed, made.commit), kept)
         # The last step: without it the next run judges this commit again.
         verdict.store(settings.mirror / "verdict.json", made)
         report.looked(settings.mirror, well=True)

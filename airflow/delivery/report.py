@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from delivery import bundle, history, live, mirror
+from delivery import bundle, contents, history, live, mirror
 from delivery.bundle import LIVE
 from delivery.live import Pin, Standing
 from delivery.verdict import Finding, clean, parse_json, read_json, write_json
@@ -19,17 +19,19 @@ from frame.git import MEBIBYTE, NOTHING, Git, GitError
 from frame.log import get_logger
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from delivery.contents import Contents
     from delivery.history import Sync
 
 log = get_logger(__name__)
 
 REPOSITORY = "verdicts"
-MOST_BYTES = 16 * MEBIBYTE
-"""What a report takes at most: MOST syncs, with their findings within a bound of each."""
+MOST_BYTES = 32 * MEBIBYTE
+"""What a report takes at most: MOST syncs, with a bound of each on its findings and its files."""
 _FINDINGS_BYTES = 256 * 1024  # of a sync; three hundred findings as they usually are
-_STATE, _SYNCS = b"state.json", b"syncs.json"
+_STATE, _SYNCS, _CONTENTS = b"state.json", b"syncs.json", b"contents.json"
 # Longer than a reader needs between asking where the branch is and having what it names.
 _PRUNED_AFTER = "1.hour.ago"
 _LISTING_SECONDS = 5.0
@@ -51,7 +53,8 @@ class Look:
 class Report:
     """What the gate knew at ``written``, which is "" before the first round.
 
-    ``live`` has no commit while nothing was delivered; ``syncs`` are the newest first.
+    ``live`` has no commit while nothing was delivered; ``syncs`` are the newest first. ``contents``
+    has the files of their commits, but for those with too many.
     """
 
     written: str = ""
@@ -59,6 +62,7 @@ class Report:
     live: Standing = field(default_factory=Standing)
     pin: Pin | None = None
     syncs: tuple[Sync, ...] = ()
+    contents: Mapping[str, Contents] = field(default_factory=dict)
 
 
 def looked(root: Path, *, well: bool) -> None:
@@ -83,9 +87,14 @@ def write(root: Path) -> None:
     """
     git = Git(mirror.repository(root, REPOSITORY))
     try:
+        syncs = history.load(root)[: history.MOST]
         made = bundle.lone_commit(
             git,
-            {_STATE: _json(_state(root)), _SYNCS: _json(_syncs(root))},
+            {
+                _STATE: _json(_state(root)),
+                _SYNCS: _json([history.as_json(_within_bounds(sync)) for sync in syncs]),
+                _CONTENTS: _json(contents.load(root, [each.verdict.commit for each in syncs])),
+            },
             "Report",
             f"{datetime.now(UTC).timestamp():.0f} +0000",
         )
@@ -98,11 +107,13 @@ def write(root: Path) -> None:
 def read(git: Git, commit: str) -> Report:
     """Return the report of a commit of the repository, cleaned. Raises GitError."""
     names = git.run("ls-tree", "-z", "--name-only", commit, seconds=_LISTING_SECONDS).split(b"\0")
-    state, syncs = (
-        parse_json(git.run("cat-file", "blob", f"{commit}:{name.decode()}", seconds=10))
+    state, syncs, files = (
+        parse_json(
+            git.run("cat-file", "blob", f"{commit}:{name.decode()}", seconds=10, most=MOST_BYTES)
+        )
         if name in names
         else None
-        for name in (_STATE, _SYNCS)
+        for name in (_STATE, _SYNCS, _CONTENTS)
     )
     told = state if isinstance(state, dict) else {}
     listed = syncs if isinstance(syncs, list) else []
@@ -112,6 +123,7 @@ def read(git: Git, commit: str) -> Report:
         live.standing_from(told.get("live")),
         live.pin_from(told.get("pin")),
         tuple(sync for each in listed[: history.MOST] if (sync := history.from_json(each))),
+        contents.from_json(files),
     )
 
 
@@ -126,10 +138,6 @@ def _state(root: Path) -> dict[str, object]:
         "live": asdict(standing),
         "pin": asdict(pinned) if pinned else None,
     }
-
-
-def _syncs(root: Path) -> list[dict[str, object]]:
-    return [history.as_json(_within_bounds(sync)) for sync in history.load(root)[: history.MOST]]
 
 
 def _within_bounds(sync: Sync) -> Sync:

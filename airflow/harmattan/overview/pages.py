@@ -16,6 +16,7 @@ from delivery.verdict import clean
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from delivery.contents import Contents
     from delivery.history import Sync
     from delivery.report import Report
     from delivery.verdict import Finding
@@ -27,6 +28,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 STYLE = TEMPLATES / "style.css"
 MOST_CHARACTERS = 2000  # of one value; the gate's own are shorter
 SHORT = 10  # letters of a commit's id: enough to find it, few enough for a phone
+MOST_PATHS = 100  # of a list on a page
 LATE_SECONDS = 11 * 60
 """A round begins every five minutes and may take as long: two that are missed are worth a word."""
 _STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
@@ -57,6 +59,24 @@ def difference(older: Sequence[Finding], newer: Sequence[Finding]) -> Difference
     )
 
 
+@dataclass(frozen=True)
+class Files:
+    """What became of the files between two pushes, by their paths."""
+
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+def files(older: Contents, newer: Contents) -> Files:
+    """Return which paths ``newer`` has beside ``older``, and which hold something else."""
+    return Files(
+        tuple(sorted(newer.keys() - older.keys())),
+        tuple(sorted(path for path, mark in newer.items() if older.get(path, mark) != mark)),
+        tuple(sorted(older.keys() - newer.keys())),
+    )
+
+
 def overview(
     gate: Known[Report], night: Known[Night] | None, backups: Backups | None, now: datetime
 ) -> str:
@@ -67,12 +87,22 @@ def overview(
 
 
 def commit(gate: Known[Report], sync: Sync, other: Sync | None, now: datetime) -> str:
-    """Return the page of ``sync``, whose findings are compared with those of ``other``."""
+    """Return the page of ``sync``, whose findings and files are compared with ``other``'s."""
     changes = difference(other.verdict.findings, sync.verdict.findings) if other else None
     return _render(
         "commit.html.j2", now, gate=gate, report=gate.value, sync=sync, other=other,
-        by_file=by_file(sync.verdict.findings), changes=changes,
+        by_file=by_file(sync.verdict.findings), changes=changes, moved=_moved(gate, other, sync),
     )  # fmt: skip
+
+
+def _moved(gate: Known[Report], older: Sync | None, newer: Sync) -> Files | None:
+    known = gate.value.contents if gate.value else {}
+    pair = [known.get(each.verdict.commit) for each in (older, newer) if each]
+    match pair:
+        case [before, after] if before is not None and after is not None:
+            return files(before, after)
+        case _:
+            return None
 
 
 def unknown(gate: Known[Report], now: datetime) -> str:
@@ -146,5 +176,5 @@ def _environment() -> Environment:
         "number": "{:,}".format,
         "size": size,
     }
-    environment.globals |= {"group": by_file, "late": late}
+    environment.globals |= {"group": by_file, "late": late, "most_paths": MOST_PATHS}
     return environment

@@ -44,6 +44,10 @@ def test_a_round_reports_the_syncs_what_is_live_since_when_and_how_the_remote_wa
     assert second.syncs[0].verdict.findings[0].file == "a"
     assert second.syncs[0].author == "Ama <ama@school.example>"
     assert second.live == first.live
+    assert {commit: sorted(listed) for commit, listed in second.contents.items()} == {
+        good: ["dags/a.py"], refused: ["a", "dags/a.py"],
+    }  # fmt: skip
+    assert second.contents[good]["dags/a.py"] == second.contents[refused]["dags/a.py"]
     verbs.remote.sshd.stop()
     try:
         assert verbs("fetch", DELIVERY_FETCH_ATTEMPTS="1").returncode == 1
@@ -86,7 +90,7 @@ def test_the_repository_does_not_grow(verbs: Any, monkeypatch: pytest.MonkeyPatc
         listed = git(f"--git-dir={verbs.mirror}/verdicts.git", "count-objects", "-v")
         sizes.append([line for line in listed.splitlines() if line.startswith(("count", "in-"))])
     assert sizes[0] == sizes[-1]
-    assert sizes[0][0] == "count: 4"  # a commit, a tree, two files
+    assert sizes[0][0] == "count: 5"  # a commit, a tree, three files
 
 
 def test_a_report_is_within_bounds_whatever_findings_say(
@@ -106,6 +110,20 @@ def test_a_report_is_within_bounds_whatever_findings_say(
     assert sync.verdict.findings[0].what == "48 more findings are too long to be shown here"
 
 
+def test_files_are_told_apart_by_what_is_in_them_and_lists_go_with_their_push(
+    verbs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("delivery.history.MOST", 2)
+    monkeypatch.setattr("delivery.contents.MOST_BYTES", 600)
+    pushes = [GOOD, GOOD | {"b": "1"}, GOOD | {"b": "2"}, {f"{n}": "" for n in range(30)} | GOOD]
+    commits = []
+    for files in pushes:
+        commits.append(verbs.remote.push(files))
+        verbs.deliver()
+    assert reported(verbs).contents.keys() == {commits[2]}, "the newest has too many"
+    assert {path.stem for path in (verbs.mirror / "contents").iterdir()} == {commits[2]}
+
+
 def test_what_is_no_report_is_read_as_nothing(tmp_path: Path) -> None:
     git("init", "--quiet", "--bare", str(tmp_path))
     repository = Git(tmp_path)
@@ -113,8 +131,8 @@ def test_what_is_no_report_is_read_as_nothing(tmp_path: Path) -> None:
         (b"[", b"{"),
         (b'{"look": 1, "live": [], "pin": 2}', b'[1, {"verdict": "sound"}, {"commit": {}}]'),
     ):
-        commit = bundle.lone_commit(
-            repository, {b"state.json": state, b"syncs.json": syncs}, "x", "0 +0000"
-        )
+        parts = {b"state.json": state, b"syncs.json": syncs, b"contents.json": state}
+        commit = bundle.lone_commit(repository, parts, "x", "0 +0000")
         found = report.read(repository, commit)
         assert (found.written, found.live.commit, found.pin) == ("", "", None)
+        assert found.contents == {}

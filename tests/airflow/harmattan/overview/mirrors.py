@@ -10,13 +10,14 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from delivery import history, live, mirror, report
+from delivery import contents, history, live, mirror, report
 from tests.conftest import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from delivery.contents import Contents
     from delivery.history import Sync
 
 
@@ -28,12 +29,14 @@ class Mirror:
         self.url = f"git://127.0.0.1:{self.port}"
         self.root.mkdir()
 
-    def write(self, syncs: Iterable[Sync]) -> None:
-        """Report ``syncs``, as the gate's last task does."""
+    def write(self, syncs: Iterable[Sync], files: Mapping[str, Contents] | None = None) -> None:
+        """Report ``syncs`` and the ``files`` of some, as the gate's last task does."""
         with mirror.locked(self.root):
             mirror.prepare(self.root)
             for sync in syncs:
-                history.store(self.root, sync)
+                kept = history.store(self.root, sync)
+                commit = sync.verdict.commit
+                contents.store(self.root, commit, (files or {}).get(commit), kept)
             report.looked(self.root, well=True)
             report.write(self.root)
 

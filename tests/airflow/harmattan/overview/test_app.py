@@ -82,10 +82,13 @@ def service(
     mirror = Mirror(home)
     now = datetime.now(UTC).isoformat()
     mirror.write(
-        replace(sync, verdict=replace(sync.verdict, time=now), committed=now)
-        if sync.verdict.commit == REFUSED
-        else sync
-        for sync in report().syncs
+        [
+            replace(sync, verdict=replace(sync.verdict, time=now), committed=now)
+            if sync.verdict.commit == REFUSED
+            else sync
+            for sync in report().syncs
+        ],
+        report().contents,
     )
     mirror.stand(GOOD, now)
     mirror.write([])
@@ -234,7 +237,8 @@ def test_it_can_be_read_at_both_widths_in_light_and_dark(page: Page, width: int)
     page.on("dialog", lambda dialog: errors.append(dialog.message))
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        for name, path in (("", "/delivery/"), ("-commit", f"/delivery/{'d4' * 20}")):
+        compared = f"/delivery/{'d4' * 20}?against={REFUSED}"
+        for name, path in (("", "/delivery/"), ("-commit", compared)):
             page.goto(path)
             for summary in page.locator("td > details > summary").all():
                 summary.click()
@@ -274,6 +278,7 @@ def test_everything_is_reached_by_the_keyboard(page: Page) -> None:
     page.get_by_role("button", name="Compare").press("Enter")
     page.wait_for_url(f"**/delivery/{REFUSED}?against={'d4' * 20}")
     assert page.get_by_text("1 gone, 2 new, 1 the same").is_visible()
+    assert page.get_by_text("files 2 added, 0 changed, 121 removed").is_visible()
 
 
 def test_while_the_mirror_is_away_it_shows_what_it_knew_and_says_so(

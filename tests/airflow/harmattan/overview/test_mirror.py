@@ -31,10 +31,11 @@ def test_the_report_comes_over_the_mirror_and_stays_known_while_that_is_away(
         assert first.value
         assert first.value.report.syncs[0].verdict.commit == REFUSED
         assert asked.get().value is first.value, "nothing new is not fetched"
-        served.write(report().syncs)
+        served.write(report().syncs, report().contents)
         second = asked.get()
         assert second.value
         assert second.value.report.syncs == report().syncs
+        assert second.value.report.contents == report().contents
     away = asked.get()
     assert (away.value, away.at) == (second.value, second.at)
     assert isinstance(away.failure, Failure)

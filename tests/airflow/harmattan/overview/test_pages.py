@@ -69,6 +69,8 @@ def filled(value: Any, text: str) -> Any:
         return replace(value, **changed)
     if isinstance(value, tuple | list):
         return type(value)(filled(each, text) for each in value)
+    if isinstance(value, dict):  # the files of each commit
+        return {commit: dict.fromkeys([text], mark) for mark, commit in enumerate(value)}
     return text if isinstance(value, str) and value else value
 
 
@@ -142,7 +144,14 @@ def test_a_commits_page_compares_its_findings_with_anothers() -> None:
     gate = Known(told, NOW)
     refused, wrong = told.syncs[0], told.syncs[1]
     text = " ".join(Read(pages.commit(gate, wrong, refused, NOW)).text.split())
-    assert "3 gone, 0 new, 0 the same" in text
+    assert "findings 3 gone, 0 new, 0 the same" in text
+    assert "files 0 added, 1 changed, 1 removed" in text
+    assert "Files changed 1 dags/absences.py Files removed 1 include/terms.py" in text
+    long = " ".join(Read(pages.commit(gate, told.syncs[2], wrong, NOW)).text.split())
+    assert "files 121 added, 0 changed, 1 removed" in long
+    assert "and 21 more" in long
+    unlisted = " ".join(Read(pages.commit(gate, told.syncs[3], wrong, NOW)).text.split())
+    assert "which files differ is not known" in unlisted
     assert "not live; live is a1a1a1a1a1" in text
     assert "1 exemption dags/mail.py line 7 retries a second mail" in text
     assert [each.verdict.commit for each in (refused, wrong, told.syncs[4])] == [
