@@ -214,6 +214,8 @@ def test_a_load_that_is_open_at_the_start_is_in_the_backup(house: House) -> None
 
 
 def test_a_migration_beside_a_backup_passes_and_the_backup_comes_about(slow: House) -> None:
+    delay = {"operation": "upload_part", "kind": "delay", "seconds": 6, "count": 100}
+    slow.endpoint.set_faults(delay)  # longer than the backup is patient
     run = slow.fork("run", "hr", "--json")
     (given_up,) = eventually(slow.unfinished)
     with psycopg.connect(slow.source, autocommit=True, application_name="migrator") as migrator:
