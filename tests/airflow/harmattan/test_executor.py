@@ -186,6 +186,18 @@ class Scheduler:
                 return int(queued), dict(each.split("=") for each in ended)
         raise AssertionError("the scheduler ended")
 
+    def send(self) -> dict[str, str]:
+        """Let it send all that it has, which a busy broker may not take at once."""
+        heard: list[dict[str, str]] = []
+
+        def sent() -> bool:
+            queued, ended = self.tell("beat")
+            heard.append(ended)
+            return queued == 0
+
+        wait_for(sent)
+        return heard[-1]
+
 
 @contextmanager
 def scheduler(servers: Servers, **more: str) -> Iterator[Scheduler]:
@@ -231,8 +243,7 @@ def test_a_task_waits_for_a_broker_that_is_away_and_ends(servers: Servers) -> No
         assert one.tell("beat") == (2, {})
         assert one.tell("beat") == (2, {})
         stack.enter_context(servers.running("broker"))
-        queued, ended = one.tell("beat")
-        assert (queued, set(ended)) == (0, {"first", "second"})
+        assert set(one.send()) == {"first", "second"}
         log = stack.enter_context(worker(servers))
         # No api-server is there: what counts is that the worker took both and said how they ended.
         wait_for(lambda: set(one.tell("beat")[1].values()) == {"failed"})
@@ -251,7 +262,7 @@ def test_with_tls_a_task_goes_there_and_back_and_nobody_connects_without(
         one = stack.enter_context(scheduler(servers))
         log = stack.enter_context(worker(servers))
         one.tell("queue first")
-        assert one.tell("beat")[0] == 0
+        one.send()
         wait_for(lambda: set(one.tell("beat")[1].values()) == {"failed"})
         assert log.read_text().count("received") == 1
         for name, port in servers.ports.items():
@@ -269,9 +280,9 @@ def test_a_queue_that_nobody_serves_fails_its_task_and_holds_up_no_other(servers
         one = stack.enter_context(scheduler(servers))
         for words in ("lost elsewhere", "first", "lost_too elsewhere", "second"):
             one.tell(f"queue {words}")
-        assert one.tell("beat") == (
-            0, {"lost": "failed", "first": "queued", "lost_too": "failed", "second": "queued"}
-        )  # fmt: skip
+        assert one.send() == {
+            "lost": "failed", "first": "queued", "lost_too": "failed", "second": "queued",
+        }  # fmt: skip
 
 
 def _brief(seconds: int) -> dict[str, Any]:
@@ -293,7 +304,7 @@ def test_an_old_message_is_thrown_away(servers: Servers) -> None:
             scheduler(servers, AIRFLOW__CELERY__EXTRA_CELERY_CONFIG=json.dumps(_brief(1)))
         )
         one.tell("queue late")
-        assert one.tell("beat")[0] == 0
+        one.send()
         one.tell("revoke")
         time.sleep(1.1)
         log = stack.enter_context(worker(servers))
