@@ -250,13 +250,13 @@ def started(service: Service, **changes: str) -> Iterator[subprocess.Popen[bytes
             stdout=log, stderr=log,
         )  # fmt: skip
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 240
         while time.monotonic() < deadline:
             assert process.poll() is None, service.log()[-3000:]
             try:
                 if requests.get(f"{service.url}/health", timeout=60).ok:
                     break
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.Timeout):
                 time.sleep(0.2)
         yield process
     finally:

@@ -163,14 +163,14 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
                              cwd=home, start_new_session=True) as process,
         ):  # fmt: skip
             try:
-                direct, deadline = f"http://127.0.0.1:{server_port}", time.monotonic() + 120
+                direct, deadline = f"http://127.0.0.1:{server_port}", time.monotonic() + 240
                 while True:
                     assert process.poll() is None, log.read_text()[-3000:]
                     assert time.monotonic() < deadline, log.read_text()[-3000:]
                     try:
                         if requests.get(f"{direct}/api/v2/version", timeout=30).ok:
                             break
-                    except requests.ConnectionError:
+                    except (requests.ConnectionError, requests.Timeout):
                         time.sleep(0.2)
                 with proxy(port, authority.issue(home / "proxy"), server_port):
                     yield Service(f"https://127.0.0.1:{port}", direct, home / "own.pem", password)

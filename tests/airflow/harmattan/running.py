@@ -170,4 +170,4 @@ def running(
             yield found
             assert process.stdin is not None
             process.stdin.close()
-            assert process.wait(30) == 0
+            assert process.wait(120) == 0

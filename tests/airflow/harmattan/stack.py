@@ -125,7 +125,7 @@ class Stack:
     def _login(self) -> str:
         try:
             answer = requests.get(f"{self.address}/auth/token", timeout=10)
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             assert self.processes["api-server"].poll() is None, self.log("api-server")
             return ""
         return str(answer.json()["access_token"])

@@ -112,14 +112,14 @@ def ask(
                          start_new_session=True) as server,
     ):  # fmt: skip
         try:
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 240
             while True:
                 assert server.poll() is None, log.read_text()[-3000:]
                 assert time.monotonic() < deadline, log.read_text()[-3000:]
                 try:
                     if asked("GET", "health").ok:
                         break
-                except requests.ConnectionError:
+                except (requests.ConnectionError, requests.Timeout):
                     time.sleep(0.2)
             yield asked
         finally:

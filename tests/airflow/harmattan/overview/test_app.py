@@ -136,14 +136,14 @@ def service(
     ):  # fmt: skip
         serving.enter_context(mirror.serving())
         try:
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 240
             while True:
                 assert process.poll() is None, log.read_text()[-3000:]
                 assert time.monotonic() < deadline, log.read_text()[-3000:]
                 try:
                     if requests.get(f"http://127.0.0.1:{port}/api/v2/version", timeout=30).ok:
                         break
-                except requests.ConnectionError:
+                except (requests.ConnectionError, requests.Timeout):
                     time.sleep(0.2)
             yield Service(f"http://127.0.0.1:{port}", passwords, serving)
         finally:
