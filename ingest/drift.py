@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, TypeAdapter
 
 from ingest.classification import Withheld
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True)
@@ -199,6 +202,19 @@ def compare(old: Shape, new: Shape, *, same_table: bool = True) -> Drift:
         treated=_treated(old, new),
         moved=None if old.source == new.source else (old.source, new.source),
     )
+
+
+def renamed(shape: Shape, declarations: Mapping[str, str]) -> Shape:
+    """Return ``shape`` as its columns are when types of the warehouse have got other names."""
+    if not declarations:
+        return shape
+    new = {f"{old}{array}": f"{name}{array}" for old, name in declarations.items()
+           for array in ("", "[]")}  # fmt: skip
+    columns, kept = (
+        tuple(replace(column, lands=new.get(column.lands, column.lands)) for column in side)
+        for side in (shape.columns, shape.kept)
+    )
+    return replace(shape, columns=columns, kept=kept)
 
 
 def _treated(old: Shape, new: Shape) -> str:

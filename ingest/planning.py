@@ -47,6 +47,7 @@ def build(
     whole = _whole(pipeline, rule, table, project(rule, table, landings, hashed, before))
     if state is None:
         return _because(whole, "first load")
+    state = replace(state, shape=drift.renamed(state.shape, landings.renamed))
     moved = origins.compare(state.origin, table.origin)
     same_table = origins.is_same_table(state.origin, table.origin)
     found = drift.compare(state.shape, whole.target.shape, same_table=same_table)

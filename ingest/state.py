@@ -5,7 +5,7 @@ It changes only in the transaction that publishes. Raises Failure.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, LiteralString, NamedTuple
+from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
 
 from psycopg.types.json import Json
 
@@ -17,6 +17,8 @@ from ingest.plan import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    import psycopg
 
     from ingest.drift import Shape
     from ingest.journal import Journal
@@ -62,6 +64,12 @@ _STATE: LiteralString = """
                           THEN excluded.cursor_value END,
       origin = CASE WHEN NOT (%(goes_on)s AND s.cursor IS NULL AND s.origin IS NULL)
                     THEN coalesce(excluded.origin, s.origin) END
+"""
+# No other text in a shape is a type's name with its schema, quoted.
+_RENAMED: LiteralString = """
+    UPDATE ops.shapes SET shape = replace(shape::text, to_jsonb(%(old)s::text)::text,
+      to_jsonb(%(new)s::text)::text)::jsonb
+    WHERE strpos(shape::text, to_jsonb(%(old)s::text)::text) > 0
 """
 
 
@@ -127,6 +135,15 @@ def altered(journal: Journal, plan: TablePlan) -> None:
         version=_version(journal, plan),
         table=str(plan),
     )
+
+
+def renamed(connection: psycopg.Connection[Any], old: str, new: str) -> None:
+    """Write that a type of the warehouse has another name, where shapes declare columns by it.
+
+    Raises psycopg.Error.
+    """
+    for array in ("", "[]"):
+        connection.execute(_RENAMED, {"old": f"{old}{array}", "new": f"{new}{array}"})
 
 
 def move(journal: Journal, staged: Staged, rows: int) -> None:

@@ -57,13 +57,15 @@ TEXT = Landing("text", cast="text", binary=True, native=False)
 class TypeStep:
     """What makes the warehouse ready for a type, and the type's name.
 
-    ``installs`` tells that it installs the type's extension, which all pipelines share.
+    ``installs`` tells that it installs the type's extension, which all pipelines share; ``becomes``
+    is the declaration that columns of a type that is renamed have from then on.
     """
 
     schema: str
     name: str
     statement: sql.Composed
     installs: bool = False
+    becomes: str = ""
 
     @property
     def declaration(self) -> str:
@@ -133,6 +135,11 @@ class Landings:
         if found.kind == "d" and found.inner:
             return self._is_money(found.inner.oid)
         return (found.schema, found.name) == ("pg_catalog", "money")
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """The declarations of types that get another name, by the old ones."""
+        return {step.declaration: step.becomes for step in self.steps if step.becomes}
 
     def base(self, oid: int) -> str:
         """Return the name of a type, or of the one that a domain is of, without its schema."""
@@ -331,7 +338,8 @@ class Landings:
                 rename = sql.SQL("ALTER {} {} RENAME TO {}").format(
                     kind, self._identifier(name), sql.Identifier(other)
                 )
-                self._step(name, rename)
+                becomes = self._name(other)
+                self.steps.append(TypeStep(self._schema, name, rename, becomes=becomes))
                 self._here[other] = self._here.pop(name)
 
     def _step(self, name: str, statement: sql.Composed) -> None:

@@ -155,7 +155,10 @@ def make_types(
                     _create_schema(connection, EXTENSIONS_SCHEMA, readable=True)
                     connection.execute(step.statement)
             else:
-                connection.execute(step.statement)
+                with connection.transaction():
+                    connection.execute(step.statement)
+                    if step.becomes:
+                        state.renamed(connection, step.declaration, step.becomes)
         except psycopg.Error as error:
             table = f"{names.display(step.schema, step.name)} (type)"
             told = from_postgres(error, side="warehouse", table=table)

@@ -179,6 +179,41 @@ def test_names_that_collide_only_in_the_warehouse_all_arrive(world: World) -> No
         world.assert_same("public.t", "raw_hr.t")
 
 
+def test_types_of_one_name_stay_themselves_whoever_comes_and_make_room_for_tables(
+    world: World,
+) -> None:
+    """Also where marked rows, which no load brings again, hold their values."""
+    rules = ["name: billing.bills\n    deletes: mark", "name: hr.staff\n    deletes: mark"]
+    world.at_source(
+        "CREATE SCHEMA billing; CREATE SCHEMA hr",
+        "GRANT USAGE ON SCHEMA billing, hr TO ingest_reader",
+        "CREATE TYPE billing.status AS ENUM ('open', 'paid')",
+        "CREATE TYPE hr.status AS ENUM ('hired', 'open')",
+        "CREATE TABLE billing.bills (id int PRIMARY KEY, s billing.status)",
+        "CREATE TYPE hr.level AS ENUM ('low', 'high')",
+        "CREATE TABLE hr.staff (id int PRIMARY KEY, s hr.status, l hr.level[])",
+        "INSERT INTO billing.bills VALUES (1, 'open'), (2, 'paid')",
+        "INSERT INTO hr.staff VALUES (1, 'open', '{low}'), (2, 'hired', '{high}')",
+        "GRANT SELECT ON billing.bills, hr.staff TO ingest_reader",
+    )
+    world.run(rules[1], only=("staff",))  # which is not the first by name
+    world.run(*rules)
+    world.at_source("DELETE FROM billing.bills WHERE id = 2", "DELETE FROM hr.staff WHERE id = 2",
+                    "ALTER TYPE hr.status ADD VALUE 'left' BEFORE 'hired'",
+                    "CREATE TABLE status (id int)", "CREATE TABLE level (id int)")  # fmt: skip
+    for only in (("bills",), ("status",), ()):
+        world.run(*rules, "public.status", "public.level", only=only)
+    assert world.rows("SELECT l::text FROM raw_hr.staff ORDER BY id") == [("{low}",), ("{high}",)]
+    for table, labels in (("bills", ["open", "paid"]), ("staff", ["left", "hired", "open"])):
+        values = world.rows(f"SELECT s::text FROM raw_hr.{table} ORDER BY id")
+        assert values == [("open",), ({"bills": "paid", "staff": "hired"}[table],)]
+        assert world.rows(
+            "SELECT array_agg(l.enumlabel::text ORDER BY l.enumsortorder) FROM pg_attribute a"
+            " JOIN pg_enum l ON l.enumtypid = a.atttypid"
+            f" WHERE a.attrelid = 'raw_hr.{table}'::regclass AND a.attname = 's'"
+        ) == [(labels,)]
+
+
 def test_values_that_binary_copy_or_an_order_of_texts_would_refuse_arrive(world: World) -> None:
     world.at_source(
         'CREATE TYPE w AS RANGE (subtype = text, collation = "und-x-icu")',

@@ -49,6 +49,22 @@ def test_all_sessions_together_keep_to_the_rate(world: World) -> None:
     assert monotonic() - began >= 0.5
 
 
+def test_no_more_sessions_read_than_the_file_allows(world: World) -> None:
+    for place in range(6):
+        world.at_source(f"CREATE TABLE t{place} AS SELECT generate_series(1, 2000) AS id")
+    open_ = set()
+
+    def count(_table: str, _size: int) -> None:
+        ((sessions,),) = world.source_rows(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE usename = 'ingest_reader' AND datname = current_database()"
+        )
+        open_.add(sessions)
+
+    assert len(world.run(head="limits: {jobs: 2}\n", progress=count).loaded) == 6
+    assert max(open_) == 2
+
+
 @pytest.mark.parametrize(
     "limits",
     ["rate: 20 MB/s", "rate: 100B", "hours: 6-22", "jobs: 0", "jobs: 65", "lock_wait: long",

@@ -213,6 +213,21 @@ def test_rows_that_the_cursor_does_not_show_are_found_by_who_wrote_them(world: W
     world.assert_same("public.staff", "raw_hr.staff")
 
 
+def test_a_late_commit_under_a_number_is_found_by_an_increment_and_by_an_append(
+    world: World,
+) -> None:
+    world.at_source("CREATE TABLE merged (n int PRIMARY KEY)", "CREATE TABLE added (n int UNIQUE)")
+    rules = ("name: public.merged\n    load: incremental\n    cursor: n",
+             "name: public.added\n    load: append\n    cursor: n\n    key: [n]")  # fmt: skip
+    with psycopg.connect(world.source_admin) as late:
+        late.execute("INSERT INTO merged VALUES (1); INSERT INTO added VALUES (1)")
+        world.at_source("INSERT INTO merged VALUES (2)", "INSERT INTO added VALUES (2)")
+        world.run(*rules)
+    assert [each.inserted for each in world.run(*rules).loaded] == [1, 1]
+    for name in ("merged", "added"):
+        world.assert_same(f"public.{name}", f"raw_hr.{name}")
+
+
 def test_rows_that_a_view_does_not_show_bring_the_whole_of_it_by_itself(world: World) -> None:
     text = rule(deletes="detect", key="[id]", lookback="").replace("staff", "staff_view")
     world.at_source(*STAFF, "CREATE VIEW staff_view AS SELECT * FROM staff")

@@ -176,6 +176,20 @@ def test_a_connection_that_points_elsewhere_mixes_no_rows(
     at(world, server + copy).assert_same("public.staff", "raw_hr.staff")
 
 
+def test_an_append_takes_no_rows_of_another_source_or_of_a_table_made_anew(
+    world: World, elsewhere: World
+) -> None:
+    world.at_source(*STAFF)
+    load(world, APPEND)
+    with pytest.raises(RunFailedError, match="those that are there, found the source is another"):
+        load(elsewhere, APPEND)
+    world.at_source("DROP TABLE staff", *STAFF, "INSERT INTO staff VALUES (21, 'new', 0, NULL)")
+    with pytest.raises(RunFailedError, match="found the source table was made anew") as refused:
+        load(world, APPEND)
+    assert "--full-refresh" in refused.value.hint
+    assert world.rows("SELECT count(*), max(id) FROM raw_hr.staff") == [(20, 20)]
+
+
 def test_a_server_that_is_made_anew_every_night_has_no_renames(world: World) -> None:
     """Its tables have the oids of last night's, and other columns under their numbers.
 

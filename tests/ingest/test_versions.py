@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -16,6 +17,8 @@ from tests.ingest.staff import load
 from tests.ingest.test_origin import FOLLOWING, at
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.ingest.world import World
 
 
@@ -63,17 +66,38 @@ def test_what_postgresql_18_has_beside_older_ones_is_read(world: World) -> None:
     ) == [("id",), ("mail",), ("phone",)]
 
 
+def test_bytes_that_are_no_text_are_named_and_other_tables_arrive(world: World) -> None:
+    with database(world, "SQL_ASCII") as here:
+        with psycopg.connect(here.source_admin) as connection:
+            connection.execute("CREATE TABLE plain AS SELECT 1 AS id, 'a' AS t")
+            connection.execute("CREATE TABLE odd AS SELECT 1 AS id, E'\\xe9' AS t")
+        with pytest.raises(
+            RunFailedError, match=r"source hr: table public\.odd: .*22021"
+        ) as failure:
+            here.run()
+        assert "no text in the source's encoding: mend that row there" in failure.value.hint
+        assert world.rows("SELECT id, t FROM raw_hr.plain") == [(1, "a")]
+
+
+@contextmanager
+def database(world: World, encoding: str) -> Iterator[World]:
+    """Give the world a source in another encoding, on its own server."""
+    name = f"source_{secrets.token_hex(3)}"
+    with psycopg.connect(world.source_admin, autocommit=True) as connection:
+        connection.execute(
+            f"CREATE DATABASE {name} TEMPLATE template0 ENCODING {encoding} LOCALE 'C'".encode()
+        )
+        try:
+            yield at(world, world.source_admin.rpartition("/")[0] + f"/{name}")
+        finally:
+            connection.execute(f"DROP DATABASE {name}".encode())
+
+
 LONG = "é" * 40  # 40 bytes in a database of single bytes, 80 in UTF-8
 
 
 def test_names_that_are_too_long_in_utf_8_are_named_and_other_tables_arrive(world: World) -> None:
-    name = f"latin_{secrets.token_hex(3)}"
-    with psycopg.connect(world.source_admin, autocommit=True) as connection:
-        connection.execute(
-            f"CREATE DATABASE {name} TEMPLATE template0 ENCODING LATIN1 LOCALE 'C'".encode()
-        )
-    here = at(world, world.source_admin.rpartition("/")[0] + f"/{name}")
-    try:
+    with database(world, "LATIN1") as here:
         with psycopg.connect(here.source_admin) as connection:
             for statement in (
                 f"CREATE TYPE {LONG} AS ENUM ('a')", f"CREATE TYPE labelled AS ENUM ('{LONG}')",
@@ -101,6 +125,3 @@ def test_names_that_are_too_long_in_utf_8_are_named_and_other_tables_arrive(worl
         assert (
             world.rows("SELECT typname FROM pg_type WHERE typname LIKE %s", f"%{LONG[:20]}%") == []
         )
-    finally:
-        with psycopg.connect(world.source_admin, autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE {name}".encode())
