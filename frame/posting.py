@@ -46,14 +46,25 @@ def post(
 
 
 def _once(url: str, body: Mapping[str, Any], headers: Mapping[str, str], peer: str) -> None:
+    import asyncio
+
     import httpx  # takes a tenth of a second, and most runs need none
 
     logging.getLogger("httpx").setLevel(logging.WARNING)  # its lines show the URL
+
+    async def ask() -> int:
+        async with (
+            # httpx's own bound is that of each read: an answer byte by byte would never end.
+            asyncio.timeout(_TIMEOUT),
+            httpx.AsyncClient(timeout=_TIMEOUT) as client,
+            client.stream("POST", url, json=body, headers=dict(headers)) as answer,
+        ):
+            return answer.status_code
+
     try:
-        with httpx.stream(
-            "POST", url, json=body, headers=dict(headers), timeout=_TIMEOUT
-        ) as answer:
-            status = answer.status_code
+        status = asyncio.run(ask())
+    except TimeoutError:
+        raise _AgainError(f"expected an answer, found none within {_TIMEOUT:g} s") from None
     except httpx.TransportError as error:
         raise (
             certificate.failure(peer, error)
