@@ -35,7 +35,7 @@ def read(content: bytes) -> dict[str, list[str]]:
     if len(content) > MAX_BYTES:
         raise SwitchesError(f"expected at most {MAX_BYTES} bytes, found {len(content)}")
     try:
-        tables = tomllib.loads(content.decode())
+        tables = tomllib.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise SwitchesError("expected UTF-8, found something else") from None
     except tomllib.TOMLDecodeError as error:

@@ -19,6 +19,7 @@ _LINE = re.compile(
     rb"(?:#|--|//|<!--|\{#)\s*gate:\s*allow\b\s*([\w-]*)(?:\s+because\s+(\S[^\r\n]*))?"
 )
 _MARK = b"gate:"
+_ANY = b"RULE"  # as the hints and their copies write of such lines
 
 
 def read(root: Path, files: Iterable[str]) -> tuple[list[Exemption], list[Finding]]:
@@ -29,7 +30,7 @@ def read(root: Path, files: Iterable[str]) -> tuple[list[Exemption], list[Findin
         if _MARK not in content:
             continue
         for number, line in enumerate(content.splitlines(), 1):
-            if not (match := _LINE.search(line)):
+            if not (match := _LINE.search(line)) or match[1] == _ANY:
                 continue
             rule = match[1].decode(errors="replace")
             because = clean((match[2] or b"").decode(errors="replace")).removesuffix("-->").strip()

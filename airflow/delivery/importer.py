@@ -109,6 +109,10 @@ def main(root: Path, file_seconds: float, there: There, alone_as: int = 0) -> No
     for path in airflow.files:
         file = Path(path).relative_to(root).as_posix()
         _say(results, {"importing": file})
+        if not file.endswith(".py"):
+            packed = "it is no text, so nobody sees what it does: put the files themselves there"
+            findings.append(finding("import", file, packed))
+            continue
         began = time.monotonic()
         answer = _apart(file, partial(airflow.examine, path), results, file_seconds + _GRACE)
         left = _clear(alone_as)

@@ -62,7 +62,7 @@ def check(
     findings = []
     for entry in found:
         shown = entry.path.decode(errors="replace")
-        reason = _mode(entry.mode) or _path(entry.path) or _plain(entry)
+        reason = _mode(entry.mode) or _path(entry.path) or _plain(entry) or _compiled(entry.path)
         if entry.path in sizes or entry.path in tree.folders:
             reason = "the path is there twice"
         sizes[entry.path] = entry.size
@@ -127,6 +127,12 @@ def _plain(entry: Entry) -> str:
     return (
         "no link is followed here: put the file itself there" if read and entry.mode == LINK else ""
     )
+
+
+def _compiled(path: bytes) -> str:
+    """Python runs such a file where there is no source; in its cache only with its source."""
+    compiled = path.endswith((b".pyc", b".pyo")) and b"__pycache__" not in path.split(b"/")
+    return "Python without its text, so nobody sees what it does" if compiled else ""
 
 
 def _misplaced(found: Sequence[Entry]) -> list[Finding]:

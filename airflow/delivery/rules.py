@@ -61,7 +61,7 @@ def of_dag(data: object, file: str, reading: Reading, queues: Sequence[str]) -> 
 def of_ids(claims: dict[str, list[str]], reading: Reading) -> Iterator[Finding]:
     """Yield what is wrong with DAG ids: ``claims`` names the files that define each."""
     for name, files in claims.items():
-        for file in files:
+        for file in dict.fromkeys(files):
             others = sorted(set(files) - {file})
             line = reading.line_of(file, name)
             prefix = next(filter(name.startswith, RESERVED), None)
@@ -71,6 +71,9 @@ def of_ids(claims: dict[str, list[str]], reading: Reading) -> Iterator[Finding]:
                 yield finding("id", file, said, line=line)
             elif others:
                 said = f"DAG id {name!r} is defined in {' and '.join(others)} as well"
+                yield finding("id", file, said, line=line)
+            elif files.count(file) > 1:
+                said = f"DAG id {name!r} is defined {files.count(file)} times here: one would run"
                 yield finding("id", file, said, line=line)
 
 

@@ -13,6 +13,7 @@ def test_a_dag_is_off_where_a_pattern_of_the_environment_has_its_id() -> None:
            ("mail", "mails", "ingest_hr", "Ingest_hr") if is_off(dag, env, switched)]  # fmt: skip
     assert off == [("mail", "staging"), ("ingest_hr", "staging")]
     assert read(b"") == {}
+    assert read(b"\xef\xbb\xbf[staging]\r\noff = ['mail']\r\n") == {"staging": ["mail"]}
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,10 @@ def test_a_line_that_allows_nothing_is_told_so(tmp_path: Path, line: str, reason
     assert reason in wrong
 
 
+def test_a_text_about_such_lines_allows_nothing_and_is_no_fault(tmp_path: Path) -> None:
+    assert read(tmp_path, "Write `# gate: allow RULE because REASON` there.") == ([], [])
+
+
 def test_what_is_not_used_is_not_listed() -> None:
     unused = [Exemption("a.py", 1, "owner", "why")]
     assert exemptions.apply([], unused) == ([], [])

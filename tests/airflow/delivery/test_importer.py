@@ -8,6 +8,7 @@ import secrets
 import string
 import subprocess
 import sys
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -70,11 +71,24 @@ FILES: dict[str, tuple[dict[str, str], set[str]]] = {
     "delta": ({"schedule": "__import__('datetime').timedelta(minutes=3)"}, {"schedule"}),
     "no_schedule": ({"schedule": '"@dayly"'}, {"schedule", "import"}),
     "ingest_hr": ({"name": "ingest_hr"}, {"id"}),
+    "twice_here": ({"body": "again = DAG('twice_here', schedule=None, tags=['x'])"}, {"id"}),
     "taken_a": ({"name": "taken"}, {"id"}),
     "taken_b": ({"name": "taken"}, {"id"}),
     "look_up": ({"body": "from airflow.sdk import Variable; Variable.get('x', default=None)"},
                 {"lookup"}),
 }  # fmt: skip
+
+
+ASSETS = """
+from airflow.sdk import asset, task
+@asset(schedule="@daily", tags=["x"])
+@task(owner="it")
+def pure():
+    return 1
+@asset(schedule="@daily", tags=["x"])
+def ownerless():
+    return 1
+"""
 
 
 def examined(tree: Path, queues: str) -> list[Any]:
@@ -114,6 +128,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, 
     for name, (changes, _) in FILES.items():
         text = DAG.format(**{"name": name, **sound, **changes})
         (tree / f"dags/{name}.py").write_text(text)
+    (tree / "dags/assets.py").write_text(ASSETS)
+    with zipfile.ZipFile(tree / "dags/packed.zip", "w") as packed:
+        packed.writestr("packed.py", DAG.format(**sound, name="packed"))
     token = "ghp_" + "".join(secrets.choice(string.ascii_letters) for _ in range(36))
     (tree / "notes.md").write_text(f"# Notes\n\nThe token is {token}\n")
     (tree / "pipelines").mkdir()
@@ -137,7 +154,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, 
         "[staging]\noff = ['ingest_*', 'sound', 'reaches_safly']\n[prodution]\noff = ['x']\n"
     )
     said = examined(tree, "analysts,heavy")
-    assert said[-1] == {"complete": {"files": len(FILES), "dags": len(FILES) - 2}}
+    assert said[-1] == {"complete": {"files": len(FILES) + 2, "dags": len(FILES)}}
     by_file: dict[str, list[dict[str, Any]]] = {}
     for each in said:
         if "finding" in each:
@@ -200,6 +217,18 @@ def test_both_files_of_an_id_name_each_other(found: dict[str, list[dict[str, Any
     (a,), (b,) = found["dags/taken_a.py"], found["dags/taken_b.py"]
     assert "dags/taken_b.py" in a["what"]
     assert "dags/taken_a.py" in b["what"]
+
+
+def test_of_an_asset_as_a_dag_the_owner_is_asked_as_of_any(
+    found: dict[str, list[dict[str, Any]]],
+) -> None:
+    (said,) = found["dags/assets.py"]
+    assert (said["rule"], "'ownerless'" in said["what"]) == ("owner", True)
+
+
+def test_an_archive_is_not_taken_unread(found: dict[str, list[dict[str, Any]]]) -> None:
+    (said,) = found["dags/packed.zip"]
+    assert "it is no text" in said["what"]
 
 
 def test_a_queue_that_no_worker_serves_is_named_with_those_that_there_are(

@@ -40,6 +40,7 @@ def check(*entries: tuple[str, str, bytes], files: int = 10, size: int = 1000) -
         ("100644", b"a\\b.py", "backslash"),
         ("100644", b"a\xff.py", "UTF-8"),
         ("100644", b"a" * 251, "longer than"),
+        ("100644", b"include/names.pyc", "without its text"),
         ("100644", b"a/" * 12 + b"a", "deeper than"),
         ("100644", b"pipelines/hr.yml", "rename it"),
         ("100644", b"pipelines/old/hr.yaml", "move it"),
@@ -53,7 +54,8 @@ def test_an_entry_that_may_not_be_is_named(mode: str, path: bytes, reason: str) 
 @pytest.mark.parametrize(
     "path",
     [b"dags/a.py", b".gitignore", b".gitattributes", "données/Ɛsɛ.sql".encode(),
-     b"pipelines/hr.yaml", b"pipelines/README.md", b"conf/x.yml"],
+     b"pipelines/hr.yaml", b"pipelines/README.md", b"conf/x.yml",
+     b"include/__pycache__/names.cpython-311.pyc"],
 )  # fmt: skip
 def test_an_ordinary_file_passes(path: bytes) -> None:
     assert check(("100644", "3", path), ("100755", "3", b"run.sh")) == []
