@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -42,7 +43,7 @@ LIBRARY = """
 # Each begins where the one before ended.
 PAGES = ("README.md", "docs/add-a-source.md", "docs/add-a-check.md", "docs/add-a-model.md",
          "docs/set-a-schedule.md", "docs/add-a-container.md", "docs/try-it-first.md",
-         "docs/switch-off.md")  # fmt: skip
+         "docs/switch-off.md", "docs/add-an-api.md")  # fmt: skip
 
 
 @dataclass
@@ -191,6 +192,11 @@ def test_the_pages_are_followed_one_after_another(analyst: Analyst) -> None:
     assert not switches.is_off("ingest_library", "production", switched)
     assert not switches.is_off("ingest_hr", "staging", switched)
 
+    shown = analyst.follow("docs/add-an-api.md")
+    first, second = "{'attendance': 2, 'term_dates': 6}\n", "{'term_dates': 6}\n"
+    assert first + second in shown, "the sheet is read once"
+    assert "attendance/2026-10-01.xlsx │ 2026-10-01 │ 1B" in shown
+
 
 @pytest.mark.usefixtures("started")
 def test_what_is_wrong_is_said_with_its_line_and_a_way_out(analyst: Analyst) -> None:
@@ -223,6 +229,11 @@ def test_nothing_is_done_before_it_is_set_up(tmp_path: Path) -> None:
     assert "HINT: Name its folder, a git address or a wheel" in make("setup")
     assert "error: there is no ./harmattan" in make("setup", "HARMATTAN=harmattan")
     assert not (tmp_path / "new/.venv").exists()
+
+
+def test_a_desk_has_the_duckdb_that_loads_are_tested_with() -> None:
+    (named,) = re.findall(r"duckdb==[\d.]+", (TEMPLATE / "docs/add-an-api.md").read_text())
+    assert f"\n{named} " in (ROOT / "requirements/dev.txt").read_text()
 
 
 def test_each_page_of_a_task_is_followed_and_linked() -> None:
