@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _TIMEOUT = 10.0  # seconds an answer may take
 _ATTEMPTS = 5
+_WAIT = tenacity.wait_exponential_jitter(initial=1, max=10)  # seconds between two
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -40,7 +41,7 @@ def post(
     tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(_AgainError),
         stop=tenacity.stop_after_attempt(_ATTEMPTS) | tenacity.stop_after_delay(patience),
-        wait=tenacity.wait_exponential_jitter(initial=1, max=10),
+        wait=_WAIT,
         reraise=True,
     )(_once, url, body, headers, peer)
 

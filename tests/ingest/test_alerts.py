@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+import tenacity
 
 from frame.failure import Failure
 from ingest import connections, reading, run
@@ -247,8 +248,9 @@ def answering(*statuses: int) -> Iterator[str]:
 def test_a_webhook_that_is_away_keeps_no_run_for_long_and_fails_no_data(
     school: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All kinds of being away at the same time: each takes a quarter of a minute."""
+    """All kinds of being away at the same time: each is asked as often as it would be."""
     monkeypatch.setattr("frame.posting._TIMEOUT", 1.0)
+    monkeypatch.setattr("frame.posting._WAIT", tenacity.wait_fixed(0.2))
     kinds = {
         "closed": closed(),
         "mute": mute(),
