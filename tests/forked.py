@@ -48,9 +48,23 @@ class Forked:
         """Its exit code, the signal that ended it as a negative number, or None while it runs."""
         return self.process.exitcode
 
+    def poll(self) -> int | None:
+        """Return its exit code, None while it runs."""
+        return self.returncode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
     def terminate(self) -> None:
         """Stop it as Nomad does."""
-        os.kill(self.pid, signal.SIGTERM)
+        self.send_signal(signal.SIGTERM)
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Wait for its end and return its exit code; what it wrote is not to be had afterwards."""
+        self.communicate(timeout)
+        return self.returncode
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """Wait for its end and return what it wrote; kill it and fail if it has none in time."""

@@ -11,10 +11,11 @@ import pytest
 if TYPE_CHECKING:
     import subprocess
 
+    from tests.forked import Forked
     from tests.ingest.world import World
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
+def kill(process: subprocess.Popen[bytes] | Forked) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait(10)
 

@@ -6,18 +6,18 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
+from tests import forked
 from tests.ingest.killed import kill, settle
 from tests.ingest.staff import rule
 
 if TYPE_CHECKING:
+    from tests.forked import Forked
     from tests.ingest.world import World
 
 # What the warehouse is doing at the moment of the kill, as its own servers' sessions tell.
@@ -44,14 +44,13 @@ SLOW_KEYS = """
 CHECK = '{sql: {slow: "select pg_sleep(0.5) is not null and count(*) > 0 from {table}"}}'
 
 
-def start(world: World, text: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "ingest", "run", world.file(text)],
-        env=os.environ
-        | {"AIRFLOW_CONN_HR": world.source, "AIRFLOW_CONN_WAREHOUSE": world.warehouse},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def start(world: World, text: str) -> Forked:
+    uris = {
+        "AIRFLOW_CONN_HR": world.source,
+        "AIRFLOW_CONN_WAREHOUSE": world.warehouse,
+        "AIRFLOW_CONN_WAREHOUSE_CHECKS": world.checks,
+    }
+    return forked.fork("ingest", "run", world.file(text), env=os.environ | uris)
 
 
 def assert_old_or_new(world: World, new: str) -> str:
@@ -91,20 +90,23 @@ def test_a_kill_at_each_stage_leaves_one_whole_load_and_a_rerun_ends_well(
     if stage == "key":
         with psycopg.connect(world.warehouse_admin) as connection:
             connection.execute(SLOW_KEYS)
-    if stage in {"publish", "merge"}:  # a reader or a writer that holds the last step up
-        mode = "ACCESS SHARE" if stage == "publish" else "SHARE"
-        holder.execute(f"LOCK TABLE raw_hr.staff IN {mode} MODE")
-    with holder:
+    # A reader of the table, or a writer of a row, that holds the last step up.
+    if stage == "publish":
+        holder.execute("LOCK TABLE raw_hr.staff IN ACCESS SHARE MODE")
+    if stage == "merge":
+        holder.execute("SELECT FROM raw_hr.staff WHERE id = 5 FOR UPDATE")
+    with holder, psycopg.connect(world.warehouse_admin, autocommit=True) as watching:
         process = start(world, text)
         deadline = time.monotonic() + 60
-        while STAGES[stage] and process.poll() is None and time.monotonic() < deadline:
-            found = world.rows(
-                "SELECT FROM pg_stat_activity WHERE application_name LIKE 'ingest%'"
-                f" AND {STAGES[stage]}"
-            )
-            if found:
-                break
+        query = (
+            "SELECT FROM pg_stat_activity WHERE application_name LIKE 'ingest%'"
+            f" AND {STAGES[stage]}"
+        )
+        while STAGES[stage] and not watching.execute(query.encode()).fetchall():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline, "it does not come to this"
         kill(process)
+    assert process.returncode == -signal.SIGKILL, "it had not ended before"
     settle(world)
     assert_old_or_new(world, "new")
     assert world.rows("SELECT DISTINCT name FROM raw_hr.staff") == [("old",)], "it was in time"
