@@ -237,6 +237,8 @@ def test_a_backup_that_no_longer_gives_way_says_so_in_its_manifest(
 ) -> None:
     monkeypatch.setattr("backup.attempt.SHARE_TO_GIVE_WAY", 0)
     monkeypatch.setattr("backup.source.watch.OTHERS_PATIENCE", 1)
+    delay = {"operation": "upload_part", "kind": "delay", "seconds": 3, "count": 100}
+    slow.endpoint.set_faults(delay)  # so that it goes on for long behind the start of the other
     with closing(psycopg.connect(slow.source, autocommit=True)) as migrator:
         waiting = Timer(2, migrator.execute, ["ALTER TABLE blobs ADD COLUMN w int"])
         waiting.start()
