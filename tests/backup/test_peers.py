@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.conftest import PostgresServer
     from tests.tls import Authority, Peer
 
-AT_ONCE = 5.0  # seconds; what may pass is tried for 45 minutes
+AT_ONCE = 10.0  # seconds; what may pass is tried for 45 minutes
 
 
 @pytest.fixture(scope="module")

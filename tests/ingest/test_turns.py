@@ -40,6 +40,6 @@ def test_all_locks_of_a_turn_share_its_time(postgres: PostgresServer) -> None:
         began = monotonic()
         with pytest.raises(psycopg.errors.LockNotAvailable):
             turn = turns.Turn(connection)
-            turn.lock(sql.SQL("LOCK TABLE a; SELECT pg_sleep(0.3)"), sql.SQL("LOCK TABLE b"))
+            turn.lock(sql.SQL("LOCK TABLE a; SELECT pg_sleep(0.45)"), sql.SQL("LOCK TABLE b"))
             turn.lock(sql.SQL("LOCK TABLE c"))
-        assert turns.TURN <= monotonic() - began < turns.TURN + 0.25
+        assert turns.TURN <= monotonic() - began < turns.TURN + 0.4

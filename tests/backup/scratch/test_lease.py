@@ -67,7 +67,7 @@ def test_a_line_without_end_is_cut_and_one_that_drips_has_its_time() -> None:
         began = time.monotonic()
         with pytest.raises(Garbled, match=r"no answer in 0\.5 seconds"):
             read_line(theirs, Needs, 0.5)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
         stop.set()
         thread.join()
 
