@@ -35,18 +35,21 @@ PG_BIN = PG_ROOT / "15/bin"
 # `make test` runs the other files in others.
 PLATFORM = "tests/e2e/"
 SUPERSET = "tests/dashboards/"
+RUNS = "tests/airflow/harmattan/runs/"
 
 
 class Scheduler(LoadScopeScheduling):
     """Gives each process of pytest-xdist a file at a time, and what shares a server to one of them.
 
-    That is PLATFORM, and SUPERSET, which takes a quarter of a minute to start.
+    That is PLATFORM, SUPERSET, which takes a quarter of a minute to start, and RUNS, a Nomad of
+    several servers with an Airflow.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        if nodeid.startswith(PLATFORM):
-            return "platform"
-        return "superset" if nodeid.startswith(SUPERSET) else nodeid.partition("::")[0]
+        for shared in (PLATFORM, SUPERSET, RUNS):
+            if nodeid.startswith(shared):
+                return shared
+        return nodeid.partition("::")[0]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,4 +1,4 @@
-"""One Nomad for a file of tests, and for the trigger's an Airflow beside it."""
+"""One Nomad for all files of this folder, and an Airflow whose tasks run there."""
 
 from __future__ import annotations
 
@@ -16,23 +16,16 @@ if TYPE_CHECKING:
     from tests.airflow.harmattan.runs.world import World
 
 
-@pytest.fixture(scope="module")
-def nomad_agent(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Cluster]:
-    """A Nomad with the job `script` in its namespace `runs`.
-
-    A module that says so (SEVERAL) has one of three servers.
-    """
+@pytest.fixture(scope="package")
+def nomad_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A Nomad of three servers with the job `script` in its namespace `runs`."""
     if os.geteuid() != 0:
         pytest.fail("Nomad's client needs root: run this test as root")
-    several = getattr(request.module, "SEVERAL", False)
-    start = cluster.running_several if several else cluster.running
-    with start(tmp_path_factory.mktemp("nomad")) as running:
+    with cluster.running_several(tmp_path_factory.mktemp("nomad")) as running:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def airflow(
     nomad_agent: Cluster,
     metadata_database: Callable[[], str],

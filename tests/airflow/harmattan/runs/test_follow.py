@@ -96,7 +96,7 @@ def forged(airflow: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         until(lambda run_id=run_id: followed in json.dumps(airflow.lines(run_id)))
     enough.touch()
     for run_id in ids.values():
-        airflow.ended(run_id, 60)
+        airflow.ended(run_id)
     return ids
 
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 
 pytestmark = pytest.mark.programs
-SEVERAL = True
 
 
 @contextmanager

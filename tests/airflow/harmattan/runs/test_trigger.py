@@ -14,12 +14,12 @@ from harmattan.runs.trigger import NomadJobTrigger, Try
 from tests.airflow.harmattan.runs.cluster import JOB, until
 from tests.airflow.harmattan.runs.test_client import work
 from tests.airflow.harmattan.runs.test_operator import connection
+from tests.airflow.harmattan.runs.world import new_token
 
 if TYPE_CHECKING:
     from harmattan.runs.client import Nomad
     from tests.airflow.harmattan.runs.world import World
 
-SEVERAL = True  # a Nomad of three servers
 SUMMARY = {"rows": {"staff": 3}, "assets": {"raw.staff": {"rows": 3, "run": "x"}}}
 PARTLY = {"assets": {"raw.pay": {"rows": 1}}, "failed": {"staff": "its checks"}}
 ENDS = "echo line 1; sleep 4; echo line 2; echo '{\"a\": 1}'"
@@ -248,8 +248,7 @@ def renew(airflow: World) -> None:
     """Give the triggerer another token, and end the one that it has."""
     asked = airflow.cluster.api
     own = asked("GET", "acl/token/self", token=airflow.token_file.read_text()).json()
-    made = asked("PUT", "acl/token", {"Type": "client", "Policies": ["runs"]}).json()
-    airflow.token_file.write_text(made["SecretID"])
+    airflow.token_file.write_text(new_token(airflow.cluster))
     asked("DELETE", f"acl/token/{own['AccessorID']}").raise_for_status()
 
 
