@@ -128,10 +128,12 @@ def catch_up(job: Job, target: psycopg.Connection[Any], scope: Scope) -> list[St
 
     Return those of an append that others hold up, and this run is to publish in place of reading
     the table: the source may no longer have their rows. All else is overtaken by the next load.
-    Raises BusyError if other rows of such a table are asked for.
+    Raises BusyError if other rows of such a table are asked for, or it is published with others.
     """
     held_up: list[Staged] = []
     if job.pipeline.publish.tables == "together":
+        if not scope.full_refresh:
+            _catch_up_together(job, target)
         return held_up
     for each in kept.listed(target, job.pipeline):
         staged = each.staged
@@ -153,6 +155,23 @@ def catch_up(job: Job, target: psycopg.Connection[Any], scope: Scope) -> list[St
         else:
             log.info("published %s, which waited in staging", each)
     return held_up
+
+
+def _catch_up_together(job: Job, target: psycopg.Connection[Any]) -> None:
+    """Publish the runs in staging that have an append among their tables and are fit for it."""
+    try:
+        runs = waiting(job, target, ())
+    except Failure:  # there is none, or others of it are not fit
+        return
+    for tables in runs:
+        if all(each.plan.read.load != "append" for each in tables):
+            continue
+        try:
+            Publishing(job.journal(target), tables).run()
+        except BusyError:
+            raise
+        except Failure as error:
+            log.warning("%s stays in staging: %s", tables[0], error.message)
 
 
 @contextmanager

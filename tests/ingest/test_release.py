@@ -138,6 +138,23 @@ def test_together_publishes_all_tables_at_one_moment_with_the_views_on_both(worl
         assert world.rows("SELECT a, b FROM raw_hr.both_") == [(a + 1, a + 1)]
 
 
+def test_together_an_append_that_others_hold_up_is_not_overwritten(world: World) -> None:
+    world.at_source(*TABLES)
+    rules = ("public.a", "name: public.b\n    load: append\n    cursor: id")
+    head = "publish: {tables: together, wait: 0s}\n"
+    world.run(*rules, head=head)
+    world.at_source("UPDATE a SET load = 2", "INSERT INTO b VALUES (2, 2)")
+    with reading(world, "raw_hr.a"):
+        with pytest.raises(RunFailedError):
+            world.run(*rules, head=head)
+        world.at_source("UPDATE a SET load = 3", "TRUNCATE b", "INSERT INTO b VALUES (3, 3)")
+        with pytest.raises(BusyError, match=r"raw_hr\.a: expected a moment without long readers"):
+            world.run(*rules, head=head)
+    world.run(*rules, head=head)
+    assert world.rows("SELECT load FROM raw_hr.a") == [(3,)]
+    assert world.rows("SELECT id FROM raw_hr.b ORDER BY 1") == [(1,), (2,), (3,)]
+
+
 def test_together_publishes_none_if_one_fails_its_check(world: World) -> None:
     world.at_source(*TABLES)
     rules = ("public.a", "name: public.b\n    checks: {accepted: {load: [1]}}")
