@@ -104,9 +104,15 @@ CAUSES = (
         transient=True,
     ),
     Cause(
-        ("42P01", "42703", "3F000"),
+        ("42P01", "3F000"),
         "It went away during the run: run again.",
         "It went away during the run: run again.",
+    ),
+    Cause(
+        ("42703", "42P10"),
+        "It went away during the run: run again.",
+        "A column or the key of the published table is not what ingest gave it: undo that, or run"
+        " once with --full-refresh.",
     ),
     Cause(
         ("P0", "38", "39"),

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
         ("25006", "warehouse", "perhaps a standby", False),
         ("P0001", "source hr", "what a view makes of it", False),
         ("P0001", "warehouse", "A trigger or an event trigger", False),
+        ("42703", "source hr", "It went away during the run", False),
+        ("42703", "warehouse", "is not what ingest gave it", False),
         ("42P07", "warehouse", "perhaps an index of a table that was renamed", False),
         ("08P01", "source hr", "pool_mode must be transaction or session", False),
         ("08006", "source hr", "Run again when the server is back", True),
