@@ -6,7 +6,7 @@ from then on, and when the remote is back; its URL is a secret, and never shown.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -48,7 +48,8 @@ def watched(settings: FetchSettings) -> Iterator[None]:
         )
         if late and now - (told or 0) > AGAIN and _post(settings, "failed", since, reason):
             told = now
-        verdict.write_json(note, {"since": since, "told": told, "reason": reason})
+        with suppress(OSError):  # a full volume: what failed says more
+            verdict.write_json(note, {"since": since, "told": told, "reason": reason})
         raise
     if since is not None and told is not None:
         _post(settings, "recovered", since, "")

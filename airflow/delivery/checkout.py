@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from delivery import fsck, limits, links
+from delivery.errors import raise_if_full
 from delivery.policies import finding
 from frame.git import MEBIBYTE, GitError
 
@@ -37,6 +38,7 @@ def entries_within(
             seconds=LISTING_SECONDS, most=LISTING_BYTES,
         )  # fmt: skip
     except GitError as error:
+        raise_if_full(error, git.repository)
         what = "the tree cannot be listed within bounds"
         return [], [finding("tree", "", what, trace=error.message)]
     found = list(limits.entries(listing))
@@ -64,13 +66,28 @@ def export(git: Git, commit: str, tree: Path) -> list[Finding]:
     try:
         # An encoding in .gitattributes can make a file at most four times its size.
         git.run(*words, environ=index, seconds=120)
+        elsewhere = _elsewhere(git, commit, index)
     except GitError as error:
+        raise_if_full(error, tree)
         what = "the files cannot be checked out within bounds"
         return [finding("tree", "", what, trace=error.message)]
     for path in (each for each in tree.rglob("*") if not each.is_symlink()):
         path.chmod(0o555 if path.is_dir() else 0o444)
     tree.chmod(0o555)
-    return _unreadable(tree)
+    return elsewhere + _unreadable(tree)
+
+
+def _elsewhere(git: Git, commit: str, index: dict[str, str]) -> list[Finding]:
+    """Check that no file is kept by git LFS: what Airflow's clone has of it says where it is."""
+    names = git.run("ls-tree", "-r", "-z", "--name-only", "--full-tree", commit)
+    asked = ("check-attr", "-z", "--cached", "--stdin", "filter")
+    said = git.run(*asked, stdin=names, environ=index).split(b"\0")
+    what = "its content is in git LFS, which is not fetched: put the file itself there"
+    return [
+        finding("tree", path.decode(errors="replace"), what)
+        for path, value in zip(said[::3], said[2::3], strict=False)
+        if value == b"lfs"
+    ]
 
 
 def _unreadable(tree: Path) -> list[Finding]:

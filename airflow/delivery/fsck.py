@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from delivery.errors import raise_if_full
 from delivery.policies import finding
 from frame.git import GitError, init_bare
 
@@ -47,6 +48,7 @@ def check(git: Git, commit: str, listing: bytes, *, most: int) -> list[Finding]:
             words = ("--full", "--strict", "--no-dangling", "--no-reflogs", "--no-progress", commit)
             alone.run("fsck", *words, seconds=SECONDS)
         except GitError as error:
+            raise_if_full(error, git.repository)
             return _findings(error, paths, commit)
     return []
 

@@ -192,6 +192,20 @@ def test_an_airflowignore_that_is_not_utf_8_is_named(verbs: Any) -> None:
     assert not (verbs.run_folder / "tree").exists()
 
 
+def test_a_file_that_is_kept_by_git_lfs_is_named(verbs: Any) -> None:
+    files = {
+        ".gitattributes": "*.csv filter=lfs diff=lfs merge=lfs -text\n",
+        "dags/a.py": "x = 1\n",
+    }
+    verbs.remote.push(
+        {**files, "loads/files/ä b.csv": "version https://git-lfs.github.com/spec/v1"}
+    )
+    assert verbs("fetch").returncode == 0
+    (found,) = verbs.candidate()["refused"]
+    assert (found["file"], found["rule"]) == ("loads/files/ä b.csv", "tree")
+    assert "its content is in git LFS" in found["what"]
+
+
 def test_a_tree_that_grows_beyond_bounds_when_it_is_checked_out_is_refused(verbs: Any) -> None:
     verbs.remote.push({".gitattributes": "*.csv text working-tree-encoding=UTF-32",
                        "a.csv": "1234567\n" * 2_200_000})  # fmt: skip
@@ -199,6 +213,22 @@ def test_a_tree_that_grows_beyond_bounds_when_it_is_checked_out_is_refused(verbs
     assert done.returncode == 0, done.stderr
     assert "cannot be checked out" in verbs.candidate()["refused"][0]["what"]
     assert not (verbs.run_folder / "tree").exists()
+
+
+def test_a_volume_that_is_full_refuses_no_push(verbs: Any) -> None:
+    commit = verbs.remote.push({"dags/a.py": "x = 1\n", "a.txt": "ab\n" * 2_000_000})
+    mounted = str(verbs.incoming)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", mounted], check=True)
+    try:
+        done = verbs("fetch")
+        assert done.returncode == 1
+        assert "HINT: Make room on that volume" in done.stderr
+        assert not (verbs.run_folder / "candidate.json").exists()
+        subprocess.run(["mount", "-o", "remount,size=100m", mounted], check=True)
+        assert verbs("fetch").returncode == 0
+        assert (verbs.candidate()["commit"], verbs.candidate()["refused"]) == (commit, [])
+    finally:
+        subprocess.run(["umount", mounted], check=True)
 
 
 def test_a_push_that_removes_everything_says_so_or_is_refused(verbs: Any) -> None:
