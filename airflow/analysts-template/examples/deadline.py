@@ -1,7 +1,8 @@
 """A deadline: somebody gets a mail when a run is not done two hours after it was due.
 
 The run goes on; the mail is sent once. It is sent by a worker (`SyncCallback`), which may read the
-connection `smtp_default`; the triggerer, where an `AsyncCallback` would run, may not.
+connection `smtp_default`; the triggerer, where an `AsyncCallback` would run, may not. If no worker
+is free for three minutes, no mail is sent: unlike a task, a callback is not queued again.
 """
 
 from __future__ import annotations

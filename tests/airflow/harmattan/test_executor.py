@@ -216,14 +216,14 @@ def scheduler(servers: Servers, **more: str) -> Iterator[Scheduler]:
 
 
 @contextmanager
-def worker(servers: Servers, pool: str = "analysts") -> Iterator[Path]:
+def worker(servers: Servers, pool: str = "analysts", **more: str) -> Iterator[Path]:
     sign, log = servers.home / "sign", servers.home / f"worker-{free_port()}.log"
     with (
         log.open("ab") as output,
         subprocess.Popen(
             [*TRUSTING, "-m", "harmattan.worker", str(sign), pool, "--concurrency", "1"],
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-            env=servers.settings(f"worker-{pool}"),
+            env=servers.settings(f"worker-{pool}", **more),
         ) as process,
     ):  # fmt: skip
         try:

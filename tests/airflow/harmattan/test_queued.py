@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,9 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from scripts.repository import ROOT
 from tests.airflow.harmattan.test_executor import Servers, wait_for, worker
+from tests.mail_server import mail_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,6 +52,21 @@ DagBundlesManager().sync_bundles_to_db()
 bag = BundleDagBag(dag_folder=str(folder), bundle_path=folder, bundle_name="dags-folder")
 sync_bag_to_db(bag, "dags-folder", None)
 trigger_dag("waits", triggered_by=DagRunTriggeredByType.TEST)
+"""
+
+# The template's example of a deadline, and a run that missed it long ago.
+LATE = """
+import sys
+from datetime import datetime, timezone
+from airflow.api.common.trigger_dag import trigger_dag
+from airflow.dag_processing.bundles.manager import DagBundlesManager
+from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+from airflow.utils.types import DagRunTriggeredByType
+DagBundlesManager().sync_bundles_to_db()
+bag = BundleDagBag(dag_folder=sys.argv[1], bundle_path=sys.argv[1], bundle_name="dags-folder")
+sync_bag_to_db(bag, "dags-folder", None)
+trigger_dag("deadline", run_id="late", triggered_by=DagRunTriggeredByType.TEST,
+            logical_date=datetime(2026, 10, 5, 4, tzinfo=timezone.utc))
 """
 
 
@@ -102,10 +120,10 @@ def _task(body: str) -> str:
     return str(json.loads(workload)["ti"]["task_id"])
 
 
-@pytest.fixture
-def waiting(metadata_database: Callable[[], str], tmp_path: Path) -> Waiting:
-    uri, dags = metadata_database(), tmp_path / "dags"
-    dags.mkdir()
+def made(uri: str, tmp_path: Path, code: str, *words: str) -> Waiting:
+    """Return what the processes need, with a database and a run that ``code`` made."""
+    dags = tmp_path / "dags"
+    dags.mkdir(exist_ok=True)
     servers = Servers(tmp_path)
     settings = servers.settings(
         "scheduler",
@@ -115,10 +133,15 @@ def waiting(metadata_database: Callable[[], str], tmp_path: Path) -> Waiting:
         AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL="1",
     )
     subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", SEED, str(dags), str(TASKS)],
+        [sys.executable, "-W", "ignore", "-c", code, str(dags), *words],
         env=settings, check=True, capture_output=True, timeout=120,
     )  # fmt: skip
     return Waiting(servers, uri, settings)
+
+
+@pytest.fixture
+def waiting(metadata_database: Callable[[], str], tmp_path: Path) -> Waiting:
+    return made(metadata_database(), tmp_path, SEED, str(TASKS))
 
 
 @pytest.mark.parametrize("seconds", [5, pytest.param(60, marks=pytest.mark.soak)])
@@ -147,3 +170,25 @@ def test_a_task_waits_for_a_broker_and_for_a_worker_as_long_as_there_is_none(
         assert waiting.states() <= {"queued", "scheduled"}
         said = stack.enter_context(worker(waiting.servers))
         wait_for(lambda: "received" in said.read_text(), 60)
+
+
+def test_a_worker_mails_that_a_run_is_late(
+    metadata_database: Callable[[], str], tmp_path: Path
+) -> None:
+    """The scheduler sends the callback to the queue of all workers; no token of a task is in it."""
+    (tmp_path / "dags").mkdir()
+    shutil.copy(ROOT / "airflow/analysts-template/examples/deadline.py", tmp_path / "dags")
+    late = made(metadata_database(), tmp_path, LATE)
+    with ExitStack() as stack, mail_server() as mails:
+        stack.enter_context(late.servers.running("results"))
+        stack.enter_context(late.servers.running("broker"))
+        options = "from_email=airflow%40school.example&disable_ssl=true&disable_tls=true"
+        smtp = f"smtp://127.0.0.1:{mails.port}/?{options}"
+        more = {"AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path / "dags")}
+        stack.enter_context(worker(late.servers, AIRFLOW_CONN_SMTP_DEFAULT=smtp, **more))
+        stack.enter_context(late.scheduler())
+        wait_for(lambda: mails.mails, 90)
+        (mail,) = mails.mails
+        assert mail["Subject"] == "deadline is late"
+        state = "SELECT state FROM callback"
+        wait_for(lambda: late.rows(state) == [("success",)], 30)
