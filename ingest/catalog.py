@@ -61,32 +61,35 @@ _NAMES: LiteralString = """
 """
 
 # From PostgreSQL 18 on a column is marked by a NOT NULL that is NOT VALID, too, and has NULLs; and
-# one that is generated may be computed as it is read. That a column came with a value for all rows
-# stands with the table that holds them, and one of a child that its parent got later has its own.
+# one that is generated may be computed as it is read.
 _COLUMNS: LiteralString = """
-    WITH RECURSIVE part AS (
-      SELECT oid AS root, oid FROM unnest(%s::oid[]) AS oid
-      UNION
-      SELECT p.root, i.inhrelid FROM part p JOIN pg_catalog.pg_inherits i ON i.inhparent = p.oid
-    ), filled AS (
-      SELECT DISTINCT p.root, c.attname FROM part p
-      JOIN pg_catalog.pg_attribute c ON c.attrelid = p.oid AND c.attnum > 0 AND NOT c.attisdropped
-      WHERE c.atthasmissing OR c.attgenerated <> '' OR (c.attislocal AND p.oid <> p.root)
-    )
     SELECT a.attrelid, a.attname, a.attnum,
            a.attnotnull AND NOT EXISTS
              (SELECT FROM pg_catalog.pg_constraint n
               WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND NOT n.convalidated
                 AND a.attnum = ANY(n.conkey)),
-           a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod), f.root IS NOT NULL,
-           coalesce((SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid)
-                     FROM pg_catalog.pg_attrdef d
-                     WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated = 'v'),
-                    '')
+           a.atttypid, pg_catalog.format_type(a.atttypid, a.atttypmod),
+           a.atthasmissing OR a.attgenerated <> '',
+           coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid), '')
     FROM pg_catalog.pg_attribute a
-    LEFT JOIN filled f ON f.root = a.attrelid AND f.attname = a.attname
+    LEFT JOIN pg_catalog.pg_attrdef d
+      ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated = 'v'
     WHERE a.attrelid = ANY(%s) AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY a.attrelid, a.attnum
+"""
+
+# That a column came with a value for all rows stands with the tables that hold them, and a child
+# may have had one before its parent. Asked by itself, as most runs have no such table.
+_FILLED: LiteralString = """
+    WITH RECURSIVE part AS (
+      SELECT i.inhparent AS root, i.inhrelid AS oid FROM pg_catalog.pg_inherits i
+      WHERE i.inhparent = ANY(%s)
+      UNION
+      SELECT p.root, i.inhrelid FROM part p JOIN pg_catalog.pg_inherits i ON i.inhparent = p.oid
+    )
+    SELECT DISTINCT p.root, a.attname
+    FROM part p JOIN pg_catalog.pg_attribute a ON a.attrelid = p.oid
+    WHERE a.attnum > 0 AND NOT a.attisdropped AND (a.atthasmissing OR a.attislocal)
 """
 
 _TYPES: LiteralString = """
@@ -209,10 +212,17 @@ def shapes(
     oids = [table.oid for table in tables]
     columns: dict[int, list[Column]] = {oid: [] for oid in oids}
     derived = {table.oid for table in tables if table.kind not in "rp"}
+    leaves: dict[int, tuple[Leaf, ...]] = {}
+    sizes: dict[int, tuple[int, int]] = {}
+    for root, found, files, size, blocks in connection.execute(_LEAVES, [oids]):
+        leaves[root] = tuple(map(Leaf, found, files))
+        sizes[root] = size, blocks
+    parents = [each.oid for each in tables if each.kind == "p" or len(leaves.get(each.oid, ())) > 1]
+    in_parts = {*connection.execute(_FILLED, [parents])} if parents else set()
     for table, name, number, not_null, oid, text, filled, computed in connection.execute(
-        _COLUMNS, [oids, oids]
+        _COLUMNS, [oids]
     ):
-        has_values = filled or table in derived
+        has_values = filled or table in derived or (table, name) in in_parts
         columns[table].append(
             Column(name, TypeReference(oid, text), not_null, number, has_values, computed)
         )
@@ -223,11 +233,6 @@ def shapes(
             keys[table] = tuple(names_of)
         if guarded:
             unique[table].append(frozenset(names_of))
-    leaves: dict[int, tuple[Leaf, ...]] = {}
-    sizes: dict[int, tuple[int, int]] = {}
-    for root, found, files, size, blocks in connection.execute(_LEAVES, [oids]):
-        leaves[root] = tuple(map(Leaf, found, files))
-        sizes[root] = size, blocks
     moment = moments.read(connection)
     return tuple(
         TableShape(
