@@ -220,6 +220,7 @@ def test_what_environments_toml_switches_off_is_there_and_not_scheduled(branch: 
     assert after() == on
 
 
+@pytest.mark.soak
 def test_a_run_in_flight_ends_after_a_switch_off_and_none_begins_until_it_is_on_again(
     branch: Branch, tmp_path: Path
 ) -> None:
