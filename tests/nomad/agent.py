@@ -328,7 +328,7 @@ def _asked(method: str, url: str, token: str) -> requests.Response:
             answer = requests.request(method, url, headers={"X-Nomad-Token": token}, timeout=5)
             if answer.ok and answer.json() != {"keys": []}:
                 return answer
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             pass
         time.sleep(0.2)
     raise TimeoutError(url)

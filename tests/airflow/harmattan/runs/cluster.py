@@ -12,7 +12,7 @@ import requests
 from harmattan.pipelines import META
 from scripts import nomad_setup
 from scripts.jobs import Namespaces
-from tests.nomad.agent import running_cluster, running_servers
+from tests.nomad.agent import running_servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,15 +48,12 @@ def job(job_id: str = JOB, **group: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Cluster:
-    """``token`` is that of the triggerer, ``management`` may do all.
-
-    It has one server, or several ``servers``.
-    """
+    """``token`` is that of the triggerer, ``management`` may do all."""
 
     address: str
     management: str
     token: str
-    servers: Servers | None = None
+    servers: Servers
 
     def nodes(self) -> list[dict[str, Any]]:
         """Return the nodes; none while Nomad cannot say."""
@@ -89,16 +86,12 @@ class Cluster:
 
 @contextmanager
 def running(home: Path) -> Iterator[Cluster]:
-    """Run a Nomad that has the job, and the policy of nomad/acl."""
-    with running_cluster(home) as (server, _):
-        yield _prepared(Cluster(server.address, server.token, ""))
+    """Run a Nomad of three servers that has the job, and the policy of nomad/acl.
 
-
-@contextmanager
-def running_several(home: Path) -> Iterator[Cluster]:
-    """Run the same with three servers, of which one leads; its address is that of the client."""
+    Its address is that of a client, which asks whichever server is there.
+    """
     with running_servers(home) as servers:
-        yield _prepared(Cluster(servers.address, servers.token, "", servers=servers))
+        yield _prepared(Cluster(servers.address, servers.token, "", servers))
 
 
 def _prepared(bare: Cluster) -> Cluster:

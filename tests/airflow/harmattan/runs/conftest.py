@@ -21,7 +21,7 @@ def nomad_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A Nomad of three servers with the job `script` in its namespace `runs`."""
     if os.geteuid() != 0:
         pytest.fail("Nomad's client needs root: run this test as root")
-    with cluster.running_several(tmp_path_factory.mktemp("nomad")) as running:
+    with cluster.running(tmp_path_factory.mktemp("nomad")) as running:
         yield running
 
 

@@ -78,7 +78,6 @@ def test_a_leader_lost_between_a_dispatch_and_its_answer_makes_no_second_run(
     nomad_agent: Cluster, moment: str
 ) -> None:
     servers = nomad_agent.servers
-    assert servers is not None
     dead = []
 
     def lose(ask: Callable[[], requests.Response]) -> None:
