@@ -161,7 +161,8 @@ def test_a_task_waits_for_a_broker_and_for_a_worker_as_long_as_there_is_none(
         assert waiting.states() <= {"queued", "scheduled"}
         stack.enter_context(waiting.servers.running("broker"))
         # It is empty: the scheduler sends again what was in it, and what workers were lost with.
-        assert waiting.taken() == names
+        taken: set[str] = set()
+        wait_for(lambda: taken.update(waiting.taken()) or taken == names, 120)
         again = (
             "SELECT count(*) FROM (SELECT task_id FROM log WHERE event = 'stuck in queued"
             f" reschedule' GROUP BY task_id HAVING count(*) >= {TIMES}) AS often"

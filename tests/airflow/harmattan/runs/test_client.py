@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -269,6 +270,7 @@ def test_a_nomad_that_comes_back_is_asked_again() -> None:
         assert len(server.requests) == 3
 
 
-def test_one_that_stays_away_is_passing() -> None:
+def test_one_that_stays_away_is_passing(nomad_agent: Cluster) -> None:
+    away = replace(nomad_agent, address=f"http://127.0.0.1:{free_port()}")
     with pytest.raises(PassingError, match="GET /v1/job/x: expected an answer, found: ConnectErr"):
-        work(Cluster(f"http://127.0.0.1:{free_port()}", "", "t"), lambda n: n.job("x"), patience=1)
+        work(away, lambda n: n.job("x"), patience=1)
