@@ -23,7 +23,6 @@ from detect_secrets.filters import heuristic
 from detect_secrets.plugins.high_entropy_strings import Base64HighEntropyString
 
 from delivery.policies import finding
-from delivery.verdict import MOST_ALIKE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -135,14 +134,10 @@ def scan(tree: Path, files: Iterable[str]) -> list[Finding]:
             continue
         kinds = set(_in_text(text, file))
         named = {line for kind, line in kinds if kind != _RANDOM}
-        # A table of them is one mistake: the known kinds come first.
-        ordered = sorted(kinds, key=lambda each: (each[0] == _RANDOM, each[1], each[0]))
-        told = [each for each in ordered if each[0] != _RANDOM or each[1] not in named]
-        for kind, line in told[:MOST_ALIKE]:
-            found.append(finding("credential", file, f"{kind} stands here", line=line))
-        if more := told[MOST_ALIKE:]:
-            what = f"{len(more)} more stand from here on"
-            found.append(finding("credential", file, what, line=min(line for _, line in more)))
+        # The known kinds come first: of a table of others not all are said.
+        for kind, line in sorted(kinds, key=lambda each: (each[0] == _RANDOM, each[1], each[0])):
+            if kind != _RANDOM or line not in named:
+                found.append(finding("credential", file, f"{kind} stands here", line=line))
     return found
 
 

@@ -11,8 +11,8 @@ import os
 import stat
 import tempfile
 import unicodedata
-from collections import Counter
-from dataclasses import asdict, dataclass
+from collections import defaultdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -105,15 +105,16 @@ def thinned(findings: Iterable[Finding]) -> list[Finding]:
 
     Unlike :func:`bounded` it hides no rule of any file, so exemptions may follow.
     """
-    kept, seen = [], Counter[tuple[str, str]]()
+    alike = defaultdict[tuple[str, str], list[Finding]](list)
     for each in dict.fromkeys(findings):
-        seen[each.file, each.rule] += 1
-        if seen[each.file, each.rule] <= MOST_ALIKE:
-            kept.append(each)
-    for (file, rule), count in seen.items():
-        if count > MOST_ALIKE:
-            what = f"{count - MOST_ALIKE} more of this rule were left out"
-            kept.append(Finding(file, 0, rule, what))
+        alike[each.file, each.rule].append(each)
+    kept = []
+    for found in alike.values():
+        kept += found[:MOST_ALIKE]
+        if more := found[MOST_ALIKE:]:
+            line = min(each.line for each in more)
+            what = f"{len(more)} more stand from here on"
+            kept.append(replace(more[0], line=line, what=what, trace=()))
     return kept
 
 
