@@ -58,12 +58,9 @@ _STATE: LiteralString = """
       load_id = excluded.load_id, version = excluded.version, rows = excluded.rows,
       published_at = clock_timestamp(), oid = excluded.oid,
       -- What was reset meanwhile stays so, until a load has begun from there.
-      cursor = CASE WHEN NOT (%(goes_on)s AND s.cursor IS NULL AND s.origin IS NULL)
-                    THEN excluded.cursor END,
-      cursor_value = CASE WHEN NOT (%(goes_on)s AND s.cursor IS NULL AND s.origin IS NULL)
-                          THEN excluded.cursor_value END,
-      origin = CASE WHEN NOT (%(goes_on)s AND s.cursor IS NULL AND s.origin IS NULL)
-                    THEN coalesce(excluded.origin, s.origin) END
+      (cursor, cursor_value, origin) = (
+        SELECT excluded.cursor, excluded.cursor_value, coalesce(excluded.origin, s.origin)
+        WHERE NOT (%(goes_on)s AND s.cursor IS NULL AND s.origin IS NULL))
 """
 # No other text in a shape is a type's name with its schema, quoted.
 _RENAMED: LiteralString = """

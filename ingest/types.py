@@ -338,12 +338,11 @@ class Landings:
                 rename = sql.SQL("ALTER {} {} RENAME TO {}").format(
                     kind, self._identifier(name), sql.Identifier(other)
                 )
-                becomes = self._name(other)
-                self.steps.append(TypeStep(self._schema, name, rename, becomes=becomes))
+                self._step(name, rename, becomes=self._name(other))
                 self._here[other] = self._here.pop(name)
 
-    def _step(self, name: str, statement: sql.Composed) -> None:
-        self.steps.append(TypeStep(self._schema, name, statement))
+    def _step(self, name: str, statement: sql.Composed, becomes: str = "") -> None:
+        self.steps.append(TypeStep(self._schema, name, statement, becomes=becomes))
 
     def _identifier(self, name: str) -> sql.Identifier:
         return sql.Identifier(self._schema, name)
